@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Every error that HTM Engine raises on purpose.  Each carries data; its docstring says cause and remedy.
+
+HtmEngineError
+├── ConfigError               an option's value is refused; names file, section, option and what is allowed
+├── StartError                the engine cannot start: taken port, unwritable folder, second engine
+├── InvalidSample             one Graphite line is refused; carries the reason that is counted
+├── InvalidMessage            a queue message that is not what its queue carries
+├── BusError
+│   ├── BusClosed             the bus or subscription was closed while an operation waited
+│   └── UnroutableMessage     the queue does not exist
+├── RepositoryError
+│   ├── MetricNotFound        no metric of that name or uid
+│   └── MetricExists          a metric of that name exists already
+├── InvalidModelSpec          a model specification is refused; names the field
+│   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
+└── CheckpointError
+    ├── CorruptCheckpoint     bytes that are damaged or not a checkpoint
+    └── UnknownCheckpointVersion  written by a version that this one cannot read
+"""
+
+from __future__ import annotations
+
+
+class HtmEngineError(Exception):
+    """The root: catch this to catch all errors that HTM Engine raises on purpose."""
+
+
+class ConfigError(HtmEngineError):
+    """One or more options have values that are refused.
+
+    ``problems`` holds one line each, with file, section, option, the value and what is allowed.
+    Remedy: mend those options; ``htmengine check-config`` lists all of them at once.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class StartError(HtmEngineError):
+    """The engine cannot start here; the text is one clear line for the operator."""
+
+
+class InvalidSample(HtmEngineError):
+    """One sample is refused; the rest of its batch lives.  ``reason`` is the key it is counted under."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class InvalidMessage(HtmEngineError):
+    """A queue message that is not what its queue carries: a program publishes something else there."""
+
+
+class BusError(HtmEngineError):
+    """Something between the services and the bus."""
+
+
+class BusClosed(BusError):
+    """The bus or the subscription was closed while an operation waited; nothing acknowledged is lost."""
+
+
+class UnroutableMessage(BusError):
+    """A message was published to a queue that does not exist.  Remedy: declare it first."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"no queue named {queue!r}")
+        self.queue = queue
+
+
+class RepositoryError(HtmEngineError):
+    """Something between the services and the database."""
+
+
+class MetricNotFound(RepositoryError):
+    """No metric has this name or uid.  Remedy: ``htmengine metrics`` lists them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no metric named {name!r}")
+        self.name = name
+
+
+class MetricExists(RepositoryError):
+    """A metric of this name exists already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a metric named {name!r} exists already")
+        self.name = name
+
+
+class InvalidModelSpec(HtmEngineError):
+    """A model specification is refused; the text names the field and what is allowed."""
+
+
+class UnsupportedModelParams(InvalidModelSpec):
+    """A valid NuPIC (OPF) parameter that this core does not have; the text names it."""
+
+
+class CheckpointError(HtmEngineError):
+    """A saved model cannot be used.  The previous generation is, and the missing rows are replayed."""
+
+
+class CorruptCheckpoint(CheckpointError):
+    """The bytes are damaged, cut short, or no checkpoint at all."""
+
+
+class UnknownCheckpointVersion(CheckpointError):
+    """The checkpoint was written by a version whose format this one cannot read."""
