@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: MIT
+"""The datasource "custom": metrics that users send by themselves; what can be done with one.
+
+In: model specifications from users (client, command line, HTTP) and the storer's samples.  Out: rows of the table
+metric, and messages for the models, which the caller publishes after its transaction.  Each function is
+synchronous, takes ``conn`` first and runs in the caller's transaction.
+
+A metric's model has a generation: each new definition counts it up, so that what is still on its way for an
+older model of the same metric is told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
+from htmengine.htm.params import ModelParams, range_of
+from htmengine.messages import (
+    DEFINE_MODEL,
+    DELETE_MODEL,
+    MAX_NAME_LENGTH,
+    ModelCommand,
+    encode_model_command,
+)
+from htmengine.repository import queries
+from htmengine.repository.queries import Definition, Metric, MetricStatus
+
+DATASOURCE = "custom"
+
+_SPEC_FIELDS = {"datasource", "metricSpec", "modelParams", "completeModelParams"}
+_METRIC_FIELDS = {"metric", "uid", "unit", "resource", "userInfo"}
+_PARAM_FIELDS = {"min", "max", "minResolution", "enableClassifier"}
+_COMPLETE_FIELDS = {"modelConfig", "inferenceArgs", "timestampFieldName", "valueFieldName"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What ``monitor`` takes and the column ``parameters`` stores, checked.
+
+    >>> ModelSpec.parse({"metricSpec": {"metric": "a.b"}, "modelParams": {"min": 0}})
+    Traceback (most recent call last):
+    htmengine.errors.InvalidModelSpec: modelParams: min and max go together
+    """
+
+    name: str | None
+    uid: str | None
+    minimum: float | None
+    maximum: float | None
+    min_resolution: float | None
+    classifier: bool
+    complete: Mapping[str, Any] | None
+    source: Mapping[str, Any]  #: the specification as it was given
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any]) -> ModelSpec:
+        """Check a specification.  Raises `InvalidModelSpec` naming the field."""
+        _only(spec, _SPEC_FIELDS, "specification")
+        if spec.get("datasource", DATASOURCE) != DATASOURCE:
+            raise InvalidModelSpec(f"datasource {spec['datasource']!r}; only {DATASOURCE!r} is allowed")
+        metric = _object(spec, "metricSpec")
+        _only(metric, _METRIC_FIELDS, "metricSpec")
+        if ("metric" in metric) == ("uid" in metric):
+            raise InvalidModelSpec("metricSpec: either metric (a name) or uid is wanted")
+        if "modelParams" in spec and "completeModelParams" in spec:
+            raise InvalidModelSpec("modelParams and completeModelParams exclude each other")
+        params = _object(spec, "modelParams")
+        _only(params, _PARAM_FIELDS, "modelParams")
+        minimum, maximum = _number(params, "min"), _number(params, "max")
+        if (minimum is None) != (maximum is None):
+            raise InvalidModelSpec("modelParams: min and max go together")
+        if minimum is not None and maximum is not None and not minimum < maximum:
+            raise InvalidModelSpec(f"modelParams: min {minimum} is not below max {maximum}")
+        min_resolution = _number(params, "minResolution")
+        if min_resolution is not None and min_resolution <= 0:
+            raise InvalidModelSpec(f"modelParams: minResolution {min_resolution} is not above 0")
+        classifier = params.get("enableClassifier", False)
+        if not isinstance(classifier, bool):
+            raise InvalidModelSpec(f"modelParams: enableClassifier {classifier!r}; true or false is allowed")
+        return cls(
+            _name(metric.get("metric")),
+            metric.get("uid"),
+            minimum,
+            maximum,
+            min_resolution,
+            classifier,
+            _complete(spec),
+            dict(spec),
+        )
+
+    @classmethod
+    def for_name(cls, name: str, **params: Any) -> ModelSpec:
+        """The specification of a metric by its name; ``params`` as in modelParams, None left out."""
+        given = {key: value for key, value in params.items() if value is not None}
+        return cls.parse({"datasource": DATASOURCE, "metricSpec": {"metric": name}, "modelParams": given})
+
+    def params(self) -> ModelParams | None:
+        """The model's parameters; None if its range has to be learnt from data first."""
+        if self.complete is not None:
+            return ModelParams.from_opf(self.complete["modelConfig"], self.complete.get("inferenceArgs"))
+        if self.minimum is None or self.maximum is None:
+            return None
+        return ModelParams.for_range(
+            self.minimum, self.maximum, min_resolution=self.min_resolution, classifier=self.classifier
+        )
+
+    def params_from_data(self, lowest: float, highest: float) -> ModelParams:
+        """The parameters when the data were within ``lowest`` and ``highest``."""
+        minimum, maximum = range_of([lowest, highest])
+        return ModelParams.for_range(
+            minimum, maximum, min_resolution=self.min_resolution, classifier=self.classifier
+        )
+
+
+# --- operations -----------------------------------------------------------------------------------------
+
+
+def create_metric(conn: Connection, name: str, *, monitor: bool = False, spec: ModelSpec | None = None) -> Metric:
+    """A new metric; with ``monitor`` its model starts when there are data enough to know their range.
+
+    Raises `MetricExists`.
+    """
+    if queries.find_metrics(conn, [name]):
+        raise MetricExists(name)
+    wanted = spec or ModelSpec.for_name(name)
+    return queries.create_metric(
+        conn,
+        uid=uuid.uuid4().hex,
+        datasource=DATASOURCE,
+        name=name,
+        status=MetricStatus.PENDING_DATA if monitor else MetricStatus.UNMONITORED,
+        parameters=json.dumps(wanted.source),
+    )
+
+
+def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> tuple[Metric, list[bytes]]:
+    """Give a metric a model, new if it has one already; a metric that does not exist is created.
+
+    Returns the metric and messages for its shard's queue.  All rows that are stored are run through the new model.
+    """
+    metric = _find_or_create(conn, spec)
+    queries.set_parameters(conn, metric.uid, json.dumps(spec.source))
+    params = spec.params()
+    if params is None and metric.last_rowid >= pending_samples:
+        params = spec.params_from_data(*queries.value_range(conn, metric.uid, pending_samples))
+    if params is None:
+        queries.set_status(conn, metric.uid, MetricStatus.PENDING_DATA, None)
+        return queries.get_metric(conn, metric.uid), []
+    message = _define(conn, metric, params, metric.last_rowid)
+    return queries.get_metric(conn, metric.uid), [message]
+
+
+def define_from_data(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
+    """The message that starts the model of a PENDING_DATA metric: its range is that of its first rows."""
+    spec = ModelSpec.parse(json.loads(metric.parameters or "{}") or _spec_of(metric))
+    params = spec.params() or spec.params_from_data(*queries.value_range(conn, metric.uid, pending_samples))
+    return _define(conn, metric, params, last_rowid)
+
+
+def unmonitor_metric(conn: Connection, metric: Metric) -> bytes:
+    """Stop a metric's model; its rows stay.  Returns the message for its shard's queue."""
+    queries.set_status(conn, metric.uid, MetricStatus.UNMONITORED, None)
+    return _delete_model(metric)
+
+
+def delete_metric(conn: Connection, metric: Metric) -> bytes:
+    """Remove a metric with its rows.  Returns the message for its shard's queue."""
+    queries.delete_metric(conn, metric.uid)
+    return _delete_model(metric)
+
+
+def find_metric(conn: Connection, name: str) -> Metric:
+    """The metric of that name, or of that uid.  Raises `MetricNotFound`."""
+    metric = queries.find_metrics(conn, [name]).get(name) or queries.find_metric_by_uid(conn, name)
+    if metric is None:
+        raise MetricNotFound(name)
+    return metric
+
+
+def export_spec(metric: Metric) -> dict[str, Any]:
+    """What ``monitor`` needs to monitor this metric the same way elsewhere."""
+    spec: dict[str, Any] = json.loads(metric.parameters or "{}") or _spec_of(metric)
+    spec["metricSpec"] = {**spec.get("metricSpec", {}), "metric": metric.name}
+    spec["metricSpec"].pop("uid", None)
+    return spec
+
+
+# --- parts ----------------------------------------------------------------------------------------------
+
+
+def _define(conn: Connection, metric: Metric, params: ModelParams, last_rowid: int) -> bytes:
+    generation = metric.definition.generation + 1 if metric.definition else 1
+    definition = Definition(generation, params.to_json())
+    queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
+    args = {"params": definition.params, "upTo": last_rowid}
+    return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, generation, uuid.uuid4().hex, args))
+
+
+def _delete_model(metric: Metric) -> bytes:
+    generation = metric.definition.generation if metric.definition else 0
+    return encode_model_command(ModelCommand(DELETE_MODEL, metric.uid, generation, uuid.uuid4().hex))
+
+
+def _find_or_create(conn: Connection, spec: ModelSpec) -> Metric:
+    if spec.uid is not None:
+        metric = queries.find_metric_by_uid(conn, spec.uid)
+        if metric is None:
+            raise MetricNotFound(spec.uid)
+        return metric
+    assert spec.name is not None
+    return queries.find_metrics(conn, [spec.name]).get(spec.name) or create_metric(conn, spec.name, spec=spec)
+
+
+def _spec_of(metric: Metric) -> dict[str, Any]:
+    return {"datasource": DATASOURCE, "metricSpec": {"metric": metric.name}}
+
+
+def _only(given: Mapping[str, Any], allowed: set[str], where: str) -> None:
+    unknown = sorted(set(given) - allowed)
+    if unknown:
+        raise InvalidModelSpec(f"{where}: unknown {unknown[0]!r}; allowed are {', '.join(sorted(allowed))}")
+
+
+def _object(spec: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    value = spec.get(field, {})
+    if not isinstance(value, Mapping):
+        raise InvalidModelSpec(f"{field} is no object")
+    return value
+
+
+def _number(params: Mapping[str, Any], field: str) -> float | None:
+    value = params.get(field)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidModelSpec(f"modelParams: {field} {value!r}; a finite number is allowed")
+    return float(value)
+
+
+def _name(name: Any) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or name.split() != [name]:
+        raise InvalidModelSpec(
+            f"metricSpec: metric {name!r}; 1 to {MAX_NAME_LENGTH} characters without spaces are allowed"
+        )
+    if not name.isprintable():
+        raise InvalidModelSpec(f"metricSpec: metric {name!r} has characters that cannot be printed")
+    return name
+
+
+def _complete(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if "completeModelParams" not in spec:
+        return None
+    complete = _object(spec, "completeModelParams")
+    _only(complete, _COMPLETE_FIELDS, "completeModelParams")
+    if not isinstance(complete.get("modelConfig"), Mapping):
+        raise InvalidModelSpec("completeModelParams: modelConfig is missing or no object")
+    return complete

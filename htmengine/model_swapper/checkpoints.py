@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""Models on disk: the newest two states of each, either of which restores it.
+
+In: a model's bytes with its generation and last rowid, from the worker that holds it.  Out: the newest
+intact ones.  A checkpoint need not be newer than the last row: what came after it is in metric_data and is run
+again, so losing one costs time, never a score.
+
+::
+
+    <root>/
+        3f/                        first two hexadecimal digits of the CRC-32 of the model's id
+            3fb1...e9.0            two slots, written in turn: the older one is replaced
+            3fb1...e9.1
+            3fb1...e9.1.partial    being written; renamed when complete
+
+A file is: magic ``HTMC``, format 1 (u32), generation (u64), rowid (u64), length of the id (u32), the id,
+length of the model (u64), the model's bytes, CRC-32 of all before (u32); little-endian.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
+
+_MAGIC = b"HTMC"
+_FORMAT = 1
+_HEAD = struct.Struct("<4sIQQI")
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = struct.Struct("<I")
+_SLOTS = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model after the row ``rowid``."""
+
+    model_id: str
+    generation: int
+    rowid: int
+    model: bytes
+
+
+class CheckpointStore:
+    """The checkpoints below one folder, which several processes may share: each model has one writer.
+
+    >>> import tempfile
+    >>> store = CheckpointStore(Path(tempfile.mkdtemp()))
+    >>> store.save(Checkpoint("m", generation=1, rowid=300, model=b"..."))
+    >>> [checkpoint.rowid for checkpoint in store.load("m", generation=1)]
+    [300]
+    """
+
+    def __init__(self, root: Path, *, durable: bool = True) -> None:
+        self._root = root
+        self._durable = durable
+        #: Files that were found damaged: (path, why), for whoever tells the operator.
+        self.damaged: list[tuple[Path, str]] = []
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the older slot, atomically.  Raises OSError if the disk is full or not writable."""
+        path = self._slot_to_replace(checkpoint.model_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as file:
+                file.write(_pack(checkpoint))
+                if self._durable:
+                    file.flush()
+                    os.fdatasync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+    def load(self, model_id: str, generation: int) -> list[Checkpoint]:
+        """The intact checkpoints of that generation, the newest first; damaged ones go to ``damaged``."""
+        found = [self._read(path) for path in self._slots(model_id) if path.exists()]
+        matching = [
+            checkpoint
+            for checkpoint in found
+            if checkpoint is not None and checkpoint.model_id == model_id and checkpoint.generation == generation
+        ]
+        return sorted(matching, key=lambda checkpoint: checkpoint.rowid, reverse=True)
+
+    def delete(self, model_id: str) -> None:
+        """Remove all of a model's files."""
+        for path in self._slots(model_id):
+            path.unlink(missing_ok=True)
+
+    def _slots(self, model_id: str) -> list[Path]:
+        folder = self._root / f"{zlib.crc32(model_id.encode()) >> 24:02x}"
+        return [folder / f"{model_id}.{slot}" for slot in _SLOTS]
+
+    def _slot_to_replace(self, model_id: str) -> Path:
+        """An unused or unreadable slot, else the one with the older state."""
+        return min(self._slots(model_id), key=_state_of)
+
+    def _read(self, path: Path) -> Checkpoint | None:
+        try:
+            return _unpack(path.read_bytes())
+        except (CorruptCheckpoint, UnknownCheckpointVersion, OSError) as error:
+            self.damaged.append((path, str(error)))
+            return None
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    """(generation, rowid) from a file's head; (-1, -1) if there is none."""
+    try:
+        with path.open("rb") as file:
+            magic, version, generation, rowid, _ = _HEAD.unpack(file.read(_HEAD.size))
+    except (OSError, struct.error):
+        return (-1, -1)
+    return (generation, rowid) if (magic, version) == (_MAGIC, _FORMAT) else (-1, -1)
+
+
+def _pack(checkpoint: Checkpoint) -> bytes:
+    model_id = checkpoint.model_id.encode()
+    head = _HEAD.pack(_MAGIC, _FORMAT, checkpoint.generation, checkpoint.rowid, len(model_id))
+    body = b"".join((head, model_id, _LENGTH.pack(len(checkpoint.model)), checkpoint.model))
+    return body + _CHECKSUM.pack(zlib.crc32(body))
+
+
+def _unpack(data: bytes) -> Checkpoint:
+    if len(data) < _HEAD.size + _LENGTH.size + _CHECKSUM.size:
+        raise CorruptCheckpoint(f"{len(data)} bytes are too few for a checkpoint")
+    magic, version, generation, rowid, id_length = _HEAD.unpack_from(data)
+    if magic != _MAGIC:
+        raise CorruptCheckpoint("not a checkpoint")
+    if version != _FORMAT:
+        raise UnknownCheckpointVersion(f"checkpoint format {version}; only {_FORMAT} is known")
+    if (
+        zlib.crc32(memoryview(data)[: -_CHECKSUM.size])
+        != _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0]
+    ):
+        raise CorruptCheckpoint("the checksum does not match")
+    model_at = _HEAD.size + id_length + _LENGTH.size
+    model_id = data[_HEAD.size : _HEAD.size + id_length].decode()
+    return Checkpoint(model_id, generation, rowid, data[model_at : -_CHECKSUM.size])

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+"""The Model Scheduler: feeds many models in few processes and publishes their raw scores.
+
+In: rows and commands from the shards' model input queues.  Out: messages on the results queue.  The decisions
+are `swap_controller`'s; this service performs its instructions: turns go to the workers (`worker_pool`), missing
+rows and definitions come from the database, results go to the bus, and a message is acknowledged when all
+results that it asked for are confirmed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.bus.interface import Bus, Delivery, Subscription
+from htmengine.errors import InvalidMessage
+from htmengine.messages import (
+    CommandResult,
+    InputRow,
+    ModelCommand,
+    ModelResult,
+    decode_model_message,
+    encode_command_result,
+    encode_model_error,
+    encode_results,
+)
+from htmengine.model_swapper.model_runner import RunnerOptions
+from htmengine.model_swapper.swap_controller import (
+    DEFAULT_LIMITS,
+    Acknowledge,
+    FetchDefinition,
+    FetchRows,
+    Instruction,
+    Limits,
+    MessageToken,
+    Outcome,
+    Publish,
+    RunTurn,
+    SwapController,
+)
+from htmengine.model_swapper.worker_pool import WorkerPool
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import MetricStatus
+from htmengine.sharding import ShardQueues
+from htmengine.tasks import Tasks
+from htmengine.twisted_types import Reactor
+
+#: Messages of one shard that may be unacknowledged.
+PREFETCH = 500
+#: Reading from the queues pauses at this many rows in memory.
+ROWS_AHEAD = 50_000
+#: Rows in one message on the results queue.
+ROWS_IN_MESSAGE = 2000
+#: A stop waits this long for the turns in flight.
+DRAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerOptions:
+    """model-swapper.conf and model-checkpoint.conf, as far as this service uses them."""
+
+    shards: ShardQueues
+    results_queue: str
+    workers: int
+    runner: RunnerOptions
+    worker_timeout_s: float = 60.0
+    limits: Limits = field(default=DEFAULT_LIMITS)
+
+
+#: Statuses in which a metric has a model.
+MODELLED = frozenset({MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING})
+
+
+class ModelScheduler(Service):
+    """Runs the models of all shards whose active consumer it is."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        reactor: Reactor,
+        bus: Bus,
+        database: Database,
+        options: SchedulerOptions,
+        on_failure: Callable[[Failure], None],
+    ) -> None:
+        self._reactor = reactor
+        self._bus = bus
+        self._database = database
+        self._options = options
+        self._tasks = Tasks(on_failure)
+        self.controller = SwapController(
+            shards=options.shards.count, workers=options.workers, limits=options.limits
+        )
+        self.pool = WorkerPool(
+            reactor=reactor,
+            workers=options.workers,
+            options=options.runner,
+            timeout_s=options.worker_timeout_s,
+            on_started=lambda worker: self._perform(self.controller.worker_started(worker)),
+            on_answer=self._answered,
+            on_death=lambda worker, culprit: self._perform(self.controller.worker_died(worker, culprit)),
+        )
+        self._subscriptions: list[Subscription] = []
+        self._deliveries: dict[MessageToken, tuple[Subscription, Delivery]] = {}
+        self._serial = 0
+        self._unpublished: deque[Publish] = deque()
+        self._publishing = False
+        self._room: list[Deferred[None]] = []
+        self._at_rest: Deferred[None] | None = None
+        self.rejected = 0  #: messages that are no model input
+        self.scored = 0  #: rows whose results are confirmed
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        self.pool.start()
+        self._tasks.start(self._consume_shards())
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self.controller.drain()
+        if not self.controller.at_rest:
+            self._at_rest = Deferred()
+            timer = self._reactor.callLater(DRAIN_S, self._rest)
+            await self._at_rest
+            if timer.active():
+                timer.cancel()
+        await self.pool.stop()
+        for subscription in self._subscriptions:
+            await subscription.close()
+        self._make_room()
+        await self._tasks.finished()
+
+    def _rest(self) -> None:
+        if self._at_rest is not None:
+            waiting, self._at_rest = self._at_rest, None
+            waiting.callback(None)
+
+    # --- messages in -----------------------------------------------------------------------------------
+
+    async def _consume_shards(self) -> None:
+        await self._bus.declare_queue(self._options.results_queue)
+        for queue in self._options.shards.queues:
+            await self._bus.declare_queue(queue)
+            subscription = await self._bus.subscribe(queue, prefetch=PREFETCH)
+            self._subscriptions.append(subscription)
+            self._tasks.start(self._consume(subscription))
+
+    async def _consume(self, subscription: Subscription) -> None:
+        while self.running:
+            if self.controller.cached_rows > ROWS_AHEAD:
+                waiting: Deferred[None] = Deferred()
+                self._room.append(waiting)
+                await waiting
+                continue
+            for delivery in await subscription.get(100):
+                self._message_arrived(subscription, delivery)
+
+    def _message_arrived(self, subscription: Subscription, delivery: Delivery) -> None:
+        self._serial += 1
+        token = self._serial
+        self._deliveries[token] = (subscription, delivery)
+        try:
+            message = decode_model_message(delivery.body)
+        except InvalidMessage as error:
+            self.rejected += 1
+            self.log.error("message rejected: {error}", error=error)
+            self._acknowledge((token,))
+            return
+        if isinstance(message, ModelCommand):
+            self._perform(self.controller.command_arrived(token, message))
+        else:
+            self._perform(self.controller.inputs_arrived(token, message))
+
+    # --- instructions ----------------------------------------------------------------------------------
+
+    def _perform(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case RunTurn(worker, turn, slices):
+                    self.pool.send_turn(worker, turn, slices)
+                case Publish():
+                    self._unpublished.append(instruction)
+                    if not self._publishing:
+                        self._tasks.start(self._publish())
+                case Acknowledge(messages):
+                    self._acknowledge(messages)
+                case FetchRows():
+                    self._tasks.start(self._fetch_rows(instruction))
+                case FetchDefinition():
+                    self._tasks.start(self._fetch_definition(instruction))
+        if self.controller.at_rest:
+            self._rest()
+
+    def _answered(self, worker: int, turn: int, outcomes: Sequence[Outcome]) -> None:
+        self._perform(self.controller.turn_done(worker, turn, outcomes))
+        if self.controller.cached_rows <= ROWS_AHEAD // 2:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        waiting, self._room = self._room, []
+        for deferred in waiting:
+            deferred.callback(None)
+
+    async def _publish(self) -> None:
+        """One at a time, so that a model's results stay in order over lost connections too."""
+        self._publishing = True
+        try:
+            while self._unpublished:
+                publications = list(self._unpublished)
+                self._unpublished.clear()
+                bodies = [body for publication in publications for body in _bodies(publication)]
+                if bodies:
+                    await self._bus.publish(self._options.results_queue, bodies)
+                for publication in publications:
+                    self.scored += sum(len(result.rows) for result in publication.results)
+                    self._perform(self.controller.published(publication.publication))
+        finally:
+            self._publishing = False
+
+    def _acknowledge(self, messages: Sequence[MessageToken]) -> None:
+        by_subscription: dict[int, tuple[Subscription, list[Delivery]]] = {}
+        for message in messages:
+            subscription, delivery = self._deliveries.pop(message)
+            by_subscription.setdefault(id(subscription), (subscription, []))[1].append(delivery)
+        for subscription, deliveries in by_subscription.values():
+            self._tasks.start(subscription.ack(deliveries))
+
+    async def _fetch_rows(self, asked: FetchRows) -> None:
+        stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)
+        rows = [InputRow(row.rowid, row.timestamp, row.value) for row in stored]
+        self._perform(self.controller.rows_fetched(asked, rows))
+
+    async def _fetch_definition(self, asked: FetchDefinition) -> None:
+        metric = await self._database.read(queries.find_metric_by_uid, asked.model_id)
+        definition = metric.definition if metric is not None and metric.status in MODELLED else None
+        if definition is not None and definition.generation != asked.generation:
+            definition = None
+        self._perform(self.controller.definition_fetched(asked, definition.params if definition else None))
+
+
+def _bodies(publication: Publish) -> list[bytes]:
+    """The messages of one publication: results in parts of bounded size, then notices."""
+    bodies = []
+    part: list[ModelResult] = []
+    rows = 0
+    for result in publication.results:
+        part.append(result)
+        rows += len(result.rows)
+        if rows >= ROWS_IN_MESSAGE:
+            bodies.append(encode_results(part))
+            part, rows = [], 0
+    if part:
+        bodies.append(encode_results(part))
+    for notice in publication.notices:
+        if isinstance(notice, CommandResult):
+            bodies.append(encode_command_result(notice))
+        else:
+            bodies.append(encode_model_error(notice))
+    return bodies

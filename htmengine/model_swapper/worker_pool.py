@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: MIT
+"""Long-lived worker processes: started, spoken to in frames, watched, replaced when they die.
+
+In: turns from `model_scheduler_service`.  Out: calls of its three callbacks.  What a dead worker had not
+answered is the swap controller's to give out again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.model_swapper import frames
+from htmengine.model_swapper.model_runner import RunnerOptions
+from htmengine.model_swapper.swap_controller import Outcome, Slice
+from htmengine.twisted_types import Reactor, Timer
+
+#: A worker that dies is replaced after this; one that cannot even start must not spin.
+RESTART_DELAY_S = 0.5
+#: After a stop's frame a worker writes its models; then it is killed.
+STOP_MARGIN_S = 5.0
+
+
+class WorkerProcess(ProcessProtocol):
+    """One worker: its pipe, what it is at, and the watch on it."""
+
+    transport: Any
+
+    def __init__(self, pool: WorkerPool, number: int) -> None:
+        self._pool = pool
+        self.number = number
+        self.begun: str | None = None  #: the model it is running
+        self.statistics: dict[str, int] = {}
+        self.gone: Deferred[None] = Deferred()
+        self._received = bytearray()
+        self._unanswered: OrderedDict[int, None] = OrderedDict()
+        self._watch: Timer | None = None
+
+    def connectionMade(self) -> None:
+        self._pool.started(self.number)
+
+    def send_turn(self, turn: int, slices: Sequence[Slice]) -> None:
+        """The worker answers turns in the order in which they are sent."""
+        self._unanswered[turn] = None
+        self._rewind_watch()
+        self._write({"turn": turn, "slices": [frames.slice_to_json(each) for each in slices]})
+
+    def stop(self) -> None:
+        """Ask it to write its models and end; `gone` fires when it has."""
+        self._write({"stop": True})
+        self._unanswered[-1] = None  # the watch kills one that does not end
+        self._rewind_watch(self._pool.options.stop_seconds + STOP_MARGIN_S)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        try:
+            if self.transport is not None:
+                self.transport.signalProcess("KILL")
+        except error.ProcessExitedAlready:
+            pass
+
+    def outReceived(self, data: bytes) -> None:
+        self._received += data
+        head = frames.LENGTH.size
+        while len(self._received) >= head:
+            (length,) = frames.LENGTH.unpack_from(self._received)
+            if length > frames.MAX_FRAME_BYTES:
+                self._pool.log.error(
+                    "worker {worker} sent a frame of {length} bytes", worker=self.number, length=length
+                )
+                self.kill()
+                return
+            if len(self._received) < head + length:
+                return
+            body = bytes(self._received[head : head + length])
+            del self._received[: head + length]
+            self._frame_received(json.loads(body))
+
+    def processEnded(self, reason: Failure) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._pool.ended(self, reason)
+        self.gone.callback(None)
+
+    def _frame_received(self, message: dict[str, Any]) -> None:
+        if "begin" in message:
+            self.begun = message["begin"]
+            self._rewind_watch()
+            return
+        self.begun = None
+        self.statistics = message["statistics"]
+        self._unanswered.pop(message["turn"], None)
+        self._rewind_watch()
+        outcomes = [frames.outcome_from_json(each) for each in message["outcomes"]]
+        self._pool.answered(self.number, message["turn"], outcomes)
+
+    def _write(self, message: dict[str, Any]) -> None:
+        self.transport.write(frames.pack(message))
+
+    def _rewind_watch(self, seconds: float | None = None) -> None:
+        """A worker that should answer has this long for each sign of life."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._unanswered:
+            self._watch = self._pool.reactor.callLater(seconds or self._pool.timeout_s, self._hangs)
+
+    def _hangs(self) -> None:
+        self._watch = None
+        self._pool.log.error(
+            "worker {worker} hangs at model {model}: killed", worker=self.number, model=self.begun
+        )
+        self.kill()
+
+
+class WorkerPool:
+    """``workers`` processes, numbered from 0.
+
+    ``on_started(worker)``, ``on_answer(worker, turn, outcomes)`` and ``on_death(worker, culprit)`` are called in
+    the reactor; between a worker's death and its successor's start no turn may be sent to it.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        reactor: Reactor,
+        workers: int,
+        options: RunnerOptions,
+        timeout_s: float,
+        on_started: Callable[[int], None],
+        on_answer: Callable[[int, int, Sequence[Outcome]], None],
+        on_death: Callable[[int, str | None], None],
+    ) -> None:
+        self.reactor = reactor
+        self.options = options
+        self.timeout_s = timeout_s
+        self._count = workers
+        self._on_answer = on_answer
+        self._on_started = on_started
+        self._on_death = on_death
+        self._workers: dict[int, WorkerProcess] = {}
+        self._restarts: dict[int, Timer] = {}
+        self._stopping = False
+        self.deaths = 0
+
+    def start(self) -> None:
+        """Start all workers."""
+        for number in range(self._count):
+            self._spawn(number)
+
+    def send_turn(self, worker: int, turn: int, slices: Sequence[Slice]) -> None:
+        """Give a running worker a turn."""
+        self._workers[worker].send_turn(turn, slices)
+
+    def stop(self) -> Deferred[Any]:
+        """Fires when all workers have written their models and are gone."""
+        self._stopping = True
+        for call in self._restarts.values():
+            call.cancel()
+        self._restarts.clear()
+        for worker in self._workers.values():
+            worker.stop()
+        if not self._workers:
+            return succeed(None)
+        return DeferredList([worker.gone for worker in self._workers.values()])
+
+    def statistics(self) -> dict[int, dict[str, int]]:
+        """Each running worker's latest figures (`ModelRunner.statistics`)."""
+        return {number: worker.statistics for number, worker in self._workers.items()}
+
+    def pids(self) -> dict[int, int]:
+        """Each running worker's process id."""
+        return {
+            number: worker.transport.pid
+            for number, worker in self._workers.items()
+            if worker.transport is not None and worker.transport.pid is not None
+        }
+
+    def _spawn(self, number: int) -> None:
+        self._restarts.pop(number, None)
+        worker = self._workers[number] = WorkerProcess(self, number)
+        self.reactor.spawnProcess(
+            worker,
+            sys.executable,
+            [sys.executable, "-m", "htmengine.model_swapper.model_runner", self.options.to_argument()],
+            env=None,
+            childFDs={0: "w", 1: "r", 2: 2},
+        )
+
+    def started(self, number: int) -> None:
+        """Called by a worker whose process runs."""
+        self._on_started(number)
+
+    def answered(self, number: int, turn: int, outcomes: Sequence[Outcome]) -> None:
+        """Called by a worker that has answered a turn."""
+        self._on_answer(number, turn, outcomes)
+
+    def ended(self, worker: WorkerProcess, reason: Failure) -> None:
+        """Called by a worker whose process is gone."""
+        if self._stopping:
+            return
+        self.deaths += 1
+        self.log.error(
+            "worker {worker} died at model {model}: {reason}; it is replaced",
+            worker=worker.number,
+            model=worker.begun,
+            reason=reason.getErrorMessage(),
+        )
+        del self._workers[worker.number]
+        self._on_death(worker.number, worker.begun)
+        self._restarts[worker.number] = self.reactor.callLater(RESTART_DELAY_S, self._spawn, worker.number)

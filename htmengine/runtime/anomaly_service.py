@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+"""The Anomaly Service: raw scores to anomaly scores, stored and broadcast.
+
+In: messages of the results queue.  Out: raw_anomaly_score, anomaly_score and display_value in metric_data; scored
+rows and commands' results on the results exchange; a metric's status when its model is made or fails.
+
+Each metric's likelihood is a state that every row advances by one step.  It lives in memory, and now and then
+in the table anomaly_state, in the same transaction as the scores that led to it; the rows after it are in
+metric_data, from which it is brought up to date again.  Rows that come twice are not scored twice, but
+broadcast again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.bus.interface import Bus, Delivery, Subscription
+from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
+from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
+from htmengine.htm.params import ModelParams
+from htmengine.messages import (
+    COMMAND_RESULT_TYPE,
+    DATA_TYPE_HEADER,
+    DEFINE_MODEL,
+    CommandResult,
+    MetricInfo,
+    ModelError,
+    ModelResult,
+    ResultRow,
+    ScoredRow,
+    decode_result_message,
+    encode_command_outcome,
+    encode_inference,
+)
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.tasks import Tasks
+
+#: Messages of the results queue that may be unacknowledged, and in one transaction.
+PREFETCH = 100
+#: A state is written when this many rows have advanced it since the last time.
+STATE_EVERY_ROWS = 500
+#: Rows read at once when a state is brought up to date.
+ROWS_AT_ONCE = 5000
+
+
+def new_likelihood(params: ModelParams, *, range_rule: bool = True) -> AnomalyLikelihood:
+    """The likelihood of a metric with this model, before its first row."""
+    return AnomalyLikelihood(
+        active_columns=params.spatial.active_columns, range_rule=range_rule, resolution=params.resolution
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyOptions:
+    """Sections [metric_streamer] and [anomaly_likelihood] of application.conf, as far as they matter here."""
+
+    results_queue: str
+    results_exchange: str
+    chunk_size: int = 4000  #: rows in one message on the results exchange
+    states_in_memory: int = 20_000
+    make_likelihood: Callable[[ModelParams], AnomalyLikelihood] = field(default=new_likelihood)
+
+
+@dataclass(slots=True, eq=False)
+class MetricState:
+    """A metric's likelihood after the row ``rowid``."""
+
+    metric: Metric
+    generation: int
+    rowid: int
+    likelihood: AnomalyLikelihood
+    saved_rowid: int
+
+    @property
+    def due(self) -> bool:
+        """Whether it has advanced far enough to be written."""
+        return self.rowid - self.saved_rowid >= STATE_EVERY_ROWS
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch of messages leads to."""
+
+    scores: list[tuple[str, ScoredRow]] = field(default_factory=list)
+    touched: dict[str, MetricState] = field(default_factory=dict)
+    broadcasts: list[tuple[bytes, dict[str, str] | None]] = field(default_factory=list)
+
+
+class AnomalyService(Service):
+    """Scores batch after batch, in the order in which they came."""
+
+    log = Logger()
+
+    def __init__(
+        self, *, bus: Bus, database: Database, options: AnomalyOptions, on_failure: Callable[[Failure], None]
+    ) -> None:
+        self._bus = bus
+        self._database = database
+        self._options = options
+        self._tasks = Tasks(on_failure)
+        self._states: OrderedDict[str, MetricState] = OrderedDict()
+        self._subscription: Subscription | None = None
+        self.scored = 0
+
+    def startService(self) -> None:
+        super().startService()
+        self._tasks.start(self._consume())
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._subscription is not None:
+            await self._subscription.close()
+        await self._tasks.finished()
+        await self._write_states(list(self._states.values()))
+
+    async def _consume(self) -> None:
+        await self._bus.declare_queue(self._options.results_queue)
+        await self._bus.declare_fanout(self._options.results_exchange)
+        self._subscription = await self._bus.subscribe(self._options.results_queue, prefetch=PREFETCH)
+        while self.running:
+            deliveries = await self._subscription.get(PREFETCH)
+            await self._handle(deliveries)
+            await self._subscription.ack(deliveries)
+
+    async def _handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Score what came, store it in one transaction, broadcast it."""
+        results, notices = self._decode(deliveries)
+        outcome = Outcome()
+        await self._load_states(results)
+        for result in results:
+            await self._score(result, outcome)
+        due = [state for state in outcome.touched.values() if state.due]
+        command_metrics = await self._database.run(_store, outcome.scores, due, notices)
+        for state in due:
+            state.saved_rowid = state.rowid
+        for notice in notices:
+            if isinstance(notice, CommandResult) and notice.model_id in command_metrics:
+                info = _info(command_metrics[notice.model_id])
+                outcome.broadcasts.append(
+                    (encode_command_outcome(notice, info), {DATA_TYPE_HEADER: COMMAND_RESULT_TYPE})
+                )
+        await self._broadcast(outcome.broadcasts)
+        self.scored += len(outcome.scores)
+        await self._shrink()
+
+    def _decode(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[list[ModelResult], list[CommandResult | ModelError]]:
+        results: list[ModelResult] = []
+        notices: list[CommandResult | ModelError] = []
+        for delivery in deliveries:
+            try:
+                message = decode_result_message(delivery.body)
+            except InvalidMessage as error:
+                self.log.error("message rejected: {error}", error=error)
+                continue
+            if isinstance(message, list):
+                results += message
+            else:
+                notices.append(message)
+        return results, notices
+
+    # --- scoring ---------------------------------------------------------------------------------------
+
+    async def _score(self, result: ModelResult, outcome: Outcome) -> None:
+        state = self._states.get(result.model_id)
+        if state is None or state.generation != result.generation or not result.rows:
+            return  # the metric, or this model of it, is gone
+        self._states.move_to_end(result.model_id)
+        known = [row for row in result.rows if row.rowid <= state.rowid]
+        new = [row for row in result.rows if row.rowid > state.rowid]
+        rows = await self._stored_rows(state, known)
+        if new and new[0].rowid > state.rowid + 1:
+            await self._catch_up(state, new[0].rowid - 1)
+        scored = [_advance(state, row) for row in new]
+        outcome.scores += [(result.model_id, row) for row in scored]
+        outcome.touched[result.model_id] = state
+        rows += scored
+        for at in range(0, len(rows), self._options.chunk_size):
+            chunk = rows[at : at + self._options.chunk_size]
+            outcome.broadcasts.append((encode_inference(_info(state.metric), chunk), None))
+
+    async def _stored_rows(self, state: MetricState, known: Sequence[ResultRow]) -> list[ScoredRow]:
+        """Rows that were scored before, with their stored scores: perhaps nobody was told of them."""
+        if not known:
+            return []
+        first, last = known[0].rowid, known[-1].rowid
+        stored = await self._database.read(queries.get_rows, state.metric.uid, first - 1, last - first + 1)
+        return [
+            ScoredRow(row.rowid, row.timestamp, row.value, row.raw, row.anomaly, row.predictions)
+            for row in stored
+            if row.rowid <= last and row.raw is not None and row.anomaly is not None
+        ]
+
+    async def _catch_up(self, state: MetricState, last: int) -> None:
+        """Bring a state up to the row ``last`` from the raw scores in the database."""
+        while state.rowid < last:
+            limit = min(ROWS_AT_ONCE, last - state.rowid)
+            stored = await self._database.read(queries.get_rows, state.metric.uid, state.rowid, limit)
+            rows = [row for row in stored if row.rowid <= last]
+            for row in rows:
+                if row.raw is None:
+                    self.log.error(
+                        "row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name
+                    )
+                else:
+                    state.likelihood.score(row.value, row.raw)
+            state.rowid = rows[-1].rowid if rows else last
+
+    # --- states ----------------------------------------------------------------------------------------
+
+    async def _load_states(self, results: Iterable[ModelResult]) -> None:
+        """Have in memory the state of every metric that has results of its current model."""
+        wanted: dict[str, int] = {}
+        for result in results:
+            state = self._states.get(result.model_id)
+            if state is None or state.generation < result.generation:
+                wanted[result.model_id] = result.generation
+        if not wanted:
+            return
+        loaded = await self._database.read(_load, sorted(wanted))
+        for metric, stored in loaded:
+            definition = metric.definition
+            if definition is None:
+                continue
+            state = self._restore(metric, definition.generation, definition.params, stored)
+            self._states[metric.uid] = state
+
+    def _restore(
+        self, metric: Metric, generation: int, params: dict[str, Any], stored: queries.AnomalyState | None
+    ) -> MetricState:
+        if stored is not None and stored.generation == generation:
+            try:
+                likelihood = AnomalyLikelihood.restore(stored.state)
+            except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
+                self.log.error("state of metric {name} is made anew: {error}", name=metric.name, error=error)
+            else:
+                return MetricState(metric, generation, stored.rowid, likelihood, stored.rowid)
+        likelihood = self._options.make_likelihood(ModelParams.from_json(params))
+        return MetricState(metric, generation, 0, likelihood, 0)
+
+    async def _shrink(self) -> None:
+        """Write and forget the states that were used least recently."""
+        surplus = len(self._states) - self._options.states_in_memory
+        if surplus > 0:
+            leaving = [
+                self._states.popitem(last=False)[1] for _ in range(surplus + self._options.states_in_memory // 10)
+            ]
+            await self._write_states(leaving)
+
+    async def _write_states(self, states: Sequence[MetricState]) -> None:
+        unwritten = [state for state in states if state.rowid != state.saved_rowid]
+        if unwritten:
+            await self._database.run(_save_states, unwritten)
+            for state in unwritten:
+                state.saved_rowid = state.rowid
+
+    async def _broadcast(self, broadcasts: Sequence[tuple[bytes, dict[str, str] | None]]) -> None:
+        """In order; messages with the same headers go together."""
+        plain = [body for body, headers in broadcasts if headers is None]
+        if plain:
+            await self._bus.broadcast(self._options.results_exchange, plain)
+        for body, headers in broadcasts:
+            if headers is not None:
+                await self._bus.broadcast(self._options.results_exchange, [body], headers)
+
+
+def _advance(state: MetricState, row: ResultRow) -> ScoredRow:
+    anomaly = state.likelihood.score(row.value, row.raw)
+    state.rowid = row.rowid
+    return ScoredRow(row.rowid, row.timestamp, row.value, row.raw, anomaly, row.predictions)
+
+
+def _info(metric: Metric) -> MetricInfo:
+    return MetricInfo(
+        uid=metric.uid,
+        name=metric.name,
+        description=metric.description,
+        resource=metric.server,
+        location=metric.location,
+        datasource=metric.datasource,
+        spec=json.loads(metric.parameters) if metric.parameters else {},
+    )
+
+
+# --- transactions ---------------------------------------------------------------------------------------
+
+
+def _load(conn: Connection, uids: Sequence[str]) -> list[tuple[Metric, queries.AnomalyState | None]]:
+    states = queries.load_states(conn, uids)
+    return [(metric, states.get(metric.uid)) for metric in queries.get_metrics(conn, uids)]
+
+
+def _save_states(conn: Connection, states: Sequence[MetricState]) -> None:
+    queries.save_states(
+        conn,
+        [
+            queries.AnomalyState(state.metric.uid, state.generation, state.rowid, state.likelihood.save())
+            for state in states
+        ],
+    )
+
+
+def _store(
+    conn: Connection,
+    scores: Sequence[tuple[str, ScoredRow]],
+    states: Sequence[MetricState],
+    notices: Sequence[CommandResult | ModelError],
+) -> dict[str, Metric]:
+    """Store scores, states and statuses; returns the metrics of the commands' results."""
+    queries.save_scores(
+        conn,
+        [(uid, row.rowid, row.raw, row.anomaly, log_scale(row.anomaly), row.predictions) for uid, row in scores],
+    )
+    _save_states(conn, states)
+    by_uid: defaultdict[str, list[CommandResult | ModelError]] = defaultdict(list)
+    for notice in notices:
+        by_uid[notice.model_id].append(notice)
+    metrics = {metric.uid: metric for metric in queries.get_metrics(conn, sorted(by_uid))}
+    for uid, metric in metrics.items():
+        for notice in by_uid[uid]:
+            if metric.definition is not None and metric.definition.generation == notice.generation:
+                _apply(conn, metric, notice)
+    return metrics
+
+
+def _apply(conn: Connection, metric: Metric, notice: CommandResult | ModelError) -> None:
+    """A model that is made makes its metric ACTIVE; one that failed puts it into ERROR."""
+    if isinstance(notice, ModelError):
+        queries.set_status(conn, metric.uid, MetricStatus.ERROR, notice.message)
+    elif notice.method == DEFINE_MODEL and metric.status is MetricStatus.CREATE_PENDING:
+        queries.set_status(conn, metric.uid, MetricStatus.ACTIVE, None)

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: MIT
+"""The Metric Storer: samples to rows, new metrics, and the models' food.
+
+In: messages of the samples queue.  Out: rows in metric_data, rows and commands in the shards' model input queues.
+
+Each batch is one transaction: the rows, the metrics' tails, the counts of rejects, the batch's id, and in the
+table outbox the messages for the models.  These are published after the commit and then removed, before the
+batch is acknowledged.  So a crash at any moment repeats work and loses nothing: a redelivered batch is known
+by its id, and what the outbox still holds at the start is published again; models skip rows they know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.adapters.datasource import custom
+from htmengine.bus.interface import Bus, Delivery, Subscription
+from htmengine.errors import InvalidMessage, InvalidSample
+from htmengine.messages import (
+    InputRow,
+    ModelInput,
+    Sample,
+    SampleBatch,
+    decode_samples,
+    encode_model_inputs,
+    parse_sample,
+)
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
+from htmengine.sharding import ShardQueues
+from htmengine.tasks import Tasks
+from htmengine.twisted_types import Clock
+
+#: Messages of the samples queue that may be unacknowledged, and in one transaction.
+PREFETCH = 100
+#: Samples in one transaction; a message is never split.
+SAMPLES_IN_TRANSACTION = 5000
+#: Ids of batches are remembered this long after they were stored; no broker redelivers later.
+REMEMBER_BATCHES_S = 86_400
+#: How often what other processes left in the outbox is looked for, and old batch ids are forgotten.
+HOUSEKEEPING_S = 30.0
+
+#: Statuses in which a metric's rows are fed to its model.
+FED = frozenset({MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING})
+
+
+@dataclass(frozen=True, slots=True)
+class StorerOptions:
+    """Section [metric_storer] of application.conf, as far as this service uses it."""
+
+    samples_queue: str
+    shards: ShardQueues
+    auto_monitor: bool
+    pending_samples: int = 288
+
+
+@dataclass(slots=True)
+class Stored:
+    """What one transaction did."""
+
+    outbox: list[OutboxMessage] = field(default_factory=list)
+    received: int = 0
+    stored: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+
+class MetricStorer(Service):
+    """Stores batch after batch, in the order in which they came."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        bus: Bus,
+        database: Database,
+        options: StorerOptions,
+        on_failure: Callable[[Failure], None],
+    ) -> None:
+        self._clock = clock
+        self._bus = bus
+        self._database = database
+        self._options = options
+        self._tasks = Tasks(on_failure)
+        self._subscription: Subscription | None = None
+        self._published: list[OutboxMessage] = []  #: to be removed from the outbox
+        self.stored = 0
+        self.received = 0
+        self.rejected: Counter[str] = Counter()
+
+    def startService(self) -> None:
+        super().startService()
+        self._tasks.start(self._consume())
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._subscription is not None:
+            await self._subscription.close()
+        await self._tasks.finished()
+
+    async def _consume(self) -> None:
+        await self._bus.declare_queue(self._options.samples_queue)
+        for queue in self._options.shards.queues:
+            await self._bus.declare_queue(queue)
+        await self._tidy()
+        tidied_at = self._clock.seconds()
+        self._subscription = await self._bus.subscribe(self._options.samples_queue, prefetch=PREFETCH)
+        while self.running:
+            deliveries = await self._subscription.get(PREFETCH)
+            for batch in _in_transactions(deliveries, self._decode):
+                await self._store(batch)
+            if self._clock.seconds() - tidied_at > HOUSEKEEPING_S:
+                await self._tidy()
+                tidied_at = self._clock.seconds()
+
+    async def _store(self, batch: list[tuple[Delivery, SampleBatch]]) -> None:
+        """One transaction and what follows from it."""
+        stored = await self._database.run(
+            store_batches,
+            [each for _, each in batch],
+            self._options,
+            self._clock.seconds(),
+            [message.id for message in self._published],
+        )
+        self._published = []
+        self.received += stored.received
+        self.stored += stored.stored
+        self.rejected.update(stored.rejected)
+        await self._publish(stored.outbox)
+        assert self._subscription is not None
+        await self._subscription.ack([delivery for delivery, _ in batch])
+
+    async def _publish(self, outbox: Sequence[OutboxMessage]) -> None:
+        """Publish in order within each queue.  The next transaction removes them from the outbox."""
+        by_queue: defaultdict[str, list[bytes]] = defaultdict(list)
+        for message in outbox:
+            by_queue[message.queue].append(message.body)
+        for queue, bodies in by_queue.items():
+            await self._bus.publish(queue, bodies)
+        self._published += outbox
+
+    async def _tidy(self) -> None:
+        """Publish what a crash, or another process that adds models, left in the outbox."""
+        known = {message.id for message in self._published}
+        left = await self._database.read(queries.pending_outbox)
+        await self._publish([message for message in left if message.id not in known])
+        forget_before = int(self._clock.seconds()) - REMEMBER_BATCHES_S
+        await self._database.run(_clean, [message.id for message in self._published], forget_before)
+        self._published = []
+
+    def _decode(self, delivery: Delivery) -> SampleBatch:
+        try:
+            return decode_samples(delivery.body)
+        except InvalidMessage as error:
+            self.log.error("message rejected: {error}", error=error)
+            return SampleBatch([], rejected={"invalid_message": 1})
+
+
+def _in_transactions(
+    deliveries: Iterable[Delivery], decode: Callable[[Delivery], SampleBatch]
+) -> Iterable[list[tuple[Delivery, SampleBatch]]]:
+    """Parts of at most `SAMPLES_IN_TRANSACTION` samples (or one message)."""
+    part: list[tuple[Delivery, SampleBatch]] = []
+    samples = 0
+    for delivery in deliveries:
+        batch = decode(delivery)
+        if part and samples + len(batch.lines) > SAMPLES_IN_TRANSACTION:
+            yield part
+            part, samples = [], 0
+        part.append((delivery, batch))
+        samples += len(batch.lines)
+    if part:
+        yield part
+
+
+def _clean(conn: Connection, outbox_ids: Sequence[int], forget_before: int) -> None:
+    queries.delete_outbox(conn, outbox_ids)
+    queries.prune_batches(conn, forget_before)
+
+
+# --- the transaction ------------------------------------------------------------------------------------
+
+
+def store_batches(
+    conn: Connection,
+    batches: Sequence[SampleBatch],
+    options: StorerOptions,
+    now: float,
+    published_outbox: Sequence[int],
+) -> Stored:
+    """Store batches: the path of the data, once for each batch id."""
+    queries.delete_outbox(conn, published_outbox)
+    done = Stored()
+    fresh = _unknown_batches(conn, batches, now)
+    samples = _parse(fresh, now, done)
+    metrics = _metrics_of(conn, samples, options)
+    rows, rejects = _number(samples, metrics, done)
+    _count_rejects(conn, fresh, rejects, done)
+    if rows:
+        queries.insert_samples(
+            conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]
+        )
+        queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
+        messages = _feed(conn, {metric.uid: metric for metric in metrics.values()}, rows, options)
+        done.outbox = queries.add_outbox(conn, messages)
+        done.stored = sum(len(each) for each in rows.values())
+    return done
+
+
+def _unknown_batches(conn: Connection, batches: Sequence[SampleBatch], now: float) -> list[SampleBatch]:
+    """Those that no earlier transaction stored; from now on they are known."""
+    known = queries.known_batches(conn, [batch.batch_id for batch in batches if batch.batch_id])
+    fresh = []
+    for batch in batches:
+        if batch.batch_id not in known:
+            fresh.append(batch)
+            if batch.batch_id:
+                known.add(batch.batch_id)
+    queries.add_batches(conn, [batch.batch_id for batch in fresh if batch.batch_id], int(now))
+    return fresh
+
+
+def _parse(batches: Sequence[SampleBatch], now: float, done: Stored) -> list[Sample]:
+    samples = []
+    for batch in batches:
+        done.received += len(batch.lines) + sum(batch.rejected.values())
+        for line in batch.lines:
+            try:
+                samples.append(parse_sample(line, now))
+            except InvalidSample as refused:
+                done.rejected[refused.reason] += 1
+    return samples
+
+
+def _metrics_of(conn: Connection, samples: Sequence[Sample], options: StorerOptions) -> dict[str, Metric]:
+    """The metrics of the samples by name, locked; those that are new are made."""
+    names = sorted({sample.name for sample in samples})
+    metrics = queries.find_metrics(conn, names)
+    for name in names:
+        if name not in metrics:
+            metrics[name] = custom.create_metric(conn, name, monitor=options.auto_monitor)
+    return queries.lock_metrics(conn, metrics)
+
+
+def _number(
+    samples: Sequence[Sample], metrics: dict[str, Metric], done: Stored
+) -> tuple[dict[str, list[InputRow]], Counter[tuple[str, str]]]:
+    """Rows by uid with their rowids, and the rejects by (uid, reason): old and repeated timestamps."""
+    rows: dict[str, list[InputRow]] = {}
+    rejects: Counter[tuple[str, str]] = Counter()
+    for sample in samples:
+        metric = metrics[sample.name]
+        mine = rows.get(metric.uid)
+        newest = mine[-1].timestamp if mine else metric.last_timestamp
+        if newest is not None and sample.timestamp <= newest:
+            reason = "timestamp_duplicate" if sample.timestamp == newest else "timestamp_old"
+            rejects[metric.uid, reason] += 1
+            done.rejected[reason] += 1
+            continue
+        rowid = (mine[-1].rowid if mine else metric.last_rowid) + 1
+        rows.setdefault(metric.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
+    return rows, rejects
+
+
+def _count_rejects(
+    conn: Connection, batches: Sequence[SampleBatch], rejects: Counter[tuple[str, str]], done: Stored
+) -> None:
+    """Add to the counts in the database: by metric where it is known, else under no metric."""
+    by_metric = sum((Counter({reason: n}) for (_, reason), n in rejects.items()), Counter[str]())
+    nameless = done.rejected - by_metric
+    for batch in batches:
+        nameless.update(batch.rejected)
+        done.rejected.update(batch.rejected)
+    rejects.update({("", reason): n for reason, n in nameless.items()})
+    queries.add_rejects(conn, rejects)
+
+
+def _feed(
+    conn: Connection, metrics: dict[str, Metric], rows: dict[str, list[InputRow]], options: StorerOptions
+) -> list[tuple[str, bytes]]:
+    """(queue, body) for the models: new rows by shard, and the definitions of models that can start now."""
+    messages: list[tuple[str, bytes]] = []
+    by_shard: defaultdict[str, list[ModelInput]] = defaultdict(list)
+    for uid, each in rows.items():
+        metric = metrics[uid]
+        queue = options.shards.queue_of(uid)
+        if metric.status in FED and metric.definition is not None:
+            generation = metric.definition.generation
+            by_shard[queue].append(ModelInput(uid, generation, each[0].rowid - 1, tuple(each)))
+        elif metric.status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
+            messages.append(
+                (queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid))
+            )
+    messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
+    return messages

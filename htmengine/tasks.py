@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""Coroutines that a service runs beside its caller: none is forgotten, none fails unheard.
+
+Used by every service.  A service owns one `Tasks`, starts its loops in it, and at its stop waits for what is
+still in flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.errors import BusClosed
+
+
+class Tasks:
+    """The coroutines in flight.  ``on_failure`` is told of an unexpected end: the service cannot go on."""
+
+    log = Logger()
+
+    def __init__(self, on_failure: Callable[[Failure], None]) -> None:
+        self._on_failure = on_failure
+        self._running: set[Deferred[Any]] = set()
+
+    def start(self, coroutine: Coroutine[Deferred[Any], Any, Any]) -> None:
+        """Run it to its end.  A closed bus or a cancellation is a regular end, anything else a failure."""
+        deferred = Deferred.fromCoroutine(coroutine)
+        self._running.add(deferred)
+        deferred.addErrback(self._failed)
+        deferred.addBoth(lambda _: self._running.discard(deferred))
+
+    def cancel(self) -> None:
+        """Cancel what waits for something that will not come any more."""
+        for deferred in list(self._running):
+            deferred.cancel()
+
+    def finished(self) -> Deferred[Any]:
+        """Fires when all that runs now has ended."""
+        return DeferredList([_watched(deferred) for deferred in self._running])
+
+    def _failed(self, failure: Failure) -> None:
+        if isinstance(failure.value, (BusClosed, CancelledError)):
+            return
+        self.log.failure("a task failed", failure=failure)
+        self._on_failure(failure)
+
+
+def _watched(deferred: Deferred[Any]) -> Deferred[None]:
+    """Fires with ``deferred`` without taking its result away."""
+    watcher: Deferred[None] = Deferred()
+
+    def ended(result: Any) -> Any:
+        watcher.callback(None)
+        return result
+
+    deferred.addBoth(ended)
+    return watcher

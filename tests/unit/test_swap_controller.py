@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: MIT
+"""The scheduler's decisions: whole lists of instructions, and random histories against a model of the world."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.messages import (
+    CLONE_MODEL,
+    DEFINE_MODEL,
+    DELETE_MODEL,
+    CommandResult,
+    InputRow,
+    ModelCommand,
+    ModelError,
+    ModelInput,
+    ModelResult,
+    ResultRow,
+)
+from htmengine.model_swapper.swap_controller import (
+    SNAPSHOT_MODEL,
+    Acknowledge,
+    FetchDefinition,
+    FetchRows,
+    Instruction,
+    Limits,
+    ModelState,
+    Need,
+    Outcome,
+    Publish,
+    RunTurn,
+    Slice,
+    SwapController,
+)
+
+
+def row(rowid: int) -> InputRow:
+    return InputRow(rowid, 60 * rowid, float(rowid))
+
+
+def rows(first: int, last: int) -> tuple[InputRow, ...]:
+    return tuple(row(rowid) for rowid in range(first, last + 1))
+
+
+def scored(first: int, last: int) -> tuple[ResultRow, ...]:
+    return tuple(ResultRow(rowid, 60 * rowid, float(rowid), 0.5) for rowid in range(first, last + 1))
+
+
+def fed(first: int, last: int, *, model_id: str = "m", generation: int = 1) -> ModelInput:
+    return ModelInput(model_id, generation, first - 1, rows(first, last))
+
+
+DEFINE = ModelCommand(DEFINE_MODEL, "m", 1, "c1", {"params": {"p": 1}, "upTo": 0})
+
+
+class RowsTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.controller = SwapController(shards=4, workers=1)
+        self.controller.worker_started(0)
+
+    def test_rows_run_are_published_and_then_their_message_is_acknowledged(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 2)])
+        self.assertEqual(turn, RunTurn(0, 1, (Slice("m", 1, 0, rows(1, 2)),)))
+        [publish] = self.controller.turn_done(0, 1, [Outcome("m", 1, at=2, rows=scored(1, 2))])
+        self.assertEqual(publish, Publish(2, (ModelResult("m", 1, scored(1, 2)),), ()))
+        self.assertEqual(self.controller.published(2), [Acknowledge((7,))])
+        self.assertEqual(self.controller.open_messages, 0)
+        self.assertEqual(self.controller.cached_rows, 0)
+
+    def test_a_message_waits_for_all_its_models(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 1), fed(1, 1, model_id="n")])
+        self.assertEqual([each.model_id for each in turn.slices], ["m", "n"])
+        done = [Outcome("m", 1, at=1, rows=scored(1, 1)), Outcome("n", 1, need=Need.DEFINITION)]
+        publish, fetch = self.controller.turn_done(0, turn.turn, done)
+        self.assertEqual(fetch, FetchDefinition("n", 1))
+        self.assertEqual(self.controller.published(publish.publication), [])
+
+    def test_a_worker_without_the_model_is_given_its_definition(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
+        [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.DEFINITION)])
+        [again] = self.controller.definition_fetched(asked, {"p": 1})
+        self.assertEqual(again.slices, (Slice("m", 1, 0, rows(1, 1), {"p": 1}),))
+
+    def test_rows_of_a_metric_that_is_gone_are_let_go(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
+        [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.DEFINITION)])
+        self.assertEqual(self.controller.definition_fetched(asked, None), [Acknowledge((7,))])
+
+    def test_a_model_behind_its_rows_gets_the_missing_ones(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(5, 6)])
+        [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=2, need=Need.ROWS)])
+        self.assertEqual(asked, FetchRows("m", 1, after=2, limit=400))
+        [again] = self.controller.rows_fetched(asked, rows(3, 6))
+        self.assertEqual(again.slices, (Slice("m", 1, 2, rows(3, 6)),))
+
+    def test_rows_that_were_deleted_from_the_database_are_not_waited_for(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(5, 5)])
+        [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=2, need=Need.ROWS)])
+        [again] = self.controller.rows_fetched(asked, rows(5, 5))
+        self.assertEqual(again.slices, (Slice("m", 1, 2, rows(5, 5)),))
+
+    def test_a_backlog_beyond_the_bound_is_not_kept_in_memory_but_fetched(self) -> None:
+        controller = SwapController(shards=1, workers=1, limits=Limits(rows_cached=4, rows_per_turn=4))
+        controller.worker_started(0)
+        [turn] = controller.inputs_arrived(1, [fed(1, 4)])
+        self.assertEqual(controller.inputs_arrived(2, [fed(5, 8)]), [])
+        self.assertEqual(controller.cached_rows, 4)
+        publish, asked = controller.turn_done(0, turn.turn, [Outcome("m", 1, at=4, rows=scored(1, 4))])
+        self.assertEqual(asked, FetchRows("m", 1, after=4, limit=4))
+        self.assertEqual(controller.published(publish.publication), [Acknowledge((1,))])
+
+    def test_models_take_turns(self) -> None:
+        controller = SwapController(
+            shards=1, workers=1, limits=Limits(rows_per_turn=2, models_in_turn=1, turns_ahead=1)
+        )
+        controller.worker_started(0)
+        [first] = controller.inputs_arrived(1, [fed(1, 4)])
+        controller.inputs_arrived(2, [fed(1, 1, model_id="n")])
+        _, second = controller.turn_done(0, first.turn, [Outcome("m", 1, at=2, rows=scored(1, 2))])
+        self.assertEqual([each.model_id for each in second.slices], ["n"])
+
+    def test_a_message_that_comes_twice_is_acknowledged_without_running_again(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=1, rows=scored(1, 1))])
+        self.controller.published(publish.publication)
+        [empty] = self.controller.inputs_arrived(8, [fed(1, 1)])
+        self.assertEqual(empty.results, ())
+        self.assertEqual(self.controller.published(empty.publication), [Acknowledge((8,))])
+
+
+class WorkersTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.controller = SwapController(shards=4, workers=1)
+        self.controller.worker_started(0)
+
+    def test_what_a_dead_worker_had_not_answered_is_given_to_its_successor(self) -> None:
+        self.controller.inputs_arrived(7, [fed(1, 2)])
+        self.controller.worker_died(0, None)
+        [turn] = self.controller.worker_started(0)
+        self.assertEqual(turn.slices, (Slice("m", 1, after=2),))  # asks how far the model is
+
+    def test_a_model_that_kills_three_workers_fails_and_its_messages_are_let_go(self) -> None:
+        self.controller.inputs_arrived(7, [fed(1, 2)])
+        for _ in range(2):
+            self.assertEqual(self.controller.worker_died(0, "m"), [])
+            self.controller.worker_started(0)
+        [publish] = self.controller.worker_died(0, "m")
+        self.assertEqual([type(notice) for notice in publish.notices], [ModelError])
+        self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
+        self.assertEqual(self.controller.states()[ModelState.FAILED], 1)
+        self.assertEqual(self.controller.inputs_arrived(8, [fed(3, 3)]), [Acknowledge((8,))])
+
+    def test_a_failed_model_does_not_hold_up_another(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 1), fed(1, 1, model_id="n")])
+        outcomes = [Outcome("m", 1, error="bad"), Outcome("n", 1, at=1, rows=scored(1, 1))]
+        [publish] = self.controller.turn_done(0, turn.turn, outcomes)
+        self.assertEqual(publish.notices, (ModelError("m", 1, "bad"),))
+        self.assertEqual(publish.results, (ModelResult("n", 1, scored(1, 1)),))
+
+    def test_a_new_definition_revives_a_failed_model(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
+        self.controller.turn_done(0, turn.turn, [Outcome("m", 1, error="bad")])
+        again = ModelCommand(DEFINE_MODEL, "m", 2, "c2", {"params": {}, "upTo": 1})
+        [turn] = self.controller.command_arrived(8, again)
+        self.assertEqual(turn.slices, (Slice("m", 2, command=again),))
+
+    def test_draining_lets_the_turns_in_flight_end_and_starts_no_other(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 150)])
+        self.controller.drain()
+        self.assertFalse(self.controller.at_rest)
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=100, rows=scored(1, 100))])
+        self.assertEqual(self.controller.published(publish.publication), [])
+        self.assertTrue(self.controller.at_rest)
+
+
+class CommandsTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.controller = SwapController(shards=4, workers=1)
+        self.controller.worker_started(0)
+
+    def test_a_definition_is_answered_and_the_stored_rows_are_run(self) -> None:
+        define = ModelCommand(DEFINE_MODEL, "m", 1, "c1", {"params": {}, "upTo": 3})
+        [turn] = self.controller.command_arrived(7, define)
+        publish, asked = self.controller.turn_done(0, turn.turn, [Outcome("m", 1)])
+        self.assertEqual(publish.notices, (CommandResult(DEFINE_MODEL, "m", 1, "c1"),))
+        self.assertEqual(asked, FetchRows("m", 1, after=0, limit=400))
+        self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
+
+    def test_deleting_a_model_lets_its_waiting_rows_go(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
+        delete = ModelCommand(DELETE_MODEL, "m", 1, "c2")
+        acknowledged, deletion = self.controller.command_arrived(8, delete)
+        self.assertEqual(acknowledged, Acknowledge((7,)))
+        self.assertEqual(
+            self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=1, rows=scored(1, 1))])[-1:], []
+        )
+        [publish] = self.controller.turn_done(0, deletion.turn, [Outcome("m", 1)])
+        self.assertEqual(self.controller.published(publish.publication), [Acknowledge((8,))])
+        self.assertEqual(sum(self.controller.states().values()), 0)
+
+    def test_what_an_older_generation_still_sends_is_let_go(self) -> None:
+        self.controller.inputs_arrived(7, [fed(1, 1, generation=2)])
+        self.assertEqual(self.controller.inputs_arrived(8, [fed(1, 1, generation=1)]), [Acknowledge((8,))])
+
+    def test_a_clone_has_its_source_written_first(self) -> None:
+        self.controller.inputs_arrived(7, [fed(1, 1)])
+        clone = ModelCommand(CLONE_MODEL, "n", 1, "c3", {"source": "m", "sourceGeneration": 1, "upTo": 0})
+        [turn] = self.controller.command_arrived(8, clone)
+        self.assertEqual([each.model_id for each in turn.slices], ["n"])
+        [_, snapshot] = self.controller.turn_done(0, 1, [Outcome("m", 1, at=1, rows=scored(1, 1))])
+        self.assertEqual(snapshot.slices[0].command.method, SNAPSHOT_MODEL)
+
+
+class World:
+    """Database, bus and worker as the controller sees them, with deaths and redeliveries at random."""
+
+    def __init__(self, seed: int, models: int) -> None:
+        self.random = random.Random(seed)
+        self.models = [f"m{number}" for number in range(models)]
+        self.stored = dict.fromkeys(self.models, 0)
+        self.checkpoint: dict[str, int] = {}  # the worker's models on disk
+        self.memory: dict[str, int] = {}
+        self.published: dict[str, list[int]] = {model: [] for model in self.models}
+        self.unacknowledged: dict[int, list[ModelInput]] = {}
+        self.serial = 0
+        limits = Limits(rows_per_turn=3, rows_in_turn=5, models_in_turn=2, rows_cached=4, strikes=10**6)
+        self.controller = SwapController(shards=8, workers=1, limits=limits)
+        self.pending: deque[Instruction] = deque()
+        self.turns: deque[RunTurn] = deque()
+        self.alive = False
+
+    def do(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            if isinstance(instruction, RunTurn):
+                self.turns.append(instruction)
+            elif isinstance(instruction, Acknowledge):
+                for message in instruction.messages:
+                    for model_input in self.unacknowledged.pop(message):
+                        assert self.published[model_input.model_id][-1] >= model_input.last_rowid
+            else:
+                self.pending.append(instruction)
+
+    def step(self) -> None:
+        action = self.random.choice(["feed", "feed", "worker", "worker", "worker", "io", "io", "die", "redeliver"])
+        if action == "feed":
+            self.feed()
+        elif action == "redeliver" and self.unacknowledged:
+            again = self.random.choice(list(self.unacknowledged.values()))
+            self.arrive(again)
+        elif action == "io" and self.pending:
+            self.answer(self.pending.popleft())
+        elif action == "worker":
+            self.work()
+        elif action == "die" and self.alive:
+            self.alive = False
+            self.memory.clear()
+            culprit = self.turns[0].slices[0].model_id if self.turns else None
+            self.turns.clear()
+            self.do(self.controller.worker_died(0, culprit))
+
+    def feed(self) -> None:
+        inputs = []
+        for model in self.random.sample(self.models, self.random.randint(1, len(self.models))):
+            first = self.stored[model] + 1
+            self.stored[model] += self.random.randint(1, 6)
+            inputs.append(fed(first, self.stored[model], model_id=model))
+        self.arrive(inputs)
+
+    def arrive(self, inputs: list[ModelInput]) -> None:
+        self.serial += 1
+        self.unacknowledged[self.serial] = inputs
+        self.do(self.controller.inputs_arrived(self.serial, inputs))
+
+    def work(self) -> None:
+        if not self.alive:
+            self.alive = True
+            self.do(self.controller.worker_started(0))
+        elif self.turns:
+            turn = self.turns.popleft()
+            self.do(self.controller.turn_done(0, turn.turn, [self.run(each) for each in turn.slices]))
+
+    def run(self, sent: Slice) -> Outcome:
+        model = sent.model_id
+        if model not in self.memory:
+            if model not in self.checkpoint and sent.definition is None:
+                return Outcome(model, 1, need=Need.DEFINITION)
+            self.memory[model] = self.checkpoint.get(model, 0)
+        at = self.memory[model]
+        if at < sent.after:
+            return Outcome(model, 1, at=at, need=Need.ROWS)
+        new = [each for each in sent.rows if each.rowid > at]
+        if new:
+            assert [each.rowid for each in new] == list(range(at + 1, new[-1].rowid + 1))
+            self.memory[model] = new[-1].rowid
+        if self.random.random() < 0.3:
+            self.checkpoint[model] = self.memory[model]
+        results = tuple(ResultRow(each.rowid, each.timestamp, each.value, 0.0) for each in new)
+        return Outcome(model, 1, at=self.memory[model], rows=results)
+
+    def answer(self, instruction: Instruction) -> None:
+        if isinstance(instruction, FetchRows):
+            last = min(instruction.after + instruction.limit, self.stored[instruction.model_id])
+            self.do(self.controller.rows_fetched(instruction, rows(instruction.after + 1, last)))
+        elif isinstance(instruction, FetchDefinition):
+            self.do(self.controller.definition_fetched(instruction, {"p": 1}))
+        elif isinstance(instruction, Publish):
+            for result in instruction.results:
+                self.published[result.model_id] += [each.rowid for each in result.rows]
+            self.do(self.controller.published(instruction.publication))
+
+    def settle(self) -> None:
+        for _ in range(10_000):
+            if self.alive and not self.turns and not self.pending:
+                return
+            self.work()
+            if self.pending:
+                self.answer(self.pending.popleft())
+        raise AssertionError("never comes to rest")
+
+
+class HistoriesTest(SynchronousTestCase):
+    @settings(max_examples=200, deadline=None)
+    @given(seed=st.integers(0, 2**32), models=st.integers(1, 5), steps=st.integers(1, 120))
+    def test_every_row_is_published_once_and_in_order_whatever_happens(
+        self, seed: int, models: int, steps: int
+    ) -> None:
+        world = World(seed, models)
+        for _ in range(steps):
+            world.step()
+        world.settle()
+        for model in world.models:
+            self.assertEqual(world.published[model], list(range(1, world.stored[model] + 1)))
+        self.assertEqual(world.unacknowledged, {})
+        self.assertEqual(world.controller.open_messages, 0)
+        self.assertEqual(world.controller.cached_rows, 0)
+        self.assertTrue(world.controller.at_rest)
