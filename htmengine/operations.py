@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""What users do with metrics, whole: the change in the database and the message to the model.
+
+In: requests from the client library, the command line and the HTTP API.  Out: rows of the table metric, messages in
+the model input queues and the samples queue.  A message for a model is written to the outbox in the transaction
+that it belongs to, so that a crash before it is published delays it only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.bus.interface import Bus
+from htmengine.messages import SampleBatch, encode_samples
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import Metric, OutboxMessage
+from htmengine.sharding import ShardQueues
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The operations on metrics, on one database and bus."""
+
+    database: Database
+    bus: Bus
+    shards: ShardQueues
+    samples_queue: str
+    pending_samples: int = 288
+
+    async def create(self, name: str) -> Metric:
+        """A new metric without a model.  Raises `MetricExists`, `InvalidModelSpec`."""
+        spec = ModelSpec.for_name(name)
+        return await self.database.run(_create, name, spec)
+
+    async def monitor(self, spec: ModelSpec) -> Metric:
+        """Give a metric a model; one that does not exist is created.  Raises `MetricNotFound` for an unknown uid."""
+
+        def change(conn: Connection) -> tuple[Metric, list[bytes]]:
+            return custom.monitor_metric(conn, spec, self.pending_samples)
+
+        return await self._change(change)
+
+    async def unmonitor(self, name: str) -> Metric:
+        """Stop a metric's model; its rows stay.  Raises `MetricNotFound`."""
+
+        def change(conn: Connection) -> tuple[Metric, list[bytes]]:
+            metric = custom.find_metric(conn, name)
+            return metric, [custom.unmonitor_metric(conn, metric)]
+
+        return await self._change(change)
+
+    async def delete(self, name: str) -> Metric:
+        """Remove a metric, its rows and its model.  Raises `MetricNotFound`."""
+
+        def change(conn: Connection) -> tuple[Metric, list[bytes]]:
+            metric = custom.find_metric(conn, name)
+            return metric, [custom.delete_metric(conn, metric)]
+
+        return await self._change(change)
+
+    async def send(self, lines: Sequence[str]) -> None:
+        """Samples as lines ``name value timestamp``; fires when they are durable in the samples queue."""
+        await self.bus.declare_queue(self.samples_queue)
+        await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(list(lines)))])
+
+    async def _change(self, change: Callable[[Connection], tuple[Metric, list[bytes]]]) -> Metric:
+        """One transaction, then its messages."""
+        metric, outbox = await self.database.run(self._with_outbox, change)
+        for message in outbox:
+            await self.bus.declare_queue(message.queue)
+            await self.bus.publish(message.queue, [message.body])
+        await self.database.run(queries.delete_outbox, [message.id for message in outbox])
+        return metric
+
+    def _with_outbox(
+        self, conn: Connection, change: Callable[[Connection], tuple[Metric, list[bytes]]]
+    ) -> tuple[Metric, list[OutboxMessage]]:
+        metric, bodies = change(conn)
+        queue = self.shards.queue_of(metric.uid)
+        return metric, queries.add_outbox(conn, [(queue, body) for body in bodies])
+
+
+def _create(conn: Connection, name: str, spec: ModelSpec) -> Metric:
+    return custom.create_metric(conn, name, spec=spec)

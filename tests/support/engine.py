@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: MIT
+"""A real engine as a process, in a folder of its own on free loopback ports, and what tests ask of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+#: Nothing here takes this long unless it hangs.
+PATIENCE_S = 60.0
+
+_PORT = re.compile(r"Graphite lines on 127\.0\.0\.1:(\d+)")
+
+
+class Engine:
+    """``htmengine run`` on a data folder; may be killed and started again on the same one."""
+
+    def __init__(self, data_dir: Path, *options: str, command: Sequence[str] = ()) -> None:
+        self.data_dir = data_dir
+        self.log_path = data_dir.with_name(data_dir.name + ".log")
+        self._command = [*(command or [sys.executable, "-m", "htmengine.cli.main", "run"])]
+        self._options = ["--data-dir", str(data_dir), "--graphite-port", "0", "--http-port", "0", *options]
+        self.process: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def start(self) -> Engine:
+        """Start it, and wait until it listens."""
+        with self.log_path.open("ab") as log:
+            seen = self.log_path.stat().st_size
+            self.process = subprocess.Popen(
+                [*self._command, *self._options], stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+            )
+        self.port = int(wait_for(lambda: self._listening(seen), "the engine to listen"))
+        return self
+
+    def _listening(self, seen: int) -> str | None:
+        assert self.process is not None
+        text = self.log_path.read_bytes()[seen:].decode()
+        if self.process.poll() is not None:
+            raise AssertionError(f"the engine ended with {self.process.returncode}:\n{text}")
+        found = _PORT.search(text)
+        return found and found.group(1)
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def kill(self) -> None:
+        """kill -9 of the engine alone: its workers have to notice by themselves."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+    def worker_pids(self) -> list[int]:
+        """The worker processes that run now."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"model_runner" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def send(self, lines: Iterable[str]) -> None:
+        """Over TCP, as nc would."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as connection:
+            connection.sendall("".join(f"{line}\n" for line in lines).encode())
+            connection.shutdown(socket.SHUT_WR)
+            connection.recv(1)  # the engine has read it all when it closes
+
+    def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Read the engine's database, as another program would."""
+        with contextlib.closing(sqlite3.connect(self.data_dir / "htmengine.db", timeout=30)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def scores(self, name: str) -> list[tuple[int, float, float]]:
+        """(rowid, raw anomaly score, anomaly score) of all rows that have one."""
+        return self.query(
+            "SELECT rowid, raw_anomaly_score, anomaly_score FROM metric_data WHERE anomaly_score IS NOT NULL"
+            " AND uid = (SELECT uid FROM metric WHERE name = ?) ORDER BY rowid",
+            name,
+        )
+
+    def wait_until_scored(self, name: str, rows: int) -> list[tuple[int, float, float]]:
+        """Wait for that many scores of a metric."""
+        wait_for(lambda: len(self.scores(name)) >= rows, f"{rows} scores of {name}")
+        return self.scores(name)
+
+
+def wait_for(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Wait until the condition gives something true, which is returned."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.05)
+    raise AssertionError(f"waited {patience_s} s in vain for {what}")
+
+
+@contextlib.contextmanager
+def running_engine(data_dir: Path, *options: str, command: Sequence[str] = ()) -> Iterator[Engine]:
+    """An engine that is gone at the end, whatever happens; its log is shown if the test fails."""
+    engine = Engine(data_dir, *options, command=command)
+    try:
+        yield engine.start()
+    except BaseException:
+        print(engine.log_path.read_text()[-4000:])
+        raise
+    finally:
+        if engine.process is not None and engine.process.poll() is None:
+            engine.kill()
