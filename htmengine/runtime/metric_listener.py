@@ -188,6 +188,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
     def __init__(self, factory: GraphiteFactory) -> None:
         self._factory = factory
         self._batcher = factory.batcher
+        self.callLater = factory.clock.callLater  # TimeoutMixin's hook
         self._rest = b""
         self._skipping = False  #: inside a line that is too long, which is counted already
 
@@ -243,8 +244,9 @@ class GraphiteFactory(Factory):
 
     noisy = False
 
-    def __init__(self, batcher: SampleBatcher, options: ListenerOptions) -> None:
+    def __init__(self, batcher: SampleBatcher, clock: Clock, options: ListenerOptions) -> None:
         self.batcher = batcher
+        self.clock = clock
         self.idle_timeout_s = options.idle_timeout_s
         self.connections: set[GraphiteProtocol] = set()
         self.refused = 0
@@ -287,7 +289,7 @@ class MetricListener(Service):
         self._options = options
         self._tasks = Tasks(on_failure)
         self.batcher = SampleBatcher(bus, reactor, options, self._tasks, self._pressure)
-        self.factory = GraphiteFactory(self.batcher, options)
+        self.factory = GraphiteFactory(self.batcher, reactor, options)
         self._ports: list[Any] = []
         self.port = 0
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""A process of services: its folder, the order of start and stop, and how it ends.
+
+Used by services.py, which puts the services together, and by ``htmengine run``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.errors import StartError
+
+
+class DataFolder:
+    """A folder that one engine at a time owns.
+
+    ::
+
+        <data folder>/
+            lock              held by the engine that runs on it
+            htmengine.db      the database (SQLite)
+            bus.db            the queues
+            checkpoints/      the models
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = -1
+
+    def acquire(self) -> None:
+        """Make the folder if need be, and own it.  Raises `StartError`."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartError(
+                f"data folder {self.path}: {error.strerror}; choose another with --data-dir"
+            ) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.release()
+            raise StartError(f"data folder {self.path}: another engine is running on it") from None
+
+    def release(self) -> None:
+        """Let another engine have it."""
+        os.close(self._lock)
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy's name of the database."""
+        return f"sqlite:///{self.path / 'htmengine.db'}"
+
+    @property
+    def bus_path(self) -> Path:
+        """The file with the queues."""
+        return self.path / "bus.db"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder with the models."""
+        return self.path / "checkpoints"
+
+
+class OrderedServices(Service):
+    """Starts its parts one after the other, and stops each when those after it have stopped."""
+
+    log = Logger()
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._parts = parts
+
+    def privilegedStartService(self) -> None:
+        """A part that cannot start ends the process with one clear line and status 1."""
+        try:
+            for part in self._parts:
+                part.privilegedStartService()
+        except StartError as error:
+            raise SystemExit(f"htmengine: {error}") from None
+
+    def startService(self) -> None:
+        super().startService()
+        for part in self._parts:
+            part.startService()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for part in reversed(self._parts):
+            try:
+                await maybeDeferred(part.stopService)
+            except Exception:  # noqa: BLE001 - the others have to be stopped too
+                self.log.failure("{part} did not stop cleanly", part=part)
+
+
+class ProcessEnd:
+    """How this process ends: with status 1 when a service cannot go on, so that its supervisor starts it again."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self.status = 0
+
+    def fail(self, failure: Failure) -> None:
+        """Called by a service whose task failed."""
+        self.log.critical("ending: {error}", error=failure.getErrorMessage())
+        self.status = 1
+        self._reactor.callLater(0, self._stop)
+
+    def _stop(self) -> None:
+        if self._reactor.running:
+            # twistd ends with the status that a failing "after shutdown" trigger leaves
+            self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+            self._reactor.stop()

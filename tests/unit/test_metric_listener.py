@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""The Graphite port: which lines get through, how they are batched, and when reading pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.messages import SampleBatch, decode_samples
+from htmengine.runtime.metric_listener import (
+    BATCHES_AHEAD,
+    GraphiteDatagrams,
+    GraphiteProtocol,
+    ListenerOptions,
+    MetricListener,
+)
+
+QUEUE = "samples"
+
+
+class SlowBus:
+    """A bus whose publications are confirmed when the test says so."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.waiting: list[Deferred[None]] = []
+        self.slow = False
+
+    async def declare_queue(self, name: str) -> None:
+        pass
+
+    async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
+        self.bodies += bodies
+        await self._confirmed()
+
+    def _confirmed(self) -> Deferred[None]:
+        if not self.slow:
+            return succeed(None)
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    @property
+    def batches(self) -> list[SampleBatch]:
+        return [decode_samples(body) for body in self.bodies]
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for batch in self.batches for line in batch.lines]
+
+
+class ListenerTestCase(SynchronousTestCase):
+    options = ListenerOptions(QUEUE, batch_max_lines=10, idle_timeout_s=60.0, max_connections=2)
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.bus = SlowBus()
+        self.failures: list[Failure] = []
+        self.listener = MetricListener(
+            reactor=self.reactor, bus=self.bus, options=self.options, on_failure=self.failures.append
+        )
+        self.batcher = self.listener.batcher
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.failures, [])
+        self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.active()], [])
+
+    def connect(self) -> tuple[GraphiteProtocol, StringTransport]:
+        protocol = self.listener.factory.buildProtocol(None)
+        assert protocol is not None
+        transport = StringTransport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def hang_up(self, protocol: GraphiteProtocol) -> None:
+        protocol.connectionLost()
+        self.reactor.advance(1)
+
+
+class LinesTest(ListenerTestCase):
+    def received(self, *chunks: bytes) -> list[str]:
+        protocol, _ = self.connect()
+        for chunk in chunks:
+            protocol.dataReceived(chunk)
+        self.hang_up(protocol)
+        return self.bus.lines
+
+    def test_lines_arrive_in_order_however_the_bytes_are_cut(self) -> None:
+        self.assertEqual(self.received(b"a 1 60\nb ", b"2 6", b"0\r\nc 3 60\n"), ["a 1 60", "b 2 60\r", "c 3 60"])
+
+    def test_blank_lines_are_nothing(self) -> None:
+        self.assertEqual(self.received(b"\n\r\n   \na 1 60\n"), ["a 1 60"])
+        self.assertEqual(self.batcher.received, 1)
+
+    def test_a_last_line_without_its_end_counts(self) -> None:
+        self.assertEqual(self.received(b"a 1 60"), ["a 1 60"])
+
+    def test_minus_one_becomes_the_time_of_arrival(self) -> None:
+        self.reactor.advance(1_400_000_000.7)
+        self.assertEqual(self.received(b"a 1.50 -1\n"), ["a 1.5 1400000000"])
+
+    def test_a_bad_line_is_rejected_alone_and_counted_by_reason(self) -> None:
+        self.assertEqual(self.received(b"a 1 60\na nan 60\n\xff 1 60\nb 2\nc 3 60\n"), ["a 1 60", "c 3 60"])
+        expected = {"value_not_finite": 1, "not_utf8": 1, "field_count": 1}
+        self.assertEqual(dict(self.batcher.rejected), expected)
+        self.assertEqual(sum(batch.rejected["not_utf8"] for batch in self.bus.batches), 1)
+
+    def test_rejects_without_any_accepted_line_are_told_too(self) -> None:
+        self.assertEqual(self.received(b"nonsense\n"), [])
+        self.assertEqual([batch.rejected for batch in self.bus.batches], [{"field_count": 1}])
+
+    def test_a_line_of_16384_bytes_is_read_and_a_longer_one_harms_no_other(self) -> None:
+        longest = b"a 1 60" + b" " * (16_384 - 6)
+        self.assertEqual(self.received(longest + b"\n" + longest + b" \nb 2 60\n"), [longest.decode(), "b 2 60"])
+        self.assertEqual(dict(self.batcher.rejected), {"line_too_long": 1})
+
+    def test_a_line_without_end_is_rejected_once_and_skipped(self) -> None:
+        chunks = [b"x" * 10_000] * 5
+        self.assertEqual(self.received(*chunks, b"still the same\nb 2 60\n"), ["b 2 60"])
+        self.assertEqual(dict(self.batcher.rejected), {"line_too_long": 1})
+        self.assertEqual(self.batcher.received, 2)
+
+    def test_a_reason_is_logged_once_a_minute_and_the_line_is_cut(self) -> None:
+        logged: list[str] = []
+        self.patch(self.batcher, "log", _Recorder(logged))
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"x" * 1000 + b"\ny\nz\n")
+        self.reactor.advance(61)
+        protocol.dataReceived(b"w\n")
+        self.hang_up(protocol)
+        self.assertEqual(len(logged), 2)
+        self.assertLess(len(logged[0]), 250)
+
+
+class _Recorder:
+    def __init__(self, logged: list[str]) -> None:
+        self._logged = logged
+
+    def warn(self, template: str, **fields: object) -> None:
+        self._logged.append(template.format(**fields))
+
+
+class BatchesTest(ListenerTestCase):
+    def test_a_single_line_is_on_its_way_within_50_ms(self) -> None:
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"a 1 60\n")
+        self.reactor.advance(0.05)
+        self.assertEqual(self.bus.lines, ["a 1 60"])
+        self.hang_up(protocol)
+
+    def test_a_full_batch_does_not_wait(self) -> None:
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"a 1 60\n" * 10)
+        self.assertEqual([len(batch.lines) for batch in self.bus.batches], [10])
+        self.hang_up(protocol)
+
+    def test_each_batch_has_an_id_of_its_own(self) -> None:
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"a 1 60\n" * 30)
+        self.hang_up(protocol)
+        ids = [batch.batch_id for batch in self.bus.batches]
+        self.assertEqual(len(set(ids)), len(ids))
+        self.assertTrue(all(ids))
+
+    def test_reading_pauses_while_the_bus_takes_no_more_and_goes_on_after(self) -> None:
+        self.bus.slow = True
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"a 1 60\n" * 10)  # this batch is being published
+        protocol.dataReceived(b"a 1 60\n" * 10 * BATCHES_AHEAD)
+        self.assertEqual(transport.producerState, "paused")
+        _, late = self.connect()
+        self.assertEqual(late.producerState, "paused")
+        self.bus.slow = False
+        self.bus.waiting.pop().callback(None)
+        self.assertEqual(transport.producerState, "producing")
+        self.assertEqual(len(self.bus.lines), 10 + 10 * BATCHES_AHEAD)
+        for connection in list(self.listener.factory.connections):
+            self.hang_up(connection)
+
+    def test_udp_lines_are_dropped_and_counted_while_the_bus_takes_no_more(self) -> None:
+        self.bus.slow = True
+        datagrams = GraphiteDatagrams(self.batcher)
+        datagrams.datagramReceived(b"a 1 60\n" * 10, None)
+        datagrams.datagramReceived(b"a 1 60\n" * 10 * BATCHES_AHEAD, None)
+        datagrams.datagramReceived(b"b 1 60\nb 2 60", None)
+        self.assertEqual(dict(self.batcher.rejected), {"udp_dropped": 2})
+        self.bus.slow = False
+        self.bus.waiting.pop().callback(None)
+
+
+class ConnectionsTest(ListenerTestCase):
+    def test_no_more_connections_than_allowed(self) -> None:
+        first, _ = self.connect()
+        second, _ = self.connect()
+        self.assertIsNone(self.listener.factory.buildProtocol(None))
+        self.assertEqual(self.listener.factory.refused, 1)
+        self.hang_up(first)
+        third, _ = self.connect()
+        self.hang_up(second)
+        self.hang_up(third)
+
+    def test_an_idle_connection_is_closed(self) -> None:
+        protocol, transport = self.connect()
+        self.reactor.advance(59)
+        protocol.dataReceived(b"a 1 60\n")
+        self.reactor.advance(59)
+        self.assertFalse(transport.disconnecting)
+        self.reactor.advance(2)
+        self.assertTrue(transport.disconnecting)
+        self.hang_up(protocol)
+
+    def test_closing_publishes_what_was_taken(self) -> None:
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"a 1 60\n")
+        closed = Deferred.fromCoroutine(self.listener.close())
+        self.successResultOf(closed)
+        self.assertEqual(self.bus.lines, ["a 1 60"])
+        self.assertTrue(transport.disconnecting)
+        self.hang_up(protocol)
