@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
+
+SOURCES = Path("htmengine/htm/core")
 
 # -ffp-contract=off: no fused multiply-add, so every compiler and machine gives the same bytes.
 CORE = Pybind11Extension(
     "htmengine.htm._core",
-    sources=["htmengine/htm/core/bindings.cpp"],
-    include_dirs=["htmengine/htm/core"],
-    depends=[],
+    sources=[str(SOURCES / "bindings.cpp")],
+    include_dirs=[str(SOURCES)],
+    depends=sorted(map(str, SOURCES.glob("*.hpp"))),
     cxx_std=17,
     extra_compile_args=["-O3", "-ffp-contract=off"],
 )

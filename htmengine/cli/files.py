@@ -19,6 +19,7 @@ from htmengine.csv_files import format_timestamp, read_rows
 from htmengine.errors import HtmEngineError
 from htmengine.htm.likelihood import AnomalyLikelihood
 from htmengine.htm.model import Model
+from htmengine.htm.scoring import likelihood_for
 from htmengine.offline import CHUNK_ROWS, Accepted, accept, params_for, score_rows
 
 CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -53,7 +54,7 @@ def score(
         raise HtmEngineError(
             f"{len(accepted.values)} rows; without --min and --max the first {pending_samples} tell the range"
         )
-    likelihood = AnomalyLikelihood.for_model(params, range_rule=range_rule)
+    likelihood = likelihood_for(params, range_rule=range_rule)
     with _output(output) as out:
         _write_scores(out, accepted, Model(params), likelihood)
     for reason, count in sorted(accepted.rejected.items()):

@@ -493,14 +493,13 @@ class SwapController:
 
     def _cache(self, model: Model, model_input: ModelInput) -> None:
         """Keep new rows if they follow those in memory; else they are fetched when their turn comes."""
-        if not model.rows:
-            model.after = model_input.after
-            fresh: Sequence[InputRow] = model_input.rows
-        else:
+        if model.rows:
             last = model.rows[-1].rowid
             if model_input.after > last:
                 return
-            fresh = [row for row in model_input.rows if row.rowid > last]
+        else:
+            last = model.after = max(model_input.after, model.done or 0)
+        fresh = [row for row in model_input.rows if row.rowid > last]
         if len(model.rows) + len(fresh) <= self._limits.rows_cached:
             model.rows.extend(fresh)
             self._cached_rows += len(fresh)

@@ -28,6 +28,7 @@ from htmengine.bus.interface import Bus, Delivery, Subscription
 from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
 from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.params import ModelParams
+from htmengine.htm.scoring import likelihood_for
 from htmengine.messages import (
     COMMAND_RESULT_TYPE,
     DATA_TYPE_HEADER,
@@ -55,13 +56,6 @@ STATE_EVERY_ROWS = 500
 ROWS_AT_ONCE = 5000
 
 
-def new_likelihood(params: ModelParams, *, range_rule: bool = True) -> AnomalyLikelihood:
-    """The likelihood of a metric with this model, before its first row."""
-    return AnomalyLikelihood(
-        active_columns=params.spatial.active_columns, range_rule=range_rule, resolution=params.resolution
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class AnomalyOptions:
     """Sections [metric_streamer] and [anomaly_likelihood] of application.conf, as far as they matter here."""
@@ -70,7 +64,7 @@ class AnomalyOptions:
     results_exchange: str
     chunk_size: int = 4000  #: rows in one message on the results exchange
     states_in_memory: int = 20_000
-    make_likelihood: Callable[[ModelParams], AnomalyLikelihood] = field(default=new_likelihood)
+    range_rule: bool = True
 
 
 @dataclass(slots=True, eq=False)
@@ -251,7 +245,7 @@ class AnomalyService(Service):
                 self.log.error("state of metric {name} is made anew: {error}", name=metric.name, error=error)
             else:
                 return MetricState(metric, generation, stored.rowid, likelihood, stored.rowid)
-        likelihood = self._options.make_likelihood(ModelParams.from_json(params))
+        likelihood = likelihood_for(ModelParams.from_json(params), range_rule=self._options.range_rule)
         return MetricState(metric, generation, 0, likelihood, 0)
 
     async def _shrink(self) -> None:

@@ -70,6 +70,7 @@ class SampleBatcher:
         self._rejected_since: Counter[str] = Counter()
         self._timer: Timer | None = None
         self._publishing = False
+        self._declared = False
         self._logged_at: dict[str, float] = {}
         self._batch_ids = uuid.uuid4().hex
         self._serial = 0
@@ -148,6 +149,9 @@ class SampleBatcher:
         self._publishing = True
         self._stop_timer()
         try:
+            if not self._declared:
+                await self._bus.declare_queue(self._options.queue_name)
+                self._declared = True
             while self._lines or self._rejected_since:
                 most = self._options.batch_max_lines
                 batches = [self._lines[at : at + most] for at in range(0, len(self._lines), most)] or [[]]
@@ -188,9 +192,12 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
     def __init__(self, factory: GraphiteFactory) -> None:
         self._factory = factory
         self._batcher = factory.batcher
-        self.callLater = factory.clock.callLater  # TimeoutMixin's hook
         self._rest = b""
         self._skipping = False  #: inside a line that is too long, which is counted already
+
+    def callLater(self, period: float, func: Callable[[], None]) -> Any:
+        """TimeoutMixin's clock."""
+        return self._factory.clock.callLater(period, func)
 
     def connectionMade(self) -> None:
         self._factory.connections.add(self)
@@ -293,9 +300,9 @@ class MetricListener(Service):
         self._ports: list[Any] = []
         self.port = 0
 
-    async def listen(self) -> None:
+    def privilegedStartService(self) -> None:
         """Bind the port.  Raises `StartError` when it is taken."""
-        await self._bus.declare_queue(self._options.queue_name)
+        super().privilegedStartService()
         self._ports = list(self._bind())
         self.port = self._ports[0].getHost().port
         self.log.info("listening for Graphite lines on {host}:{port}", host=self._options.host, port=self.port)

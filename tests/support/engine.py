@@ -38,7 +38,10 @@ class Engine:
         with self.log_path.open("ab") as log:
             seen = self.log_path.stat().st_size
             self.process = subprocess.Popen(
-                [*self._command, *self._options], stdout=log, stderr=log, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+                [*self._command, *self._options],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
         self.port = int(wait_for(lambda: self._listening(seen), "the engine to listen"))
         return self

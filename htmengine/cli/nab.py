@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine nab``: the model scored on a folder of the Numenta Anomaly Benchmark."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from htmengine.cli.common import example, failing_cleanly
+from htmengine.nab.runner import Run, Series, Setup, load_folder, run_all, scored
+from htmengine.nab.scorer import PROFILES, Scored, best_threshold, counts_at, score_at
+
+
+@click.command(epilog=example("htmengine nab NAB/data --windows NAB/labels/combined_windows.json --jobs 2"))
+@click.argument("data_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--windows",
+    "windows_file",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON file: for each <category>/<file>.csv the first and last timestamp of its labelled windows.",
+)
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes to run models in.")
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Runs with different model seeds."
+)
+@click.option(
+    "--range-rule/--no-range-rule", default=True, help="Flag values outside all that were seen (default)."
+)
+@click.option(
+    "--range-rows",
+    type=click.IntRange(1),
+    help="Take each series' minimum and maximum from its first rows only; 288 is what a live engine does.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@failing_cleanly
+def nab(
+    *,
+    data_dir: Path,
+    windows_file: Path,
+    jobs: int,
+    seeds: int,
+    range_rule: bool,
+    range_rows: int | None,
+    as_json: bool,
+) -> None:
+    """Score the model on the labelled series in DATA_DIR: one pass, no look-ahead, one threshold for all.
+
+    A series is a file <category>/<file>.csv with the columns timestamp (UTC) and value.  The model knows its
+    minimum and maximum and nothing else.
+    """
+    series = load_folder(data_dir, windows_file)
+    setups = [Setup(range_rule, range_rows, seed) for seed in range(seeds)]
+    runs = _run_with_progress(series, setups, jobs)
+    report = summarise(series, runs)
+    click.echo(json.dumps(report) if as_json else _as_text(report))
+
+
+def _run_with_progress(series: Sequence[Series], setups: Sequence[Setup], jobs: int) -> list[Run]:
+    rows = sum(len(one.values) for one in series) * len(setups)
+    runs = []
+    with tqdm(total=rows, unit=" rows", unit_scale=True) as progress:
+        for run in run_all(series, setups, jobs):
+            runs.append(run)
+            progress.update(len(run.scores))
+    return runs
+
+
+def summarise(series: Sequence[Series], runs: Sequence[Run]) -> dict[str, Any]:
+    """The benchmark's result: means over the seeds, and each seed's own under ``seeds``.
+
+    ``rows_per_s`` is that of one process, likelihood included.
+    """
+    seeds = sorted({run.seed for run in runs})
+    each = [{"seed": seed, **_one_seed(series, [run for run in runs if run.seed == seed])} for seed in seeds]
+    seconds = sum(run.seconds for run in runs)
+    return {
+        **{name: _mean([result[name] for result in each]) for name in PROFILES},
+        "thresholds": {name: _mean([result["thresholds"][name] for result in each]) for name in PROFILES},
+        "spread": {name: _spread([result[name] for result in each]) for name in PROFILES},
+        "categories": {
+            category: {key: _mean([result["categories"][category][key] for result in each]) for key in counts}
+            for category, counts in each[0]["categories"].items()
+        },
+        "rows_per_s": sum(len(run.scores) for run in runs) / seconds,
+        "files": len(series),
+        "rows": sum(len(one.values) for one in series),
+        "seeds": each,
+    }
+
+
+def _one_seed(series: Sequence[Series], runs: Sequence[Run]) -> dict[str, Any]:
+    results = scored(series, runs)
+    best = {name: best_threshold(results, profile) for name, profile in PROFILES.items()}
+    thresholds = {name: one.threshold for name, one in best.items()}
+    categories = {
+        category: _category(
+            [one for one, of in zip(results, series, strict=True) if of.category == category], thresholds
+        )
+        for category in sorted({one.category for one in series})
+    }
+    return {**{name: one.score for name, one in best.items()}, "thresholds": thresholds, "categories": categories}
+
+
+def _category(results: Sequence[Scored], thresholds: dict[str, float | None]) -> dict[str, float | None]:
+    """The scores of one category at the thresholds of all, and what the standard profile's finds."""
+    scores = {name: score_at(results, profile, thresholds[name]) for name, profile in PROFILES.items()}
+    counts = counts_at(results, thresholds["standard"])
+    return {
+        **{name: None if math.isnan(score) else score for name, score in scores.items()},
+        "windows": counts.windows,
+        "found": counts.found,
+        "false_positives": counts.false_positives,
+    }
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    """The mean; None where a seed has none."""
+    known = [number for number in numbers if number is not None]
+    return statistics.fmean(known) if len(known) == len(numbers) else None
+
+
+def _spread(numbers: Sequence[float]) -> dict[str, float]:
+    deviation = statistics.stdev(numbers) if len(numbers) > 1 else 0.0
+    return {"min": min(numbers), "max": max(numbers), "deviation": deviation}
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    lines = [f"{report['files']} series, {report['rows']} rows, {report['rows_per_s']:.0f} rows/s a process", ""]
+    lines.append(f"{'':24}{'standard':>10}{'low FP':>10}{'low FN':>10}{'windows':>10}{'found':>8}{'false':>8}")
+    lines.append(f"{'all':24}" + "".join(f"{report[name]:10.1f}" for name in PROFILES))
+    lines.append(f"{'threshold':24}" + "".join(_cell(report["thresholds"][name], "10.4f") for name in PROFILES))
+    if len(report["seeds"]) > 1:
+        spread = [report["spread"][name] for name in PROFILES]
+        lines.append(f"{'lowest seed':24}" + "".join(f"{one['min']:10.1f}" for one in spread))
+        lines.append(f"{'highest seed':24}" + "".join(f"{one['max']:10.1f}" for one in spread))
+    for category, one in report["categories"].items():
+        scores = "".join(_cell(one[name], "10.1f") for name in PROFILES)
+        counts = f"{one['windows']:10.0f}{one['found']:8.1f}{one['false_positives']:8.1f}"
+        lines.append(f"{category:24}{scores}{counts}")
+    return "\n".join(lines)
+
+
+def _cell(number: float | None, form: str) -> str:
+    return f"{'-':>10}" if number is None else format(number, form)

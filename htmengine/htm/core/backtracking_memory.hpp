@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: MIT
+// The backtracking temporal memory (NuPIC's "cpp", first known as TP10X2).
+//
+// Each column has a start cell, "this column with no known past", and cells that stand for it in a learnt context.
+// Inference and learning are separate: inference keeps every context that fits, learning follows one cell a column.
+// Either, when it is lost, goes back some rows and tries which of them, taken as the start of a sequence, leads to
+// the present.
+#pragma once
+
+#include <algorithm>
+
+#include "memory.hpp"
+#include "segments.hpp"
+
+namespace htm {
+
+// The newest rows' active columns, oldest first.
+class History {
+ public:
+  explicit History(size_t most) : rows_(most) {}
+
+  void push(const Columns& row) {
+    if (count_ == rows_.size()) drop(1);
+    rows_[count_++].assign(row.begin(), row.end());
+  }
+
+  // The storage of dropped rows stays for later ones: no allocation a row.
+  void drop(size_t oldest) {
+    std::rotate(rows_.begin(), rows_.begin() + static_cast<std::ptrdiff_t>(oldest), rows_.end());
+    count_ -= oldest;
+  }
+
+  void clear() { count_ = 0; }
+  size_t size() const { return count_; }
+  const Columns& operator[](size_t i) const { return rows_[i]; }
+  const Columns& newest() const { return rows_[count_ - 1]; }
+
+  size_t bytes() const {
+    size_t total = rows_.capacity() * sizeof(Columns);
+    for (const Columns& row : rows_) total += row.capacity() * sizeof(uint16_t);
+    return total;
+  }
+
+  void save(Writer& out) const {
+    out.number(static_cast<uint16_t>(count_));
+    for (size_t i = 0; i < count_; ++i) out.packed(rows_[i]);
+  }
+
+  void restore(Reader& in, unsigned columns) {
+    count_ = in.number_to<uint16_t>(rows_.size(), "history");
+    for (size_t i = 0; i < count_; ++i) {
+      rows_[i] = in.packed(columns, columns - 1, "history");
+      require_columns(rows_[i], columns);
+    }
+  }
+
+ private:
+  std::vector<Columns> rows_;
+  size_t count_ = 0;
+};
+
+template <class Permanence>
+class BacktrackingMemory final : public TemporalMemory {
+ public:
+  explicit BacktrackingMemory(const TemporalMemoryParams& params)
+      : params_(params),
+        initial_(permanence_units<Permanence>(params.initial_permanence)),
+        increment_(permanence_units<Permanence>(params.increment)),
+        decrement_(permanence_units<Permanence>(params.decrement)),
+        all_cells_(all_cells_of(params)),
+        segments_(params.max_segments, params.max_synapses,
+                  permanence_units<Permanence>(params.connected_permanence)),
+        random_(params.seed),
+        predicted_(params.columns, 0),
+        hinted_(params.columns, 0),
+        inference_history_(params.max_inference + 1),
+        matches_(params.columns),
+        previous_matches_(params.columns),
+        learning_history_(params.max_learning + 1),
+        pam_(params.pam_length) {}
+
+  double row(const Columns& active, bool learning) override {
+    scratch_ = &Scratch::of_this_thread();
+    ++rows_;
+    size_t unexpected = 0;
+    for (uint16_t column : active) unexpected += !hinted_[column];
+    double size = static_cast<double>(active.size());
+    density_ = rows_ == 1 ? size : 0.99 * density_ + 0.01 * size;
+    infer(active);
+    if (learning) learn(active);
+    return active.empty() ? 0.0 : static_cast<double>(unexpected) / size;
+  }
+
+  void context(Cells& cells) const override { context_of(active_, all_cells_, cells); }
+
+  // Columns with a cell that is predicted for the next row; columns that count as expected there.
+  unsigned predicted_columns() const {
+    return static_cast<unsigned>(predicted_.size() - static_cast<size_t>(std::count(predicted_.begin(), predicted_.end(), 0u)));
+  }
+  unsigned hinted_columns() const { return static_cast<unsigned>(std::count(hinted_.begin(), hinted_.end(), 1)); }
+
+  // Whether learning stands on start cells: the row began a sequence.
+  bool at_sequence_start() const {
+    return std::all_of(learning_.begin(), learning_.end(), [](uint16_t cell) { return cell % kCellsPerColumn == 0; });
+  }
+
+  const Segments<Permanence>& all_segments() const { return segments_; }
+  unsigned segments() const override { return segments_.live(); }
+  size_t synapses() const override { return segments_.synapses(); }
+
+  size_t bytes() const override {
+    return sizeof *this + segments_.bytes() + predicted_.capacity() * sizeof(uint32_t) + hinted_.capacity() +
+           (matches_.capacity() + previous_matches_.capacity()) * sizeof(Match) + inference_history_.bytes() +
+           learning_history_.bytes() + (active_.capacity() + kept_active_.capacity()) * sizeof(ColumnCells) +
+           (learning_.capacity() + previous_learning_.capacity()) * sizeof(uint16_t);
+  }
+
+  void save(Writer& out) const override;
+  void restore(Reader& in) override;
+
+ private:
+  struct Match {
+    uint16_t segment = 0;
+    uint8_t count = 0;  // 0: none
+  };
+
+  // --- inference: which cells are active, which columns are expected next
+
+  void infer(const Columns& columns) {
+    inference_history_.push(columns);
+    if (params_.max_inference == 0) {
+      activate(columns, false);
+      predict();
+    } else if (!(activate(columns, false) && predict())) {
+      backtrack();
+    }
+  }
+
+  // Activates the predicted cells of each column, in a column without any all cells (it bursts), or at the start
+  // of a sequence its start cell.  Returns whether at least half of the columns were predicted.
+  bool activate(const Columns& columns, bool from_start) {
+    size_t predicted = 0;
+    active_.clear();
+    for (uint16_t column : columns) {
+      uint32_t cells = from_start ? 1u : predicted_[column];
+      predicted += cells != 0;
+      active_.push_back({column, cells ? cells : all_cells_});
+    }
+    return 2 * predicted >= columns.size();
+  }
+
+  // What the active cells predict.  Enough active synapses make a column expected, enough connected ones make the
+  // cell predicted.  Returns whether about as many columns as usual are predicted: at least half of that.
+  bool predict() {
+    std::fill(predicted_.begin(), predicted_.end(), 0);
+    std::fill(hinted_.begin(), hinted_.end(), 0);
+    for (const ColumnCells& c : active_) {
+      scratch_->active.insert(c);
+      for (uint32_t rest = c.cells; rest; rest &= rest - 1)
+        segments_.excite(cell_number(c.column, lowest_bit(rest)), *scratch_);
+    }
+    unsigned columns = 0;
+    segments_.collect(params_.activation_threshold, *scratch_, [&](uint16_t segment, unsigned) {
+      uint16_t cell = segments_.owner(segment);
+      uint32_t& predicted = predicted_[column_of(cell)];
+      hinted_[column_of(cell)] = 1;
+      if (!(predicted & bit_of(cell)) &&
+          segments_.connected(segment, params_.activation_threshold, scratch_->active)) {
+        columns += predicted == 0;
+        predicted |= bit_of(cell);
+      }
+    });
+    for (const ColumnCells& c : active_) scratch_->active.erase_column(c.column);
+    return columns >= density_ / 2;
+  }
+
+  // Inference is lost: the oldest recent row that, taken as the start of a sequence, explains all later ones.
+  void backtrack() {
+    kept_active_ = active_;
+    for (size_t start = 0; start < inference_history_.size(); ++start)
+      if (infer_from(start)) {
+        inference_history_.drop(start + 1);
+        return;
+      }
+    active_ = kept_active_;
+    predict();
+    inference_history_.clear();
+  }
+
+  bool infer_from(size_t start) {
+    for (size_t row = start; row < inference_history_.size(); ++row)
+      if (!(activate(inference_history_[row], row == start) && predict())) return false;
+    return true;
+  }
+
+  // --- learning: one cell a column, one context at a time
+
+  void learn(const Columns& columns) {
+    step();
+    learning_history_.push(columns);
+    for (uint16_t column : columns) {
+      Match match = previous_matches_[column];
+      if (match.count >= params_.activation_threshold) reinforce(match.segment);
+    }
+    pam_ = pam_ > 0 ? pam_ - 1 : 0;
+    ++run_;
+    if (follow(columns, true)) pam_ = params_.pam_length;
+    if (pam_ == 0 || (params_.max_sequence > 0 && run_ >= params_.max_sequence)) {
+      run_ = relock();
+      if (run_ == 0) {
+        learn_from_start(columns);
+        learning_history_.clear();
+      }
+      pam_ = params_.pam_length;
+    }
+    match();
+    scratch_->previous.erase_all(previous_learning_);
+  }
+
+  // The present becomes the previous row; match() will renew the present one's matches.
+  void step() {
+    scratch_->previous.erase_all(previous_learning_);
+    std::swap(previous_learning_, learning_);
+    std::swap(previous_matches_, matches_);
+    scratch_->previous.insert_all(previous_learning_);
+  }
+
+  void learn_from_start(const Columns& columns) {
+    learning_.clear();
+    for (uint16_t column : columns) learning_.push_back(cell_number(column, 0));
+  }
+
+  // Goes on to the cell of each column that the previous row leads to; with `write`, columns that nothing leads to
+  // learn.  Returns whether learning is still in sequence: fewer than half of the columns were new.
+  bool follow(const Columns& columns, bool write) {
+    size_t misses = 0;
+    learning_.clear();
+    for (uint16_t column : columns) {
+      Match match = previous_matches_[column];
+      if (match.count >= params_.activation_threshold) {
+        learning_.push_back(segments_.owner(match.segment));
+        continue;
+      }
+      ++misses;
+      if (write) learn_new(column, match);
+    }
+    return misses < columns.size() / 2;
+  }
+
+  // The best matching segment learns this transition, or a new one on a random cell.
+  void learn_new(uint16_t column, Match match) {
+    if (match.count >= params_.min_threshold) {
+      learning_.push_back(segments_.owner(match.segment));
+      reinforce(match.segment);
+    } else {
+      learning_.push_back(cell_number(column, 1 + random_.below(params_.cells_per_column - 1)));
+      grow(learning_.back());
+    }
+  }
+
+  // Learning is lost, or the sequence long enough: goes on from the oldest recent row that, taken as its start,
+  // leads to the present.  Returns how many rows back that is, 0 without one.
+  unsigned relock() {
+    size_t earlier = learning_history_.size() - 1;
+    for (size_t start = 0; start < earlier; ++start)
+      if (replay(start, false)) {
+        replay(start, true);
+        learning_history_.drop(start + 1);
+        return static_cast<unsigned>(earlier - start);
+      }
+    return 0;
+  }
+
+  bool replay(size_t start, bool write) {
+    for (size_t row = start;; ++row) {
+      const Columns& columns = learning_history_[row];
+      step();
+      bool in_sequence = true;
+      if (row == start) {
+        learn_from_start(columns);
+      } else {
+        if (write) reinforce_followed(columns);
+        in_sequence = follow(columns, write);
+      }
+      if (!in_sequence || row + 1 == learning_history_.size()) return in_sequence;
+      match();
+    }
+  }
+
+  // Each column's segment that matches the learning cells best: of equals that on the highest cell, then the lowest
+  // slot.  Permanence plays no part.
+  void match() {
+    std::fill(matches_.begin(), matches_.end(), Match{});
+    for (uint16_t cell : learning_) segments_.excite(cell, *scratch_);
+    segments_.collect(params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count) {
+      uint16_t cell = segments_.owner(segment);
+      Match& best = matches_[column_of(cell)];
+      if (count > best.count || (count == best.count && cell > segments_.owner(best.segment)))
+        best = {segment, static_cast<uint8_t>(count)};
+    });
+  }
+
+  // --- segments
+
+  void reinforce_followed(const Columns& columns) {
+    for (uint16_t column : columns) {
+      Match match = previous_matches_[column];
+      if (match.count >= params_.activation_threshold) reinforce(match.segment);
+    }
+  }
+
+  // The segment's synapses from the previous learning cells grow stronger, the others weaker, and new ones come.
+  void reinforce(uint16_t segment) {
+    unsigned active = segments_.adapt(segment, scratch_->previous, increment_, -decrement_);
+    connect(segment, static_cast<int>(params_.new_synapses) - static_cast<int>(active));
+    segments_.use(segment, rows_);
+  }
+
+  // A new segment on the cell, from the previous learning cells.
+  void grow(uint16_t cell) {
+    if (previous_learning_.empty()) return;
+    if (segments_.full()) forget(segments_.stalest(random_));
+    connect(segments_.create(cell, rows_), static_cast<int>(params_.new_synapses));
+  }
+
+  void connect(uint16_t segment, int wanted) {
+    segments_.grow(segment, wanted, previous_learning_, scratch_->previous, initial_, random_, *scratch_);
+  }
+
+  void forget(uint16_t segment) {
+    unsigned column = column_of(segments_.owner(segment));
+    for (Match* match : {&matches_[column], &previous_matches_[column]})
+      if (match->segment == segment) match->count = 0;
+    segments_.destroy(segment);
+  }
+
+  TemporalMemoryParams params_;
+  int initial_, increment_, decrement_;  // in units of Permanence
+  uint32_t all_cells_;
+  Segments<Permanence> segments_;
+  Random random_;
+  Scratch* scratch_ = nullptr;  // this thread's, during a row
+
+  uint32_t rows_ = 0;
+  double density_ = 0;               // the usual number of active columns
+  std::vector<ColumnCells> active_;  // the row's active cells, by column
+  std::vector<ColumnCells> kept_active_;
+  std::vector<uint32_t> predicted_;  //: by column: cells predicted for the next row
+  std::vector<uint8_t> hinted_;      //: by column: 1 where the next row is expected
+  History inference_history_;
+
+  Cells learning_, previous_learning_;  // one cell for each active column
+  std::vector<Match> matches_, previous_matches_;
+  History learning_history_;
+  unsigned pam_;      // rows that learning may still be out of sequence ("pay attention mode")
+  unsigned run_ = 0;  // rows since the sequence that learning follows began
+};
+
+template <class Permanence>
+void BacktrackingMemory<Permanence>::save(Writer& out) const {
+  out.number(rows_);
+  out.number(random_.state());
+  out.real(density_);
+  out.number(static_cast<uint32_t>(pam_));
+  out.number(static_cast<uint32_t>(run_));
+  std::vector<ColumnCells> predicted;
+  Columns hinted;
+  for (unsigned column = 0; column < params_.columns; ++column) {
+    if (predicted_[column]) predicted.push_back({static_cast<uint16_t>(column), predicted_[column]});
+    if (hinted_[column]) hinted.push_back(static_cast<uint16_t>(column));
+  }
+  save_columns(predicted, out);
+  out.packed(hinted);
+  save_columns(active_, out);
+  inference_history_.save(out);
+  out.packed(learning_);
+  learning_history_.save(out);
+  segments_.save(out);
+}
+
+template <class Permanence>
+void BacktrackingMemory<Permanence>::restore(Reader& in) {
+  rows_ = in.number<uint32_t>();
+  random_.set_state(in.number<uint64_t>());
+  density_ = in.real();
+  require(density_ >= 0 && density_ <= params_.columns, "density");
+  pam_ = in.number_to<uint32_t>(params_.pam_length, "pam");
+  run_ = in.number<uint32_t>();
+  for (const ColumnCells& c : restore_columns(in, params_.columns, all_cells_)) predicted_[c.column] = c.cells;
+  Columns hinted = in.packed(params_.columns, params_.columns - 1, "expected columns");
+  require_columns(hinted, params_.columns);
+  for (uint16_t column : hinted) hinted_[column] = 1;
+  active_ = restore_columns(in, params_.columns, all_cells_);
+  inference_history_.restore(in, params_.columns);
+  learning_ = in.packed(params_.columns, kMaxCells - 1, "learning cells");
+  for (size_t i = 0; i < learning_.size(); ++i)
+    require(column_of(learning_[i]) < params_.columns && learning_[i] % kCellsPerColumn < params_.cells_per_column &&
+                (i == 0 || column_of(learning_[i - 1]) < column_of(learning_[i])),
+            "learning cells");
+  learning_history_.restore(in, params_.columns);
+  segments_.restore(in, params_.columns, params_.cells_per_column);
+  scratch_ = &Scratch::of_this_thread();
+  match();
+}
+
+}  // namespace htm

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT
+// The compiled core as the Python module htmengine.htm._core: the model, and its parts for tests and experiments.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <mutex>
+
+#include "model.hpp"
+
+namespace py = pybind11;
+using namespace htm;
+
+namespace {
+
+using Timestamps = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+using Values = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using Memory = BacktrackingMemory<uint8_t>;
+
+// A model that several Python threads may call: one at a time computes, without the GIL.
+class SharedModel {
+ public:
+  explicit SharedModel(const ModelParams& params) : model_(params) {}
+
+  double row(int64_t timestamp, double value, bool learning) {
+    auto lock = wait_for_turn();
+    model_.check(value);
+    return model_.row(timestamp, value, learning);
+  }
+
+  // All values are checked first: either all rows are learnt or none.
+  Values learn_many(const Timestamps& timestamps, const Values& values) {
+    if (timestamps.ndim() != 1 || values.ndim() != 1 || timestamps.size() != values.size())
+      throw std::invalid_argument("timestamps and values must be one-dimensional and of equal length");
+    Values raw(values.size());
+    const int64_t* timestamp = timestamps.data();
+    const double* value = values.data();
+    double* score = raw.mutable_data();
+    py::ssize_t rows = values.size();
+    py::gil_scoped_release release;
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (py::ssize_t i = 0; i < rows; ++i) model_.check(value[i]);
+    for (py::ssize_t i = 0; i < rows; ++i) score[i] = model_.row(timestamp[i], value[i], true);
+    return raw;
+  }
+
+  // For each of the classifier's steps its (value, probability) pairs, best first; None without a classifier.
+  py::object predictions(size_t steps) {
+    auto lock = wait_for_turn();
+    if (!model_.classifier()) return py::none();
+    py::list all;
+    for (size_t step = 0; step < steps; ++step) {
+      py::list best;
+      for (const Prediction& p : model_.classifier()->predict(step)) best.append(py::make_tuple(p.value, p.probability));
+      all.append(best);
+    }
+    return all;
+  }
+
+  py::bytes save() {
+    std::string state;
+    {
+      py::gil_scoped_release release;
+      std::lock_guard<std::mutex> lock(mutex_);
+      state = model_.save();
+    }
+    return py::bytes(state);
+  }
+
+  static std::unique_ptr<SharedModel> restore(const ModelParams& params, const py::buffer& state) {
+    py::buffer_info bytes = state.request();
+    if (bytes.ndim != 1 || bytes.itemsize != 1 || bytes.strides[0] != 1)
+      throw std::invalid_argument("state must be bytes");
+    py::gil_scoped_release release;
+    auto model = std::make_unique<SharedModel>(params);
+    model->model_.restore(static_cast<const char*>(bytes.ptr), static_cast<size_t>(bytes.size));
+    return model;
+  }
+
+  template <class T>
+  T ask(T (Model::*question)() const) {
+    auto lock = wait_for_turn();
+    return (model_.*question)();
+  }
+
+ private:
+  // Whoever holds the mutex may be waiting for the GIL: it is let go while this thread waits.
+  std::unique_lock<std::mutex> wait_for_turn() {
+    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock) {
+      py::gil_scoped_release release;
+      lock.lock();
+    }
+    return lock;
+  }
+
+  std::mutex mutex_;
+  Model model_;
+};
+
+void bind_params(py::module_& m) {
+  py::enum_<Aspect>(m, "Aspect")
+      .value("time_of_day", Aspect::time_of_day)
+      .value("weekend", Aspect::weekend)
+      .value("day_of_week", Aspect::day_of_week)
+      .value("season", Aspect::season)
+      .value("holiday", Aspect::holiday);
+  py::enum_<ValueKind>(m, "ValueKind")
+      .value("random_distributed_scalar", ValueKind::random_distributed)
+      .value("scalar", ValueKind::scalar)
+      .value("log", ValueKind::log)
+      .value("delta", ValueKind::delta);
+  py::class_<EncoderParams>(m, "EncoderParams")
+      .def(py::init<>())
+      .def_readwrite("kind", &EncoderParams::kind)
+      .def_readwrite("bits", &EncoderParams::bits)
+      .def_readwrite("width", &EncoderParams::width)
+      .def_readwrite("resolution", &EncoderParams::resolution)
+      .def_readwrite("offset", &EncoderParams::offset)
+      .def_readwrite("seed", &EncoderParams::seed)
+      .def_readwrite("minimum", &EncoderParams::minimum)
+      .def_readwrite("maximum", &EncoderParams::maximum)
+      .def_readwrite("step", &EncoderParams::step)
+      .def_readwrite("periodic", &EncoderParams::periodic)
+      .def_readwrite("clip", &EncoderParams::clip)
+      .def("add_date",
+           [](EncoderParams& p, Aspect aspect, unsigned bits, unsigned width, double span, double step,
+              bool periodic) { p.date.push_back({aspect, {bits, width, 0, span, step, periodic}}); })
+      .def("add_holiday", [](EncoderParams& p, int year, int month, int day) { p.holidays.push_back({year, month, day}); });
+  py::class_<SpatialPoolerParams>(m, "SpatialPoolerParams")
+      .def(py::init<>())
+      .def_readwrite("inputs", &SpatialPoolerParams::inputs)
+      .def_readwrite("columns", &SpatialPoolerParams::columns)
+      .def_readwrite("active_columns", &SpatialPoolerParams::active_columns)
+      .def_readwrite("potential_pct", &SpatialPoolerParams::potential_pct)
+      .def_readwrite("connected", &SpatialPoolerParams::connected)
+      .def_readwrite("increment", &SpatialPoolerParams::increment)
+      .def_readwrite("decrement", &SpatialPoolerParams::decrement)
+      .def_readwrite("learn_every", &SpatialPoolerParams::learn_every)
+      .def_readwrite("seed", &SpatialPoolerParams::seed);
+  py::class_<TemporalMemoryParams>(m, "TemporalMemoryParams")
+      .def(py::init<>())
+      .def_readwrite("columns", &TemporalMemoryParams::columns)
+      .def_readwrite("cells_per_column", &TemporalMemoryParams::cells_per_column)
+      .def_readwrite("activation_threshold", &TemporalMemoryParams::activation_threshold)
+      .def_readwrite("min_threshold", &TemporalMemoryParams::min_threshold)
+      .def_readwrite("new_synapses", &TemporalMemoryParams::new_synapses)
+      .def_readwrite("initial_permanence", &TemporalMemoryParams::initial_permanence)
+      .def_readwrite("connected_permanence", &TemporalMemoryParams::connected_permanence)
+      .def_readwrite("increment", &TemporalMemoryParams::increment)
+      .def_readwrite("decrement", &TemporalMemoryParams::decrement)
+      .def_readwrite("max_synapses", &TemporalMemoryParams::max_synapses)
+      .def_readwrite("max_segments", &TemporalMemoryParams::max_segments)
+      .def_readwrite("pam_length", &TemporalMemoryParams::pam_length)
+      .def_readwrite("max_sequence", &TemporalMemoryParams::max_sequence)
+      .def_readwrite("max_inference", &TemporalMemoryParams::max_inference)
+      .def_readwrite("max_learning", &TemporalMemoryParams::max_learning)
+      .def_readwrite("predicted_segment_decrement", &TemporalMemoryParams::predicted_segment_decrement)
+      .def_readwrite("seed", &TemporalMemoryParams::seed);
+  py::class_<ClassifierParams>(m, "ClassifierParams")
+      .def(py::init<>())
+      .def_readwrite("alpha", &ClassifierParams::alpha)
+      .def_readwrite("steps", &ClassifierParams::steps)
+      .def_readwrite("act_value_alpha", &ClassifierParams::act_value_alpha);
+  py::class_<ModelParams>(m, "ModelParams")
+      .def(py::init<>())
+      .def_readwrite("encoder", &ModelParams::encoder)
+      .def_readwrite("spatial", &ModelParams::spatial)
+      .def_readwrite("temporal", &ModelParams::temporal)
+      .def_readwrite("plain", &ModelParams::plain)
+      .def_readwrite("classify", &ModelParams::classify)
+      .def_readwrite("classifier", &ModelParams::classifier);
+}
+
+void bind_parts(py::module_& m) {
+  py::class_<Encoders>(m, "Encoders")
+      .def(py::init<const EncoderParams&>())
+      .def_property_readonly("bits", &Encoders::bits)
+      .def("encode",
+           [](Encoders& e, int64_t timestamp, double value) {
+             e.check(value);
+             Bits on;
+             unsigned bucket = e.encode(timestamp, value, on);
+             return py::make_tuple(bucket, on);
+           });
+  m.def("bucket_bits", [](unsigned bits, unsigned width, uint64_t seed, unsigned bucket) {
+    auto table = shared_table<BucketTable>(BucketTable::Parameters{bits, width, seed});
+    if (bucket >= BucketTable::kBuckets) throw py::index_error("there are 1000 buckets");
+    return Bits(table->bucket(bucket), table->bucket(bucket) + width);
+  });
+  py::class_<SpatialPooler>(m, "SpatialPooler")
+      .def(py::init<const SpatialPoolerParams&>())
+      .def("compute",
+           [](SpatialPooler& pooler, const Bits& on, bool learning) {
+             Columns winners;
+             pooler.compute(on, learning, winners);
+             return winners;
+           })
+      .def("overlaps", &SpatialPooler::overlaps)
+      .def("permanences",
+           [](const SpatialPooler& pooler, unsigned column, unsigned inputs) {
+             const int16_t* first = pooler.permanences(column);
+             return std::vector<int>(first, first + inputs);
+           })
+      .def("set_permanence", &SpatialPooler::set_permanence)
+      .def_property_readonly("owned_columns", &SpatialPooler::owned_columns);
+  py::class_<Memory>(m, "BacktrackingMemory")
+      .def(py::init<const TemporalMemoryParams&>())
+      .def("row", &Memory::row)
+      .def_property_readonly("segments", &Memory::segments)
+      .def_property_readonly("synapses", &Memory::synapses)
+      .def_property_readonly("predicted_columns", &Memory::predicted_columns)
+      .def_property_readonly("hinted_columns", &Memory::hinted_columns)
+      .def_property_readonly("at_sequence_start", &Memory::at_sequence_start);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The compiled model core; htmengine.htm.model is its public face.";
+  py::register_exception<CorruptState>(m, "CorruptState");
+  bind_params(m);
+  bind_parts(m);
+  py::class_<SharedModel>(m, "Model")
+      .def(py::init<const ModelParams&>())
+      .def("row", &SharedModel::row)
+      .def("learn_many", &SharedModel::learn_many)
+      .def("predictions", &SharedModel::predictions)
+      .def("save", &SharedModel::save)
+      .def_static("restore", &SharedModel::restore)
+      .def_property_readonly("rows", [](SharedModel& m) { return m.ask(&Model::rows); })
+      .def_property_readonly("segments", [](SharedModel& m) { return m.ask(&Model::segments); })
+      .def_property_readonly("synapses", [](SharedModel& m) { return m.ask(&Model::synapses); })
+      .def_property_readonly("bytes", [](SharedModel& m) { return m.ask(&Model::bytes); });
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+// One growing array of 16-bit words, handed out in blocks: thousands of short lists without thousands of
+// allocations.  Block sizes step by an eighth, so little is wasted; freed blocks are used again.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace htm {
+
+class Blocks {
+ public:
+  static constexpr unsigned kSizes = 112;  // 2, 4 .. 16, 18 .. 32, 36 .. 64, 72 .. 131,072 words
+
+  // The smallest block size, as a number, that holds so many words (at least 1).
+  static uint8_t size_for(uint32_t words) {
+    if (words <= 16) return static_cast<uint8_t>((words + 1) / 2 - 1);
+    unsigned doublings = 0;
+    while (words > (32u << doublings)) ++doublings;
+    return static_cast<uint8_t>(8 + 8 * doublings + ((words - 1 - (16u << doublings)) >> (doublings + 1)));
+  }
+
+  static uint32_t words_of(uint8_t size) {
+    if (size < 8) return 2u * (size + 1u);
+    unsigned doublings = (size - 8u) / 8u, eighth = (size - 8u) % 8u;
+    return (16u << doublings) + ((2u << doublings) * (eighth + 1u));
+  }
+
+  Blocks() { free_.fill(kNone); }
+
+  // A block's offset.  Pointers from at() do not survive this call.
+  uint32_t take(uint8_t size) {
+    uint32_t block = free_[size];
+    if (block != kNone) {
+      free_[size] = words_[block] | static_cast<uint32_t>(words_[block + 1]) << 16;
+      return block;
+    }
+    block = static_cast<uint32_t>(words_.size());
+    size_t needed = block + words_of(size);
+    if (needed > words_.capacity()) words_.reserve(needed + needed / 16 + 256);
+    words_.resize(needed);
+    return block;
+  }
+
+  void give_back(uint32_t block, uint8_t size) {
+    words_[block] = static_cast<uint16_t>(free_[size]);
+    words_[block + 1] = static_cast<uint16_t>(free_[size] >> 16);
+    free_[size] = block;
+  }
+
+  uint16_t* at(uint32_t block) { return words_.data() + block; }
+  const uint16_t* at(uint32_t block) const { return words_.data() + block; }
+
+  void reserve(size_t words) { words_.reserve(words); }
+  size_t bytes() const { return words_.capacity() * sizeof(uint16_t); }
+
+ private:
+  static constexpr uint32_t kNone = 0xFFFFFFFF;
+
+  std::vector<uint16_t> words_;
+  std::array<uint32_t, kSizes> free_;  //: by size: first free block; a free block's first two words name the next
+};
+
+}  // namespace htm

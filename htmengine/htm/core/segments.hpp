@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: MIT
+// Segments and their synapses, and what both temporal memories do with them: count active synapses, move
+// permanences, grow and remove synapses, make place when there are too many segments.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "blocks.hpp"
+#include "cells.hpp"
+#include "random.hpp"
+#include "serialize.hpp"
+
+namespace htm {
+
+// Permanences are whole units, so that sums are exact on every machine: hundredths in 8 bits where all
+// parameters are multiples of 0.01, else ten-thousandths in 16 bits.
+template <class Permanence>
+constexpr int permanence_one() {
+  return sizeof(Permanence) == 1 ? 100 : 10000;
+}
+
+template <class Permanence>
+int permanence_units(double permanence) {
+  return static_cast<int>(std::round(permanence * permanence_one<Permanence>()));
+}
+
+// From each source cell to the segments that have a synapse from it.
+class SourceIndex {
+ public:
+  SourceIndex() : place_(kMaxColumns, 0) {}
+
+  void add(uint16_t cell, uint16_t segment) {
+    List& list = list_of(cell);
+    if (list.length == list.capacity()) enlarge(list);
+    blocks_.at(list.block)[list.length++] = segment;
+  }
+
+  void remove(uint16_t cell, uint16_t segment) {
+    List& list = list_of(cell);
+    uint16_t* segments = blocks_.at(list.block);
+    segments[position(segments, list.length, segment)] = segments[list.length - 1];
+    --list.length;
+  }
+
+  // Adds 1 to the counter of each segment, once for each of its synapses from `cell`.
+  void count_from(uint16_t cell, uint8_t* counters) const {
+    unsigned place = place_[column_of(cell)];
+    if (place == 0) return;
+    const List& list = lists_[(place - 1) * kCellsPerColumn + cell % kCellsPerColumn];
+    const uint16_t* segments = blocks_.at(list.block);
+    for (unsigned i = 0; i < list.length; ++i) ++counters[segments[i]];
+  }
+
+  // Makes all lists as long as they will be, by cell: the way to build an index without waste.
+  void prepare(const std::vector<uint32_t>& lengths) {
+    size_t words = 0;
+    for (unsigned cell = 0; cell < lengths.size(); ++cell)
+      if (lengths[cell]) words += Blocks::words_of(Blocks::size_for(lengths[cell]));
+    blocks_.reserve(words);
+    for (unsigned cell = 0; cell < lengths.size(); ++cell)
+      if (lengths[cell]) {
+        List& list = list_of(static_cast<uint16_t>(cell));
+        list.size = Blocks::size_for(lengths[cell]);
+        list.block = blocks_.take(list.size);
+      }
+  }
+
+  size_t bytes() const {
+    return blocks_.bytes() + lists_.capacity() * sizeof(List) + place_.capacity() * sizeof(uint16_t);
+  }
+
+ private:
+  static constexpr uint8_t kNoBlock = 255;
+
+  struct List {
+    uint32_t block = 0;
+    uint16_t length = 0;
+    uint8_t size = kNoBlock;
+
+    uint32_t capacity() const { return size == kNoBlock ? 0 : Blocks::words_of(size); }
+  };
+
+  List& list_of(uint16_t cell) {
+    uint16_t& place = place_[column_of(cell)];
+    if (place == 0) {
+      if (lists_.size() == lists_.capacity()) lists_.reserve(lists_.size() + lists_.size() / 8 + 8 * kCellsPerColumn);
+      lists_.resize(lists_.size() + kCellsPerColumn);
+      place = static_cast<uint16_t>(lists_.size() / kCellsPerColumn);
+    }
+    return lists_[(place - 1u) * kCellsPerColumn + cell % kCellsPerColumn];
+  }
+
+  void enlarge(List& list) {
+    uint8_t size = Blocks::size_for(list.length + 1u);
+    uint32_t block = blocks_.take(size);
+    if (list.size != kNoBlock) {
+      std::copy_n(blocks_.at(list.block), list.length, blocks_.at(block));
+      blocks_.give_back(list.block, list.size);
+    }
+    list.block = block;
+    list.size = size;
+  }
+
+  // Searched from the end, where the young synapses are that go most often; 16 at a time, which compilers
+  // turn into vector instructions.
+  static unsigned position(const uint16_t* segments, unsigned length, uint16_t wanted) {
+    while (length >= 16) {
+      const uint16_t* last = segments + length - 16;
+      uint16_t found = 0;
+      for (unsigned i = 0; i < 16; ++i) found |= static_cast<uint16_t>(last[i] == wanted);
+      if (found) break;
+      length -= 16;
+    }
+    while (segments[--length] != wanted) {
+    }
+    return length;
+  }
+
+  Blocks blocks_;
+  std::vector<List> lists_;      // 32 for each column that has synapses from it
+  std::vector<uint16_t> place_;  //: by column: 1 + where its 32 lists are, 0 without any
+};
+
+// What one thread needs while it computes a row, for any model: between rows it holds nothing.
+struct Scratch {
+  std::vector<uint8_t> counters = std::vector<uint8_t>(65536 + 64, 0);  //: by segment; zero between uses
+  CellSet active, previous;                                            //: empty between uses
+  Cells chosen;
+  std::vector<uint8_t> order;
+
+  static Scratch& of_this_thread() {
+    static thread_local Scratch scratch;
+    return scratch;
+  }
+};
+
+template <class Permanence>
+class Segments {
+ public:
+  Segments(unsigned max_segments, unsigned max_synapses, int connected)
+      : max_segments_(max_segments), max_synapses_(max_synapses), connected_permanence_(connected) {}
+
+  // --- segments
+
+  unsigned live() const { return slots() - static_cast<unsigned>(free_.size()); }
+  unsigned slots() const { return static_cast<unsigned>(owners_.size()); }
+  bool full() const { return live() == max_segments_; }
+
+  uint16_t owner(unsigned segment) const { return owners_[segment]; }
+  unsigned count(unsigned segment) const { return counts_[segment]; }
+  const uint16_t* sources(unsigned segment) const { return blocks_.at(starts_[segment]); }
+  const Permanence* permanences(unsigned segment) const {
+    return reinterpret_cast<const Permanence*>(sources(segment) + capacity(segment));
+  }
+
+  template <class Visit>
+  void for_each_live(Visit visit) const {
+    std::vector<bool> live(slots(), true);
+    for (uint16_t segment : free_) live[segment] = false;
+    for (unsigned segment = 0; segment < slots(); ++segment)
+      if (live[segment]) visit(static_cast<uint16_t>(segment));
+  }
+
+  // A new segment without synapses.  Only when not full().
+  uint16_t create(uint16_t owner, uint32_t row) {
+    uint16_t segment;
+    if (free_.empty()) {
+      segment = static_cast<uint16_t>(slots());
+      grow_tables();
+    } else {
+      segment = free_.back();
+      free_.pop_back();
+    }
+    owners_[segment] = owner;
+    used_[segment] = row;
+    return segment;
+  }
+
+  void destroy(uint16_t segment) {
+    for (unsigned i = 0; i < counts_[segment]; ++i) index_.remove(sources(segment)[i], segment);
+    if (capacities_[segment]) blocks_.give_back(starts_[segment], block_size(capacities_[segment]));
+    counts_[segment] = connected_counts_[segment] = capacities_[segment] = 0;
+    free_.push_back(segment);
+  }
+
+  // Notes that the segment was of use on this row.
+  void use(uint16_t segment, uint32_t row) { used_[segment] = row; }
+
+  // The one whose last use is oldest of 16 random segments: it gives way when full().  Then every slot is live.
+  uint16_t stalest(Random& random) const {
+    uint16_t oldest = static_cast<uint16_t>(random.below(slots()));
+    for (unsigned i = 1; i < 16; ++i) {
+      uint16_t other = static_cast<uint16_t>(random.below(slots()));
+      if (used_[other] < used_[oldest]) oldest = other;
+    }
+    return oldest;
+  }
+
+  // --- activity
+
+  // Counts the synapses from `cell`, connected or not, of all segments; collect() ends the counting.
+  void excite(uint16_t cell, Scratch& scratch) const { index_.count_from(cell, scratch.counters.data()); }
+
+  // Calls visit(segment, count) for each segment with at least `threshold` counted synapses, in slot order, and
+  // sets all counters back to zero.
+  template <class Visit>
+  void collect(unsigned threshold, Scratch& scratch, Visit visit) const {
+    uint8_t* counters = scratch.counters.data();
+    uint8_t least = static_cast<uint8_t>(threshold);
+    for (unsigned first = 0; first < slots(); first += 64, counters += 64) {
+      uint8_t any = 0;
+      for (unsigned i = 0; i < 64; ++i) any |= static_cast<uint8_t>(counters[i] >= least);
+      if (any)
+        for (unsigned i = 0; i < 64; ++i)
+          if (counters[i] >= least) visit(static_cast<uint16_t>(first + i), counters[i]);
+      std::fill_n(counters, 64, uint8_t{0});
+    }
+  }
+
+  // Whether at least `threshold` connected synapses come from active cells.
+  bool connected(uint16_t segment, unsigned threshold, const CellSet& active) const {
+    if (connected_counts_[segment] < threshold) return false;
+    const uint16_t* from = sources(segment);
+    const Permanence* permanence = permanences(segment);
+    unsigned found = 0;
+    for (unsigned i = 0; i < counts_[segment]; ++i)
+      found += static_cast<unsigned>((permanence[i] >= connected_permanence_) & active.has(from[i]));
+    return found >= threshold;
+  }
+
+  // --- learning
+
+  // Synapses from cells of `active` change by `up`, the others by `down`; at most 1, removed at 0 or below.
+  // Returns how many from active cells are left.
+  unsigned adapt(uint16_t segment, const CellSet& active, int up, int down) {
+    uint16_t* from = mutable_sources(segment);
+    Permanence* permanence = mutable_permanences(segment);
+    unsigned kept = 0, kept_active = 0;
+    for (unsigned i = 0; i < counts_[segment]; ++i) {
+      bool is_active = active.has(from[i]);
+      int changed = std::min(permanence[i] + (is_active ? up : down), permanence_one<Permanence>());
+      if (changed <= 0) {
+        index_.remove(from[i], segment);
+        continue;
+      }
+      from[kept] = from[i];
+      permanence[kept++] = static_cast<Permanence>(changed);
+      kept_active += is_active;
+    }
+    counts_[segment] = static_cast<uint8_t>(kept);
+    count_connected(segment);
+    return kept_active;
+  }
+
+  // Adds synapses from up to `wanted` random cells that the segment has none from.  Where that would be too many
+  // synapses, the weakest give way first: those not from `active`, then the others.
+  void grow(uint16_t segment, int wanted, const Cells& cells, const CellSet& active, int initial, Random& random,
+            Scratch& scratch) {
+    if (wanted <= 0) return;
+    Cells& chosen = scratch.chosen;
+    const uint16_t* from = sources(segment);
+    const uint16_t* end = from + counts_[segment];
+    chosen.clear();
+    for (uint16_t cell : cells)
+      if (std::find(from, end, cell) == end) chosen.push_back(cell);
+    size_t most = std::min({static_cast<size_t>(wanted), chosen.size(), static_cast<size_t>(max_synapses_)});
+    random.choose(chosen, most);
+    chosen.resize(most);
+    unsigned count = counts_[segment] + static_cast<unsigned>(most);
+    if (count > max_synapses_) remove_weakest(segment, count - max_synapses_, active, scratch);
+    for (uint16_t cell : chosen) index_.add(cell, segment);
+    append(segment, chosen.data(), static_cast<unsigned>(most), static_cast<Permanence>(initial));
+    count_connected(segment);
+  }
+
+  // --- state
+
+  size_t bytes() const {
+    return index_.bytes() + blocks_.bytes() + owners_.capacity() * sizeof(uint16_t) +
+           used_.capacity() * sizeof(uint32_t) + starts_.capacity() * sizeof(uint32_t) + counts_.capacity() +
+           capacities_.capacity() + connected_counts_.capacity() + free_.capacity() * sizeof(uint16_t);
+  }
+
+  size_t synapses() const {
+    size_t total = 0;
+    for (uint8_t count : counts_) total += count;
+    return total;
+  }
+
+  void save(Writer& out) const {
+    std::vector<uint16_t> counts(counts_.begin(), counts_.end()), sources_of, permanences_of;
+    sources_of.reserve(synapses());
+    permanences_of.reserve(synapses());
+    for (unsigned segment = 0; segment < slots(); ++segment) {
+      sources_of.insert(sources_of.end(), sources(segment), sources(segment) + count(segment));
+      permanences_of.insert(permanences_of.end(), permanences(segment), permanences(segment) + count(segment));
+    }
+    out.packed(owners_);
+    out.packed(free_);
+    out.packed(counts);
+    out.packed(sources_of);
+    out.packed(permanences_of);
+    for (uint32_t row : used_) out.number(row);
+  }
+
+  // The state that save() wrote, into an empty object.  `columns` and `cells` bound the cell numbers.
+  void restore(Reader& in, unsigned columns, unsigned cells) {
+    owners_ = in.packed(max_segments_, kMaxCells - 1, "segments");
+    for (uint16_t owner : owners_) require_cell(owner, columns, cells);
+    free_ = in.packed(owners_.size(), static_cast<uint32_t>(owners_.size()), "free segments");
+    std::vector<uint16_t> counts = in.packed(owners_.size(), max_synapses_, "synapse counts");
+    require(counts.size() == owners_.size(), "synapse counts");
+    check_free(counts);
+    size_t total = 0;
+    for (uint16_t count : counts) total += count;
+    std::vector<uint16_t> sources_of = in.packed(total, kMaxCells - 1, "synapse sources");
+    std::vector<uint16_t> permanences_of = in.packed(total, permanence_one<Permanence>(), "permanences");
+    require(sources_of.size() == total && permanences_of.size() == total, "synapses");
+    for (uint16_t cell : sources_of) require_cell(cell, columns, cells);
+    for (uint16_t permanence : permanences_of) require(permanence > 0, "permanences");
+    used_.resize(slots());
+    for (uint32_t& row : used_) row = in.number<uint32_t>();
+    starts_.resize(slots());
+    counts_.resize(slots());
+    capacities_.resize(slots());
+    connected_counts_.resize(slots());
+    place_synapses(counts, sources_of, permanences_of);
+  }
+
+ private:
+  // Words of a block that has room for so many synapses: their sources, then their permanences.
+  static uint32_t block_words(unsigned capacity) {
+    return static_cast<uint32_t>((capacity * (sizeof(uint16_t) + sizeof(Permanence)) + 1) / 2);
+  }
+  static uint8_t block_size(unsigned capacity) { return Blocks::size_for(block_words(capacity)); }
+
+  // The most synapses, even and at most 254, that a block for `count` has room for.
+  static uint8_t capacity_for(unsigned count) {
+    uint32_t bytes = 2 * Blocks::words_of(block_size(count));
+    return static_cast<uint8_t>(std::min<size_t>(bytes / (sizeof(uint16_t) + sizeof(Permanence)), 255));
+  }
+
+  unsigned capacity(unsigned segment) const { return capacities_[segment]; }
+  uint16_t* mutable_sources(unsigned segment) { return blocks_.at(starts_[segment]); }
+  Permanence* mutable_permanences(unsigned segment) { return const_cast<Permanence*>(permanences(segment)); }
+
+  void grow_tables() {
+    if (owners_.size() == owners_.capacity()) {
+      size_t room = std::min<size_t>(owners_.size() + owners_.size() / 16 + 64, max_segments_);
+      owners_.reserve(room);
+      used_.reserve(room);
+      starts_.reserve(room);
+      counts_.reserve(room);
+      capacities_.reserve(room);
+      connected_counts_.reserve(room);
+    }
+    owners_.push_back(0);
+    used_.push_back(0);
+    starts_.push_back(0);
+    counts_.push_back(0);
+    capacities_.push_back(0);
+    connected_counts_.push_back(0);
+  }
+
+  // Room for `count` synapses; the present ones are kept.
+  void make_room(unsigned segment, unsigned count) {
+    if (count <= capacity(segment)) return;
+    uint8_t room = capacity_for(count);
+    uint32_t start = blocks_.take(block_size(room));
+    uint16_t* words = blocks_.at(start);
+    std::copy_n(sources(segment), counts_[segment], words);
+    std::copy_n(permanences(segment), counts_[segment], reinterpret_cast<Permanence*>(words + room));
+    if (capacity(segment)) blocks_.give_back(starts_[segment], block_size(capacities_[segment]));
+    starts_[segment] = start;
+    capacities_[segment] = room;
+  }
+
+  void append(unsigned segment, const uint16_t* cells, unsigned added, Permanence permanence) {
+    make_room(segment, counts_[segment] + added);
+    std::copy_n(cells, added, mutable_sources(segment) + counts_[segment]);
+    std::fill_n(mutable_permanences(segment) + counts_[segment], added, permanence);
+    counts_[segment] = static_cast<uint8_t>(counts_[segment] + added);
+  }
+
+  void count_connected(unsigned segment) {
+    const Permanence* permanence = permanences(segment);
+    unsigned found = 0;
+    for (unsigned i = 0; i < counts_[segment]; ++i) found += permanence[i] >= connected_permanence_;
+    connected_counts_[segment] = static_cast<uint8_t>(found);
+  }
+
+  // Removes `surplus` synapses: first those not from `active`, of these the weakest, of equals the first.
+  void remove_weakest(uint16_t segment, unsigned surplus, const CellSet& active, Scratch& scratch) {
+    uint16_t* from = mutable_sources(segment);
+    Permanence* permanence = mutable_permanences(segment);
+    unsigned count = counts_[segment];
+    std::vector<uint8_t>& order = scratch.order;
+    order.resize(count);
+    for (unsigned i = 0; i < count; ++i) order[i] = static_cast<uint8_t>(i);
+    auto weaker = [&](uint8_t a, uint8_t b) {
+      bool a_active = active.has(from[a]), b_active = active.has(from[b]);
+      if (a_active != b_active) return b_active;
+      return permanence[a] != permanence[b] ? permanence[a] < permanence[b] : a < b;
+    };
+    std::partial_sort(order.begin(), order.begin() + surplus, order.end(), weaker);
+    order.resize(surplus);
+    std::sort(order.begin(), order.end());
+    unsigned kept = order[0], removed = 0;
+    for (unsigned i = order[0]; i < count; ++i) {
+      if (removed < surplus && order[removed] == i) {
+        index_.remove(from[i], segment);
+        ++removed;
+        continue;
+      }
+      from[kept] = from[i];
+      permanence[kept++] = permanence[i];
+    }
+    counts_[segment] = static_cast<uint8_t>(kept);
+  }
+
+  static void require_cell(uint16_t cell, unsigned columns, unsigned cells) {
+    require(column_of(cell) < columns && cell % kCellsPerColumn < cells, "cell number");
+  }
+
+  void check_free(const std::vector<uint16_t>& counts) const {
+    std::vector<bool> seen(slots(), false);
+    for (uint16_t segment : free_) {
+      require(segment < slots() && !seen[segment] && counts[segment] == 0, "free segments");
+      seen[segment] = true;
+    }
+  }
+
+  void place_synapses(const std::vector<uint16_t>& counts, const std::vector<uint16_t>& sources_of,
+                      const std::vector<uint16_t>& permanences_of) {
+    std::vector<uint32_t> lengths(kMaxCells, 0);
+    for (uint16_t cell : sources_of) ++lengths[cell];
+    index_.prepare(lengths);
+    size_t words = 0;
+    for (uint16_t count : counts)
+      if (count) words += Blocks::words_of(block_size(count));
+    blocks_.reserve(words);
+    CellSet seen;
+    size_t first = 0;
+    for (unsigned segment = 0; segment < slots(); ++segment) {
+      unsigned count = counts[segment];
+      if (count == 0) continue;
+      make_room(segment, count);
+      const uint16_t* from = &sources_of[first];
+      std::copy_n(from, count, mutable_sources(segment));
+      std::copy_n(&permanences_of[first], count, mutable_permanences(segment));
+      for (unsigned i = 0; i < count; ++i) {
+        require(!seen.has(from[i]), "two synapses from one cell");
+        seen.insert(from[i]);
+        index_.add(from[i], static_cast<uint16_t>(segment));
+      }
+      for (unsigned i = 0; i < count; ++i) seen.erase_column(column_of(from[i]));
+      counts_[segment] = static_cast<uint8_t>(count);
+      count_connected(segment);
+      first += count;
+    }
+  }
+
+  unsigned max_segments_, max_synapses_;
+  int connected_permanence_;
+  SourceIndex index_;
+  Blocks blocks_;
+  std::vector<uint16_t> owners_;          //: by segment: its cell
+  std::vector<uint32_t> used_;            //: by segment: row of its last use
+  std::vector<uint32_t> starts_;          //: by segment: its block, if its capacity is not 0
+  std::vector<uint8_t> counts_;           //: by segment: its synapses
+  std::vector<uint8_t> capacities_;       //: by segment: synapses that its block has room for
+  std::vector<uint8_t> connected_counts_; //: by segment: its connected synapses
+  std::vector<uint16_t> free_;            //: destroyed segments; the last one is used again first
+};
+
+}  // namespace htm

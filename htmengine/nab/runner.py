@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Runs the model over a folder of labelled series, as a live engine would: one pass, no look-ahead.
+
+In: a folder of ``<category>/<file>.csv`` (columns timestamp and value, UTC) and the labelled windows.  Out: the
+anomaly scores of every row.  A model is told the minimum and maximum of its series and nothing else; every row is
+scored, also one whose timestamp repeats or goes back.  Called by ``htmengine nab`` and the benchmarks.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htmengine.errors import HtmEngineError
+from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
+from htmengine.htm.model import Model
+from htmengine.htm.params import ModelParams, range_of
+from htmengine.nab.scorer import Floats, Scored, Window
+
+
+class BadSeries(HtmEngineError):
+    """A series or its windows cannot be read; the text names the file and says what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One metric: ``name`` is ``<category>/<file>.csv``, ``timestamps`` are epoch seconds."""
+
+    name: str
+    timestamps: NDArray[np.int64]
+    values: Floats
+    windows: tuple[Window, ...]
+
+    @property
+    def category(self) -> str:
+        """The folder that the series is in."""
+        return self.name.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a model and its likelihood are set up.
+
+    ``range_rows``: the model is told the range of the first rows only, as a live engine that was given no minimum
+    and maximum; None: of all rows.  ``seed`` is the model's.
+    """
+
+    range_rule: bool = True
+    range_rows: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One series' scores with one seed: raw scores, detector scores (log scale), and the time it took."""
+
+    name: str
+    seed: int
+    raw: Floats
+    scores: Floats
+    seconds: float
+
+
+def load_folder(folder: Path, windows_file: Path) -> list[Series]:
+    """All series below ``folder`` in the order of their names.  Raises BadSeries."""
+    try:
+        windows = json.loads(windows_file.read_text())
+    except (OSError, ValueError) as error:
+        raise BadSeries(f"{windows_file}: {error}") from error
+    paths = {f"{path.parent.name}/{path.name}": path for path in folder.rglob("*.csv")}
+    if not paths:
+        raise BadSeries(f"{folder}: no <category>/<file>.csv in it")
+    unlabelled = sorted(paths.keys() - windows.keys())
+    if unlabelled:
+        raise BadSeries(
+            f"{windows_file}: no entry for {unlabelled[0]} (an empty list is a series without windows)"
+        )
+    return [load_series(name, paths[name], windows[name]) for name in sorted(paths)]
+
+
+def load_series(name: str, path: Path, windows: Sequence[Sequence[str]]) -> Series:
+    """One series, its windows given as first and last timestamp.  Raises BadSeries."""
+    try:
+        with path.open(newline="") as file:
+            rows = [(_epoch(row["timestamp"]), float(row["value"])) for row in csv.DictReader(file)]
+        timestamps = np.array([timestamp for timestamp, _ in rows], dtype=np.int64)
+        ranges = tuple(_rows_between(timestamps, _epoch(first), _epoch(last)) for first, last in windows)
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise BadSeries(f"{path}: {error!r}") from error
+    return Series(name, timestamps, np.array([value for _, value in rows]), ranges)
+
+
+def run_series(series: Series, setup: Setup) -> Run:
+    """The scores of one series' rows, in order."""
+    started = time.perf_counter()
+    params = ModelParams.for_range(*range_of(series.values[: setup.range_rows]))
+    raw = Model(params, seed=setup.seed).learn_many(series.timestamps, series.values)
+    likelihood = AnomalyLikelihood(
+        active_columns=params.spatial.active_columns,
+        range_rule=setup.range_rule,
+        resolution=getattr(params.value, "resolution", None),
+    )
+    scores = detector_scores(likelihood, series.values, raw)
+    return Run(series.name, setup.seed, raw, scores, time.perf_counter() - started)
+
+
+def detector_scores(likelihood: AnomalyLikelihood, values: Iterable[float], raw: Iterable[float]) -> Floats:
+    """The anomaly scores of rows in order, on the log scale."""
+    return np.array([log_scale(likelihood.score(*row)) for row in zip(values, raw, strict=True)])
+
+
+def run_all(series: Sequence[Series], setups: Sequence[Setup], jobs: int) -> Iterator[Run]:
+    """Every series with every setup, in ``jobs`` processes; runs come in the order in which they end."""
+    tasks = [(one, setup) for setup in setups for one in sorted(series, key=lambda one: -len(one.values))]
+    if jobs == 1:
+        yield from (run_series(*task) for task in tasks)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        for future in as_completed([pool.submit(run_series, *task) for task in tasks]):
+            yield future.result()
+
+
+def scored(series: Sequence[Series], runs: Iterable[Run]) -> list[Scored]:
+    """The runs of one seed as the scorer takes them, in the order of ``series``."""
+    scores = {run.name: run.scores for run in runs}
+    return [Scored(scores[one.name], one.windows) for one in series]
+
+
+def _epoch(timestamp: str) -> int:
+    return int(datetime.fromisoformat(timestamp).replace(tzinfo=UTC).timestamp())
+
+
+def _rows_between(timestamps: NDArray[np.int64], first: int, last: int) -> Window:
+    """First and last row of a window; timestamps may repeat or go back."""
+    inside = np.flatnonzero((timestamps >= first) & (timestamps <= last))
+    if not len(inside):
+        raise ValueError(f"no row in the window from {first} to {last}")
+    return int(inside[0]), int(inside[-1])

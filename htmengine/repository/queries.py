@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""What the services ask of the database.  Each function is synchronous, takes ``conn`` first, and runs in the
+caller's transaction (`engine.Database.run`); results are frozen dataclasses.  Timestamps are epoch seconds.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.engine import RowMapping
+
+from htmengine.errors import MetricNotFound
+from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch, reject_count
+
+#: Values in one IN (...): within every database's limits.
+IN_AT_ONCE = 500
+
+
+class MetricStatus(enum.IntEnum):
+    """The column ``metric.status``; docs/states.md has the transitions."""
+
+    UNMONITORED = 0
+    ACTIVE = 1
+    CREATE_PENDING = 2
+    ERROR = 4
+    PENDING_DATA = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A metric's current model: its generation and parameters (the column ``model_params``)."""
+
+    generation: int
+    params: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    uid: str
+    datasource: str
+    name: str
+    description: str | None
+    server: str | None
+    location: str | None
+    parameters: str | None
+    status: MetricStatus
+    message: str | None
+    last_timestamp: int | None
+    last_rowid: int
+    definition: Definition | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    rowid: int
+    timestamp: int
+    value: float
+    raw: float | None
+    anomaly: float | None
+    display: float | None
+    predictions: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    id: int
+    queue: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyState:
+    uid: str
+    generation: int
+    rowid: int
+    state: bytes
+
+
+def _time(epoch: int) -> datetime:
+    return datetime.fromtimestamp(epoch, UTC).replace(tzinfo=None)
+
+
+def _epoch(moment: datetime) -> int:
+    return int(moment.replace(tzinfo=UTC).timestamp())
+
+
+def _metric(row: RowMapping) -> Metric:
+    definition = json.loads(row["model_params"]) if row["model_params"] else None
+    return Metric(
+        row["uid"], row["datasource"], row["name"], row["description"], row["server"], row["location"],
+        row["parameters"], MetricStatus(row["status"]), row["message"],
+        None if row["last_timestamp"] is None else _epoch(row["last_timestamp"]), row["last_rowid"],
+        definition and Definition(definition["generation"], definition["params"]),
+    )
+
+
+def _parts(values: Collection[Any]) -> Iterator[list[Any]]:
+    each = list(values)
+    for at in range(0, len(each), IN_AT_ONCE):
+        yield each[at : at + IN_AT_ONCE]
+
+
+def get_metrics(conn: Connection, uids: Sequence[str]) -> list[Metric]:
+    return [
+        _metric(row)
+        for part in _parts(uids)
+        for row in conn.execute(select(metric).where(metric.c.uid.in_(part))).mappings()
+    ]
+
+
+def find_metric_by_uid(conn: Connection, uid: str) -> Metric | None:
+    found = get_metrics(conn, [uid])
+    return found[0] if found else None
+
+
+def get_metric(conn: Connection, uid: str) -> Metric:
+    found = find_metric_by_uid(conn, uid)
+    if found is None:
+        raise MetricNotFound(uid)
+    return found
+
+
+def find_metrics(conn: Connection, names: Sequence[str]) -> dict[str, Metric]:
+    return {
+        row["name"]: _metric(row)
+        for part in _parts(names)
+        for row in conn.execute(select(metric).where(metric.c.name.in_(part))).mappings()
+    }
+
+
+def list_metrics(conn: Connection) -> list[Metric]:
+    return [_metric(row) for row in conn.execute(select(metric).order_by(metric.c.name)).mappings()]
+
+
+def lock_metrics(conn: Connection, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    return dict(metrics)
+
+
+def create_metric(
+    conn: Connection, *, uid: str, datasource: str, name: str, status: MetricStatus, parameters: str
+) -> Metric:
+    conn.execute(insert(metric), {"uid": uid, "datasource": datasource, "name": name, "status": int(status), "parameters": parameters, "last_rowid": 0})
+    return get_metric(conn, uid)
+
+
+def set_parameters(conn: Connection, uid: str, parameters: str) -> None:
+    conn.execute(update(metric).where(metric.c.uid == uid).values(parameters=parameters))
+
+
+def set_status(conn: Connection, uid: str, status: MetricStatus, message: str | None) -> None:
+    conn.execute(update(metric).where(metric.c.uid == uid).values(status=int(status), message=message))
+
+
+def set_definition(conn: Connection, uid: str, definition: Definition, status: MetricStatus) -> None:
+    text = json.dumps({"generation": definition.generation, "params": definition.params})
+    conn.execute(update(metric).where(metric.c.uid == uid).values(model_params=text, status=int(status), message=None))
+
+
+def delete_metric(conn: Connection, uid: str) -> None:
+    conn.execute(delete(metric_data).where(metric_data.c.uid == uid))
+    conn.execute(delete(anomaly_state).where(anomaly_state.c.uid == uid))
+    conn.execute(delete(metric).where(metric.c.uid == uid))
+
+
+def insert_samples(conn: Connection, rows: Sequence[tuple[str, int, int, float]]) -> None:
+    conn.execute(
+        insert(metric_data),
+        [{"uid": u, "rowid": r, "timestamp": _time(t), "metric_value": v} for u, r, t, v in sorted(rows)],
+    )
+
+
+def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> None:
+    conn.execute(
+        update(metric).where(metric.c.uid == bindparam("u")).values(last_rowid=bindparam("r"), last_timestamp=bindparam("t")),
+        [{"u": u, "r": r, "t": _time(t)} for u, r, t in sorted(tails)],
+    )
+
+
+def get_rows(conn: Connection, uid: str, after_rowid: int, limit: int) -> list[Row]:
+    query = select(metric_data).where(metric_data.c.uid == uid, metric_data.c.rowid > after_rowid)
+    return [
+        Row(
+            row.rowid, _epoch(row.timestamp), row.metric_value, row.raw_anomaly_score, row.anomaly_score,
+            row.display_value, json.loads(row.multi_step_best_predictions) if row.multi_step_best_predictions else None,
+        )
+        for row in conn.execute(query.order_by(metric_data.c.rowid).limit(limit))
+    ]
+
+
+def value_range(conn: Connection, uid: str, last_rowid: int) -> tuple[float, float]:
+    v = metric_data.c.metric_value
+    low, high = conn.execute(
+        select(func.min(v), func.max(v)).where(metric_data.c.uid == uid, metric_data.c.rowid <= last_rowid)
+    ).one()
+    return low, high
+
+
+def save_scores(
+    conn: Connection, scores: Sequence[tuple[str, int, float, float, float, dict[str, Any] | None]]
+) -> None:
+    if scores:
+        conn.execute(
+            update(metric_data)
+            .where(metric_data.c.uid == bindparam("u"), metric_data.c.rowid == bindparam("r"))
+            .values(
+                raw_anomaly_score=bindparam("raw"), anomaly_score=bindparam("a"), display_value=bindparam("d"),
+                multi_step_best_predictions=bindparam("p"),
+            ),
+            [
+                {"u": u, "r": r, "raw": raw, "a": a, "d": d, "p": json.dumps(p) if p is not None else None}
+                for u, r, raw, a, d, p in scores
+            ],
+        )
+
+
+def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:
+    return {
+        row.uid: AnomalyState(row.uid, row.generation, row.rowid, row.state)
+        for part in _parts(uids)
+        for row in conn.execute(select(anomaly_state).where(anomaly_state.c.uid.in_(part)))
+    }
+
+
+def save_states(conn: Connection, states: Sequence[AnomalyState]) -> None:
+    for part in _parts([s.uid for s in states]):
+        conn.execute(delete(anomaly_state).where(anomaly_state.c.uid.in_(part)))
+    if states:
+        conn.execute(insert(anomaly_state), [{"uid": s.uid, "generation": s.generation, "rowid": s.rowid, "state": s.state} for s in states])
+
+
+def add_outbox(conn: Connection, messages: Sequence[tuple[str, bytes]]) -> list[OutboxMessage]:
+    return [
+        OutboxMessage(conn.execute(insert(outbox), {"queue": queue, "body": body}).inserted_primary_key[0], queue, body)
+        for queue, body in messages
+    ]
+
+
+def pending_outbox(conn: Connection) -> list[OutboxMessage]:
+    return [OutboxMessage(row.id, row.queue, row.body) for row in conn.execute(select(outbox).order_by(outbox.c.id))]
+
+
+def delete_outbox(conn: Connection, ids: Sequence[int]) -> None:
+    for part in _parts(ids):
+        conn.execute(delete(outbox).where(outbox.c.id.in_(part)))
+
+
+def known_batches(conn: Connection, ids: Sequence[str]) -> set[str]:
+    return {
+        row.batch_id
+        for part in _parts(ids)
+        for row in conn.execute(select(processed_batch).where(processed_batch.c.batch_id.in_(part)))
+    }
+
+
+def add_batches(conn: Connection, ids: Sequence[str], now: int) -> None:
+    if ids:
+        conn.execute(insert(processed_batch), [{"batch_id": i, "processed_at": now} for i in ids])
+
+
+def prune_batches(conn: Connection, before: int) -> None:
+    conn.execute(delete(processed_batch).where(processed_batch.c.processed_at < before))
+
+
+def add_rejects(conn: Connection, rejects: Mapping[tuple[str, str], int]) -> None:
+    c = reject_count.c
+    for (uid, reason), n in sorted(rejects.items()):
+        where = (c.uid == uid) & (c.reason == reason)
+        if not conn.execute(update(reject_count).where(where).values(count=c.count + n)).rowcount:
+            conn.execute(insert(reject_count), {"uid": uid, "reason": reason, "count": n})
+
+
+def get_rejects(conn: Connection, uid: str | None = None) -> dict[str, int]:
+    query = select(reject_count.c.reason, func.sum(reject_count.c.count)).group_by(reject_count.c.reason)
+    if uid is not None:
+        query = query.where(reject_count.c.uid == uid)
+    return {reason: int(n) for reason, n in conn.execute(query)}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The tables: HTM Engine's own, as its applications read them, and ours for exactly-once delivery.
+
+Timestamps are UTC without a zone.  Text columns that hold JSON are read and written by `queries`.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+metric = Table(
+    "metric",
+    metadata,
+    Column("uid", String(40), primary_key=True),
+    Column("datasource", String(100), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("description", String(200)),
+    Column("server", String(100)),
+    Column("location", String(200)),
+    Column("parameters", Text),
+    Column("status", Integer, nullable=False, server_default="0"),
+    Column("message", Text),
+    Column("collector_error", Text),
+    Column("last_timestamp", DateTime),
+    Column("poll_interval", Integer),
+    Column("tag_name", String(200)),
+    Column("model_params", Text),
+    Column("last_rowid", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("datasource", "name", name="metric_name"),
+    Index("metric_status", "status"),
+)
+
+metric_data = Table(
+    "metric_data",
+    metadata,
+    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("rowid", Integer, primary_key=True, autoincrement=False),
+    Column("timestamp", DateTime, nullable=False),
+    Column("metric_value", Double, nullable=False),
+    Column("raw_anomaly_score", Double),
+    Column("anomaly_score", Double),
+    Column("display_value", Double),
+    Column("multi_step_best_predictions", Text),
+)
+
+#: Messages of a transaction that are still to be published.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("queue", String(255), nullable=False),
+    Column("body", LargeBinary(2**24 - 1), nullable=False),
+)
+
+#: Batches of samples that were stored, so that a redelivered one is known.
+processed_batch = Table(
+    "processed_batch",
+    metadata,
+    Column("batch_id", String(64), primary_key=True),
+    Column("processed_at", BigInteger, nullable=False, index=True),
+)
+
+#: Each metric's likelihood after some row.
+anomaly_state = Table(
+    "anomaly_state",
+    metadata,
+    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("rowid", Integer, nullable=False),
+    Column("state", LargeBinary(2**24 - 1), nullable=False),
+)
+
+#: Rejected samples by metric ("" while it is not known) and reason.
+reject_count = Table(
+    "reject_count",
+    metadata,
+    Column("uid", String(40), primary_key=True),
+    Column("reason", String(40), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
