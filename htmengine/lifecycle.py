@@ -100,7 +100,7 @@ class OrderedServices(Service):
         for part in reversed(self._parts):
             try:
                 await maybeDeferred(part.stopService)
-            except Exception:  # noqa: BLE001 - the others have to be stopped too
+            except Exception:
                 self.log.failure("{part} did not stop cleanly", part=part)
 
 

@@ -1,49 +1,270 @@
 # SPDX-License-Identifier: MIT
 """All the wiring: options and makeService of every tap, and which part gets which other.
 
-In: a configuration.  Out: Twisted services, for ``twistd``, ``htmengine run`` and ``python -m``.  Nothing else
-knows whether it is embedded or distributed.
+In: a configuration.  Out: Twisted services for ``twistd``, ``htmengine run`` and ``python -m``, and the way to an
+engine for the command line and the client.  Nothing else knows whether it is embedded or distributed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
+import platformdirs
 from twisted.application.service import Service
+from twisted.python import usage
 
 from htmengine.bus.embedded import EmbeddedBus
-from htmengine.bus.interface import Bus
+from htmengine.config import APPLICATION_CONFIG_PATH, Config, load
+from htmengine.errors import ConfigError, HtmEngineError
 from htmengine.lifecycle import DataFolder, OrderedServices, ProcessEnd
 from htmengine.model_swapper.model_runner import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
+from htmengine.model_swapper.swap_controller import Limits
+from htmengine.operations import Operations
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.sharding import ShardQueues
 
+BusService = EmbeddedBus
 
-class Part(Service):
-    def __init__(self, stop) -> None:
-        self._stop = stop
 
-    def stopService(self):
+# --- where an engine is ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """An engine's configuration, and how to reach its database and bus, whether it runs or not."""
+
+    config: Config
+    folder: DataFolder | None  #: of the embedded deployment; None: distributed
+
+    @classmethod
+    def embedded(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
+        """One machine, no server.  Raises `ConfigError`."""
+        environ = {"HTMENGINE__APPLICATION__METRIC_STORER__AUTO_MONITOR": "yes", **os.environ}
+        folder = data_dir or Path(platformdirs.user_data_dir("htmengine"))
+        return cls(load(config_dir, environ), DataFolder(folder))
+
+    def database(self, reactor: Any) -> Database:
+        """The database; without a reactor for synchronous use."""
+        assert self.folder is not None
+        return Database(self.folder.database_url, reactor=reactor)
+
+    def bus(self, reactor: Any) -> BusService:
+        """The bus, not started."""
+        assert self.folder is not None
+        return EmbeddedBus(self.folder.bus_path, reactor=reactor)
+
+    @property
+    def shards(self) -> ShardQueues:
+        """The model input queues."""
+        return ShardQueues(self.config.interface_bus.model_input_queue_prefix, self.config.interface_bus.shards)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the models."""
+        root = self.config.storage.root
+        if root:
+            return Path(root)
+        assert self.folder is not None
+        return self.folder.checkpoints
+
+    def operations(self, bus: BusService, database: Database) -> Operations:
+        """What users do with metrics."""
+        return Operations(
+            database,
+            bus,
+            self.shards,
+            self.config.metric_listener.queue_name,
+            self.config.metric_storer.pending_samples,
+        )
+
+
+# --- the parts ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Makes the services of one process, on one bus and one database."""
+
+    deployment: Deployment
+    reactor: Any
+    bus: BusService
+    database: Database
+    end: ProcessEnd
+
+    def metric_listener(self) -> MetricListener:
+        section = self.deployment.config.metric_listener
+        options = ListenerOptions(
+            queue_name=section.queue_name,
+            host=section.host,
+            port=section.port,
+            udp=section.udp,
+            batch_max_lines=section.batch_max_lines,
+            batch_max_delay_s=section.batch_max_delay_ms / 1000,
+            max_connections=section.max_connections,
+            idle_timeout_s=section.idle_timeout_s or None,
+        )
+        return MetricListener(reactor=self.reactor, bus=self.bus, options=options, on_failure=self.end.fail)
+
+    def metric_storer(self) -> MetricStorer:
+        config = self.deployment.config
+        options = StorerOptions(
+            samples_queue=config.metric_listener.queue_name,
+            shards=self.deployment.shards,
+            auto_monitor=config.metric_storer.auto_monitor,
+            pending_samples=config.metric_storer.pending_samples,
+        )
+        return MetricStorer(
+            clock=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail
+        )
+
+    def model_scheduler(self) -> ModelScheduler:
+        config = self.deployment.config
+        section, storage = config.model_scheduler, config.storage
+        runner = RunnerOptions(
+            checkpoint_root=str(self.deployment.checkpoints),
+            memory_bytes=section.worker_memory_mb << 20,
+            checkpoint_rows=storage.checkpoint_rows,
+            checkpoint_seconds=storage.checkpoint_seconds,
+        )
+        options = SchedulerOptions(
+            shards=self.deployment.shards,
+            results_queue=config.interface_bus.results_queue,
+            workers=section.workers or os.cpu_count() or 1,
+            runner=runner,
+            worker_timeout_s=section.worker_timeout_s,
+            limits=Limits(rows_per_turn=section.rows_per_turn, rows_cached=4 * section.rows_per_turn),
+        )
+        return ModelScheduler(
+            reactor=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail
+        )
+
+    def anomaly_service(self) -> AnomalyService:
+        config = self.deployment.config
+        options = AnomalyOptions(
+            results_queue=config.interface_bus.results_queue,
+            results_exchange=config.metric_streamer.results_exchange_name,
+            chunk_size=config.metric_streamer.chunk_size,
+            states_in_memory=config.anomaly_likelihood.states_in_memory,
+            range_rule=config.anomaly_likelihood.range_rule,
+        )
+        return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.end.fail)
+
+
+class _DatabaseService(Service):
+    """Closes the database when all that use it have stopped."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def stopService(self) -> None:
         super().stopService()
-        self._stop()
+        self._database.close()
 
 
-def embedded(reactor, data_dir: Path, graphite_port: int = 2003, workers: int = 2):
+# --- the embedded engine --------------------------------------------------------------------------------
+
+
+def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, ProcessEnd]:
+    """All services in one process.  Raises `StartError` when the folder is not to be had."""
+    assert deployment.folder is not None
+    deployment.folder.acquire()
     end = ProcessEnd(reactor)
-    folder = DataFolder(data_dir)
-    folder.acquire()
-    db = Database(folder.database_url, reactor=reactor)
-    bus = EmbeddedBus(str(folder.bus_path), reactor=reactor)
-    shards = ShardQueues("htmengine.mswapper.model.input.", 16)
-    common = dict(on_failure=end.fail)
-    anomaly = AnomalyService(bus=bus, database=db, options=AnomalyOptions("htmengine.mswapper.results", "htmengine.model.results"), **common)
-    scheduler = ModelScheduler(reactor=reactor, bus=bus, database=db, options=SchedulerOptions(shards, "htmengine.mswapper.results", workers, RunnerOptions(str(folder.checkpoints))), **common)
-    storer = MetricStorer(clock=reactor, bus=bus, database=db, options=StorerOptions("htmengine.metric.custom.data", shards, True), **common)
-    listener = MetricListener(reactor=reactor, bus=bus, options=ListenerOptions("htmengine.metric.custom.data", port=graphite_port), **common)
-    return OrderedServices([Part(db.close), bus, anomaly, scheduler, storer, listener]), end
+    database = deployment.database(reactor)
+    bus = deployment.bus(reactor)
+    parts = Parts(deployment, reactor, bus, database, end)
+    services = [
+        _DatabaseService(database),
+        bus,
+        parts.anomaly_service(),
+        parts.model_scheduler(),
+        parts.metric_storer(),
+        parts.metric_listener(),
+    ]
+    return OrderedServices(services), end
+
+
+class EngineOptions(usage.Options):
+    """``twistd htmengine``."""
+
+    optParameters: ClassVar = [
+        ["data-dir", None, None, "The engine's data folder; by default the user's.", Path],
+        ["graphite-port", None, None, "Graphite port, TCP and UDP; 0: any free one.", int],
+        ["http-port", None, None, "HTTP port; 0: any free one.", int],
+        ["workers", None, None, "Worker processes; 0: one for each CPU.", int],
+        ["config", None, None, "The folder with application.conf and the others.", Path],
+    ]
+    optFlags: ClassVar = [["no-auto-monitor", None, "Give new metrics no model."]]
+
+
+def engine_deployment(
+    *,
+    data_dir: Path | None,
+    config_dir: Path | None,
+    graphite_port: int | None = None,
+    http_port: int | None = None,
+    workers: int | None = None,
+    auto_monitor: bool | None = None,
+) -> Deployment:
+    """The embedded deployment with what the command line overrides."""
+    found = Deployment.embedded(config_dir or _config_dir(os.environ), data_dir)
+    config = found.config
+    given: dict[str, dict[str, Any]] = {
+        "metric_listener": {"port": graphite_port},
+        "web": {"port": http_port},
+        "model_scheduler": {"workers": workers},
+        "metric_storer": {"auto_monitor": auto_monitor},
+    }
+    for section, values in given.items():
+        changed = {name: value for name, value in values.items() if value is not None}
+        config = dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **changed)})
+    return dataclasses.replace(found, config=config)
+
+
+def _config_dir(environ: Mapping[str, str]) -> Path | None:
+    return Path(environ[APPLICATION_CONFIG_PATH]) if environ.get(APPLICATION_CONFIG_PATH) else None
+
+
+def _make_embedded(options: Mapping[str, Any]) -> Service:
+    from twisted.internet import reactor  # chosen by twistd
+
+    deployment = engine_deployment(
+        data_dir=options["data-dir"],
+        config_dir=options["config"],
+        graphite_port=options["graphite-port"],
+        http_port=options["http-port"],
+        workers=options["workers"],
+        auto_monitor=False if options["no-auto-monitor"] else None,
+    )
+    return make_engine(deployment, reactor)[0]
+
+
+# --- taps -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """What twistd's plugin loader looks for: a class of options, and makeService."""
+
+    Options: type[usage.Options]
+    make: Callable[[Mapping[str, Any]], Service]
+
+    def makeService(self, options: Mapping[str, Any]) -> Service:
+        """Called by twistd.  What cannot start ends it with one clear line and status 1."""
+        try:
+            return self.make(options)
+        except ConfigError as error:
+            raise SystemExit("\n".join(f"htmengine: {problem}" for problem in error.problems)) from None
+        except HtmEngineError as error:
+            raise SystemExit(f"htmengine: {error}") from None
+
+
+EMBEDDED = Tap(EngineOptions, _make_embedded)

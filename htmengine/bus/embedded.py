@@ -19,7 +19,9 @@ class EmbeddedBus(Service):
         self.c = sqlite3.connect(path, timeout=30, isolation_level=None)
         self.c.execute("PRAGMA journal_mode=WAL")
         self.c.execute("PRAGMA synchronous=" + synchronous)
-        self.c.execute("CREATE TABLE IF NOT EXISTS msg (id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT, body BLOB, headers TEXT)")
+        self.c.execute(
+            "CREATE TABLE IF NOT EXISTS msg (id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT, body BLOB, headers TEXT)"
+        )
         self.c.execute("CREATE INDEX IF NOT EXISTS q ON msg (queue, id)")
         self.queues = set()
         self.bindings = {}
@@ -42,7 +44,10 @@ class EmbeddedBus(Service):
             raise UnroutableMessage(queue)
         h = json.dumps(dict(headers or {}))
         self.c.execute("BEGIN IMMEDIATE")
-        ids = [self.c.execute("INSERT INTO msg(queue, body, headers) VALUES (?,?,?)", (queue, b, h)).lastrowid for b in bodies]
+        ids = [
+            self.c.execute("INSERT INTO msg(queue, body, headers) VALUES (?,?,?)", (queue, b, h)).lastrowid
+            for b in bodies
+        ]
         self.c.execute("COMMIT")
         if queue in self.subs:
             self.subs[queue].put([Delivery(b, dict(headers or {}), i) for i, b in zip(ids, bodies)])

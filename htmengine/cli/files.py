@@ -30,7 +30,9 @@ CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--min", "minimum", type=float, help="Least value to expect (with --max).")
 @click.option("--max", "maximum", type=float, help="Greatest value to expect (with --min).")
 @click.option("--range-rule/--no-range-rule", default=True, help="Flag values outside all that was seen.")
-@click.option("--pending-samples", default=288, show_default=True, help="Samples that tell the range without --min.")
+@click.option(
+    "--pending-samples", default=288, show_default=True, help="Samples that tell the range without --min."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of standard output.")
 @failing_cleanly
 def score(
@@ -86,7 +88,9 @@ def _write_scores(out: IO[str], accepted: Accepted, model: Model, likelihood: An
 @click.option("--metric", required=True, help="The name to send the values under.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=2003, show_default=True, help="The engine's Graphite port.")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time; default: as fast as possible.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), help="Times real time; default: as fast as possible."
+)
 @failing_cleanly
 def replay(file: Path, metric: str, host: str, port: int, speed: float | None) -> None:
     """Send a CSV file through an engine's Graphite port."""

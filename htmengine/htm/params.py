@@ -475,7 +475,7 @@ class ModelParams(Params):
         ``timestamp_field`` and ``value_field`` are what the description calls its two fields; None: anything.
         Raises UnsupportedModelParams for what this core does not have, InvalidModelSpec for wrong values.
         """
-        from htmengine.htm.opf import read_model_config  # noqa: PLC0415 - it builds on this module
+        from htmengine.htm.opf import read_model_config
 
         return read_model_config(model_config, inference_args or {}, timestamp_field, value_field)
 

@@ -156,11 +156,11 @@ class Model:
 class Limits:
     """Bounds of the controller's memory and of one turn."""
 
-    rows_per_turn: int = 100  #: rows of one model in a turn
+    rows_per_turn: int = 500  #: rows of one model in a turn
     rows_in_turn: int = 1000  #: rows of all models in a turn
     models_in_turn: int = 200
     turns_ahead: int = 2  #: turns that a worker may have before it answers the first
-    rows_cached: int = 400  #: rows of one model in memory; more are fetched when their turn comes
+    rows_cached: int = 2000  #: rows of one model in memory; more are fetched when their turn comes
     strikes: int = 3  #: workers that one model may kill
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -93,9 +93,17 @@ def _epoch(moment: datetime) -> int:
 def _metric(row: RowMapping) -> Metric:
     definition = json.loads(row["model_params"]) if row["model_params"] else None
     return Metric(
-        row["uid"], row["datasource"], row["name"], row["description"], row["server"], row["location"],
-        row["parameters"], MetricStatus(row["status"]), row["message"],
-        None if row["last_timestamp"] is None else _epoch(row["last_timestamp"]), row["last_rowid"],
+        row["uid"],
+        row["datasource"],
+        row["name"],
+        row["description"],
+        row["server"],
+        row["location"],
+        row["parameters"],
+        MetricStatus(row["status"]),
+        row["message"],
+        None if row["last_timestamp"] is None else _epoch(row["last_timestamp"]),
+        row["last_rowid"],
         definition and Definition(definition["generation"], definition["params"]),
     )
 
@@ -145,7 +153,17 @@ def lock_metrics(conn: Connection, metrics: Mapping[str, Metric]) -> dict[str, M
 def create_metric(
     conn: Connection, *, uid: str, datasource: str, name: str, status: MetricStatus, parameters: str
 ) -> Metric:
-    conn.execute(insert(metric), {"uid": uid, "datasource": datasource, "name": name, "status": int(status), "parameters": parameters, "last_rowid": 0})
+    conn.execute(
+        insert(metric),
+        {
+            "uid": uid,
+            "datasource": datasource,
+            "name": name,
+            "status": int(status),
+            "parameters": parameters,
+            "last_rowid": 0,
+        },
+    )
     return get_metric(conn, uid)
 
 
@@ -159,7 +177,9 @@ def set_status(conn: Connection, uid: str, status: MetricStatus, message: str | 
 
 def set_definition(conn: Connection, uid: str, definition: Definition, status: MetricStatus) -> None:
     text = json.dumps({"generation": definition.generation, "params": definition.params})
-    conn.execute(update(metric).where(metric.c.uid == uid).values(model_params=text, status=int(status), message=None))
+    conn.execute(
+        update(metric).where(metric.c.uid == uid).values(model_params=text, status=int(status), message=None)
+    )
 
 
 def delete_metric(conn: Connection, uid: str) -> None:
@@ -177,7 +197,9 @@ def insert_samples(conn: Connection, rows: Sequence[tuple[str, int, int, float]]
 
 def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> None:
     conn.execute(
-        update(metric).where(metric.c.uid == bindparam("u")).values(last_rowid=bindparam("r"), last_timestamp=bindparam("t")),
+        update(metric)
+        .where(metric.c.uid == bindparam("u"))
+        .values(last_rowid=bindparam("r"), last_timestamp=bindparam("t")),
         [{"u": u, "r": r, "t": _time(t)} for u, r, t in sorted(tails)],
     )
 
@@ -186,11 +208,21 @@ def get_rows(conn: Connection, uid: str, after_rowid: int, limit: int) -> list[R
     query = select(metric_data).where(metric_data.c.uid == uid, metric_data.c.rowid > after_rowid)
     return [
         Row(
-            row.rowid, _epoch(row.timestamp), row.metric_value, row.raw_anomaly_score, row.anomaly_score,
-            row.display_value, json.loads(row.multi_step_best_predictions) if row.multi_step_best_predictions else None,
+            row.rowid,
+            _epoch(row.timestamp),
+            row.metric_value,
+            row.raw_anomaly_score,
+            row.anomaly_score,
+            row.display_value,
+            json.loads(row.multi_step_best_predictions) if row.multi_step_best_predictions else None,
         )
         for row in conn.execute(query.order_by(metric_data.c.rowid).limit(limit))
     ]
+
+
+def last_row(conn: Connection, uid: str) -> Row | None:
+    (newest,) = conn.execute(select(func.max(metric_data.c.rowid)).where(metric_data.c.uid == uid)).one()
+    return get_rows(conn, uid, newest - 1, 1)[0] if newest is not None else None
 
 
 def value_range(conn: Connection, uid: str, last_rowid: int) -> tuple[float, float]:
@@ -209,7 +241,9 @@ def save_scores(
             update(metric_data)
             .where(metric_data.c.uid == bindparam("u"), metric_data.c.rowid == bindparam("r"))
             .values(
-                raw_anomaly_score=bindparam("raw"), anomaly_score=bindparam("a"), display_value=bindparam("d"),
+                raw_anomaly_score=bindparam("raw"),
+                anomaly_score=bindparam("a"),
+                display_value=bindparam("d"),
                 multi_step_best_predictions=bindparam("p"),
             ),
             [
@@ -231,18 +265,25 @@ def save_states(conn: Connection, states: Sequence[AnomalyState]) -> None:
     for part in _parts([s.uid for s in states]):
         conn.execute(delete(anomaly_state).where(anomaly_state.c.uid.in_(part)))
     if states:
-        conn.execute(insert(anomaly_state), [{"uid": s.uid, "generation": s.generation, "rowid": s.rowid, "state": s.state} for s in states])
+        conn.execute(
+            insert(anomaly_state),
+            [{"uid": s.uid, "generation": s.generation, "rowid": s.rowid, "state": s.state} for s in states],
+        )
 
 
 def add_outbox(conn: Connection, messages: Sequence[tuple[str, bytes]]) -> list[OutboxMessage]:
     return [
-        OutboxMessage(conn.execute(insert(outbox), {"queue": queue, "body": body}).inserted_primary_key[0], queue, body)
+        OutboxMessage(
+            conn.execute(insert(outbox), {"queue": queue, "body": body}).inserted_primary_key[0], queue, body
+        )
         for queue, body in messages
     ]
 
 
 def pending_outbox(conn: Connection) -> list[OutboxMessage]:
-    return [OutboxMessage(row.id, row.queue, row.body) for row in conn.execute(select(outbox).order_by(outbox.c.id))]
+    return [
+        OutboxMessage(row.id, row.queue, row.body) for row in conn.execute(select(outbox).order_by(outbox.c.id))
+    ]
 
 
 def delete_outbox(conn: Connection, ids: Sequence[int]) -> None:

@@ -95,7 +95,7 @@ class RowsTest(SynchronousTestCase):
     def test_a_model_behind_its_rows_gets_the_missing_ones(self) -> None:
         [turn] = self.controller.inputs_arrived(7, [fed(5, 6)])
         [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=2, need=Need.ROWS)])
-        self.assertEqual(asked, FetchRows("m", 1, after=2, limit=400))
+        self.assertEqual(asked, FetchRows("m", 1, after=2, limit=2000))
         [again] = self.controller.rows_fetched(asked, rows(3, 6))
         self.assertEqual(again.slices, (Slice("m", 1, 2, rows(3, 6)),))
 
@@ -171,10 +171,10 @@ class WorkersTest(SynchronousTestCase):
         self.assertEqual(turn.slices, (Slice("m", 2, command=again),))
 
     def test_draining_lets_the_turns_in_flight_end_and_starts_no_other(self) -> None:
-        [turn] = self.controller.inputs_arrived(7, [fed(1, 150)])
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 600)])
         self.controller.drain()
         self.assertFalse(self.controller.at_rest)
-        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=100, rows=scored(1, 100))])
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=500, rows=scored(1, 500))])
         self.assertEqual(self.controller.published(publish.publication), [])
         self.assertTrue(self.controller.at_rest)
 
@@ -189,7 +189,7 @@ class CommandsTest(SynchronousTestCase):
         [turn] = self.controller.command_arrived(7, define)
         publish, asked = self.controller.turn_done(0, turn.turn, [Outcome("m", 1)])
         self.assertEqual(publish.notices, (CommandResult(DEFINE_MODEL, "m", 1, "c1"),))
-        self.assertEqual(asked, FetchRows("m", 1, after=0, limit=400))
+        self.assertEqual(asked, FetchRows("m", 1, after=0, limit=2000))
         self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
 
     def test_deleting_a_model_lets_its_waiting_rows_go(self) -> None:

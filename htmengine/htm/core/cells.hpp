@@ -36,7 +36,7 @@ class CellSet {
  public:
   CellSet() : masks_(kMaxColumns, 0) {}
 
-  bool has(uint16_t cell) const { return masks_[column_of(cell)] & bit_of(cell); }
+  bool has(uint16_t cell) const { return masks_[column_of(cell)] >> (cell & (kCellsPerColumn - 1)) & 1; }
   void insert(uint16_t cell) { masks_[column_of(cell)] |= bit_of(cell); }
   void insert(const ColumnCells& c) { masks_[c.column] |= c.cells; }
   void erase_column(unsigned column) { masks_[column] = 0; }

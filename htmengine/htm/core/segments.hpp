@@ -50,7 +50,8 @@ class SourceIndex {
     if (place == 0) return;
     const List& list = lists_[(place - 1) * kCellsPerColumn + cell % kCellsPerColumn];
     const uint16_t* segments = blocks_.at(list.block);
-    for (unsigned i = 0; i < list.length; ++i) ++counters[segments[i]];
+    const uint16_t* end = segments + list.length;
+    for (; segments != end; ++segments) ++counters[*segments];
   }
 
   // Makes all lists as long as they will be, by cell: the way to build an index without waste.
@@ -225,8 +226,8 @@ class Segments {
     const uint16_t* from = sources(segment);
     const Permanence* permanence = permanences(segment);
     unsigned found = 0;
-    for (unsigned i = 0; i < counts_[segment]; ++i)
-      found += static_cast<unsigned>((permanence[i] >= connected_permanence_) & active.has(from[i]));
+    for (unsigned i = 0, count = counts_[segment]; i < count; ++i)
+      found += active.has(from[i]) & (permanence[i] >= connected_permanence_);
     return found >= threshold;
   }
 
@@ -238,7 +239,7 @@ class Segments {
     uint16_t* from = mutable_sources(segment);
     Permanence* permanence = mutable_permanences(segment);
     unsigned kept = 0, kept_active = 0;
-    for (unsigned i = 0; i < counts_[segment]; ++i) {
+    for (unsigned i = 0, count = counts_[segment]; i < count; ++i) {
       bool is_active = active.has(from[i]);
       int changed = std::min(permanence[i] + (is_active ? up : down), permanence_one<Permanence>());
       if (changed <= 0) {

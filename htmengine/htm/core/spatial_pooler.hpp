@@ -90,20 +90,30 @@ class OverlapPlanes {
     words_ = words;
     digits_ = bits_for(largest);
     planes_.assign(size_t{digits_} * words, 0);
+    addend_.assign(size_t{4} * words, 0);
+    carry_.resize(words);
   }
 
-  // Adds seven bitmaps: carry-save adders make of them a number of three digits, which is added to the planes.
+  // Adds seven bitmaps: carry-save adders make of them numbers of three digits, which are added to the planes.
   void add(const uint64_t* const in[7]) {
     for (unsigned w = 0; w < words_; ++w) {
-      uint64_t a = in[0][w] ^ in[1][w], a2 = in[0][w] & in[1][w];
-      uint64_t b = a ^ in[2][w], b2 = a2 | (a & in[2][w]);
-      uint64_t c = in[3][w] ^ in[4][w], c2 = in[3][w] & in[4][w];
-      uint64_t d = c ^ in[5][w], d2 = c2 | (c & in[5][w]);
-      uint64_t e = b ^ d, e2 = b & d;
-      uint64_t ones = e ^ in[6][w], f2 = e2 | (e & in[6][w]);
-      uint64_t g = b2 ^ d2, g4 = b2 & d2;
-      uint64_t twos = g ^ f2, fours = g4 | (g & f2);
-      add_number(w, ones, twos, fours);
+      auto [a, a2] = full_adder(in[0][w], in[1][w], in[2][w]);
+      auto [b, b2] = full_adder(in[3][w], in[4][w], in[5][w]);
+      auto [ones, c2] = full_adder(a, b, in[6][w]);
+      auto [twos, fours] = full_adder(a2, b2, c2);
+      addend_[w] = ones;
+      addend_[words_ + w] = twos;
+      addend_[2 * words_ + w] = fours;
+      carry_[w] = 0;
+    }
+    for (unsigned digit = 0; digit < digits_; ++digit) {
+      const uint64_t* addend = &addend_[std::min(digit, 3u) * words_];  // the fourth digit and on are 0
+      uint64_t* plane = &planes_[digit * words_];
+      for (unsigned w = 0; w < words_; ++w) {
+        auto [sum, carry] = full_adder(plane[w], addend[w], carry_[w]);
+        plane[w] = sum;
+        carry_[w] = carry;
+      }
     }
   }
 
@@ -111,7 +121,7 @@ class OverlapPlanes {
     uint64_t bit = uint64_t{1} << column % 64;
     uint64_t* plane = &planes_[column / 64];
     for (unsigned digit = 0; digit < digits_; ++digit, plane += words_)
-      *plane = (overlap >> digit & 1) ? *plane | bit : *plane & ~bit;
+      *plane = (*plane & ~bit) | (bit & (uint64_t{0} - (overlap >> digit & 1)));
   }
 
   unsigned get(unsigned column) const {
@@ -150,19 +160,13 @@ class OverlapPlanes {
   }
 
  private:
-  void add_number(unsigned w, uint64_t ones, uint64_t twos, uint64_t fours) {
-    uint64_t carry = 0;
-    uint64_t* plane = &planes_[w];
-    for (unsigned digit = 0; digit < digits_; ++digit, plane += words_) {
-      uint64_t x = digit == 0 ? ones : digit == 1 ? twos : digit == 2 ? fours : 0;
-      uint64_t sum = *plane ^ x, next = (*plane & x) | (sum & carry);
-      *plane = sum ^ carry;
-      carry = next;
-    }
+  static std::pair<uint64_t, uint64_t> full_adder(uint64_t x, uint64_t y, uint64_t z) {
+    uint64_t half = x ^ y;
+    return {half ^ z, (x & y) | (half & z)};
   }
 
   unsigned words_ = 0, digits_ = 0;
-  std::vector<uint64_t> planes_, candidates_, chosen_;
+  std::vector<uint64_t> planes_, addend_, carry_, candidates_, chosen_;
 };
 
 class SpatialPooler {
@@ -321,11 +325,12 @@ class SpatialPooler {
   void refresh_connected(unsigned column) {
     const int16_t* permanence = permanences(column);
     uint64_t* words = &owned_connected_[size_t{place_[column] - 1u} * input_words_];
-    for (unsigned first = 0; first < params_.inputs; first += 64) {
-      unsigned size = std::min(64u, params_.inputs - first);
-      uint64_t word = 0;
-      for (unsigned i = 0; i < size; ++i) word |= uint64_t{permanence[first + i] >= connected_} << i;
-      *words++ = word;
+    std::fill_n(words, input_words_, uint64_t{0});
+    for (unsigned first = 0; first < params_.inputs; first += 8) {
+      uint64_t eight = 0;
+      for (unsigned i = 0; i < std::min(8u, params_.inputs - first); ++i)
+        eight |= uint64_t{permanence[first + i] >= connected_} << i;
+      words[first / 64] |= eight << first % 64;
     }
   }
 

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine run``: the embedded engine in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
+
+from htmengine.cli.common import example, failing_cleanly
+from htmengine.services import engine_deployment, make_engine
+
+
+@click.command(epilog=example("htmengine run --data-dir /var/lib/htmengine --graphite-port 2003"))
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="The engine's data folder; by default the user's."
+)
+@click.option(
+    "--config",
+    "config_dir",
+    type=click.Path(path_type=Path),
+    envvar="APPLICATION_CONFIG_PATH",
+    help="The folder with application.conf and the others.",
+)
+@click.option(
+    "--graphite-port", type=click.IntRange(0, 65_535), help="TCP and UDP; 0: any free one.  [default: 2003]"
+)
+@click.option("--http-port", type=click.IntRange(0, 65_535), help="0: any free one.  [default: 8080]")
+@click.option("--workers", type=click.IntRange(0), help="Worker processes.  [default: one for each CPU]")
+@click.option("--auto-monitor/--no-auto-monitor", default=None, help="Give new metrics a model.  [default: yes]")
+@failing_cleanly
+def run(**given: Any) -> None:
+    """Run an engine in the foreground: everything in one process and its workers.  Ctrl-C stops it."""
+    from twisted.internet import reactor as installed  # the reactor is chosen when it is first imported
+
+    reactor: Any = installed
+    deployment = engine_deployment(**given)
+    service, end = make_engine(deployment, reactor)
+    quiet = LogLevelFilterPredicate(LogLevel.info)
+    globalLogBeginner.beginLoggingTo(
+        [FilteringLogObserver(textFileLogObserver(sys.stderr), [quiet])], redirectStandardIO=False
+    )
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    assert deployment.folder is not None
+    click.echo(f"HTM Engine runs on {deployment.folder.path}; Ctrl-C stops it", err=True)
+    reactor.run()
+    sys.exit(end.status)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine``: all commands."""
+
+from __future__ import annotations
+
+import click
+
+from htmengine.cli.demo import demo
+from htmengine.cli.engine import run
+from htmengine.cli.files import replay, score
+from htmengine.cli.metrics import delete, export, follow, import_, metrics, monitor, results, unmonitor
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="htmengine")
+def main() -> None:
+    """Streaming anomaly detection for metrics: one HTM model a metric, learning online, no thresholds."""
+
+
+for command in (
+    run,
+    demo,
+    metrics,
+    monitor,
+    unmonitor,
+    delete,
+    results,
+    follow,
+    export,
+    import_,
+    score,
+    replay,
+):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main()

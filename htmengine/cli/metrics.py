@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: MIT
+"""The commands on metrics: list, monitor, unmonitor, delete, results, follow, export, import."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly
+from htmengine.csv_files import format_timestamp, parse_timestamp
+from htmengine.errors import HtmEngineError
+from htmengine.messages import decode_broadcast
+from htmengine.repository import queries
+from htmengine.repository.queries import Metric, Row
+
+FORMATS = click.Choice(["table", "csv", "json"])
+#: Rows read at once.
+PAGE = 1000
+#: How often ``--follow`` looks for new rows.
+FOLLOW_S = 0.5
+
+
+# --- metrics --------------------------------------------------------------------------------------------
+
+
+@click.command(epilog=example("htmengine metrics"))
+@engine_options
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+@failing_cleanly
+def metrics(engine: Engine, form: str) -> None:
+    """List the metrics: name, status, rows, and the last value with its score."""
+    columns = ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"]
+    with engine.database() as database:
+        listed = database.run_sync(queries.list_metrics)
+        rows = [_metric_row(metric, database.run_sync(queries.last_row, metric.uid)) for metric in listed]
+    _Writer(form, columns).write(rows)
+
+
+def _metric_row(metric: Metric, last: Row | None) -> list[Any]:
+    return [
+        metric.name,
+        metric.status.name,
+        metric.last_rowid,
+        last and format_timestamp(last.timestamp),
+        last and last.value,
+        last and last.anomaly,
+        metric.message,
+    ]
+
+
+# --- monitor, unmonitor, delete -------------------------------------------------------------------------
+
+
+@click.command(epilog=example("htmengine monitor web1.cpu --min 0 --max 100"))
+@click.argument("name")
+@engine_options
+@click.option("--min", "minimum", type=float, help="Least value to expect (with --max).")
+@click.option("--max", "maximum", type=float, help="Greatest value to expect (with --min).")
+@click.option("--min-resolution", type=float, help="Values closer than this are the same to the model.")
+@click.option("--classifier", is_flag=True, help="Predict the next value too.")
+@failing_cleanly
+def monitor(
+    name: str,
+    engine: Engine,
+    minimum: float | None,
+    maximum: float | None,
+    min_resolution: float | None,
+    classifier: bool,
+) -> None:
+    """Give a metric a model; a metric that does not exist is created.
+
+    Without --min and --max the range is that of the first samples.  A metric that has a model gets a new one.
+    """
+    spec = ModelSpec.for_name(
+        name, min=minimum, max=maximum, minResolution=min_resolution, enableClassifier=classifier or None
+    )
+    metric = at_engine(engine, lambda operations: operations.monitor(spec))
+    click.echo(f"{metric.name}: {metric.status.name}")
+
+
+@click.command(epilog=example("htmengine unmonitor web1.cpu"))
+@click.argument("name")
+@engine_options
+@failing_cleanly
+def unmonitor(name: str, engine: Engine) -> None:
+    """Stop a metric's model.  Its rows and scores stay."""
+    metric = at_engine(engine, lambda operations: operations.unmonitor(name))
+    click.echo(f"{metric.name}: UNMONITORED")
+
+
+@click.command(epilog=example("htmengine delete web1.cpu --yes"))
+@click.argument("name")
+@engine_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@failing_cleanly
+def delete(name: str, engine: Engine, yes: bool) -> None:
+    """Remove a metric with its rows, scores and model."""
+    if not yes:
+        click.confirm(f"Remove {name} with all its rows and scores?", abort=True)
+    metric = at_engine(engine, lambda operations: operations.delete(name))
+    click.echo(f"{metric.name}: deleted, {metric.last_rowid} rows")
+
+
+# --- results --------------------------------------------------------------------------------------------
+
+RESULT_COLUMNS = ["timestamp", "value", "raw_anomaly_score", "anomaly_score"]
+
+
+@click.command(epilog=example("htmengine results web1.cpu --since 1h --follow"))
+@click.argument("name")
+@engine_options
+@click.option("--since", help="A timestamp (ISO 8601 or epoch seconds), or how long ago: 90s, 30m, 6h, 7d.")
+@click.option("--follow", is_flag=True, help="Go on with new rows as they are scored.")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+@failing_cleanly
+def results(name: str, engine: Engine, since: str | None, follow: bool, form: str) -> None:
+    """Print a metric's rows with their scores; rows that wait for a score are left out at the end."""
+    first = _since(since)
+    with engine.database() as database:
+        metric = database.run_sync(custom.find_metric, name)
+        writer = _Writer(form, RESULT_COLUMNS)
+        after = 0
+        while True:
+            rows = database.run_sync(queries.get_rows, metric.uid, after, PAGE)
+            ready = _settled_rows(metric, rows, follow=follow)
+            writer.write(_result_row(row) for row in ready if row.timestamp >= first)
+            if ready:
+                after = ready[-1].rowid
+            if len(rows) < PAGE:
+                if not follow:
+                    break
+                writer.flush()
+                time.sleep(FOLLOW_S)
+        writer.flush()
+
+
+def _settled_rows(metric: Metric, rows: Sequence[Row], *, follow: bool) -> list[Row]:
+    """With ``follow``: up to the first row that waits for its score; else all rows."""
+    if not follow:
+        return list(rows)
+    settled = []
+    for row in rows:
+        if row.anomaly is None:
+            break
+        settled.append(row)
+    return settled
+
+
+def _result_row(row: Row) -> list[Any]:
+    return [format_timestamp(row.timestamp), row.value, row.raw, row.anomaly]
+
+
+def _since(text: str | None) -> float:
+    if text is None:
+        return float("-inf")
+    ago = re.fullmatch(r"(\d+)([smhd])", text)
+    if ago:
+        return time.time() - int(ago.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago.group(2)]
+    try:
+        return parse_timestamp(text)
+    except ValueError as error:
+        raise click.UsageError(f"--since: {error}; or how long ago: 90s, 30m, 6h, 7d") from None
+
+
+# --- follow ---------------------------------------------------------------------------------------------
+
+
+@click.command(epilog=example("htmengine follow --threshold 0.999"))
+@engine_options
+@click.option("--threshold", default=0.99999, show_default=True, help="Scores from here on are anomalies.")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+@click.option("--count", type=click.IntRange(min=1), help="End after this many.")
+@failing_cleanly
+def follow(engine: Engine, threshold: float, form: str, count: int | None) -> None:
+    """Print the anomalies of all metrics as they come, from now on."""
+    writer = _Writer(form, ["timestamp", "metric", "value", "anomaly_score"])
+
+    def show(message: dict[str, Any]) -> int:
+        found = [row for row in message.get("results", []) if row["anomaly"] >= threshold]
+        name = message["metric"]["name"] if found else ""
+        writer.write([format_timestamp(row["ts"]), name, row["value"], row["anomaly"]] for row in found)
+        writer.flush()
+        return len(found)
+
+    engine.run(lambda reactor: _follow(engine, reactor, show, count))
+
+
+async def _follow(engine: Engine, reactor: Any, show: Callable[[dict[str, Any]], int], count: int | None) -> None:
+    async with engine.results(reactor) as subscription:
+        seen = 0
+        while count is None or seen < count:
+            for delivery in await subscription.get(100):
+                seen += show(decode_broadcast(delivery.body))
+                await subscription.ack([delivery])
+
+
+# --- export, import -------------------------------------------------------------------------------------
+
+
+@click.command("export", epilog=example("htmengine export > metrics.json"))
+@click.argument("names", nargs=-1)
+@engine_options
+@failing_cleanly
+def export(names: Sequence[str], engine: Engine) -> None:
+    """Write the specifications of all metrics, or of those named, as JSON."""
+    with engine.database() as database:
+        if names:
+            chosen = [database.run_sync(custom.find_metric, name) for name in names]
+        else:
+            chosen = database.run_sync(queries.list_metrics)
+    exported = [
+        {"spec": custom.export_spec(metric), "monitored": metric.status.name != "UNMONITORED"} for metric in chosen
+    ]
+    click.echo(json.dumps(exported, indent=2, sort_keys=True))
+
+
+@click.command("import", epilog=example("htmengine import metrics.json"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@engine_options
+@failing_cleanly
+def import_(file: Path, engine: Engine) -> None:
+    """Create and monitor the metrics of an export."""
+    try:
+        entries = json.loads(file.read_text())
+        specs = [(ModelSpec.parse(entry["spec"]), bool(entry["monitored"])) for entry in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise HtmEngineError(f"{file} is no export: {error!r}") from None
+    for spec, monitored in specs:
+        assert spec.name is not None
+        name = spec.name
+        if monitored:
+            metric = at_engine(engine, lambda operations, spec=spec: operations.monitor(spec))
+        else:
+            metric = at_engine(engine, lambda operations, name=name: operations.create(name))
+        click.echo(f"{metric.name}: {metric.status.name}")
+
+
+# --- output ---------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Rows as they come, in one of the formats."""
+
+    def __init__(self, form: str, columns: Sequence[str]) -> None:
+        self._form = form
+        self._columns = columns
+        self._csv = csv.writer(sys.stdout, lineterminator="\n")
+        if form == "csv":
+            self._csv.writerow(columns)
+        elif form == "table":
+            click.echo("  ".join(f"{column:<19}" for column in columns).rstrip())
+
+    def write(self, rows: Iterable[Sequence[Any]]) -> None:
+        for row in rows:
+            if self._form == "csv":
+                self._csv.writerow(["" if value is None else _exact(value) for value in row])
+            elif self._form == "json":
+                click.echo(json.dumps(dict(zip(self._columns, row, strict=True))))
+            else:
+                click.echo("  ".join(f"{_short(value):<19}" for value in row).rstrip())
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def _exact(value: Any) -> Any:
+    return repr(value) if isinstance(value, float) else value
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: MIT
+"""The configuration: a frozen dataclass a section, every option with its default, one line of help and its bounds.
+
+In: a directory with ``application.conf``, ``model-swapper.conf``, ``model-checkpoint.conf`` and ``rabbitmq.conf``
+(INI), and environment variables ``HTMENGINE__<FILE>__<SECTION>__<OPTION>``, which win.  Out: one `Config`.
+Whatever is missing has its default.  All that is wrong is told at once, in one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from htmengine.errors import ConfigError
+
+APPLICATION_CONFIG_PATH = "APPLICATION_CONFIG_PATH"
+FILES = ("application", "model-swapper", "model-checkpoint", "rabbitmq")
+_ENVIRONMENT_PREFIX = "HTMENGINE__"
+
+
+# --- kinds of values ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How an option's text is read, and what is allowed."""
+
+    allowed: str
+    read: Callable[[str], Any]  #: raises ValueError
+
+
+def _bounded(convert: Callable[[str], Any], low: float, high: float) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = convert(text)
+        if not low <= value <= high:
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def _flag(text: str) -> bool:
+    return {
+        "yes": True,
+        "true": True,
+        "on": True,
+        "1": True,
+        "no": False,
+        "false": False,
+        "off": False,
+        "0": False,
+    }[text.lower()]
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
+def whole(low: int, high: int) -> Kind:
+    """A whole number."""
+    return Kind(f"a whole number from {low} to {high}", _bounded(int, low, high))
+
+
+def real(low: float, high: float = math.inf) -> Kind:
+    """A number."""
+    above = f"a number from {low}" if high == math.inf else f"a number from {low} to {high}"
+    return Kind(above, _bounded(float, low, min(high, 1e300)))
+
+
+FLAG = Kind("yes or no", _flag)
+TEXT = Kind("a text that is not empty", _text)
+ANY_TEXT = Kind("a text", str)
+PORT = whole(0, 65_535)
+
+
+def option(default: Any, kind: Kind, help: str, *, secret: bool = False) -> Any:
+    """A field of a section."""
+    return field(default=default, metadata={"kind": kind, "help": help, "secret": secret})
+
+
+# --- sections -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """[repository] of application.conf: the database of the distributed deployment."""
+
+    url: str = option("", ANY_TEXT, "SQLAlchemy URL; wins over the other options of this section", secret=True)
+    host: str = option("localhost", TEXT, "MySQL or MariaDB server")
+    port: int = option(3306, PORT, "its port")
+    user: str = option("root", TEXT, "its user")
+    passwd: str = option("", ANY_TEXT, "the user's password", secret=True)
+    db: str = option("htmengine", TEXT, "the database's name")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricListener:
+    """[metric_listener] of application.conf."""
+
+    queue_name: str = option("htmengine.metric.custom.data", TEXT, "the samples queue")
+    host: str = option("127.0.0.1", TEXT, "address to listen on")
+    port: int = option(2003, PORT, "Graphite port, TCP and UDP; 0: any free one")
+    udp: bool = option(True, FLAG, "listen on UDP too")
+    batch_max_lines: int = option(1000, whole(1, 10_000), "lines in one message")
+    batch_max_delay_ms: int = option(10, whole(0, 50), "a line waits at most this long for others")
+    max_connections: int = option(1000, whole(1, 100_000), "connections at a time")
+    idle_timeout_s: float = option(0.0, real(0), "close a connection that is silent this long; 0: never")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricStorer:
+    """[metric_storer] of application.conf."""
+
+    auto_monitor: bool = option(False, FLAG, "give each new metric a model (the embedded engine's default: yes)")
+    pending_samples: int = option(288, whole(1, 100_000), "samples that tell a metric's range if it is not given")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricStreamer:
+    """[metric_streamer] of application.conf."""
+
+    results_exchange_name: str = option("htmengine.model.results", TEXT, "the results exchange (fanout)")
+    chunk_size: int = option(4000, whole(1, 100_000), "rows in one message on the results exchange")
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyLikelihood:
+    """[anomaly_likelihood] of application.conf."""
+
+    range_rule: bool = option(True, FLAG, "flag values outside all that was seen; no: HTM Engine's scores")
+    states_in_memory: int = option(20_000, whole(1, 10_000_000), "metrics whose likelihood is kept in memory")
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageCollection:
+    """[garbage_collection] of application.conf."""
+
+    threshold_days: int = option(0, whole(0, 36_500), "remove rows older than this, once an hour; 0: never")
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """[web] of application.conf."""
+
+    host: str = option("127.0.0.1", TEXT, "address to listen on")
+    port: int = option(8080, PORT, "HTTP port; 0: any free one")
+    read_token: str = option("", ANY_TEXT, "token for reading; required beyond loopback", secret=True)
+    write_token: str = option(
+        "", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True
+    )
+    tls_certificate: str = option("", ANY_TEXT, "PEM file with certificate and key; empty: no TLS")
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceBus:
+    """[interface_bus] of model-swapper.conf."""
+
+    model_input_queue_prefix: str = option("htmengine.mswapper.model.input.", TEXT, "prefix of the shards' queues")
+    results_queue: str = option("htmengine.mswapper.results", TEXT, "the results queue")
+    scheduler_notification_queue: str = option(
+        "htmengine.mswapper.scheduler.notification", TEXT, "kept for HTM Engine's applications; not used"
+    )
+    shards: int = option(16, whole(1, 1024), "model input queues; the same for all services")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelScheduler:
+    """[model_scheduler] of model-swapper.conf."""
+
+    workers: int = option(0, whole(0, 1024), "worker processes; 0: one for each CPU")
+    worker_memory_mb: int = option(1024, whole(1, 10_000_000), "models that a worker holds in memory, in MB")
+    worker_timeout_s: float = option(60.0, real(0.1), "a worker without a sign of life for this long is killed")
+    rows_per_turn: int = option(500, whole(1, 100_000), "rows of one model before others have their turn")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """[storage] of model-checkpoint.conf."""
+
+    root: str = option("", ANY_TEXT, "folder of the checkpoints; empty: checkpoints in the data folder")
+    checkpoint_rows: int = option(1000, whole(1, 10_000_000), "write a model after this many rows")
+    checkpoint_seconds: float = option(300.0, real(0.1), "write a model this long after its first unwritten row")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """[connection] of rabbitmq.conf."""
+
+    host: str = option("localhost", TEXT, "RabbitMQ server")
+    port: int = option(5672, PORT, "its port")
+    virtual_host: str = option("/", TEXT, "its virtual host")
+    heartbeat_s: int = option(30, whole(1, 3600), "seconds between heartbeats")
+    tls: bool = option(False, FLAG, "speak TLS")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """[credentials] of rabbitmq.conf."""
+
+    user: str = option("guest", TEXT, "RabbitMQ user")
+    password: str = option("guest", ANY_TEXT, "its password", secret=True)
+
+
+def _section(file: str, section: type[Any]) -> Any:
+    return field(default_factory=section, metadata={"file": file})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All sections; a field's name is its section's."""
+
+    repository: Repository = _section("application", Repository)
+    metric_listener: MetricListener = _section("application", MetricListener)
+    metric_storer: MetricStorer = _section("application", MetricStorer)
+    metric_streamer: MetricStreamer = _section("application", MetricStreamer)
+    anomaly_likelihood: AnomalyLikelihood = _section("application", AnomalyLikelihood)
+    garbage_collection: GarbageCollection = _section("application", GarbageCollection)
+    web: Web = _section("application", Web)
+    interface_bus: InterfaceBus = _section("model-swapper", InterfaceBus)
+    model_scheduler: ModelScheduler = _section("model-swapper", ModelScheduler)
+    storage: Storage = _section("model-checkpoint", Storage)
+    connection: Connection = _section("rabbitmq", Connection)
+    credentials: Credentials = _section("rabbitmq", Credentials)
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+Values = dict[tuple[str, str, str], tuple[str, str]]  # (file, section, option) -> (text, where it stands)
+
+
+def load(directory: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration of a directory (None: all defaults) and an environment.  Raises `ConfigError`.
+
+    >>> load(None, {"HTMENGINE__APPLICATION__METRIC_LISTENER__PORT": "2103"}).metric_listener.port
+    2103
+    """
+    problems: list[str] = []
+    values: Values = {}
+    if directory is not None:
+        if not directory.is_dir():
+            raise ConfigError([f"{directory} is no directory; {APPLICATION_CONFIG_PATH} must name one"])
+        for file in FILES:
+            _read_file(directory / f"{file}.conf", file, values, problems)
+    _read_environment(environ, values, problems)
+    sections = {
+        each.name: _read_section(each.metadata["file"], each.name, _type(each), values, problems)
+        for each in dataclasses.fields(Config)
+    }
+    if problems:
+        raise ConfigError(problems)
+    return Config(**sections)
+
+
+def options() -> Iterator[tuple[str, str, dataclasses.Field[Any]]]:
+    """(file, section, option) for every option there is."""
+    for section in dataclasses.fields(Config):
+        for each in dataclasses.fields(_type(section)):
+            yield section.metadata["file"], section.name, each
+
+
+def _type(section: dataclasses.Field[Any]) -> Any:
+    return section.default_factory
+
+
+def _read_file(path: Path, file: str, values: Values, problems: list[str]) -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            parser.read_file(lines)
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+        problems.append(f"{path}: {error}")
+        return
+    known = {section for each_file, section, _ in options() if each_file == file}
+    for section in parser.sections():
+        if section in known:  # applications keep sections of their own in these files
+            for name, text in parser.items(section):
+                values[file, section, name] = (text, f"{path} [{section}] {name}")
+
+
+def _read_environment(environ: Mapping[str, str], values: Values, problems: list[str]) -> None:
+    names = {
+        "__".join((file.replace("-", "_"), section, each.name)).upper(): (file, section, each.name)
+        for file, section, each in options()
+    }
+    for variable, text in environ.items():
+        if not variable.startswith(_ENVIRONMENT_PREFIX):
+            continue
+        place = names.get(variable.removeprefix(_ENVIRONMENT_PREFIX))
+        if place is None:
+            problems.append(f"environment variable {variable} names no option{_suggestion(variable, names)}")
+        else:
+            values[place] = (text, f"environment variable {variable}")
+
+
+def _suggestion(variable: str, names: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(variable.removeprefix(_ENVIRONMENT_PREFIX), names, 1)
+    return f"; perhaps {_ENVIRONMENT_PREFIX}{close[0]}" if close else ""
+
+
+Section = TypeVar("Section")
+
+
+def _read_section(
+    file: str, section: str, kind: Callable[..., Section], values: Values, problems: list[str]
+) -> Section:
+    fields = {each.name: each for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    read: dict[str, Any] = {}
+    for (in_file, in_section, name), (text, where) in values.items():
+        if (in_file, in_section) != (file, section):
+            continue
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, 1)
+            hint = f"; perhaps {close[0]}" if close else f"; there are {', '.join(sorted(fields))}"
+            problems.append(f"{where}: no such option{hint}")
+            continue
+        wanted: Kind = fields[name].metadata["kind"]
+        try:
+            read[name] = wanted.read(text)
+        except (ValueError, KeyError):
+            shown = "" if fields[name].metadata["secret"] else f" = {text!r}"
+            problems.append(f"{where}{shown}: {wanted.allowed} is allowed")
+    return kind(**read)
