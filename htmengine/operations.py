@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What users do with metrics, whole: the change in the database and the message to the model.
 
-In: requests from the client library, the command line and the HTTP API.  Out: rows of the table metric, messages in
-the model input queues and the samples queue.  A message for a model is written to the outbox in the transaction
+In: requests from the client library, the command line and the HTTP API.  Out: rows of the table metric, messages
+in the model input queues and the samples queue.  A message for a model is written to the outbox in the transaction
 that it belongs to, so that a crash before it is published delays it only.
 """
 
@@ -33,13 +33,15 @@ class Operations:
     samples_queue: str
     pending_samples: int = 288
 
-    async def create(self, name: str) -> Metric:
-        """A new metric without a model.  Raises `MetricExists`, `InvalidModelSpec`."""
-        spec = ModelSpec.for_name(name)
-        return await self.database.run(_create, name, spec)
+    async def create(self, spec: ModelSpec) -> Metric:
+        """A new metric without a model.  Raises `MetricExists`."""
+        return await self.database.run(custom.create_metric, spec)
 
     async def monitor(self, spec: ModelSpec) -> Metric:
-        """Give a metric a model; one that does not exist is created.  Raises `MetricNotFound` for an unknown uid."""
+        """Give a metric a model; one that does not exist is created.
+
+        Raises `MetricNotFound` for an unknown uid.
+        """
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
             return custom.monitor_metric(conn, spec, self.pending_samples)
@@ -84,7 +86,3 @@ class Operations:
         metric, bodies = change(conn)
         queue = self.shards.queue_of(metric.uid)
         return metric, queries.add_outbox(conn, [(queue, body) for body in bodies])
-
-
-def _create(conn: Connection, name: str, spec: ModelSpec) -> Metric:
-    return custom.create_metric(conn, name, spec=spec)

@@ -65,7 +65,7 @@ def run_reactor(start: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
         raise click.Abort
     if isinstance(ended[0], Failure):
         ended[0].raiseException()
-    return ended[0]  # type: ignore[return-value]
+    return ended[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from twisted.logger import (
-    FilteringLogObserver,
-    LogLevel,
-    LogLevelFilterPredicate,
-    globalLogBeginner,
-    textFileLogObserver,
-)
+from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.services import engine_deployment, make_engine
@@ -45,10 +39,7 @@ def run(**given: Any) -> None:
     reactor: Any = installed
     deployment = engine_deployment(**given)
     service, end = make_engine(deployment, reactor)
-    quiet = LogLevelFilterPredicate(LogLevel.info)
-    globalLogBeginner.beginLoggingTo(
-        [FilteringLogObserver(textFileLogObserver(sys.stderr), [quiet])], redirectStandardIO=False
-    )
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

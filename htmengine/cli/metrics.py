@@ -8,18 +8,20 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from twisted.internet.defer import Deferred
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly
+from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly, run_reactor
 from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.messages import decode_broadcast
+from htmengine.operations import Operations
 from htmengine.repository import queries
 from htmengine.repository.queries import Metric, Row
 
@@ -192,7 +194,7 @@ def follow(engine: Engine, threshold: float, form: str, count: int | None) -> No
         writer.flush()
         return len(found)
 
-    engine.run(lambda reactor: _follow(engine, reactor, show, count))
+    run_reactor(lambda reactor: _follow(engine, reactor, show, count))
 
 
 async def _follow(engine: Engine, reactor: Any, show: Callable[[dict[str, Any]], int], count: int | None) -> None:
@@ -236,13 +238,17 @@ def import_(file: Path, engine: Engine) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise HtmEngineError(f"{file} is no export: {error!r}") from None
     for spec, monitored in specs:
-        assert spec.name is not None
-        name = spec.name
-        if monitored:
-            metric = at_engine(engine, lambda operations, spec=spec: operations.monitor(spec))
-        else:
-            metric = at_engine(engine, lambda operations, name=name: operations.create(name))
+        metric = at_engine(engine, _importing(spec, monitored=monitored))
         click.echo(f"{metric.name}: {metric.status.name}")
+
+
+def _importing(
+    spec: ModelSpec, *, monitored: bool
+) -> Callable[[Operations], Coroutine[Deferred[Any], Any, Metric]]:
+    async def import_one(operations: Operations) -> Metric:
+        return await (operations.monitor(spec) if monitored else operations.create(spec))
+
+    return import_one
 
 
 # --- output ---------------------------------------------------------------------------------------------

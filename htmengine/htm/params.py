@@ -514,7 +514,7 @@ def range_of(values: Iterable[float]) -> tuple[float, float]:
     >>> range_of([5.0, 5.0])
     (5.0, 6.0)
     """
-    finite = [value for value in values if math.isfinite(value)]
+    finite = [float(value) for value in values if math.isfinite(value)]
     if not finite:
         raise InvalidModelSpec("a range needs at least one finite value")
     low, high = min(finite), max(finite)

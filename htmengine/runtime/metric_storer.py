@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Bus, Delivery, Subscription
 from htmengine.errors import InvalidMessage, InvalidSample
 from htmengine.messages import (
@@ -251,7 +252,7 @@ def _metrics_of(conn: Connection, samples: Sequence[Sample], options: StorerOpti
     metrics = queries.find_metrics(conn, names)
     for name in names:
         if name not in metrics:
-            metrics[name] = custom.create_metric(conn, name, monitor=options.auto_monitor)
+            metrics[name] = custom.create_metric(conn, ModelSpec.for_name(name), monitor=options.auto_monitor)
     return queries.lock_metrics(conn, metrics)
 
 

@@ -121,21 +121,22 @@ class ModelSpec:
 # --- operations -----------------------------------------------------------------------------------------
 
 
-def create_metric(conn: Connection, name: str, *, monitor: bool = False, spec: ModelSpec | None = None) -> Metric:
+def create_metric(conn: Connection, spec: ModelSpec, *, monitor: bool = False) -> Metric:
     """A new metric; with ``monitor`` its model starts when there are data enough to know their range.
 
-    Raises `MetricExists`.
+    Raises `MetricExists`, and `MetricNotFound` if the specification names a uid instead of a name.
     """
-    if queries.find_metrics(conn, [name]):
-        raise MetricExists(name)
-    wanted = spec or ModelSpec.for_name(name)
+    if spec.name is None:
+        raise MetricNotFound(str(spec.uid))
+    if queries.find_metrics(conn, [spec.name]):
+        raise MetricExists(spec.name)
     return queries.create_metric(
         conn,
         uid=uuid.uuid4().hex,
         datasource=DATASOURCE,
-        name=name,
+        name=spec.name,
         status=MetricStatus.PENDING_DATA if monitor else MetricStatus.UNMONITORED,
-        parameters=json.dumps(wanted.source),
+        parameters=json.dumps(spec.source),
     )
 
 
@@ -213,8 +214,8 @@ def _find_or_create(conn: Connection, spec: ModelSpec) -> Metric:
         if metric is None:
             raise MetricNotFound(spec.uid)
         return metric
-    assert spec.name is not None
-    return queries.find_metrics(conn, [spec.name]).get(spec.name) or create_metric(conn, spec.name, spec=spec)
+    known = queries.find_metrics(conn, [spec.name] if spec.name else [])
+    return known.get(spec.name or "") or create_metric(conn, spec)
 
 
 def _spec_of(metric: Metric) -> dict[str, Any]:

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: MIT
+"""The embedded engine as users run it: a real process, real clients, real data."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from htmengine.csv_files import read_rows
+from tests.support.engine import Engine, running_engine, wait_for
+
+DATA = Path(__file__).parents[2] / "htmengine" / "data"
+SERIES = DATA / "machine_temperature_system_failure.csv"
+ROWS = 3000
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first rows of a real series, with the jumps back in time that it has later."""
+    path = tmp_path_factory.mktemp("series") / "series.csv"
+    lines = SERIES.read_text().splitlines()
+    path.write_text("\n".join([*lines[: ROWS + 1], lines[ROWS - 5], lines[ROWS]]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(series: Path) -> list[tuple[float, float]]:
+    """(raw anomaly score, anomaly score) of `htmengine score`."""
+    output = htmengine("score", str(series)).stdout
+    return [
+        (float(row["raw_anomaly_score"]), float(row["anomaly_score"]))
+        for row in csv.DictReader(output.splitlines())
+    ]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with running_engine(tmp_path / "data", "--workers", "2") as started:
+        yield started
+
+
+def htmengine(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-m", "htmengine.cli.main", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def lines_of(series: Path, metric: str) -> list[str]:
+    return [f"{metric} {value!r} {timestamp!r}" for timestamp, value in read_rows(series)]
+
+
+def assert_scored_as_expected(engine: Engine, metric: str, expected: list[tuple[float, float]]) -> None:
+    scores = engine.wait_until_scored(metric, len(expected))
+    assert [rowid for rowid, _, _ in scores] == list(range(1, len(expected) + 1))
+    assert [(raw, anomaly) for _, raw, anomaly in scores] == expected
+
+
+class TestScores:
+    def test_a_series_sent_with_nc_gets_the_scores_of_htmengine_score_to_the_last_bit(
+        self, engine: Engine, series: Path, expected: list[tuple[float, float]]
+    ) -> None:
+        text = "\n".join(lines_of(series, "nc.metric")) + "\n"
+        command = ["nc", "-N", "127.0.0.1", str(engine.port)]
+        subprocess.run(command, input=text, text=True, check=True, timeout=60)
+        assert_scored_as_expected(engine, "nc.metric", expected)
+
+    def test_rejects_are_counted_by_reason(self, engine: Engine, series: Path) -> None:
+        engine.send([*lines_of(series, "m")[-12:], "m 1", "m nan 1400000000"])
+        wait_for(lambda: sum(n for (n,) in engine.query("SELECT count FROM reject_count")) == 4, "the rejects")
+        counted = dict(engine.query("SELECT reason, sum(count) FROM reject_count GROUP BY reason"))
+        assert counted == {"timestamp_old": 1, "timestamp_duplicate": 1, "field_count": 1, "value_not_finite": 1}
+
+    def test_a_metric_waits_for_288_samples_and_then_all_are_scored(self, engine: Engine, series: Path) -> None:
+        lines = lines_of(series, "slow")
+        engine.send(lines[:287])
+        wait_for(lambda: engine.query("SELECT last_rowid FROM metric WHERE name = 'slow'") == [(287,)], "287 rows")
+        assert engine.query("SELECT status FROM metric WHERE name = 'slow'") == [(8,)]
+        assert engine.scores("slow") == []
+        engine.send(lines[287:288])
+        engine.wait_until_scored("slow", 288)
+        wait_for(lambda: engine.query("SELECT status FROM metric WHERE name = 'slow'") == [(1,)], "ACTIVE")
+
+    @pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    )  # graphyte leaves its socket open
+    def test_graphyte_and_graphitesend_are_understood(self, engine: Engine) -> None:
+        import graphitesend
+        import graphyte
+
+        sender = graphyte.Sender("127.0.0.1", port=engine.port)
+        sender.send("from.graphyte", 1.5, timestamp=1_400_000_000)
+        client = graphitesend.init(
+            graphite_server="127.0.0.1", graphite_port=engine.port, system_name="", prefix="from"
+        )
+        client.send("graphitesend", 2.5, timestamp=1_400_000_060)
+        client.disconnect()
+        sender.stop()
+        sql = "SELECT name, metric_value FROM metric JOIN metric_data USING (uid) ORDER BY name"
+        wait_for(lambda: len(engine.query(sql)) == 2, "both samples")
+        assert engine.query(sql) == [("from.graphitesend", 2.5), ("from.graphyte", 1.5)]
+
+
+class TestCrashes:
+    def test_killing_engine_and_workers_in_the_middle_changes_no_score(
+        self, tmp_path: Path, series: Path, expected: list[tuple[float, float]]
+    ) -> None:
+        """The client sends again what it is not sure of."""
+        chance = random.Random(7)
+        lines = lines_of(series, "m")
+        with running_engine(tmp_path / "data", "--workers", "2") as engine:
+            for _ in range(4):
+                killer = threading.Timer(chance.uniform(0.05, 0.8), kill_something, (engine, chance))
+                killer.start()
+                for at in range(0, len(lines), 100):
+                    try:
+                        engine.send(lines[at : at + 100])
+                    except OSError:
+                        break
+                killer.join()
+                assert engine.process is not None
+                if engine.process.poll() is not None:
+                    engine.start()
+            engine.send(lines)
+            assert_scored_as_expected(engine, "m", expected)
+
+    def test_stopping_in_the_middle_loses_nothing(
+        self, tmp_path: Path, series: Path, expected: list[tuple[float, float]]
+    ) -> None:
+        with running_engine(tmp_path / "data") as engine:
+            engine.send(lines_of(series, "m"))
+            began = time.monotonic()
+            assert engine.stop() in (0, -signal.SIGTERM)
+            assert time.monotonic() - began < 15
+            engine.start()
+            assert_scored_as_expected(engine, "m", expected)
+
+    def test_no_worker_outlives_a_killed_engine(self, engine: Engine) -> None:
+        pids = wait_for(lambda: len(engine.worker_pids()) == 2 and engine.worker_pids(), "the workers")
+        engine.kill()
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the workers to end")
+
+
+def kill_something(engine: Engine, chance: random.Random) -> None:
+    """kill -9 of the engine, or of one of its workers."""
+    if chance.random() < 0.5:
+        engine.kill()
+        return
+    for pid in engine.worker_pids():
+        os.kill(pid, signal.SIGKILL)
+
+
+class TestStart:
+    def refused(self, *options: str, command: tuple[str, ...] = ("htmengine.cli.main", "run")) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *command, *options], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 1
+        [line] = [line for line in done.stderr.splitlines() if line.startswith(("htmengine:", "Error:"))]
+        assert "Traceback" not in done.stderr
+        return line
+
+    def test_a_second_engine_on_the_same_folder_is_refused(self, engine: Engine) -> None:
+        line = self.refused("--data-dir", str(engine.data_dir), "--graphite-port", "0", "--http-port", "0")
+        assert "another engine is running" in line
+
+    def test_a_taken_port_is_named(self, engine: Engine, tmp_path: Path) -> None:
+        options = ("--data-dir", str(tmp_path / "other"), "--graphite-port", str(engine.port), "--http-port", "0")
+        assert str(engine.port) in self.refused(*options)
+        assert str(engine.port) in self.refused("-n", "htmengine", *options, command=("twisted",))
+
+    def test_a_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        assert "file" in self.refused("--data-dir", str(tmp_path / "file" / "data"), "--graphite-port", "0")
+
+    def test_twistd_runs_the_engine(self, tmp_path: Path, series: Path) -> None:
+        command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "htmengine"]
+        with running_engine(tmp_path / "data", command=command) as engine:
+            engine.send(lines_of(series, "m")[:300])
+            engine.wait_until_scored("m", 300)
+
+
+class TestCommands:
+    def test_monitor_results_unmonitor_delete(self, engine: Engine, series: Path) -> None:
+        at = ("--data-dir", str(engine.data_dir))
+        assert htmengine("monitor", "m", "--min", "0", "--max", "100", *at).stdout == "m: CREATE_PENDING\n"
+        wait_for(lambda: "ACTIVE" in htmengine("metrics", *at).stdout, "ACTIVE")
+        engine.send(lines_of(series, "m")[:10])
+        engine.wait_until_scored("m", 10)
+        rows = list(csv.DictReader(htmengine("results", "m", "--format", "csv", *at).stdout.splitlines()))
+        assert rows[0]["timestamp"] == "2013-12-02 21:15:00"
+        assert float(rows[0]["raw_anomaly_score"]) == 1.0
+        assert len(rows) == 10
+        assert htmengine("unmonitor", "m", *at).stdout == "m: UNMONITORED\n"
+        assert htmengine("delete", "m", "--yes", *at).stdout == "m: deleted, 10 rows\n"
+        assert htmengine("results", "m", *at, status=1).stderr == "Error: no metric named 'm'\n"
+
+    def test_a_new_model_runs_all_stored_rows(self, engine: Engine, series: Path) -> None:
+        at = ("--data-dir", str(engine.data_dir))
+        engine.send(lines_of(series, "m")[:300])
+        before = engine.wait_until_scored("m", 300)
+        htmengine("monitor", "m", "--min", "0", "--max", "1000", *at)
+        wait_for(lambda: engine.scores("m") != before and engine.scores("m")[-1][0] == 300, "new scores")
+
+    def test_follow_prints_anomalies_as_they_come(self, engine: Engine) -> None:
+        at = ("--data-dir", str(engine.data_dir))
+        htmengine("monitor", "m", "--min", "0", "--max", "100", *at)
+        command = [sys.executable, "-m", "htmengine.cli.main", "follow", *at, "--threshold", "1", "--count", "1"]
+        follower = subprocess.Popen([*command, "--format", "csv"], stdout=subprocess.PIPE, text=True)
+        lines = [f"m {50 + number % 3} {1_400_000_000 + 60 * number}" for number in range(400)]
+        time.sleep(2)  # the follower sees what comes from now on
+        engine.send([*lines, f"m 1000 {1_400_000_000 + 60 * 400}"])
+        out, _ = follower.communicate(timeout=60)
+        assert out.splitlines()[1].split(",")[1:] == ["m", "1000.0", "1.0"]
+
+    def test_export_and_import_carry_metrics_to_another_engine(self, engine: Engine, tmp_path: Path) -> None:
+        at = ("--data-dir", str(engine.data_dir))
+        htmengine("monitor", "m", "--min", "0", "--max", "100", *at)
+        exported = tmp_path / "metrics.json"
+        exported.write_text(htmengine("export", *at).stdout)
+        other = ("--data-dir", str(tmp_path / "other"))
+        assert htmengine("import", str(exported), *other).stdout == "m: CREATE_PENDING\n"
+        assert htmengine("export", *other).stdout == exported.read_text()
