@@ -39,7 +39,7 @@ class DataFolder:
     def acquire(self) -> None:
         """Make the folder if need be, and own it.  Raises `StartError`."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.make()
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(
@@ -50,6 +50,10 @@ class DataFolder:
         except OSError:
             self.release()
             raise StartError(f"data folder {self.path}: another engine is running on it") from None
+
+    def make(self) -> None:
+        """Make the folder if need be, for its user alone."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def release(self) -> None:
         """Let another engine have it."""

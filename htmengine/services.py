@@ -55,6 +55,7 @@ class Deployment:
     def database(self, reactor: Any) -> Database:
         """The database; without a reactor for synchronous use."""
         assert self.folder is not None
+        self.folder.make()
         return Database(self.folder.database_url, reactor=reactor)
 
     def bus(self, reactor: Any) -> BusService:

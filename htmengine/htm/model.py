@@ -193,6 +193,8 @@ def _encoder(value: ValueParams, date: DateParams, seed: int) -> _core.EncoderPa
             core.kind = _core.ValueKind.random_distributed_scalar
             core.resolution = value.resolution
             core.offset = math.nan if value.offset is None else value.offset
+            core.minimum = math.nan if value.minval is None else value.minval
+            core.maximum = math.nan if value.maxval is None else value.maxval
             core.seed = _shifted(value.seed, seed)
         case ScalarParams():
             core.kind = _core.ValueKind.scalar

@@ -26,6 +26,8 @@ BUCKETS = 130
 MIN_RESOLUTION = 0.001
 #: A range that is estimated from data is widened on both sides by this share of it.
 RANGE_MARGIN = 0.2
+#: The same where the data are only a metric's first: most go on to leave their first day's range.
+SAMPLE_MARGIN = 1.0
 
 _MAX_CELLS = 65536  # the core numbers cells with 16 bits
 
@@ -59,9 +61,14 @@ class RandomDistributedScalarParams(Params):
     offset: Annotated[float, Real()] | None = None
     #: Seed of the bucket table, which all models with the same n, w and seed share.
     seed: _Seed = 42
+    #: The known range.  Beyond it buckets widen, twofold every 40 buckets, so that a metric that outgrows its range
+    #: by far is still told apart, and what was learnt inside stays as it is; None: all buckets have one width.
+    minval: Annotated[float, Real()] | None = None
+    maxval: Annotated[float, Real()] | None = None
 
     def _check_together(self) -> None:
         self._require(self.n > 6 * self.w, "n", f"more than 6 w = {6 * self.w}")
+        _check_range(self)
 
     @property
     def bits(self) -> int:
@@ -206,16 +213,19 @@ class DeltaParams(Params):
     def _check_together(self) -> None:
         self._require(self.n > self.w, "n", f"more than w = {self.w}")
         self._require(self.w >= 21 or self.forced, "w", "at least 21, or any odd number with forced")
-        self._require(
-            (self.minval is None) == (self.maxval is None), "maxval", "both minval and maxval, or neither"
-        )
-        if self.minval is not None and self.maxval is not None:
-            self._require(self.maxval > self.minval, "maxval", f"more than minval = {self.minval!r}")
+        _check_range(self)
 
     @property
     def bits(self) -> int:
         """Bits in all."""
         return self.n
+
+
+def _check_range(params: RandomDistributedScalarParams | DeltaParams) -> None:
+    """Both ends or neither."""
+    low, high = params.minval, params.maxval
+    if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
+        raise refusal(f"{type(params).__name__}.maxval", high, f"more than minval = {low!r}, or neither of them")
 
 
 ValueParams = RandomDistributedScalarParams | ScalarParams | LogParams | DeltaParams
@@ -457,8 +467,25 @@ class ModelParams(Params):
         span = high - low if high > low else 1.0
         resolution = Real(0.0, above=True).check("max - min", max(finest, span / BUCKETS))
         return cls(
-            RandomDistributedScalarParams(resolution=resolution),
+            RandomDistributedScalarParams(resolution=resolution, minval=low, maxval=low + span),
             classifier=ClassifierParams() if classifier else None,
+        )
+
+    @classmethod
+    def for_sample(
+        cls, lowest: float, highest: float, *, min_resolution: float | None = None, classifier: bool = False
+    ) -> Self:
+        """The standard model of a metric whose first values lie from ``lowest`` to ``highest``.
+
+        They show only part of the range that the metric will use, so the model is made for one that is wider by
+        SAMPLE_MARGIN on both sides.  Raises InvalidModelSpec as ``for_range`` does.
+
+        >>> ModelParams.for_sample(0.0, 130.0).value.resolution
+        3.0
+        """
+        margin = SAMPLE_MARGIN * (highest - lowest)
+        return cls.for_range(
+            lowest - margin, highest + margin, min_resolution=min_resolution, classifier=classifier
         )
 
     @classmethod

@@ -14,24 +14,29 @@ again, so losing one costs time, never a score.
             3fb1...e9.1.partial    being written; renamed when complete
 
 A file is: magic ``HTMC``, format 1 (u32), generation (u64), rowid (u64), length of the id (u32), the id,
-length of the model (u64), the model's bytes, CRC-32 of all before (u32); little-endian.
+length of the results (u32), the results (JSON), the model's bytes, CRC-32 of all before (u32); little-endian.
+
+A checkpoint may be made before the results of its last rows are published.  A model cannot run a row twice, so the
+checkpoint carries these results, and whoever loads it publishes them again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
+from htmengine.messages import ResultRow
 
 _MAGIC = b"HTMC"
 _FORMAT = 1
 _HEAD = struct.Struct("<4sIQQI")
-_LENGTH = struct.Struct("<Q")
+_LENGTH = struct.Struct("<I")
 _CHECKSUM = struct.Struct("<I")
 _SLOTS = (0, 1)
 
@@ -44,6 +49,7 @@ class Checkpoint:
     generation: int
     rowid: int
     model: bytes
+    results: tuple[ResultRow, ...] = ()  #: those that were not known to be published, up to ``rowid``
 
 
 class CheckpointStore:
@@ -122,8 +128,9 @@ def _state_of(path: Path) -> tuple[int, int]:
 
 def _pack(checkpoint: Checkpoint) -> bytes:
     model_id = checkpoint.model_id.encode()
+    results = json.dumps([astuple(row) for row in checkpoint.results], separators=(",", ":")).encode()
     head = _HEAD.pack(_MAGIC, _FORMAT, checkpoint.generation, checkpoint.rowid, len(model_id))
-    body = b"".join((head, model_id, _LENGTH.pack(len(checkpoint.model)), checkpoint.model))
+    body = b"".join((head, model_id, _LENGTH.pack(len(results)), results, checkpoint.model))
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
@@ -140,6 +147,13 @@ def _unpack(data: bytes) -> Checkpoint:
         != _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0]
     ):
         raise CorruptCheckpoint("the checksum does not match")
-    model_at = _HEAD.size + id_length + _LENGTH.size
-    model_id = data[_HEAD.size : _HEAD.size + id_length].decode()
-    return Checkpoint(model_id, generation, rowid, data[model_at : -_CHECKSUM.size])
+    results_at = _HEAD.size + id_length + _LENGTH.size
+    (results_length,) = _LENGTH.unpack_from(data, results_at - _LENGTH.size)
+    model_at = results_at + results_length
+    return Checkpoint(
+        data[_HEAD.size : _HEAD.size + id_length].decode(),
+        generation,
+        rowid,
+        data[model_at : -_CHECKSUM.size],
+        tuple(ResultRow(*row) for row in json.loads(data[results_at:model_at])),
+    )

@@ -37,6 +37,7 @@ def slice_to_json(sent: Slice) -> dict[str, Any]:
         "generation": sent.generation,
         "after": sent.after,
         "rows": [(row.rowid, row.timestamp, row.value) for row in sent.rows],
+        "confirmed": sent.confirmed,
         "definition": sent.definition,
         "command": command and {"method": command.method, "commandId": command.command_id, "args": command.args},
     }
@@ -50,6 +51,7 @@ def slice_from_json(data: dict[str, Any]) -> Slice:
         data["generation"],
         data["after"],
         tuple(InputRow(*row) for row in data["rows"]),
+        data["confirmed"],
         data["definition"],
         command
         and ModelCommand(command["method"], data["id"], data["generation"], command["commandId"], command["args"]),

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,6 +63,10 @@ class Resident:
     saved_rowid: int  #: its last row in the newest checkpoint; -1: none
     dirty_since: float = 0.0  #: when its first unwritten row ran (monotonic seconds)
     memory_bytes: int = 0
+    #: Results up to ``rowid`` that are not known to be published: a checkpoint has to carry them.
+    results: list[ResultRow] = field(default_factory=list)
+    #: Loaded from a checkpoint: its results may never have left the worker that made it.
+    restored: bool = False
 
 
 class ModelRunner:
@@ -121,12 +125,16 @@ class ModelRunner:
         resident = self._resident(sent)
         if resident is None:
             return Outcome(sent.model_id, sent.generation, need=Need.DEFINITION)
+        resident.results = [row for row in resident.results if row.rowid > sent.confirmed]
+        again = resident.results if resident.restored else []
+        resident.restored = False
         if resident.rowid < sent.after:
-            return Outcome(sent.model_id, sent.generation, at=resident.rowid, need=Need.ROWS)
-        rows = tuple(self._learn(resident, sent))
+            return Outcome(sent.model_id, sent.generation, resident.rowid, tuple(again), Need.ROWS)
+        new = list(self._learn(resident, sent))
+        resident.results = resident.results + new
         if resident.rowid - max(resident.saved_rowid, 0) >= self._options.checkpoint_rows:
             self._save(sent.model_id, resident)
-        return Outcome(sent.model_id, sent.generation, at=resident.rowid, rows=rows)
+        return Outcome(sent.model_id, sent.generation, resident.rowid, (*again, *new))
 
     def _learn(self, resident: Resident, sent: Slice) -> Iterator[ResultRow]:
         rows = [row for row in sent.rows if row.rowid > resident.rowid]
@@ -180,7 +188,10 @@ class ModelRunner:
                 log.error("checkpoint of model %s at row %d: %s", sent.model_id, checkpoint.rowid, error)
                 continue
             self.swapped_in += 1
-            return self._add(sent.model_id, Resident(model, sent.generation, checkpoint.rowid, checkpoint.rowid))
+            resident = Resident(model, sent.generation, checkpoint.rowid, checkpoint.rowid)
+            resident.results = list(checkpoint.results)
+            resident.restored = True
+            return self._add(sent.model_id, resident)
         self._report_damaged()
         return self._define(sent.model_id, sent.generation, sent.definition) if sent.definition else None
 
@@ -223,8 +234,9 @@ class ModelRunner:
     def _save(self, model_id: str, resident: Resident) -> None:
         """Write a checkpoint.  A disk that refuses it is told of; the rows since the last one run again."""
         data = resident.model.save()
+        results = tuple(resident.results)
         try:
-            self._store.save(Checkpoint(model_id, resident.generation, resident.rowid, data))
+            self._store.save(Checkpoint(model_id, resident.generation, resident.rowid, data, results))
         except OSError as error:
             log.error("checkpoint of model %s cannot be written: %s", model_id, error)
             return

@@ -68,6 +68,7 @@ class Slice:
     generation: int
     after: int = 0
     rows: tuple[InputRow, ...] = ()
+    confirmed: int = 0  #: results up to this row are safe; a checkpoint has to carry those after it
     definition: dict[str, Any] | None = None  #: the model's parameters, when the worker asked for them
     command: ModelCommand | None = None
 
@@ -143,6 +144,7 @@ class Model:
     target: int = 0  #: the greatest rowid that exists, as far as we were told
     done: int | None = None  #: the last rowid that the worker ran; None: only the worker knows
     handed_out: int = 0  #: results up to here went into a Publish already
+    confirmed: int = 0  #: results up to here are published
     after: int = 0  #: the rowid before ``rows[0]``
     rows: deque[InputRow] = field(default_factory=deque)  #: each directly follows the one before
     definition: dict[str, Any] | None = None  #: fetched because the worker asked for it
@@ -189,8 +191,8 @@ class SwapController:
         self._turns: dict[int, dict[int, list[tuple[Model, Slice]]]] = {}
         #: message -> how many of its parts are not done
         self._open_parts: dict[MessageToken, int] = {}
-        #: publication -> messages with a part that is done once it is published
-        self._publications: dict[int, list[MessageToken]] = {}
+        #: publication -> messages with a part that is done once it is published, and its models' last rows
+        self._publications: dict[int, tuple[list[MessageToken], list[tuple[Model, int]]]] = {}
         self._cached_rows = 0
         self._serial = 0
         self._draining = False
@@ -344,7 +346,10 @@ class SwapController:
     def published(self, publication: int) -> list[Instruction]:
         """A `Publish` was confirmed."""
         instructions: list[Instruction] = []
-        self._finish(self._publications.pop(publication), instructions)
+        messages, last_rows = self._publications.pop(publication)
+        for model, rowid in last_rows:
+            model.confirmed = rowid
+        self._finish(messages, instructions)
         return instructions
 
     def drain(self) -> None:
@@ -556,7 +561,7 @@ class SwapController:
         if command is not None:
             rows = ()
             after = 0
-        return Slice(model.model_id, model.generation, after, rows, model.definition, command)
+        return Slice(model.model_id, model.generation, after, rows, model.confirmed, model.definition, command)
 
     def _publish(
         self,
@@ -565,7 +570,8 @@ class SwapController:
         done: list[MessageToken],
     ) -> Publish:
         self._serial += 1
-        self._publications[self._serial] = done
+        last_rows = [(self._models[each.model_id], each.rows[-1].rowid) for each in results]
+        self._publications[self._serial] = (done, last_rows)
         return Publish(self._serial, tuple(results), tuple(notices))
 
     def _finish(self, messages: Iterable[MessageToken], instructions: list[Instruction]) -> None:

@@ -24,6 +24,7 @@ from htmengine.errors import HtmEngineError
 from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, range_of
+from htmengine.htm.scoring import likelihood_for
 from htmengine.nab.scorer import Floats, Scored, Window
 
 
@@ -50,13 +51,20 @@ class Series:
 class Setup:
     """How a model and its likelihood are set up.
 
-    ``range_rows``: the model is told the range of the first rows only, as a live engine that was given no minimum
-    and maximum; None: of all rows.  ``seed`` is the model's.
+    ``range_rows``: the model is made for the first rows, as by a live engine that was given no minimum and maximum;
+    None: it is told the minimum and maximum of all.  ``seed`` is the model's.
     """
 
     range_rule: bool = True
     range_rows: int | None = None
     seed: int = 0
+
+    def params_for(self, values: Floats) -> ModelParams:
+        """The parameters of the model for a series of these values."""
+        if self.range_rows is None:
+            return ModelParams.for_range(*range_of(values))
+        first = values[: self.range_rows].tolist()
+        return ModelParams.for_sample(min(first), max(first))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +110,9 @@ def load_series(name: str, path: Path, windows: Sequence[Sequence[str]]) -> Seri
 def run_series(series: Series, setup: Setup) -> Run:
     """The scores of one series' rows, in order."""
     started = time.perf_counter()
-    params = ModelParams.for_range(*range_of(series.values[: setup.range_rows]))
+    params = setup.params_for(series.values)
     raw = Model(params, seed=setup.seed).learn_many(series.timestamps, series.values)
-    likelihood = AnomalyLikelihood(
-        active_columns=params.spatial.active_columns,
-        range_rule=setup.range_rule,
-        resolution=getattr(params.value, "resolution", None),
-    )
-    scores = detector_scores(likelihood, series.values, raw)
+    scores = detector_scores(likelihood_for(params, range_rule=setup.range_rule), series.values, raw)
     return Run(series.name, setup.seed, raw, scores, time.perf_counter() - started)
 
 

@@ -162,10 +162,11 @@ def kill_something(engine: Engine, chance: random.Random) -> None:
 
 
 class TestStart:
-    def refused(self, *options: str, command: tuple[str, ...] = ("htmengine.cli.main", "run")) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *command, *options], capture_output=True, text=True, timeout=60, check=False
-        )
+    RUN = (sys.executable, "-m", "htmengine.cli.main", "run")
+    TWISTD = (str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "htmengine")
+
+    def refused(self, *options: str, command: tuple[str, ...] = RUN) -> str:
+        done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 1
         [line] = [line for line in done.stderr.splitlines() if line.startswith(("htmengine:", "Error:"))]
         assert "Traceback" not in done.stderr
@@ -178,15 +179,14 @@ class TestStart:
     def test_a_taken_port_is_named(self, engine: Engine, tmp_path: Path) -> None:
         options = ("--data-dir", str(tmp_path / "other"), "--graphite-port", str(engine.port), "--http-port", "0")
         assert str(engine.port) in self.refused(*options)
-        assert str(engine.port) in self.refused("-n", "htmengine", *options, command=("twisted",))
+        assert str(engine.port) in self.refused(*options, command=self.TWISTD)
 
     def test_a_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         assert "file" in self.refused("--data-dir", str(tmp_path / "file" / "data"), "--graphite-port", "0")
 
     def test_twistd_runs_the_engine(self, tmp_path: Path, series: Path) -> None:
-        command = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "htmengine"]
-        with running_engine(tmp_path / "data", command=command) as engine:
+        with running_engine(tmp_path / "data", command=self.TWISTD) as engine:
             engine.send(lines_of(series, "m")[:300])
             engine.wait_until_scored("m", 300)
 

@@ -85,7 +85,7 @@ class RowsTest(SynchronousTestCase):
         [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
         [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.DEFINITION)])
         [again] = self.controller.definition_fetched(asked, {"p": 1})
-        self.assertEqual(again.slices, (Slice("m", 1, 0, rows(1, 1), {"p": 1}),))
+        self.assertEqual(again.slices, (Slice("m", 1, 0, rows(1, 1), definition={"p": 1}),))
 
     def test_rows_of_a_metric_that_is_gone_are_let_go(self) -> None:
         [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
@@ -229,11 +229,29 @@ class World:
         self.published: dict[str, list[int]] = {model: [] for model in self.models}
         self.unacknowledged: dict[int, list[ModelInput]] = {}
         self.serial = 0
-        limits = Limits(rows_per_turn=3, rows_in_turn=5, models_in_turn=2, rows_cached=4, strikes=10**6)
-        self.controller = SwapController(shards=8, workers=1, limits=limits)
+        self.unpublished: dict[str, list[int]] = {model: [] for model in self.models}  # in memory
+        self.carried: dict[str, list[int]] = {}  # by the checkpoints
+        self.restored: set[str] = set()
+        self.controller = self.new_controller()
         self.pending: deque[Instruction] = deque()
         self.turns: deque[RunTurn] = deque()
         self.alive = False
+
+    def new_controller(self) -> SwapController:
+        limits = Limits(rows_per_turn=3, rows_in_turn=5, models_in_turn=2, rows_cached=4, strikes=10**6)
+        return SwapController(shards=8, workers=1, limits=limits)
+
+    def restart(self) -> None:
+        """kill -9 of everything: what was in flight is gone, what was not acknowledged comes again."""
+        self.alive = False
+        self.memory.clear()
+        self.turns.clear()
+        self.pending.clear()
+        self.controller = self.new_controller()
+        redelivered = list(self.unacknowledged.values())
+        self.unacknowledged.clear()
+        for inputs in redelivered:
+            self.arrive(inputs)
 
     def do(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
@@ -247,12 +265,17 @@ class World:
                 self.pending.append(instruction)
 
     def step(self) -> None:
-        action = self.random.choice(["feed", "feed", "worker", "worker", "worker", "io", "io", "die", "redeliver"])
+        action = self.random.choice(
+            ["feed", "feed", "worker", "worker", "worker", "io", "io", "die", "redeliver", "restart"]
+        )
         if action == "feed":
             self.feed()
         elif action == "redeliver" and self.unacknowledged:
             again = self.random.choice(list(self.unacknowledged.values()))
             self.arrive(again)
+        elif action == "restart":
+            if self.random.random() < 0.3:
+                self.restart()
         elif action == "io" and self.pending:
             self.answer(self.pending.popleft())
         elif action == "worker":
@@ -291,17 +314,26 @@ class World:
             if model not in self.checkpoint and sent.definition is None:
                 return Outcome(model, 1, need=Need.DEFINITION)
             self.memory[model] = self.checkpoint.get(model, 0)
+            self.unpublished[model] = list(self.carried.get(model, []))
+            self.restored.add(model)
         at = self.memory[model]
+        self.unpublished[model] = [rowid for rowid in self.unpublished[model] if rowid > sent.confirmed]
+        again = [row(rowid) for rowid in self.unpublished[model]] if model in self.restored else []
+        self.restored.discard(model)
         if at < sent.after:
-            return Outcome(model, 1, at=at, need=Need.ROWS)
+            return Outcome(model, 1, at, self.results(again), Need.ROWS)
         new = [each for each in sent.rows if each.rowid > at]
         if new:
             assert [each.rowid for each in new] == list(range(at + 1, new[-1].rowid + 1))
             self.memory[model] = new[-1].rowid
+            self.unpublished[model] += [each.rowid for each in new]
         if self.random.random() < 0.3:
             self.checkpoint[model] = self.memory[model]
-        results = tuple(ResultRow(each.rowid, each.timestamp, each.value, 0.0) for each in new)
-        return Outcome(model, 1, at=self.memory[model], rows=results)
+            self.carried[model] = list(self.unpublished[model])
+        return Outcome(model, 1, self.memory[model], self.results([*again, *new]))
+
+    def results(self, ran: list[InputRow]) -> tuple[ResultRow, ...]:
+        return tuple(ResultRow(each.rowid, each.timestamp, each.value, 0.0) for each in ran)
 
     def answer(self, instruction: Instruction) -> None:
         if isinstance(instruction, FetchRows):
@@ -311,7 +343,11 @@ class World:
             self.do(self.controller.definition_fetched(instruction, {"p": 1}))
         elif isinstance(instruction, Publish):
             for result in instruction.results:
-                self.published[result.model_id] += [each.rowid for each in result.rows]
+                known = self.published[result.model_id]
+                for each in result.rows:
+                    assert each.rowid <= (known[-1] if known else 0) + 1, "a gap"
+                    if not known or each.rowid > known[-1]:
+                        known.append(each.rowid)
             self.do(self.controller.published(instruction.publication))
 
     def settle(self) -> None:
@@ -327,7 +363,7 @@ class World:
 class HistoriesTest(SynchronousTestCase):
     @settings(max_examples=200, deadline=None)
     @given(seed=st.integers(0, 2**32), models=st.integers(1, 5), steps=st.integers(1, 120))
-    def test_every_row_is_published_once_and_in_order_whatever_happens(
+    def test_every_row_is_published_in_order_and_none_is_left_out_whatever_happens(
         self, seed: int, models: int, steps: int
     ) -> None:
         world = World(seed, models)

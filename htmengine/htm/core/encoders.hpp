@@ -223,11 +223,15 @@ class BucketTable {
 
 class RandomDistributedEncoder final : public ValueEncoder {
  public:
-  // Without an `offset` (NaN) the first value is the centre.
-  RandomDistributedEncoder(unsigned bits, unsigned width, uint64_t seed, double resolution, double offset)
+  // Without an `offset` (NaN) the first value is the centre.  Beyond `minimum` and `maximum` (NaN: nowhere) buckets
+  // widen.
+  RandomDistributedEncoder(unsigned bits, unsigned width, uint64_t seed, double resolution, double offset,
+                           double minimum, double maximum)
       : bits_(bits),
         resolution_(resolution),
         offset_(offset),
+        minimum_(minimum),
+        maximum_(maximum),
         table_(shared_table<BucketTable>(BucketTable::Parameters{bits, width, seed})) {}
 
   unsigned bits() const override { return bits_; }
@@ -238,7 +242,7 @@ class RandomDistributedEncoder final : public ValueEncoder {
       constexpr double largest = std::numeric_limits<double>::max();
       offset_ = std::min(std::max(value, -largest), largest);
     }
-    double place = BucketTable::kCentre + std::round((value - offset_) / resolution_);
+    double place = BucketTable::kCentre + std::round((compressed(value) - compressed(offset_)) / resolution_);
     return static_cast<unsigned>(std::min(std::max(place, 0.0), BucketTable::kBuckets - 1.0));
   }
 
@@ -254,8 +258,26 @@ class RandomDistributedEncoder final : public ValueEncoder {
   }
 
  private:
+  static constexpr double kSameWidth = 40;  // buckets outside the known range until their width doubles
+
+  // The value as if all buckets had one width.
+  double compressed(double value) const {
+    if (value > maximum_) return maximum_ + compressed_distance(value - maximum_);
+    if (value < minimum_) return minimum_ - compressed_distance(minimum_ - value);
+    return value;
+  }
+
+  // Buckets 0..39 outside the range are one resolution wide, the next 40 two, the next 40 four: log2, drawn with
+  // straight lines, because a library's logarithm may differ in its last digit from machine to machine.
+  double compressed_distance(double distance) const {
+    double unit = kSameWidth * resolution_;
+    double x = 1 + std::min(distance / unit, std::numeric_limits<double>::max());
+    int doublings = std::ilogb(x);
+    return unit * (doublings + std::ldexp(x, -doublings) - 1);
+  }
+
   unsigned bits_;
-  double resolution_, offset_;
+  double resolution_, offset_, minimum_, maximum_;
   std::shared_ptr<const BucketTable> table_;
 };
 
@@ -344,7 +366,7 @@ struct EncoderParams {
   double resolution = 1;       // random distributed: between buckets
   double offset = kNoNumber;   // random distributed: value of the central bucket; NaN: the first value
   uint64_t seed = 42;          // random distributed
-  double minimum = kNoNumber, maximum = kNoNumber;  // the others; delta: NaN for "as they come"
+  double minimum = kNoNumber, maximum = kNoNumber;  // random distributed: NaN for "any"; delta: for "as they come"
   double step = 1;             // scalar and log: between buckets
   bool periodic = false, clip = false;
   std::vector<DateField> date;
@@ -357,7 +379,9 @@ inline std::unique_ptr<ValueEncoder> make_value_encoder(const EncoderParams& p) 
     case ValueKind::scalar: return std::make_unique<ScalarEncoder>(row, p.clip);
     case ValueKind::log: return std::make_unique<LogEncoder>(row);
     case ValueKind::delta: return std::make_unique<DeltaEncoder>(row);
-    default: return std::make_unique<RandomDistributedEncoder>(p.bits, p.width, p.seed, p.resolution, p.offset);
+    default:
+      return std::make_unique<RandomDistributedEncoder>(p.bits, p.width, p.seed, p.resolution, p.offset, p.minimum,
+                                                        p.maximum);
   }
 }
 

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""The servers that integration tests share."""
+
+from __future__ import annotations
+
+from tests.support.servers import mariadb, postgresql, rabbitmq
+
+__all__ = ["mariadb", "postgresql", "rabbitmq"]
