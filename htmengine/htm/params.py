@@ -61,8 +61,8 @@ class RandomDistributedScalarParams(Params):
     offset: Annotated[float, Real()] | None = None
     #: Seed of the bucket table, which all models with the same n, w and seed share.
     seed: _Seed = 42
-    #: The known range.  Beyond it buckets widen, twofold every 40 buckets, so that a metric that outgrows its range
-    #: by far is still told apart, and what was learnt inside stays as it is; None: all buckets have one width.
+    #: The known range.  Beyond it buckets widen, twofold every 40 buckets, so that values far outside are still
+    #: told apart, and what was learnt inside stays as it is; None: all buckets have one width.
     minval: Annotated[float, Real()] | None = None
     maxval: Annotated[float, Real()] | None = None
 

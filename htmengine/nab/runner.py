@@ -51,8 +51,8 @@ class Series:
 class Setup:
     """How a model and its likelihood are set up.
 
-    ``range_rows``: the model is made for the first rows, as by a live engine that was given no minimum and maximum;
-    None: it is told the minimum and maximum of all.  ``seed`` is the model's.
+    ``range_rows``: the model is made for the first rows, as by a live engine that is given no minimum and
+    maximum; None: it is told the minimum and maximum of all.  ``seed`` is the model's.
     """
 
     range_rule: bool = True

@@ -39,6 +39,8 @@ _RDSE = st.builds(
     w=_WIDTH,
     offset=st.none() | _NUMBER,
     seed=_SEED,
+) | st.builds(
+    RandomDistributedScalarParams, resolution=_POSITIVE, minval=st.floats(-1e6, 0.0), maxval=st.floats(1.0, 1e6)
 )
 _SCALAR = st.builds(
     ScalarParams,
@@ -106,6 +108,10 @@ class StandardModelTest(SynchronousTestCase):
             params = ModelParams.for_range(0.0, 0.01, min_resolution=finest)
             assert isinstance(params.value, RandomDistributedScalarParams)
             self.assertEqual(params.value.resolution, expected)
+
+    def test_a_sample_shows_a_third_of_the_range_to_come(self) -> None:
+        self.assertEqual(ModelParams.for_sample(10.0, 20.0), ModelParams.for_range(0.0, 30.0))
+        self.assertEqual(ModelParams.for_sample(5.0, 5.0), ModelParams.for_range(5.0, 6.0))
 
     def test_a_range_of_one_value_counts_as_one_unit(self) -> None:
         self.assertEqual(ModelParams.for_range(5.0, 5.0), ModelParams.for_range(5.0, 6.0))
@@ -181,7 +187,8 @@ class RefusalTest(SynchronousTestCase):
             (ScalarParams, {"minval": 0.0, "maxval": 1.0, "n": 9, "w": 5}, "w: 5 .* forced"),
             (ScalarParams, {"minval": 0.0, "maxval": 1.0, "resolution": 1e-9}, "at most 65535 bits"),
             (LogParams, {"minval": 0.0, "n": 100}, "minval: 0.0"),
-            (DeltaParams, {"n": 100, "minval": 0.0}, "both minval and maxval"),
+            (DeltaParams, {"n": 100, "minval": 0.0}, "maxval: None .* more than minval = 0.0, or neither"),
+            (RandomDistributedScalarParams, {"resolution": 1.0, "minval": 2.0, "maxval": 1.0}, "maxval: 1.0"),
             (DateField, {"w": 21, "radius": math.nan}, "radius: nan"),
             (DateParams, {"holidays": ((2, 30),)}, "holidays"),
             (SpatialPoolerParams, {"columns": 30}, "active_columns: 40 .* at most columns = 30"),

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine db``, ``gc`` and ``check-config``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
+from htmengine.config import APPLICATION_CONFIG_PATH, load
+from htmengine.errors import ConfigError
+from htmengine.repository import migrations
+from htmengine.runtime.metric_garbage_collector import collect
+
+
+@click.group()
+def db() -> None:
+    """The database's schema."""
+
+
+@db.command(epilog=example("htmengine db upgrade"))
+@engine_options
+@failing_cleanly
+def upgrade(engine: Engine) -> None:
+    """Bring the database's schema up to date; one that HTM Engine made is upgraded in place."""
+    migrations.upgrade(engine.deployment.database_url)
+    click.echo("the schema is up to date")
+
+
+@db.command(epilog=example("htmengine db reset --yes"))
+@engine_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@failing_cleanly
+def reset(engine: Engine, yes: bool) -> None:
+    """Remove all metrics and rows: empty tables with an up-to-date schema."""
+    if not yes:
+        click.confirm("Remove all metrics with their rows and scores?", abort=True)
+    migrations.reset(engine.deployment.database_url)
+    click.echo("the database is empty")
+
+
+@click.command(epilog=example("htmengine gc --threshold-days 90"))
+@engine_options
+@click.option("--threshold-days", type=click.IntRange(min=1), required=True, help="Rows older than this go.")
+@failing_cleanly
+def gc(engine: Engine, threshold_days: int) -> None:
+    """Remove old rows, a bounded batch at a time; the engine may run meanwhile."""
+    total = 0
+    with engine.database() as database, tqdm(unit="row", disable=not sys.stderr.isatty()) as progress:
+        for removed in collect(database, time.time(), threshold_days):
+            total += removed
+            progress.update(removed)
+    click.echo(f"{total} rows removed")
+
+
+@click.command("check-config", epilog=example("htmengine check-config --config /etc/htmengine"))
+@click.option(
+    "--config",
+    "config_dir",
+    type=click.Path(path_type=Path),
+    envvar=APPLICATION_CONFIG_PATH,
+    help="The folder with application.conf and the others.",
+)
+def check_config(config_dir: Path | None) -> None:
+    """List everything that is wrong with a configuration, all at once."""
+    try:
+        load(config_dir, os.environ)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        sys.exit(1)
+    click.echo("the configuration is in order")

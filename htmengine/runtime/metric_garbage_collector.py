@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""The garbage collector: rows older than a threshold go, a bounded batch at a time.
+
+In: metric_data.  Out: the same with fewer rows.  Called by ``htmengine gc``, and once an hour by the engine when
+[garbage_collection] threshold_days is set.  Rows are kept for days and checkpoints are minutes old, so no model
+needs what goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.tasks import Tasks
+from htmengine.twisted_types import Clock
+
+DAY_S = 86_400
+INTERVAL_S = 3600.0
+#: Rows in one transaction.
+ROWS_AT_ONCE = 5000
+
+
+def collect(database: Database, now: float, threshold_days: int) -> Iterator[int]:
+    """Remove rows older than that, for synchronous callers; yields the size of each batch."""
+    before = int(now) - threshold_days * DAY_S
+    while removed := database.run_sync(queries.delete_rows_before, before, ROWS_AT_ONCE):
+        yield removed
+
+
+class MetricGarbageCollector(Service):
+    """Collects once an hour."""
+
+    log = Logger()
+
+    def __init__(
+        self, *, clock: Clock, database: Database, threshold_days: int, on_failure: Callable[[Failure], None]
+    ) -> None:
+        self._clock = clock
+        self._database = database
+        self._threshold_days = threshold_days
+        self._tasks = Tasks(on_failure)
+        self._timer = LoopingCall(lambda: self._tasks.start(self._collect()))
+        self._timer.clock = clock  # type: ignore[assignment]
+
+    def startService(self) -> None:
+        super().startService()
+        self._timer.start(INTERVAL_S)
+
+    def stopService(self) -> Deferred[object]:
+        super().stopService()
+        self._timer.stop()
+        return self._tasks.finished()
+
+    async def _collect(self) -> None:
+        before = int(self._clock.seconds()) - self._threshold_days * DAY_S
+        total = 0
+        while self.running:
+            removed = await self._database.run(queries.delete_rows_before, before, ROWS_AT_ONCE)
+            total += removed
+            if removed < ROWS_AT_ONCE:
+                break
+        if total:
+            self.log.info("{rows} rows older than {days} days removed", rows=total, days=self._threshold_days)

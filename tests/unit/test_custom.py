@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Model specifications, and what can be done with a metric."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
+from htmengine.messages import DELETE_MODEL, ModelCommand, decode_model_message
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import MetricStatus
+
+
+class ModelSpecTest(SynchronousTestCase):
+    def refused(self, spec: dict[str, Any]) -> str:
+        with self.assertRaises(InvalidModelSpec) as caught:
+            ModelSpec.parse(spec)
+        return str(caught.exception)
+
+    def test_what_is_wrong_is_named(self) -> None:
+        metric = {"metricSpec": {"metric": "a"}}
+        cases: list[tuple[dict[str, Any], str]] = [
+            ({"colour": 1}, "colour"),
+            ({"datasource": "cloudwatch", **metric}, "cloudwatch"),
+            ({}, "either metric"),
+            ({"metricSpec": {"metric": "a", "uid": "b"}}, "either metric"),
+            ({"metricSpec": {"metric": "a b"}}, "a b"),
+            ({"metricSpec": {"metric": "x" * 256}}, "255"),
+            ({"metricSpec": []}, "metricSpec"),
+            ({**metric, "modelParams": {"min": 1}}, "go together"),
+            ({**metric, "modelParams": {"min": 1, "max": 1}}, "not below"),
+            ({**metric, "modelParams": {"min": "1", "max": 2}}, "min '1'"),
+            ({**metric, "modelParams": {"min": float("nan"), "max": 2}}, "min nan"),
+            ({**metric, "modelParams": {"minResolution": 0}}, "minResolution"),
+            ({**metric, "modelParams": {"enableClassifier": "yes"}}, "enableClassifier"),
+            ({**metric, "modelParams": {}, "completeModelParams": {}}, "exclude each other"),
+            ({**metric, "completeModelParams": {"modelConfig": 1}}, "modelConfig"),
+        ]
+        for spec, named in cases:
+            self.assertIn(named, self.refused(spec))
+
+    def test_params_are_known_at_once_with_a_range_and_else_not(self) -> None:
+        self.assertIsNotNone(ModelSpec.for_name("a", min=0, max=1).params())
+        self.assertIsNone(ModelSpec.for_name("a", minResolution=0.5).params())
+
+
+class OperationsTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.database = Database(f"sqlite:///{folder / 'db'}")
+        self.addCleanup(self.database.close)
+
+    def test_creating_a_metric_twice_is_refused(self) -> None:
+        self.database.run_sync(custom.create_metric, ModelSpec.for_name("a"))
+        with self.assertRaises(MetricExists):
+            self.database.run_sync(custom.create_metric, ModelSpec.for_name("a"))
+
+    def test_monitoring_again_counts_the_generation_up(self) -> None:
+        spec = ModelSpec.for_name("a", min=0, max=1)
+        generations = []
+        for _ in range(2):
+            metric, [message] = self.database.run_sync(custom.monitor_metric, spec, 288)
+            command = decode_model_message(message)
+            assert isinstance(command, ModelCommand)
+            generations.append(command.generation)
+            self.assertEqual(metric.definition.generation, command.generation)
+        self.assertEqual(generations, [1, 2])
+
+    def test_monitoring_without_a_range_waits_for_data(self) -> None:
+        metric, messages = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a"), 288)
+        self.assertEqual((metric.status, messages), (MetricStatus.PENDING_DATA, []))
+
+    def test_unmonitoring_deletes_the_model_and_keeps_the_metric(self) -> None:
+        self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a", min=0, max=1), 288)
+        metric = self.database.run_sync(custom.find_metric, "a")
+        command = decode_model_message(self.database.run_sync(custom.unmonitor_metric, metric))
+        assert isinstance(command, ModelCommand)
+        self.assertEqual((command.method, command.generation), (DELETE_MODEL, 1))
+        self.assertEqual(self.database.run_sync(custom.find_metric, "a").status, MetricStatus.UNMONITORED)
+
+    def test_a_deleted_metric_is_gone_by_name_and_uid(self) -> None:
+        metric = self.database.run_sync(custom.create_metric, ModelSpec.for_name("a"))
+        self.database.run_sync(queries.insert_samples, [(metric.uid, 1, 60, 1.0)])
+        self.database.run_sync(custom.delete_metric, metric)
+        for name in ("a", metric.uid):
+            with self.assertRaises(MetricNotFound):
+                self.database.run_sync(custom.find_metric, name)
+
+    def test_an_exported_specification_monitors_the_same_way_elsewhere(self) -> None:
+        spec = ModelSpec.for_name("a", min=0, max=1, minResolution=0.5)
+        self.database.run_sync(custom.monitor_metric, spec, 288)
+        exported = custom.export_spec(self.database.run_sync(custom.find_metric, "a"))
+        self.assertEqual(ModelSpec.parse(exported).params(), spec.params())

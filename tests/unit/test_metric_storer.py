@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""One transaction of the storer: rows, rowids, rejects, and what the models are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.messages import (
+    DEFINE_MODEL,
+    InputRow,
+    ModelCommand,
+    ModelInput,
+    SampleBatch,
+    decode_model_message,
+)
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.runtime.metric_storer import Stored, StorerOptions, store_batches
+from htmengine.sharding import ShardQueues
+
+OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=False, pending_samples=5)
+MONITORING = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, pending_samples=5)
+
+
+class StorerTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.database = Database(f"sqlite:///{folder / 'db'}")
+        self.addCleanup(self.database.close)
+
+    def store(self, *batches: SampleBatch, options: StorerOptions = OPTIONS) -> Stored:
+        return self.database.run_sync(store_batches, batches, options, 1_000_000.0, [])
+
+    def lines(self, *lines: str, options: StorerOptions = OPTIONS) -> Stored:
+        return self.store(SampleBatch(list(lines)), options=options)
+
+    def metric(self, name: str) -> Metric:
+        return self.database.run_sync(queries.find_metrics, [name])[name]
+
+    def rows(self, name: str) -> list[tuple[int, int, float]]:
+        stored = self.database.run_sync(queries.get_rows, self.metric(name).uid, 0, 1000)
+        return [(row.rowid, row.timestamp, row.value) for row in stored]
+
+    def monitor(self, name: str) -> None:
+        spec = ModelSpec.for_name(name, min=0, max=10)
+        self.database.run_sync(custom.monitor_metric, spec, 5)
+
+
+class RowsTest(StorerTestCase):
+    def test_rowids_count_from_one_for_each_metric(self) -> None:
+        done = self.lines("a 1.5 60", "b 2 60", "a 2.5 120")
+        self.assertEqual(self.rows("a"), [(1, 60, 1.5), (2, 120, 2.5)])
+        self.assertEqual(self.rows("b"), [(1, 60, 2.0)])
+        self.assertEqual((done.received, done.stored), (3, 3))
+
+    def test_rowids_go_on_in_the_next_transaction(self) -> None:
+        self.lines("a 1 60")
+        self.lines("a 2 120", "a 3 180")
+        self.assertEqual([rowid for rowid, _, _ in self.rows("a")], [1, 2, 3])
+        self.assertEqual((self.metric("a").last_rowid, self.metric("a").last_timestamp), (3, 180))
+
+    def test_old_and_repeated_timestamps_are_rejected_within_and_between_batches(self) -> None:
+        self.lines("a 1 60", "a 1 60", "a 1 59")
+        done = self.lines("a 1 60", "a 1 1", "a 1 61")
+        self.assertEqual(self.rows("a"), [(1, 60, 1.0), (2, 61, 1.0)])
+        self.assertEqual(dict(done.rejected), {"timestamp_duplicate": 1, "timestamp_old": 1})
+        counted = self.database.run_sync(queries.get_rejects, self.metric("a").uid)
+        self.assertEqual(counted, {"timestamp_duplicate": 2, "timestamp_old": 2})
+
+    def test_a_bad_line_is_rejected_alone_and_counted_under_no_metric(self) -> None:
+        self.lines("a 1 60", "nonsense", "a x 120", "a 2 180")
+        self.assertEqual(len(self.rows("a")), 2)
+        counted = self.database.run_sync(queries.get_rejects, "")
+        self.assertEqual(counted, {"field_count": 1, "value_not_a_number": 1})
+
+    def test_the_listeners_rejects_are_counted_too(self) -> None:
+        done = self.store(SampleBatch(["a 1 60"], "id", {"not_utf8": 3}))
+        self.assertEqual((done.received, done.stored, dict(done.rejected)), (4, 1, {"not_utf8": 3}))
+        self.assertEqual(self.database.run_sync(queries.get_rejects, ""), {"not_utf8": 3})
+
+    def test_a_redelivered_batch_changes_nothing(self) -> None:
+        batch = SampleBatch(["a 1 60", "bad"], "batch-1", {"not_utf8": 1})
+        self.store(batch)
+        done = self.store(batch)
+        self.assertEqual((done.received, done.stored, done.outbox), (0, 0, []))
+        self.assertEqual(self.database.run_sync(queries.get_rejects), {"field_count": 1, "not_utf8": 1})
+
+    def test_a_batch_that_comes_twice_in_one_transaction_is_stored_once(self) -> None:
+        batch = SampleBatch(["a 1 60"], "batch-1")
+        self.assertEqual(self.store(batch, batch).received, 1)
+
+
+class ModelsTest(StorerTestCase):
+    def test_an_unmonitored_metric_feeds_no_model(self) -> None:
+        self.assertEqual(self.lines("a 1 60").outbox, [])
+        self.assertEqual(self.metric("a").status, MetricStatus.UNMONITORED)
+
+    def test_rows_of_a_metric_with_a_model_go_to_its_shard(self) -> None:
+        self.monitor("a")
+        [message] = self.lines("a 1 60", "a 2 120").outbox
+        uid = self.metric("a").uid
+        self.assertEqual(message.queue, OPTIONS.shards.queue_of(uid))
+        [fed] = decode_model_message(message.body)
+        self.assertEqual(fed, ModelInput(uid, 1, 0, (InputRow(1, 60, 1.0), InputRow(2, 120, 2.0))))
+
+    def test_the_outbox_keeps_messages_until_they_are_published(self) -> None:
+        self.monitor("a")
+        done = self.lines("a 1 60")
+        self.assertEqual(self.database.run_sync(queries.pending_outbox), done.outbox)
+        ids = [message.id for message in done.outbox]
+        self.database.run_sync(store_batches, [], OPTIONS, 0.0, ids)
+        self.assertEqual(self.database.run_sync(queries.pending_outbox), [])
+
+    def test_a_new_metric_with_auto_monitor_waits_for_enough_samples(self) -> None:
+        self.assertEqual(self.lines(*(f"a {n} {60 * n}" for n in range(1, 5)), options=MONITORING).outbox, [])
+        self.assertEqual(self.metric("a").status, MetricStatus.PENDING_DATA)
+
+    def test_the_range_is_that_of_the_first_samples_however_many_come_at_once(self) -> None:
+        lines = [f"a {n} {60 * n}" for n in range(1, 6)] + ["a 1000 6000"]
+        [message] = self.lines(*lines, options=MONITORING).outbox
+        command = decode_model_message(message.body)
+        assert isinstance(command, ModelCommand)
+        self.assertEqual((command.method, command.generation, command.args["upTo"]), (DEFINE_MODEL, 1, 6))
+        expected = ModelSpec.for_name("a").params_from_data(1.0, 5.0)
+        self.assertEqual(command.args["params"], expected.to_json())
+        self.assertEqual(self.metric("a").status, MetricStatus.CREATE_PENDING)
+
+    def test_rows_after_the_definition_are_fed(self) -> None:
+        self.lines(*(f"a {n} {60 * n}" for n in range(1, 6)), options=MONITORING)
+        [message] = self.lines("a 6 600", options=MONITORING).outbox
+        [fed] = decode_model_message(message.body)
+        self.assertEqual((fed.after, fed.rows), (5, (InputRow(6, 600, 6.0),)))
+
+    def test_a_metric_in_error_is_stored_but_not_fed(self) -> None:
+        self.monitor("a")
+        self.database.run_sync(queries.set_status, self.metric("a").uid, MetricStatus.ERROR, "broken")
+        self.assertEqual(self.lines("a 1 60").outbox, [])
+        self.assertEqual(len(self.rows("a")), 1)
