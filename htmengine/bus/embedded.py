@@ -271,10 +271,11 @@ class EmbeddedSubscription:
             self._check_open()
             room = min(most, self._prefetch - len(self._unacknowledged))
             if self.active and room > 0:
-                if not self._ready and not self._complete:
-                    await self._read()
                 if self._ready:
                     return [self._give() for _ in range(min(room, len(self._ready)))]
+                if not self._complete:
+                    await self._read()
+                    continue
             self._waiting = Deferred()
             await self._waiting
 
@@ -303,12 +304,13 @@ class EmbeddedSubscription:
     async def _read(self) -> None:
         """Take the next messages from disk."""
         self._complete = True  # what is committed after the read will arrive by itself
-        read = await self._bus.run(lambda store: store.read(self.queue, self._last, IN_MEMORY))
+        after = self._last
+        read = await self._bus.run(lambda store: store.read(self.queue, after, IN_MEMORY))
         arrived_meanwhile, self._ready = self._ready, deque(read)
         if len(read) == IN_MEMORY:
             self._complete = False
         else:
-            newest = read[-1].tag if read else self._last
+            newest = read[-1].tag if read else after
             self._ready.extend(delivery for delivery in arrived_meanwhile if delivery.tag > newest)
         if self._ready:
             self._last = self._ready[-1].tag
