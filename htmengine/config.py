@@ -153,9 +153,7 @@ class Web:
     host: str = option("127.0.0.1", TEXT, "address to listen on")
     port: int = option(8080, PORT, "HTTP port; 0: any free one")
     read_token: str = option("", ANY_TEXT, "token for reading; required beyond loopback", secret=True)
-    write_token: str = option(
-        "", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True
-    )
+    write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
     tls_certificate: str = option("", ANY_TEXT, "PEM file with certificate and key; empty: no TLS")
 
 

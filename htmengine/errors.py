@@ -8,12 +8,15 @@ HtmEngineError
 ├── InvalidMessage            a queue message that is not what its queue carries
 ├── BusError
 │   ├── BusClosed             the bus or subscription was closed while an operation waited
-│   └── UnroutableMessage     the queue does not exist
+│   ├── UnroutableMessage     the queue or exchange does not exist
+│   └── QueueFull             a queue stayed full for as long as the publisher was to wait
 ├── RepositoryError
 │   ├── MetricNotFound        no metric of that name or uid
 │   └── MetricExists          a metric of that name exists already
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
+├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
+├── BenchmarkFailed           a peer that was to be measured did not run
 └── CheckpointError
     ├── CorruptCheckpoint     bytes that are damaged or not a checkpoint
     └── UnknownCheckpointVersion  written by a version that this one cannot read
@@ -64,10 +67,18 @@ class BusClosed(BusError):
 
 
 class UnroutableMessage(BusError):
-    """A message was published to a queue that does not exist.  Remedy: declare it first."""
+    """A message was published to a queue, or an exchange, that does not exist.  Remedy: declare it first."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"no queue named {queue!r}")
+        super().__init__(f"no queue or exchange named {queue!r}")
+        self.queue = queue
+
+
+class QueueFull(BusError):
+    """A queue holds as much as it may, and nothing empties it.  Remedy: start the engine, which does."""
+
+    def __init__(self, queue: str) -> None:
+        super().__init__(f"queue {queue!r} is full and nothing is taking messages from it; is the engine running?")
         self.queue = queue
 
 
@@ -97,6 +108,14 @@ class InvalidModelSpec(HtmEngineError):
 
 class UnsupportedModelParams(InvalidModelSpec):
     """A valid NuPIC (OPF) parameter that this core does not have; the text names it."""
+
+
+class BadSeries(HtmEngineError):
+    """A benchmark's series or its labelled windows cannot be read; the text names the file and says what is wrong."""
+
+
+class BenchmarkFailed(HtmEngineError):
+    """A peer that was to be measured did not run; the text has its last words."""
 
 
 class CheckpointError(HtmEngineError):

@@ -42,9 +42,7 @@ class DataFolder:
             self.make()
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StartError(
-                f"data folder {self.path}: {error.strerror}; choose another with --data-dir"
-            ) from None
+            raise StartError(f"data folder {self.path}: {error.strerror}; choose another with --data-dir") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -148,9 +148,7 @@ def parse_sample(line: str, now: float) -> Sample:
         raise InvalidSample("line_too_long", f"{len(line)} characters; at most {MAX_LINE_LENGTH} are allowed")
     fields = line.split()
     if len(fields) != 3:
-        raise InvalidSample(
-            "field_count", f"{len(fields)} fields in {_cut(line)}; 3 are wanted: name value timestamp"
-        )
+        raise InvalidSample("field_count", f"{len(fields)} fields in {_cut(line)}; 3 are wanted: name value timestamp")
     name, value, timestamp = fields
     if len(name) > MAX_NAME_LENGTH:
         raise InvalidSample("name_too_long", f"{len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
@@ -331,9 +329,7 @@ def encode_command_result(result: CommandResult) -> bytes:
 
 def encode_model_error(error: ModelError) -> bytes:
     """The body for the results queue: a model that cannot go on."""
-    return _dump(
-        {"modelError": {"modelId": error.model_id, "generation": error.generation, "message": error.message}}
-    )
+    return _dump({"modelError": {"modelId": error.model_id, "generation": error.generation, "message": error.message}})
 
 
 def decode_result_message(body: bytes) -> ResultMessage:

@@ -26,6 +26,7 @@ from htmengine.model_swapper.model_runner import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
 from htmengine.operations import Operations
+from htmengine.repository import migrations
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
@@ -52,11 +53,17 @@ class Deployment:
         folder = data_dir or Path(platformdirs.user_data_dir("htmengine"))
         return cls(load(config_dir, environ), DataFolder(folder))
 
-    def database(self, reactor: Any) -> Database:
-        """The database; without a reactor for synchronous use."""
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy's name of the database."""
         assert self.folder is not None
         self.folder.make()
-        return Database(self.folder.database_url, reactor=reactor)
+        return self.folder.database_url
+
+    def database(self, reactor: Any) -> Database:
+        """The database, its schema up to date; without a reactor for synchronous use."""
+        migrations.upgrade(self.database_url)
+        return Database(self.database_url, reactor=reactor)
 
     def bus(self, reactor: Any) -> BusService:
         """The bus, not started."""

@@ -1,514 +1,493 @@
 # SPDX-License-Identifier: MIT
-"""The embedded bus: durable queues in one SQLite file, no server.
+"""The bus of one machine: durable queues in one SQLite file, no server.
 
-In and out: see `interface`.  All operations of a process go through one thread, which puts those that wait
-together into one commit; a message published here is handed to its subscriber here from memory, after that
-commit.  Other processes (the command line, the client) may open the same file: every transaction of ours first
-looks whether another process has committed something, so that messages are delivered in the order of their ids,
-and twenty times a second an idle bus looks too.
+In: calls of the services of this process, and, through the file, of other processes (command line, client).  Out:
+deliveries.  Chosen by services.py.
 
-::
-
-    queue     name, limits, how many messages and bytes it holds, when it was last used
-    binding   exchange, queue
-    message   id (ascending), queue, headers (JSON), body
+One thread makes all operations that wait in one transaction; those that come meanwhile wait for the next one.  So
+the transactions are the larger the busier the bus is.  What is published in this process goes to its
+subscriber from memory as soon as it is durable; a subscriber that has fallen behind, and what another process has
+published, is read from the file.  Another process's work is noticed within `POLL_S`.
 """
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from typing import Any, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
 
+from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
-from htmengine.errors import BusClosed, UnroutableMessage
-from htmengine.twisted_types import Reactor
+from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
+from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull
+from htmengine.twisted_types import Clock
+
+#: How often the file is looked at for the work of other processes.
+POLL_S = 0.05
+#: How often queues that nobody reads any more are removed, and unused space is given back.
+HOUSEKEEPING_S = 5.0
+#: A subscriber that has this much waiting for it is given no more from memory.
+INBOX_MESSAGES = 2000
+INBOX_BYTES = 8 << 20
+#: Read from the file at once.
+READ_MESSAGES = 500
+READ_BYTES = 2 << 20
 
 T = TypeVar("T")
 
-#: How often an idle bus looks for what other processes did.
-POLL_S = 0.05
-#: How often waiting publications look for room, queues of vanished followers expire, and the file is trimmed.
-TIDY_S = 0.25
-TRIM_S = 10.0
-#: Messages of one queue in memory; more stay on disk until they are wanted.
-IN_MEMORY = 2000
-#: Operations in one commit.
-OPERATIONS_IN_COMMIT = 500
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS queue (
-    name TEXT PRIMARY KEY, max_messages INTEGER NOT NULL, max_bytes INTEGER NOT NULL, overflow TEXT NOT NULL,
-    expires_s REAL, used_at REAL NOT NULL, messages INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS exchange (name TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS binding (
-    exchange TEXT NOT NULL, queue TEXT NOT NULL, PRIMARY KEY (exchange, queue)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS message (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, queue TEXT NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS message_queue ON message (queue, id);
-"""
+class WriterThread(Protocol):
+    """Where the file is worked on: one call after the other."""
+
+    def start(self) -> None: ...
+    def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]: ...
+    def stop(self) -> None: ...
 
 
-class _QueueFull(Exception):
-    """Nothing was published: a queue is at its bound."""
+class _Thread:
+    """A thread of its own."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def start(self) -> None:
+        self._pool = ThreadPool(1, 1, "bus")
+        self._pool.start()
+
+    def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        return deferToThreadPool(self._reactor, self._pool, function, *args)
+
+    def stop(self) -> None:
+        self._pool.stop()
 
 
-# --- the file, used by the writer's thread alone --------------------------------------------------------
+@dataclass(slots=True, eq=False)
+class _Operation:
+    """Something to do in a transaction, and who waits for it."""
+
+    perform: Callable[[QueueFile], Any]
+    since: float
+    done: Deferred[Any] = field(default_factory=Deferred)
+    arrived: Callable[[list[Arrival]], None] | None = None  #: is told what a publication has put where
 
 
-class _Store:
-    """The SQLite file.  Every method but `commit` runs inside a transaction."""
+@dataclass(slots=True)
+class _Lane:
+    """Publications to one queue or exchange, made in their order."""
 
-    def __init__(self, path: Path, synchronous: str) -> None:
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute(f"PRAGMA synchronous = {synchronous}")
-        self._db.execute("PRAGMA journal_size_limit = 67108864")
-        self._db.executescript(_SCHEMA)
-        self._version = self._data_version()
-        #: Everything up to this id was told to this process's subscribers, or stood there before they came.
-        self._seen = self._newest()
-        self._seen_before = self._seen
-        #: Queues that have a subscriber in this process.
-        self.watched: set[str] = set()
-        #: What this transaction adds for the subscribers: other processes' messages, then our own.
-        self.arrived: list[tuple[str, Delivery]] = []
-
-    def begin(self) -> None:
-        """Start a transaction, and take in what other processes published since the last one."""
-        self._db.execute("BEGIN IMMEDIATE")
-        self.arrived = []
-        self._seen_before = self._seen
-        version = self._data_version()
-        if version != self._version:
-            self._version = version
-            rows = self._db.execute(
-                "SELECT id, queue, headers, body FROM message WHERE id > ? ORDER BY id", (self._seen,)
-            )
-            for id, queue, headers, body in rows:
-                self._arrive(queue, Delivery(body, json.loads(headers), id))
-            self._seen = self._newest()
-
-    def commit(self) -> None:
-        """Make the transaction durable."""
-        self._db.execute("COMMIT")
-
-    def rollback(self) -> None:
-        """Undo the transaction."""
-        self._seen = self._seen_before
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-    def declare_queue(self, name: str, limits: QueueLimits) -> None:
-        self._db.execute(
-            "INSERT OR IGNORE INTO queue (name, max_messages, max_bytes, overflow, expires_s, used_at)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (name, limits.max_messages, limits.max_bytes, limits.overflow, limits.expires_s, time.time()),
-        )
-
-    def declare_exchange(self, name: str) -> None:
-        self._db.execute("INSERT OR IGNORE INTO exchange VALUES (?)", (name,))
-
-    def bind(self, queue: str, exchange: str) -> None:
-        self._db.execute("INSERT OR IGNORE INTO binding VALUES (?, ?)", (exchange, queue))
-
-    def delete_queue(self, name: str) -> None:
-        for statement in (
-            "DELETE FROM binding WHERE queue = ?",
-            "DELETE FROM message WHERE queue = ?",
-            "DELETE FROM queue WHERE name = ?",
-        ):
-            self._db.execute(statement, (name,))
-
-    def depth(self, queue: str) -> int:
-        row = self._db.execute("SELECT messages FROM queue WHERE name = ?", (queue,)).fetchone()
-        if row is None:
-            raise UnroutableMessage(queue)
-        return int(row[0])
-
-    def bound_queues(self, exchange: str) -> list[str]:
-        self._expire()
-        rows = self._db.execute("SELECT queue FROM binding WHERE exchange = ? ORDER BY queue", (exchange,))
-        return [queue for (queue,) in rows.fetchall()]
-
-    def publish(self, queues: Sequence[str], bodies: Sequence[bytes], headers: str) -> None:
-        """Insert into all queues or, if one has no room, into none (`_QueueFull`)."""
-        limits = {queue: self._limits_for(queue) for queue in queues}
-        read_headers = json.loads(headers)
-        for queue in queues:
-            for body in bodies:
-                cursor = self._db.execute(
-                    "INSERT INTO message (queue, headers, body) VALUES (?, ?, ?)", (queue, headers, body)
-                )
-                assert cursor.lastrowid is not None
-                self._seen = cursor.lastrowid
-                self._arrive(queue, Delivery(body, read_headers, cursor.lastrowid))
-            self._count(queue, len(bodies), sum(map(len, bodies)))
-            max_messages, overflow = limits[queue]
-            if overflow == "drop-head":
-                self._drop_head(queue, max_messages)
-
-    def _arrive(self, queue: str, delivery: Delivery) -> None:
-        if queue in self.watched:
-            self.arrived.append((queue, delivery))
-
-    def _limits_for(self, queue: str) -> tuple[int, str]:
-        row = self._db.execute(
-            "SELECT messages, bytes, max_messages, max_bytes, overflow FROM queue WHERE name = ?", (queue,)
-        ).fetchone()
-        if row is None:
-            raise UnroutableMessage(queue)
-        messages, size, max_messages, max_bytes, overflow = row
-        if overflow == "wait" and (messages >= max_messages or size >= max_bytes):
-            raise _QueueFull
-        return max_messages, overflow
-
-    def _drop_head(self, queue: str, most: int) -> None:
-        surplus = self.depth(queue) - most
-        if surplus > 0:
-            rows = self._db.execute("SELECT id FROM message WHERE queue = ? ORDER BY id LIMIT ?", (queue, surplus))
-            self.remove(queue, [id for (id,) in rows.fetchall()])
-
-    def remove(self, queue: str, ids: Iterable[int]) -> None:
-        """Delete messages; those that are gone already do not matter."""
-        removed = size = 0
-        for id in ids:
-            row = self._db.execute(
-                "DELETE FROM message WHERE id = ? AND queue = ? RETURNING length(body)", (id, queue)
-            ).fetchone()
-            if row is not None:
-                removed += 1
-                size += row[0]
-        self._count(queue, -removed, -size)
-
-    def read(self, queue: str, after: int, most: int) -> list[Delivery]:
-        rows = self._db.execute(
-            "SELECT id, headers, body FROM message WHERE queue = ? AND id > ? ORDER BY id LIMIT ?",
-            (queue, after, most),
-        )
-        return [Delivery(body, json.loads(headers), id) for id, headers, body in rows]
-
-    def tidy(self, queues: Iterable[str]) -> None:
-        """These queues have subscribers; free pages go back to the file system."""
-        self._db.executemany(
-            "UPDATE queue SET used_at = ? WHERE name = ?", [(time.time(), queue) for queue in queues]
-        )
-        self._db.execute("PRAGMA incremental_vacuum(10000)").fetchall()
-
-    def _expire(self) -> None:
-        rows = self._db.execute("SELECT name FROM queue WHERE used_at + expires_s < ?", (time.time(),))
-        for (name,) in rows.fetchall():
-            self.delete_queue(name)
-
-    def _count(self, queue: str, messages: int, size: int) -> None:
-        self._db.execute(
-            "UPDATE queue SET messages = messages + ?, bytes = bytes + ? WHERE name = ?", (messages, size, queue)
-        )
-
-    def _data_version(self) -> int:
-        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
-
-    def _newest(self) -> int:
-        row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'message'").fetchone()
-        return int(row[0]) if row else 0
+    waiting: deque[_Operation] = field(default_factory=deque)
+    full: QueueFull | None = None  #: why they wait for more than their turn
 
 
-# --- subscriptions --------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What came of one transaction."""
 
-
-class EmbeddedSubscription:
-    """A consumer of one queue.  ``ready`` holds the next messages; beyond a bound they stay on disk."""
-
-    def __init__(self, bus: EmbeddedBus, queue: str, prefetch: int) -> None:
-        self._bus = bus
-        self.queue = queue
-        self._prefetch = prefetch
-        self._ready: deque[Delivery] = deque()
-        #: Whether all messages after the last one in memory were put into memory too.
-        self._complete = False
-        self._last = 0
-        self._unacknowledged: dict[int, Delivery] = {}
-        self._waiting: Deferred[None] | None = None
-        self._closed = False
-        self.active = False
-
-    def activate(self) -> None:
-        """It is this subscription's turn."""
-        self.active = True
-        self._wake()
-
-    def arrived(self, delivery: Delivery) -> None:
-        """A message was committed to the queue."""
-        if self._complete and len(self._ready) < IN_MEMORY:
-            self._ready.append(delivery)
-            self._last = delivery.tag
-            self._wake()
-        else:
-            self._complete = False
-            self._wake()
-
-    async def get(self, most: int) -> list[Delivery]:
-        while True:
-            self._check_open()
-            room = min(most, self._prefetch - len(self._unacknowledged))
-            if self.active and room > 0:
-                if self._ready:
-                    return [self._give() for _ in range(min(room, len(self._ready)))]
-                if not self._complete:
-                    await self._read()
-                    continue
-            self._waiting = Deferred()
-            await self._waiting
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        if self._closed:
-            return
-        ids = [delivery.tag for delivery in deliveries if self._unacknowledged.pop(delivery.tag, None)]
-        await self._bus.run(lambda store: store.remove(self.queue, ids))
-        self._bus.make_room()
-        self._wake()
-
-    async def nack(self, deliveries: Sequence[Delivery]) -> None:
-        back = [delivery for delivery in deliveries if self._unacknowledged.pop(delivery.tag, None)]
-        self._ready.extendleft(sorted(back, key=lambda delivery: -delivery.tag))
-        self._wake()
-
-    async def close(self) -> None:
-        self.end()
-        self._bus.subscription_closed(self)
-
-    def end(self) -> None:
-        """Give nothing more."""
-        self._closed = True
-        self._wake()
-
-    async def _read(self) -> None:
-        """Take the next messages from disk."""
-        self._complete = True  # what is committed after the read will arrive by itself
-        after = self._last
-        read = await self._bus.run(lambda store: store.read(self.queue, after, IN_MEMORY))
-        arrived_meanwhile, self._ready = self._ready, deque(read)
-        if len(read) == IN_MEMORY:
-            self._complete = False
-        else:
-            newest = read[-1].tag if read else after
-            self._ready.extend(delivery for delivery in arrived_meanwhile if delivery.tag > newest)
-        if self._ready:
-            self._last = self._ready[-1].tag
-
-    def _give(self) -> Delivery:
-        delivery = self._ready.popleft()
-        self._unacknowledged[delivery.tag] = delivery
-        return delivery
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.callback(None)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BusClosed(f"the subscription of {self.queue} is closed")
-
-
-# --- the bus --------------------------------------------------------------------------------------------
+    results: Sequence[Any]  #: of each operation; an error of ours stands for its failure
+    newest: Mapping[str, int | None]  #: when others wrote: each subscribed queue's last id; None: it is gone
+    roomy: set[str]  #: full queues that have room again
 
 
 class EmbeddedBus(Service):
-    """Queues and exchanges in one file.
+    """A `htmengine.bus.interface.Bus` in the SQLite file ``path``.
 
-    ``synchronous``: NORMAL outlives any crash of a process, FULL a power cut too.
+    With ``synchronous="NORMAL"`` nothing published is lost by ``kill -9``; a power cut may take the last moments,
+    which ``"FULL"`` prevents at the price of a sync to disk for each transaction.  Publications to a full queue
+    wait, and with ``full_timeout_s`` fail with `QueueFull` after that long.  Its start raises `StartError`.
     """
 
     log = Logger()
 
-    def __init__(self, path: Path, *, reactor: Reactor, synchronous: str = "NORMAL") -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        reactor: Clock,
+        synchronous: Synchronous = "NORMAL",
+        full_timeout_s: float | None = None,
+        thread: WriterThread | None = None,
+    ) -> None:
         self._path = path
-        self._reactor = reactor
         self._synchronous = synchronous
-        self._operations: SimpleQueue[tuple[Callable[[_Store], Any], Deferred[Any]] | None] = SimpleQueue()
+        self._full_timeout_s = full_timeout_s
+        self._clock = reactor
+        self._thread = thread or _Thread(reactor)
+        self._file: QueueFile | None = None
+        self._stopped = False
+        self._committing = False
+        self._operations: list[_Operation] = []
+        self._lanes: dict[tuple[str, str], _Lane] = {}
         self._subscriptions: dict[str, list[EmbeddedSubscription]] = {}
-        self._waiting_for_room: list[Deferred[None]] = []
-        self._timers: list[LoopingCall] = []
-        self._ended: Deferred[None] = Deferred()
-        self._open = False
+        self._idle: list[Deferred[None]] = []
+        self._expired: set[str] = set()
+        self._timers = [
+            _survivor(reactor, self._poll, POLL_S),
+            _survivor(reactor, self._keep_house, HOUSEKEEPING_S),
+        ]
+
+    # --- service ---------------------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._open()
 
     def startService(self) -> None:
-        """Open the file.  Raises sqlite3.Error if it cannot be."""
+        self._open()
         super().startService()
-        store = _Store(self._path, self._synchronous)
-        self._open = True
-        threading.Thread(target=self._work, args=(store,), name="bus", daemon=True).start()
-        for interval, call in ((POLL_S, self._poll), (TIDY_S, self.make_room), (TRIM_S, self._tidy)):
-            timer = LoopingCall(call)
-            timer.clock = self._reactor  # type: ignore[assignment]
-            timer.start(interval, now=False)
-            self._timers.append(timer)
+        self._stopped = False
+        self._thread.start()
+        for call, interval in self._timers:
+            call.start(interval, now=False)
+        self._commit()
+
+    def _open(self) -> None:
+        if self._file is None:
+            self._file = QueueFile(self._path, self._synchronous)
 
     def stopService(self) -> Deferred[None]:
-        """Finish the operations that were begun; then every waiting call raises `BusClosed`."""
+        """Everything that was asked before is done first, but for what waits for room in a full queue."""
         super().stopService()
-        for timer in self._timers:
-            timer.stop()
-        for subscriptions in self._subscriptions.values():
-            for subscription in subscriptions:
-                subscription.end()
-        self._open = False
-        self.make_room()
-        self._operations.put(None)
-        return self._ended
+        return Deferred.fromCoroutine(self._stop())
 
-    # --- the bus's operations
+    async def _stop(self) -> None:
+        for call, _ in self._timers:
+            call.stop()
+        for subscriptions in list(self._subscriptions.values()):
+            for subscription in list(subscriptions):
+                subscription.end(BusClosed("the bus is stopped"))
+        self._stopped = True
+        while self._committing or self._work():
+            idle: Deferred[None] = Deferred()
+            self._idle.append(idle)
+            await idle
+        for lane in self._lanes.values():
+            _fail(lane.waiting, BusClosed("the bus is stopped"))
+        self._lanes.clear()
+        assert self._file is not None
+        await self._thread.run(self._file.close)
+        self._thread.stop()
+        self._file = None
+
+    # --- bus -------------------------------------------------------------------------------------------
 
     async def declare_queue(self, name: str, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
-        await self.run(lambda store: store.declare_queue(name, limits))
+        """See `Bus.declare_queue`."""
+        await self._do(lambda file: file.declare_queue(name, limits, self._clock.seconds()))
 
     async def declare_fanout(self, name: str) -> None:
-        await self.run(lambda store: store.declare_exchange(name))
+        """See `Bus.declare_fanout`."""
+        await self._do(lambda file: file.declare_fanout(name))
 
     async def bind(self, queue: str, exchange: str) -> None:
-        await self.run(lambda store: store.bind(queue, exchange))
+        """See `Bus.bind`."""
+        await self._do(lambda file: file.bind(queue, exchange))
 
     async def delete_queue(self, name: str) -> None:
-        await self.run(lambda store: store.delete_queue(name))
-
-    async def depth(self, queue: str) -> int:
-        return await self.run(lambda store: store.depth(queue))
+        """See `Bus.delete_queue`."""
+        await self._do(lambda file: file.delete_queue(name))
+        self._queue_is_gone(name)
 
     async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
-        text = json.dumps(dict(headers or {}))
-        await self._publish(lambda store: store.publish([queue], bodies, text))
+        """See `Bus.publish`."""
+        await self._put(("queue", queue), bodies, headers, QueueFile.put)
 
-    async def broadcast(
-        self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None
-    ) -> None:
-        text = json.dumps(dict(headers or {}))
-        await self._publish(lambda store: store.publish(store.bound_queues(exchange), bodies, text))
+    async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
+        """See `Bus.broadcast`."""
+        await self._put(("exchange", exchange), bodies, headers, QueueFile.broadcast)
 
     async def subscribe(self, queue: str, *, prefetch: int) -> EmbeddedSubscription:
-        await self.run(lambda store: self._watch(store, queue))
+        """See `Bus.subscribe`.  Between processes it is up to them that a queue has one subscriber."""
+        await self._do(lambda file: file.queue(queue))
         subscription = EmbeddedSubscription(self, queue, prefetch)
-        waiting = self._subscriptions.setdefault(queue, [])
-        waiting.append(subscription)
-        waiting[0].activate()
+        subscriptions = self._subscriptions.setdefault(queue, [])
+        subscriptions.append(subscription)
+        subscriptions[0].read_more()
         return subscription
 
-    # --- for subscriptions
+    async def depth(self, queue: str) -> int:
+        """See `Bus.depth`."""
+        return (await self._do(lambda file: file.queue(queue))).messages
 
-    def run(self, operation: Callable[[_Store], T]) -> Deferred[T]:
-        """Run an operation in the next transaction; fires when that is committed."""
-        done: Deferred[T] = Deferred()
-        if self._open:
-            self._operations.put((operation, done))
+    # --- for subscriptions -----------------------------------------------------------------------------
+
+    def read(self, queue: str, after: int) -> Deferred[Part]:
+        """The next messages of a queue."""
+        return self._do(lambda file: file.read(queue, after, READ_MESSAGES, READ_BYTES))
+
+    def remove(self, queue: str, ids: Sequence[int]) -> Deferred[None]:
+        """Fires when the messages are gone for good."""
+        return self._do(lambda file: file.remove(queue, ids))
+
+    def is_active(self, subscription: EmbeddedSubscription) -> bool:
+        """Whether it is this subscription's turn."""
+        return subscription in self._subscriptions.get(subscription.queue, [])[:1]
+
+    def forget(self, subscription: EmbeddedSubscription) -> None:
+        """It has ended: the next one's turn."""
+        subscriptions = self._subscriptions[subscription.queue]
+        subscriptions.remove(subscription)
+        if subscriptions:
+            subscriptions[0].read_more()
         else:
-            done.errback(BusClosed("the bus is closed"))
-        return done
+            del self._subscriptions[subscription.queue]
 
-    def subscription_closed(self, subscription: EmbeddedSubscription) -> None:
-        """The next in line takes over."""
-        waiting = self._subscriptions.get(subscription.queue, [])
-        if subscription in waiting:
-            waiting.remove(subscription)
-            if waiting:
-                waiting[0].activate()
+    # --- transactions ----------------------------------------------------------------------------------
 
-    # --- inside
+    def _do(self, perform: Callable[[QueueFile], T]) -> Deferred[T]:
+        operation = _Operation(perform, self._clock.seconds())
+        if self._stopped:
+            _fail([operation], BusClosed("the bus is stopped"))
+        else:
+            self._operations.append(operation)
+            self._commit()
+        return operation.done
 
-    async def _publish(self, operation: Callable[[_Store], None]) -> None:
-        while True:
-            try:
-                await self.run(operation)
-            except _QueueFull:
-                room: Deferred[None] = Deferred()
-                self._waiting_for_room.append(room)
-                await room
+    async def _put(
+        self,
+        destination: tuple[str, str],
+        bodies: Sequence[bytes],
+        headers: Mapping[str, str] | None,
+        put: Callable[..., list[Arrival]],
+    ) -> None:
+        if self._stopped:
+            raise BusClosed("the bus is stopped")
+        bodies, headers = tuple(bodies), dict(headers or {})
+        operation = _Operation(
+            lambda file: put(file, destination[1], bodies, headers),
+            self._clock.seconds(),
+            arrived=partial(self._hand_over, bodies, headers),
+        )
+        self._lanes.setdefault(destination, _Lane()).waiting.append(operation)
+        self._commit()
+        await operation.done
+
+    def _work(self) -> list[_Operation]:
+        """What can be done now.  Publications come last: what is removed makes room for them."""
+        publications = [each for lane in self._lanes.values() if lane.full is None for each in lane.waiting]
+        return self._operations + publications
+
+    def _commit(self, *, look: bool = False) -> None:
+        """Begin the next transaction, unless one is on its way; with ``look`` even if there is nothing to do."""
+        work = self._work()
+        started = self.running or self._stopped
+        if self._committing or not started or not (work or look):
+            return
+        self._committing = True
+        self._operations = []
+        full = [lane.full.queue for lane in self._lanes.values() if lane.full is not None]
+        performs = [operation.perform for operation in work]
+        done = self._thread.run(self._transact, performs, list(self._subscriptions), full)
+        done.addCallbacks(partial(self._committed, work), partial(self._failed, work))
+        done.addErrback(lambda failure: self.log.failure("bus", failure))
+        done.addBoth(lambda _: self._go_on())
+
+    def _transact(
+        self, performs: Sequence[Callable[[QueueFile], Any]], subscribed: Sequence[str], full: Sequence[str]
+    ) -> _Report:
+        """In the thread: one transaction."""
+        file = self._file
+        assert file is not None
+        changed = file.changed()
+        results: list[Any] = []
+        if performs:
+            with file.transaction():
+                results += [_attempt(perform, file) for perform in performs]
+        newest = {queue: file.newest(queue) for queue in subscribed} if changed else {}
+        return _Report(results, newest, {queue for queue in full if file.has_room(queue)})
+
+    def _committed(self, work: Sequence[_Operation], report: _Report) -> None:
+        done = list(zip(work, report.results, strict=True))
+        for operation, result in done:
+            if operation.arrived is not None and not isinstance(result, HtmEngineError):
+                operation.arrived(result)
+        self._settle_lanes(dict(done), report.roomy)
+        for operation, result in done:
+            if isinstance(result, QueueFull):
+                continue  # waits in its lane
+            if isinstance(result, HtmEngineError):
+                operation.done.errback(result)
             else:
-                return
+                operation.done.callback(result)
+        for queue, newest in report.newest.items():
+            if newest is None:
+                self._queue_is_gone(queue)
+            for subscription in self._subscriptions.get(queue, [])[:1]:
+                subscription.others_wrote(newest or 0)
 
-    def _watch(self, store: _Store, queue: str) -> None:
-        store.depth(queue)  # raises if there is no such queue
-        store.watched.add(queue)
-        store.tidy([queue])
+    def _settle_lanes(self, results: Mapping[_Operation, Any], roomy: set[str]) -> None:
+        """Take what was published out of its lane; what found its queue full waits there for room."""
+        for destination, lane in list(self._lanes.items()):
+            if lane.full is not None and lane.full.queue in roomy:
+                lane.full = None
+            while lane.waiting and lane.waiting[0] in results:
+                result = results[lane.waiting[0]]
+                if isinstance(result, QueueFull):
+                    lane.full = result
+                    break
+                lane.waiting.popleft()
+            if not lane.waiting:
+                del self._lanes[destination]
 
-    def make_room(self) -> None:
-        """Let the publications that wait try again, in the order in which they came."""
-        waiting, self._waiting_for_room = self._waiting_for_room, []
-        for deferred in waiting:
-            deferred.callback(None)
+    def _failed(self, work: Sequence[_Operation], failure: Failure) -> None:
+        """A transaction failed as a whole: the disk is full, or a process held its lock for too long."""
+        self.log.error("bus file {path}: {error}", path=self._path, error=failure.getErrorMessage())
+        error = BusError(f"bus file {self._path}: {failure.getErrorMessage()}")
+        self._settle_lanes(dict.fromkeys(work, error), set())
+        _fail(work, error)
+
+    def _go_on(self) -> None:
+        self._committing = False
+        self._commit()
+        if not self._committing:
+            idle, self._idle = self._idle, []
+            for deferred in idle:
+                deferred.callback(None)
+
+    def _hand_over(self, bodies: Sequence[bytes], headers: Mapping[str, str], arrivals: Sequence[Arrival]) -> None:
+        for arrival in arrivals:
+            for subscription in self._subscriptions.get(arrival.queue, [])[:1]:
+                subscription.arrived(arrival.first, bodies, headers)
+
+    # --- timers ----------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
-        """Look for other processes' messages."""
-        self.run(lambda store: None).addErrback(self._ignore_closed)
+        if self._full_timeout_s is not None:
+            self._give_up(self._clock.seconds() - self._full_timeout_s)
+        self._commit(look=True)
 
-    def _tidy(self) -> None:
-        queues = list(self._subscriptions)
-        self.run(lambda store: store.tidy(queues)).addErrback(self._ignore_closed)
+    def _give_up(self, before: float) -> None:
+        """Fail publications that have waited for room since before then."""
+        for lane in list(self._lanes.values()):
+            while lane.full is not None and lane.waiting and lane.waiting[0].since < before:
+                lane.waiting.popleft().done.errback(QueueFull(lane.full.queue))
 
-    def _ignore_closed(self, failure: Any) -> None:
-        if not isinstance(failure.value, BusClosed):
-            self.log.failure("the bus's housekeeping failed", failure=failure)
+    def _keep_house(self) -> None:
+        self._do(self._tidy).addErrback(lambda failure: self.log.failure("housekeeping of the bus", failure))
 
-    def _committed(
-        self, results: Sequence[tuple[Deferred[Any], Any]], arrived: Sequence[tuple[str, Delivery]]
-    ) -> None:
-        """Called in the reactor after each commit: messages to the subscribers, results to the callers."""
-        for queue, delivery in arrived:
-            for subscription in self._subscriptions.get(queue, ())[:1]:
-                subscription.arrived(delivery)
-        for deferred, result in results:
-            if isinstance(result, Exception):
-                deferred.errback(result)
-            else:
-                deferred.callback(result)
+    def _tidy(self, file: QueueFile) -> None:
+        now = self._clock.seconds()
+        file.touch(list(self._subscriptions), now)
+        # Twice in a row: after a suspended machine wakes, subscribers say first that they are there.
+        expired = file.expired(now)
+        for queue in expired & self._expired:
+            file.delete_queue(queue)
+        self._expired = expired
+        file.vacuum()
 
-    # --- the writer's thread
+    def _queue_is_gone(self, name: str) -> None:
+        for subscription in list(self._subscriptions.get(name, [])):
+            subscription.end(BusClosed(f"queue {name!r} is deleted"))
 
-    def _work(self, store: _Store) -> None:
-        ending = False
-        while not ending:
-            batch = [self._operations.get()]
-            while len(batch) < OPERATIONS_IN_COMMIT and not self._operations.empty():
-                batch.append(self._operations.get())
-            ending = None in batch
-            operations = [each for each in batch if each is not None]
-            results, arrived = self._transaction(store, operations)
-            self._reactor.callFromThread(self._committed, results, arrived)
-        store.close()
-        self._reactor.callFromThread(self._ended.callback, None)
 
-    def _transaction(
-        self, store: _Store, operations: Sequence[tuple[Callable[[_Store], Any], Deferred[Any]]]
-    ) -> tuple[list[tuple[Deferred[Any], Any]], list[tuple[str, Delivery]]]:
-        """One commit for all operations; an operation that is refused has changed nothing."""
-        results: list[tuple[Deferred[Any], Any]] = []
+class EmbeddedSubscription:
+    """A queue's messages: from memory while it keeps up, else from the file."""
+
+    def __init__(self, bus: EmbeddedBus, queue: str, prefetch: int) -> None:
+        self.queue = queue
+        self._bus = bus
+        self._inbox = Inbox(prefetch)
+        self._read_to = 0  #: every message up to this id has been in the inbox
+        self._behind = True  #: the file may have messages after ``_read_to``
+        self._reading = False
+
+    async def get(self, most: int) -> list[Delivery]:
+        """See `Subscription.get`."""
+        self.read_more()
+        deliveries = await self._inbox.get(most)
+        self.read_more()
+        return deliveries
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Subscription.ack`."""
+        settled = self._inbox.settle(deliveries)
+        if settled:
+            await self._bus.remove(self.queue, [delivery.tag for delivery in settled])
+            self._inbox.more()
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Subscription.nack`."""
+        self._inbox.put_back(self._inbox.settle(deliveries))
+
+    async def close(self) -> None:
+        """See `Subscription.close`."""
+        self.end(BusClosed("the subscription is closed"))
+
+    def end(self, error: BusError) -> None:
+        """Called by the bus, too, when it stops or the queue is gone."""
+        if not self._inbox.closed:
+            self._inbox.close(error)
+            self._bus.forget(self)
+
+    def arrived(self, first: int, bodies: Sequence[bytes], headers: Mapping[str, str]) -> None:
+        """Messages that this process has published."""
+        room = self._inbox.ready < INBOX_MESSAGES and self._inbox.ready_bytes < INBOX_BYTES
+        if room and not self._reading and self._read_to == first - 1:
+            self._read_to += len(bodies)
+            self._inbox.put([Delivery(body, headers, first + place) for place, body in enumerate(bodies)])
+        else:
+            self._behind = True
+            self.read_more()
+
+    def others_wrote(self, newest: int) -> None:
+        """Another process has written; the queue's last id is now this."""
+        self._behind |= newest > self._read_to
+        self.read_more()
+
+    def read_more(self) -> None:
+        """Read from the file, if there is something and somebody is running out of messages."""
+        wanted = self._inbox.ready < READ_MESSAGES and self._inbox.ready_bytes < READ_BYTES
+        if wanted and self._behind and not self._reading and not self._inbox.closed and self._bus.is_active(self):
+            self._reading, self._behind = True, False
+            self._bus.read(self.queue, self._read_to).addCallbacks(self._have_read, self._cannot_read)
+
+    def _have_read(self, part: Part) -> None:
+        self._reading = False
+        if not self._inbox.closed:
+            self._read_to = part.end
+            self._behind |= not part.complete
+            self._inbox.put([Delivery(body, headers, id_) for id_, headers, body in part.messages])
+            self.read_more()
+
+    def _cannot_read(self, failure: Failure) -> None:
+        error = failure.value
+        self.end(error if isinstance(error, BusError) else BusError(str(error)))
+
+
+def _attempt(perform: Callable[[QueueFile], Any], file: QueueFile) -> Any:
+    """The result, or the error of ours that it raised, which leaves the transaction as it was."""
+    try:
+        return perform(file)
+    except HtmEngineError as error:
+        return error
+
+
+def _fail(operations: Sequence[_Operation] | deque[_Operation], error: BusError) -> None:
+    for operation in list(operations):
+        if not operation.done.called:
+            operation.done.errback(error)
+
+
+def _survivor(clock: Any, function: Callable[[], None], interval: float) -> tuple[LoopingCall, float]:
+    """A timer that goes on when its function fails."""
+    log = Logger()
+
+    def guarded() -> None:
         try:
-            store.begin()
-            for operation, deferred in operations:
-                try:
-                    results.append((deferred, operation(store)))
-                except (_QueueFull, UnroutableMessage) as refused:
-                    results.append((deferred, refused))
-            store.commit()
-        except Exception as error:  # whatever it is, every caller is told
-            store.rollback()
-            return [(deferred, error) for _, deferred in operations], []
-        return results, store.arrived
+            function()
+        except Exception:
+            log.failure("a timer of the bus failed")
+
+    call = LoopingCall(guarded)
+    call.clock = clock
+    return call, interval

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""What every bus does: durable queues in order, and fanout exchanges.
+"""What every bus does, embedded or on RabbitMQ: durable queues, fanout exchanges, confirmed publishing.
 
-In: bodies from the services.  Out: the same bodies, at least once, in order, to one active consumer a queue.
-`embedded` keeps them on disk, `amqp` in RabbitMQ; ``htmengine.testing.MemoryBus`` in memory.  One suite of
-contract tests runs on all three.
+Used by the services, the command line and the client.  `htmengine.bus.embedded` and `htmengine.bus.amqp` are the
+two buses, `htmengine.testing.MemoryBus` is one for tests; all three pass the same tests.
+
+Delivery is at least once: a message comes again when its subscriber ends, or loses its connection, before it has
+acknowledged it; on RabbitMQ also when the publisher's connection was lost before the confirmation.  Receivers
+recognise what they know.  Within a queue messages keep the order in which they were published.
 """
 
 from __future__ import annotations
@@ -12,24 +15,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from twisted.internet.defer import Deferred
-
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message as a subscription gives it; ``tag`` is the bus's own."""
+    """One message that a subscriber was given."""
 
     body: bytes
     headers: Mapping[str, str]
-    tag: Any
+    tag: Any  #: the bus's own, tells it which message this is
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """The bounds of a queue, and what happens at them.
+    """How much a queue holds, and what happens then.
 
-    ``wait``: a publication waits until there is room.  ``drop-head``: the oldest messages go, for followers that
-    may miss some.  A queue with ``expires_s`` is deleted when it had no subscriber for so long.
+    ``overflow`` is ``"wait"``: publishers wait, or ``"drop-head"``: the oldest messages make room, which is for
+    queues whose reader may miss some.  A queue with ``expires_s`` is deleted when it has had no subscriber for
+    that many seconds.  A bound may be passed by what is published at once.
+
+    >>> QueueLimits(max_messages=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: max_messages = 0: 1 or more is allowed
     """
 
     max_messages: int = 10_000
@@ -37,78 +44,77 @@ class QueueLimits:
     overflow: Literal["wait", "drop-head"] = "wait"
     expires_s: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("max_messages", "max_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)}: 1 or more is allowed")
+        if self.overflow not in {"wait", "drop-head"}:
+            raise ValueError(f"overflow = {self.overflow!r}: 'wait' or 'drop-head' is allowed")
+        if self.expires_s is not None and self.expires_s <= 0:
+            raise ValueError(f"expires_s = {self.expires_s}: None or more than 0 is allowed")
+
 
 DEFAULT_LIMITS = QueueLimits()
 
 
 class Subscription(Protocol):
-    """The consumer of a queue.  Of several, one is active; the next takes over when it closes."""
+    """The messages of one queue, in order.  At most ``prefetch`` of them are unacknowledged at a time."""
 
     async def get(self, most: int) -> list[Delivery]:
-        """Wait for messages; 1 to ``most`` of them, in the queue's order.  Raises `BusClosed`."""
+        """Wait for at least one message; give up to ``most``.
+
+        Raises `BusClosed` when the subscription or the bus is closed, or the queue is deleted.
+        """
         ...
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """They are done: fires when they are gone for good.  Those of a connection that was lost come again."""
+        """Remove messages for good.  Those that came before a reconnection are ignored: they come again."""
         ...
 
     async def nack(self, deliveries: Sequence[Delivery]) -> None:
-        """Back to the head of the queue; they are given again."""
+        """Put messages back to the queue's head."""
         ...
 
     async def close(self) -> None:
-        """What is not acknowledged goes to the next subscriber.  A waiting `get` raises `BusClosed`."""
+        """End it; what is not acknowledged goes to the next subscriber."""
         ...
 
 
 class Bus(Protocol):
-    """A bus; the concrete ones are Twisted services too."""
+    """A message bus.  Its classes are also Twisted services; what is asked before their start waits for it."""
 
     async def declare_queue(self, name: str, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
-        """Make a durable queue, or nothing if it exists."""
+        """Make a durable queue; one that exists keeps its limits."""
         ...
 
     async def declare_fanout(self, name: str) -> None:
-        """Make a durable fanout exchange, or nothing if it exists."""
+        """Make a durable fanout exchange, if it does not exist."""
         ...
 
     async def bind(self, queue: str, exchange: str) -> None:
-        """From now on the queue gets what is broadcast on the exchange."""
+        """Let a queue have what is broadcast from now on.  Raises `UnroutableMessage` if either is missing."""
         ...
 
     async def delete_queue(self, name: str) -> None:
-        """Remove a queue with its messages and bindings, or nothing if there is none."""
+        """Remove a queue with its messages, if it exists."""
         ...
 
     async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
-        """Fires when all bodies are durable, in order; waits while the queue is full.
+        """Returns when the messages are durable.  Waits while the queue is at its bound.
 
-        Raises `UnroutableMessage` when there is no such queue, `BusClosed`.
+        Raises `UnroutableMessage` when there is no such queue, `BusClosed` when the bus stops first: the
+        messages may then be in the queue or not.
         """
         ...
 
-    async def broadcast(
-        self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None
-    ) -> None:
-        """`publish` to every queue that is bound to the exchange; none is fine."""
+    async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
+        """Publish to every queue that is bound, if any.  Raises `UnroutableMessage` without such an exchange."""
         ...
 
     async def subscribe(self, queue: str, *, prefetch: int) -> Subscription:
-        """Become a consumer of a queue, with at most ``prefetch`` messages unacknowledged."""
+        """Read a queue.  A second subscriber waits until the first one ends.  Raises `UnroutableMessage`."""
         ...
 
     async def depth(self, queue: str) -> int:
-        """Messages in the queue, given out or not.  Raises `UnroutableMessage`."""
-        ...
-
-
-class BusService(Bus, Protocol):
-    """A bus with its life as a service."""
-
-    def startService(self) -> None:
-        """Connect, or open the file."""
-        ...
-
-    def stopService(self) -> Deferred[None]:
-        """Finish what was begun; then every waiting call raises `BusClosed`."""
+        """Messages that wait or are unacknowledged.  Raises `UnroutableMessage`."""
         ...

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from htmengine.cli.common import example, failing_cleanly
-from htmengine.errors import HtmEngineError
+from htmengine.errors import BenchmarkFailed
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, range_of
 from htmengine.nab.runner import Series, load_series
@@ -46,10 +46,6 @@ sys.stdout.write("\\n" + json.dumps(seconds) + "\\n")
 """
 
 
-class BenchmarkFailed(HtmEngineError):
-    """A peer that was to be measured did not run; the text has its last words."""
-
-
 @click.group()
 def benchmark() -> None:
     """Measure this machine."""
@@ -73,9 +69,7 @@ def model(nupic_python: Path | None, data: Path | None, as_json: bool) -> None:
 
     Figures are taken after the first 1000 and 5000 rows and after all of them.
     """
-    with resources.as_file(
-        resources.files("htmengine") / "data" / "machine_temperature_system_failure.csv"
-    ) as own:
+    with resources.as_file(resources.files("htmengine") / "data" / "machine_temperature_system_failure.csv") as own:
         path = data or own
         series = load_series(path.name, path, [])
         report = measure(series)

@@ -115,13 +115,9 @@ def _known_failures(path: Path) -> list[KnownFailure]:
 # --- the replay -----------------------------------------------------------------------------------------
 
 
-def _replay(
-    engine: RunningEngine, rows: Sequence[tuple[float, float]], failures: Sequence[KnownFailure]
-) -> list[Row]:
+def _replay(engine: RunningEngine, rows: Sequence[tuple[float, float]], failures: Sequence[KnownFailure]) -> list[Row]:
     """Send everything, watch the scores come in, and say what happened.  Returns the anomalies."""
-    sender = threading.Thread(
-        target=send_rows, args=(rows, METRIC, "127.0.0.1", engine.graphite_port), daemon=True
-    )
+    sender = threading.Thread(target=send_rows, args=(rows, METRIC, "127.0.0.1", engine.graphite_port), daemon=True)
     started = time.monotonic()
     sender.start()
     found: list[Row] = []

@@ -15,9 +15,7 @@ from htmengine.services import engine_deployment, make_engine
 
 
 @click.command(epilog=example("htmengine run --data-dir /var/lib/htmengine --graphite-port 2003"))
-@click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="The engine's data folder; by default the user's."
-)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The engine's data folder; by default the user's.")
 @click.option(
     "--config",
     "config_dir",
@@ -25,9 +23,7 @@ from htmengine.services import engine_deployment, make_engine
     envvar="APPLICATION_CONFIG_PATH",
     help="The folder with application.conf and the others.",
 )
-@click.option(
-    "--graphite-port", type=click.IntRange(0, 65_535), help="TCP and UDP; 0: any free one.  [default: 2003]"
-)
+@click.option("--graphite-port", type=click.IntRange(0, 65_535), help="TCP and UDP; 0: any free one.  [default: 2003]")
 @click.option("--http-port", type=click.IntRange(0, 65_535), help="0: any free one.  [default: 8080]")
 @click.option("--workers", type=click.IntRange(0), help="Worker processes.  [default: one for each CPU]")
 @click.option("--auto-monitor/--no-auto-monitor", default=None, help="Give new metrics a model.  [default: yes]")

@@ -30,9 +30,7 @@ CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--min", "minimum", type=float, help="Least value to expect (with --max).")
 @click.option("--max", "maximum", type=float, help="Greatest value to expect (with --min).")
 @click.option("--range-rule/--no-range-rule", default=True, help="Flag values outside all that was seen.")
-@click.option(
-    "--pending-samples", default=288, show_default=True, help="Samples that tell the range without --min."
-)
+@click.option("--pending-samples", default=288, show_default=True, help="Samples that tell the range without --min.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of standard output.")
 @failing_cleanly
 def score(

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import click
 
+from htmengine.cli.admin import check_config, db, gc
+from htmengine.cli.benchmark import benchmark
 from htmengine.cli.demo import demo
 from htmengine.cli.engine import run
 from htmengine.cli.files import replay, score
 from htmengine.cli.metrics import delete, export, follow, import_, metrics, monitor, results, unmonitor
+from htmengine.cli.nab import nab
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +33,11 @@ for command in (
     import_,
     score,
     replay,
+    db,
+    gc,
+    check_config,
+    nab,
+    benchmark,
 ):
     main.add_command(command)
 

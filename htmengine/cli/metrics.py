@@ -242,9 +242,7 @@ def import_(file: Path, engine: Engine) -> None:
         click.echo(f"{metric.name}: {metric.status.name}")
 
 
-def _importing(
-    spec: ModelSpec, *, monitored: bool
-) -> Callable[[Operations], Coroutine[Deferred[Any], Any, Metric]]:
+def _importing(spec: ModelSpec, *, monitored: bool) -> Callable[[Operations], Coroutine[Deferred[Any], Any, Metric]]:
     async def import_one(operations: Operations) -> Metric:
         return await (operations.monitor(spec) if monitored else operations.create(spec))
 

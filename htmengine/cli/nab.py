@@ -28,12 +28,8 @@ from htmengine.nab.scorer import PROFILES, Scored, best_threshold, counts_at, sc
     help="JSON file: for each <category>/<file>.csv the first and last timestamp of its labelled windows.",
 )
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes to run models in.")
-@click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Runs with different model seeds."
-)
-@click.option(
-    "--range-rule/--no-range-rule", default=True, help="Flag values outside all that were seen (default)."
-)
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Runs with different model seeds.")
+@click.option("--range-rule/--no-range-rule", default=True, help="Flag values outside all that were seen (default).")
 @click.option(
     "--range-rows",
     type=click.IntRange(1),

@@ -279,9 +279,7 @@ class AnomalyLikelihood:
         body, checksum = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
         if _CHECKSUM.pack(zlib.crc32(body)) != checksum:
             raise CorruptCheckpoint("a saved anomaly likelihood is damaged: its checksum is wrong")
-        _, version, active, rule, single, window, skip, least, averages, resolution, *state = _HEAD.unpack_from(
-            body
-        )
+        _, version, active, rule, single, window, skip, least, averages, resolution, *state = _HEAD.unpack_from(body)
         if version != _VERSION:
             raise UnknownCheckpointVersion(f"a saved anomaly likelihood has version {version}, not {_VERSION}")
         try:
@@ -328,9 +326,7 @@ def _raw_scores(active_columns: int, single_precision: bool) -> tuple[tuple[int,
     if not single_precision:
         return tuple(counts), active_columns
     scale = 2**31  # a 4-byte float from 1/255 to 1 is a multiple of 2**-31
-    singles = struct.unpack(
-        f"<{len(counts)}f", struct.pack(f"<{len(counts)}f", *(k / active_columns for k in counts))
-    )
+    singles = struct.unpack(f"<{len(counts)}f", struct.pack(f"<{len(counts)}f", *(k / active_columns for k in counts)))
     return tuple(int(single * scale) for single in singles), scale
 
 

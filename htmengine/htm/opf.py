@@ -239,9 +239,7 @@ def read_model_config(
     parts = as_object(path, config.get("modelParams"))
     _allow_only(path, parts, _PARAMS, _PARAMS_PARTS)
     anomaly_path = f"{path}.anomalyParams"
-    _allow_only(
-        anomaly_path, as_object(anomaly_path, parts.get("anomalyParams") or {}), {}, _ANOMALY_WITHOUT_EFFECT
-    )
+    _allow_only(anomaly_path, as_object(anomaly_path, parts.get("anomalyParams") or {}), {}, _ANOMALY_WITHOUT_EFFECT)
 
     sensor = as_object(f"{path}.sensorParams", parts.get("sensorParams"))
     _allow_only(f"{path}.sensorParams", sensor, {}, frozenset({"encoders", "verbosity", "sensorAutoReset"}))

@@ -484,9 +484,7 @@ class ModelParams(Params):
         3.0
         """
         margin = SAMPLE_MARGIN * (highest - lowest)
-        return cls.for_range(
-            lowest - margin, highest + margin, min_resolution=min_resolution, classifier=classifier
-        )
+        return cls.for_range(lowest - margin, highest + margin, min_resolution=min_resolution, classifier=classifier)
 
     @classmethod
     def from_opf(

@@ -142,10 +142,7 @@ def _unpack(data: bytes) -> Checkpoint:
         raise CorruptCheckpoint("not a checkpoint")
     if version != _FORMAT:
         raise UnknownCheckpointVersion(f"checkpoint format {version}; only {_FORMAT} is known")
-    if (
-        zlib.crc32(memoryview(data)[: -_CHECKSUM.size])
-        != _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0]
-    ):
+    if zlib.crc32(memoryview(data)[: -_CHECKSUM.size]) != _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0]:
         raise CorruptCheckpoint("the checksum does not match")
     results_at = _HEAD.size + id_length + _LENGTH.size
     (results_length,) = _LENGTH.unpack_from(data, results_at - _LENGTH.size)

@@ -24,6 +24,7 @@ from htmengine.messages import (
     CommandResult,
     InputRow,
     ModelCommand,
+    ModelError,
     ModelResult,
     decode_model_message,
     encode_command_result,
@@ -97,9 +98,7 @@ class ModelScheduler(Service):
         self._database = database
         self._options = options
         self._tasks = Tasks(on_failure)
-        self.controller = SwapController(
-            shards=options.shards.count, workers=options.workers, limits=options.limits
-        )
+        self.controller = SwapController(shards=options.shards.count, workers=options.workers, limits=options.limits)
         self.pool = WorkerPool(
             reactor=reactor,
             workers=options.workers,
@@ -192,7 +191,10 @@ class ModelScheduler(Service):
             match instruction:
                 case RunTurn(worker, turn, slices):
                     self.pool.send_turn(worker, turn, slices)
-                case Publish():
+                case Publish(notices=notices):
+                    for notice in notices:
+                        if isinstance(notice, ModelError):
+                            self.log.error("model {model} fails: {why}", model=notice.model_id, why=notice.message)
                     self._unpublished.append(instruction)
                     if not self._publishing:
                         self._tasks.start(self._publish())

@@ -423,9 +423,7 @@ class SwapController:
 
     # --- outcomes --------------------------------------------------------------------------------------
 
-    def _command_done(
-        self, model: Model, notices: list[CommandResult | ModelError], done: list[MessageToken]
-    ) -> None:
+    def _command_done(self, model: Model, notices: list[CommandResult | ModelError], done: list[MessageToken]) -> None:
         command, message = model.commands.popleft()
         if message is not None:
             done.append(message)

@@ -117,9 +117,7 @@ class WorkerProcess(ProcessProtocol):
 
     def _hangs(self) -> None:
         self._watch = None
-        self._pool.log.error(
-            "worker {worker} hangs at model {model}: killed", worker=self.number, model=self.begun
-        )
+        self._pool.log.error("worker {worker} hangs at model {model}: killed", worker=self.number, model=self.begun)
         self.kill()
 
 

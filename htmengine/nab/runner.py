@@ -20,16 +20,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from htmengine.errors import HtmEngineError
+from htmengine.errors import BadSeries
 from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, range_of
 from htmengine.htm.scoring import likelihood_for
 from htmengine.nab.scorer import Floats, Scored, Window
-
-
-class BadSeries(HtmEngineError):
-    """A series or its windows cannot be read; the text names the file and says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +85,7 @@ def load_folder(folder: Path, windows_file: Path) -> list[Series]:
         raise BadSeries(f"{folder}: no <category>/<file>.csv in it")
     unlabelled = sorted(paths.keys() - windows.keys())
     if unlabelled:
-        raise BadSeries(
-            f"{windows_file}: no entry for {unlabelled[0]} (an empty list is a series without windows)"
-        )
+        raise BadSeries(f"{windows_file}: no entry for {unlabelled[0]} (an empty list is a series without windows)")
     return [load_series(name, paths[name], windows[name]) for name in sorted(paths)]
 
 

@@ -177,9 +177,7 @@ def set_status(conn: Connection, uid: str, status: MetricStatus, message: str | 
 
 def set_definition(conn: Connection, uid: str, definition: Definition, status: MetricStatus) -> None:
     text = json.dumps({"generation": definition.generation, "params": definition.params})
-    conn.execute(
-        update(metric).where(metric.c.uid == uid).values(model_params=text, status=int(status), message=None)
-    )
+    conn.execute(update(metric).where(metric.c.uid == uid).values(model_params=text, status=int(status), message=None))
 
 
 def delete_metric(conn: Connection, uid: str) -> None:
@@ -253,6 +251,18 @@ def save_scores(
         )
 
 
+def delete_rows_before(conn: Connection, before: int, most: int) -> int:
+    """Delete at most that many rows that are older than an epoch; returns how many."""
+    c = metric_data.c
+    old = conn.execute(select(c.uid, c.rowid).where(c.timestamp < _time(before)).limit(most)).all()
+    if old:
+        conn.execute(
+            delete(metric_data).where(c.uid == bindparam("u"), c.rowid == bindparam("r")),
+            [{"u": row.uid, "r": row.rowid} for row in old],
+        )
+    return len(old)
+
+
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:
     return {
         row.uid: AnomalyState(row.uid, row.generation, row.rowid, row.state)
@@ -273,17 +283,13 @@ def save_states(conn: Connection, states: Sequence[AnomalyState]) -> None:
 
 def add_outbox(conn: Connection, messages: Sequence[tuple[str, bytes]]) -> list[OutboxMessage]:
     return [
-        OutboxMessage(
-            conn.execute(insert(outbox), {"queue": queue, "body": body}).inserted_primary_key[0], queue, body
-        )
+        OutboxMessage(conn.execute(insert(outbox), {"queue": queue, "body": body}).inserted_primary_key[0], queue, body)
         for queue, body in messages
     ]
 
 
 def pending_outbox(conn: Connection) -> list[OutboxMessage]:
-    return [
-        OutboxMessage(row.id, row.queue, row.body) for row in conn.execute(select(outbox).order_by(outbox.c.id))
-    ]
+    return [OutboxMessage(row.id, row.queue, row.body) for row in conn.execute(select(outbox).order_by(outbox.c.id))]
 
 
 def delete_outbox(conn: Connection, ids: Sequence[int]) -> None:

@@ -66,6 +66,7 @@ outbox = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("queue", String(255), nullable=False),
     Column("body", LargeBinary(2**24 - 1), nullable=False),
+    sqlite_autoincrement=True,  # an id is never used again: it may still stand in somebody's list
 )
 
 #: Batches of samples that were stored, so that a redelivered one is known.

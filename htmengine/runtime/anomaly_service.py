@@ -13,7 +13,7 @@ broadcast again.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,9 +152,7 @@ class AnomalyService(Service):
         self.scored += len(outcome.scores)
         await self._shrink()
 
-    def _decode(
-        self, deliveries: Sequence[Delivery]
-    ) -> tuple[list[ModelResult], list[CommandResult | ModelError]]:
+    def _decode(self, deliveries: Sequence[Delivery]) -> tuple[list[ModelResult], list[CommandResult | ModelError]]:
         results: list[ModelResult] = []
         notices: list[CommandResult | ModelError] = []
         for delivery in deliveries:
@@ -209,9 +207,7 @@ class AnomalyService(Service):
             rows = [row for row in stored if row.rowid <= last]
             for row in rows:
                 if row.raw is None:
-                    self.log.error(
-                        "row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name
-                    )
+                    self.log.error("row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name)
                 else:
                     state.likelihood.score(row.value, row.raw)
             state.rowid = rows[-1].rowid if rows else last
@@ -322,12 +318,11 @@ def _store(
         [(uid, row.rowid, row.raw, row.anomaly, log_scale(row.anomaly), row.predictions) for uid, row in scores],
     )
     _save_states(conn, states)
-    by_uid: defaultdict[str, list[CommandResult | ModelError]] = defaultdict(list)
+    metrics = {}
     for notice in notices:
-        by_uid[notice.model_id].append(notice)
-    metrics = {metric.uid: metric for metric in queries.get_metrics(conn, sorted(by_uid))}
-    for uid, metric in metrics.items():
-        for notice in by_uid[uid]:
+        metric = queries.find_metric_by_uid(conn, notice.model_id)
+        if metric is not None:
+            metrics[metric.uid] = metric
             if metric.definition is not None and metric.definition.generation == notice.generation:
                 _apply(conn, metric, notice)
     return metrics

@@ -302,8 +302,6 @@ def _feed(
             generation = metric.definition.generation
             by_shard[queue].append(ModelInput(uid, generation, each[0].rowid - 1, tuple(each)))
         elif metric.status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
-            messages.append(
-                (queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid))
-            )
+            messages.append((queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid)))
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
     return messages

@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""One contract for every bus."""
+"""What the services rely on in a bus: one set of tests, on the bus in memory, the embedded one, and RabbitMQ."""
 
 from __future__ import annotations
 
-import multiprocessing
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet import reactor as installed
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
-from htmengine.bus.embedded import IN_MEMORY, EmbeddedBus
-from htmengine.bus.interface import BusService, Delivery, QueueLimits
+from htmengine.bus import embedded
+from htmengine.bus.amqp import AmqpBus, AmqpParams
+from htmengine.bus.embedded import EmbeddedBus
+from htmengine.bus.interface import Delivery, QueueLimits, Subscription
 from htmengine.errors import BusClosed, UnroutableMessage
 from htmengine.testing import MemoryBus
+from tests.support.servers import RabbitMQ
 
-reactor: Any = installed
 
-
-def bodies(deliveries: list[Delivery]) -> list[bytes]:
+def bodies(deliveries: Sequence[Delivery]) -> list[bytes]:
     return [delivery.body for delivery in deliveries]
 
 
@@ -31,294 +31,409 @@ def numbered(first: int, last: int) -> list[bytes]:
     return [b"%d" % number for number in range(first, last + 1)]
 
 
-async def pause(seconds: float = 0.0) -> None:
-    await deferLater(reactor, seconds)
+async def get_all(subscription: Subscription, number: int) -> list[Delivery]:
+    """That many messages, however they come; they are not acknowledged."""
+    deliveries: list[Delivery] = []
+    while len(deliveries) < number:
+        deliveries += await subscription.get(number - len(deliveries))
+    return deliveries
 
 
 class BusContract:
-    """What every bus does.  Subclasses say how to make one; `reopen` is its next life on the same data."""
+    """The tests.  Subclasses say how to make a bus, and how to let time pass."""
 
-    timeout = 30
-    assertEqual: Callable[..., None]  # noqa: N815 - TestCase's
-    fail: Callable[..., None]
+    bus: Any
 
-    def make(self) -> BusService:
+    def make_bus(self) -> Any:
+        """A bus that is not started, on the storage of this test."""
         raise NotImplementedError
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[BusService]:
-        bus = self.make()
-        bus.startService()
-        try:
-            yield bus
-        finally:
-            await bus.stopService()
+    def pass_time(self, seconds: float) -> Deferred[None]:
+        return deferLater(reactor, seconds)
 
-    def run_with_bus(self, test: Callable[[BusService], Coroutine[Deferred[Any], Any, None]]) -> Deferred[None]:
-        async def run() -> None:
-            async with self.running() as bus:
-                await bus.declare_queue("q")
-                await test(bus)
+    async def queue(self, name: str = "samples", **limits: Any) -> str:
+        await self.bus.declare_queue(self.name(name), limits=QueueLimits(**limits))
+        return self.name(name)
 
-        return Deferred.fromCoroutine(run())
+    def name(self, name: str) -> str:
+        """RabbitMQ serves all tests: each has names of its own."""
+        return f"{self.names}.{name}"
 
-    async def refused(self, error: type[Exception], waiting: Coroutine[Deferred[Any], Any, Any]) -> None:
-        try:
-            await waiting
-        except error:
-            return
-        self.fail(f"{error.__name__} was not raised")
-
-    def test_messages_come_in_order_with_their_headers(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.publish("q", [b"1", b"\xff\x00"], {"dataType": "x"})
-            await bus.publish("q", [b"3"])
-            subscription = await bus.subscribe("q", prefetch=10)
-            got: list[Delivery] = []
-            while len(got) < 3:
-                got += await subscription.get(10)
-            self.assertEqual(bodies(got), [b"1", b"\xff\x00", b"3"])
-            self.assertEqual([dict(each.headers) for each in got], [{"dataType": "x"}] * 2 + [{}])
-
-        return self.run_with_bus(test)
-
-    def test_a_waiting_consumer_gets_what_is_published_later(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            subscription = await bus.subscribe("q", prefetch=10)
-            waiting = Deferred.fromCoroutine(subscription.get(10))
-            await bus.publish("q", [b"1"])
-            self.assertEqual(bodies(await waiting), [b"1"])
-
-        return self.run_with_bus(test)
-
-    def test_nothing_is_missed_while_others_publish(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.publish("q", numbered(1, 50))
-            later = [Deferred.fromCoroutine(bus.publish("q", [b"%d" % number])) for number in range(51, 101)]
-            subscription = await bus.subscribe("q", prefetch=1000)
-            got: list[bytes] = []
-            while len(got) < 100:
-                got += bodies(await subscription.get(7))
-            for each in later:
-                await each
-            self.assertEqual(got, numbered(1, 100))
-
-        return self.run_with_bus(test)
-
-    def test_no_more_than_the_prefetch_is_given_out(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.publish("q", numbered(1, 5))
-            subscription = await bus.subscribe("q", prefetch=2)
-            first: list[Delivery] = []
-            while len(first) < 2:
-                first += await subscription.get(10)
-            waiting = Deferred.fromCoroutine(subscription.get(10))
-            await pause(0.1)
-            self.assertEqual(waiting.called, False)
-            await subscription.ack(first[:1])
-            self.assertEqual(bodies(await waiting), [b"3"])
-
-        return self.run_with_bus(test)
-
-    def test_what_is_not_acknowledged_goes_to_the_next_subscriber_first(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.publish("q", numbered(1, 3))
-            subscription = await bus.subscribe("q", prefetch=10)
-            got: list[Delivery] = []
-            while len(got) < 3:
-                got += await subscription.get(10)
-            await subscription.ack(got[1:2])
-            await subscription.close()
-            again = await bus.subscribe("q", prefetch=10)
-            left: list[Delivery] = []
-            while len(left) < 2:
-                left += await again.get(10)
-            self.assertEqual(bodies(left), [b"1", b"3"])
-
-        return self.run_with_bus(test)
-
-    def test_a_nack_brings_messages_back_in_order(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.publish("q", numbered(1, 3))
-            subscription = await bus.subscribe("q", prefetch=10)
-            got: list[Delivery] = []
-            while len(got) < 3:
-                got += await subscription.get(10)
-            await subscription.nack(got)
-            again: list[bytes] = []
-            while len(again) < 3:
-                again += bodies(await subscription.get(10))
-            self.assertEqual(again, numbered(1, 3))
-
-        return self.run_with_bus(test)
-
-    def test_one_consumer_is_active_and_the_next_takes_over(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            first = await bus.subscribe("q", prefetch=10)
-            second = await bus.subscribe("q", prefetch=10)
-            waiting = Deferred.fromCoroutine(second.get(10))
-            await bus.publish("q", [b"1"])
-            await first.ack(await first.get(10))
-            self.assertEqual(waiting.called, False)
-            await first.close()
-            await bus.publish("q", [b"2"])
-            self.assertEqual(bodies(await waiting), [b"2"])
-
-        return self.run_with_bus(test)
-
-    def test_publishing_to_no_queue_is_an_error(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await self.refused(UnroutableMessage, bus.publish("nowhere", [b"1"]))
-            await bus.publish("q", [b"1"])
-            self.assertEqual(await bus.depth("q"), 1)
-
-        return self.run_with_bus(test)
-
-    def test_a_broadcast_reaches_every_bound_queue_and_none_is_fine(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.declare_fanout("x")
-            await bus.broadcast("x", [b"0"])
-            for queue in ("q", "r"):
-                await bus.declare_queue(queue)
-                await bus.bind(queue, "x")
-            await bus.broadcast("x", [b"1"], {"dataType": "y"})
-            for queue in ("q", "r"):
-                [got] = await (await bus.subscribe(queue, prefetch=10)).get(10)
-                self.assertEqual((got.body, dict(got.headers)), (b"1", {"dataType": "y"}))
-
-        return self.run_with_bus(test)
-
-    def test_publishing_waits_while_a_queue_is_full(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.declare_queue("small", limits=QueueLimits(max_messages=2))
-            await bus.publish("small", [b"1"])
-            await bus.publish("small", [b"2"])
-            waiting = Deferred.fromCoroutine(bus.publish("small", [b"3"]))
-            await pause(0.4)
-            self.assertEqual(waiting.called, False)
-            subscription = await bus.subscribe("small", prefetch=1)
-            await subscription.ack(await subscription.get(1))
-            await waiting
-            self.assertEqual(await bus.depth("small"), 2)
-
-        return self.run_with_bus(test)
-
-    def test_a_followers_queue_drops_its_oldest_messages(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.declare_queue("last", limits=QueueLimits(max_messages=2, overflow="drop-head"))
-            await bus.publish("last", numbered(1, 5))
-            subscription = await bus.subscribe("last", prefetch=10)
-            got: list[bytes] = []
-            while len(got) < 2:
-                got += bodies(await subscription.get(10))
-            self.assertEqual(got, [b"4", b"5"])
-
-        return self.run_with_bus(test)
-
-    def test_a_deleted_queue_is_gone(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.publish("q", [b"1"])
-            await bus.delete_queue("q")
-            await self.refused(UnroutableMessage, bus.publish("q", [b"2"]))
-            await bus.declare_queue("q")
-            self.assertEqual(await bus.depth("q"), 0)
-
-        return self.run_with_bus(test)
-
-    def test_stopping_ends_what_waits(self) -> Deferred[None]:
-        async def test() -> None:
-            async with self.running() as bus:
-                await bus.declare_queue("q")
-                subscription = await bus.subscribe("q", prefetch=10)
-                waiting = Deferred.fromCoroutine(subscription.get(10))
-            await self.refused(BusClosed, _awaiting(waiting))
-            await self.refused(BusClosed, bus.publish("q", [b"1"]))
-
-        return Deferred.fromCoroutine(test())
-
-
-async def _awaiting(deferred: Deferred[Any]) -> Any:
-    return await deferred
-
-
-class MemoryBusTest(BusContract, TestCase):
-    def make(self) -> BusService:
-        return MemoryBus(reactor=reactor)
-
-
-def publish_from_another_process(path: str, numbers: list[bytes]) -> None:
-    """What a program does that opens the same file."""
-    with sqlite3.connect(path, timeout=30) as db:
-        for number in numbers:
-            db.execute("INSERT INTO message (queue, headers, body) VALUES ('q', '{}', ?)", (number,))
-        db.execute("UPDATE queue SET messages = messages + ? WHERE name = 'q'", (len(numbers),))
-    db.close()
-
-
-class EmbeddedBusTest(BusContract, TestCase):
     def setUp(self) -> None:
-        self.path = Path(self.mktemp())
+        self.names = uuid.uuid4().hex
+        self.bus = self.make_bus()
+        self.bus.startService()
+        self.addCleanup(self.stop)
 
-    def make(self) -> BusService:
-        return EmbeddedBus(self.path, reactor=reactor)
+    def stop(self) -> Deferred[None] | None:
+        return self.bus.stopService() if self.bus.running else None
 
-    def test_everything_is_there_in_the_next_life(self) -> Deferred[None]:
-        async def test() -> None:
-            async with self.running() as bus:
-                await bus.declare_queue("q")
-                await bus.declare_fanout("x")
-                await bus.bind("q", "x")
-                await bus.publish("q", numbered(1, 3))
-                subscription = await bus.subscribe("q", prefetch=10)
-                await subscription.ack((await subscription.get(3))[:1])
-            async with self.running() as bus:
-                await bus.broadcast("x", [b"4"])
-                subscription = await bus.subscribe("q", prefetch=10)
-                self.assertEqual(bodies(await subscription.get(10)), [b"2", b"3", b"4"])
+    # --- publish and get -------------------------------------------------------------------------------
 
-        return Deferred.fromCoroutine(test())
+    async def test_messages_arrive_in_order_with_their_headers(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, [b"one", b"two"], {"dataType": "model-cmd-result"})
+        await self.bus.publish(queue, [b"three"])
+        got = await get_all(await self.bus.subscribe(queue, prefetch=10), 3)
+        self.assertEqual(
+            [(delivery.body, dict(delivery.headers)) for delivery in got],
+            [(b"one", {"dataType": "model-cmd-result"}), (b"two", {"dataType": "model-cmd-result"}), (b"three", {})],
+        )
 
-    def test_more_than_fits_into_memory_comes_in_order(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            count = 3 * IN_MEMORY
-            subscription = await bus.subscribe("q", prefetch=count)
-            await bus.publish("q", numbered(1, 1))
-            got = bodies(await subscription.get(1))
-            for at in range(2, count + 1, 1000):
-                await bus.publish("q", numbered(at, min(at + 999, count)))
-            while len(got) < count:
-                deliveries = await subscription.get(500)
-                got += bodies(deliveries)
-                await subscription.ack(deliveries)
-            self.assertEqual(got, numbered(1, count))
+    async def test_bodies_are_any_bytes(self) -> None:
+        queue = await self.queue()
+        sent = [b"", bytes(range(256)), b"\xff" * 300_000]
+        await self.bus.publish(queue, sent)
+        self.assertEqual(bodies(await get_all(await self.bus.subscribe(queue, prefetch=10), 3)), sent)
 
-        return self.run_with_bus(test)
+    async def test_nothing_to_publish_is_no_error(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, [])
+        self.assertEqual(await self.bus.depth(queue), 0)
 
-    def test_what_another_process_publishes_comes_between_ours_and_none_is_missed(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            subscription = await bus.subscribe("q", prefetch=1000)
-            context = multiprocessing.get_context("spawn")
-            other = context.Process(target=publish_from_another_process, args=(str(self.path), numbered(1, 20)))
-            other.start()
-            got: list[bytes] = []
-            for number in range(101, 141):
-                await bus.publish("q", [b"%d" % number])
-                await pause(0.02)
-            while len(got) < 60:
-                got += bodies(await subscription.get(100))
-            other.join()
-            self.assertEqual([each for each in got if int(each) <= 100], numbered(1, 20))
-            self.assertEqual([each for each in got if int(each) > 100], numbered(101, 140))
+    async def test_get_waits_for_a_message(self) -> None:
+        queue = await self.queue()
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        waiting = Deferred.fromCoroutine(subscription.get(10))
+        self.assertFalse(waiting.called)
+        await self.bus.publish(queue, [b"late"])
+        self.assertEqual(bodies(await waiting), [b"late"])
 
-        return self.run_with_bus(test)
+    async def test_get_gives_no_more_than_it_is_asked_for(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, numbered(1, 5))
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        self.assertLessEqual(len(await subscription.get(2)), 2)
 
-    def test_the_queue_of_a_vanished_follower_expires(self) -> Deferred[None]:
-        async def test(bus: BusService) -> None:
-            await bus.declare_fanout("x")
-            await bus.declare_queue("gone", limits=QueueLimits(overflow="drop-head", expires_s=0.05))
-            await bus.bind("gone", "x")
-            await pause(0.1)
-            await bus.broadcast("x", [b"1"])
-            await self.refused(UnroutableMessage, bus.depth("gone"))
+    async def test_no_more_than_prefetch_are_unacknowledged(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, numbered(1, 5))
+        subscription = await self.bus.subscribe(queue, prefetch=3)
+        first = await get_all(subscription, 3)
+        waiting = Deferred.fromCoroutine(subscription.get(10))
+        await self.pass_time(0.1)
+        self.assertFalse(waiting.called)
+        await subscription.ack(first[:1])
+        self.assertEqual(bodies(await waiting), [b"4"])
 
-        return self.run_with_bus(test)
+    async def test_order_is_kept_while_publishing_and_consuming(self) -> None:
+        queue = await self.queue()
+        sent = numbered(1, 3000)
+        publications = gatherResults(
+            [
+                Deferred.fromCoroutine(self.bus.publish(queue, sent[at : at + 30]))
+                for at in range(0, len(sent), 30)
+            ]
+        )
+        subscription = await self.bus.subscribe(queue, prefetch=100)
+        got: list[bytes] = []
+        while len(got) < len(sent):
+            deliveries = await subscription.get(100)
+            got += bodies(deliveries)
+            await subscription.ack(deliveries)
+        await publications
+        self.assertEqual(got, sent)
+        self.assertEqual(await self.bus.depth(queue), 0)
+
+    # --- acknowledgements ------------------------------------------------------------------------------
+
+    async def test_what_is_acknowledged_does_not_come_again(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, numbered(1, 4))
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        got = await get_all(subscription, 4)
+        await subscription.ack([got[0], got[2]])
+        await subscription.close()
+        again = await get_all(await self.bus.subscribe(queue, prefetch=10), 2)
+        self.assertEqual(bodies(again), [b"2", b"4"])
+
+    async def test_what_was_put_back_comes_again_before_all_others(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, numbered(1, 4))
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        got = await get_all(subscription, 2)
+        await subscription.nack(got)
+        self.assertEqual(sorted(bodies(await get_all(subscription, 4))), numbered(1, 4))
+        await subscription.close()
+        second = await self.bus.subscribe(queue, prefetch=10)
+        self.assertEqual(bodies(await get_all(second, 4)), numbered(1, 4))
+
+    async def test_an_acknowledgement_after_the_end_is_ignored(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, [b"one"])
+        first = await self.bus.subscribe(queue, prefetch=10)
+        got = await first.get(1)
+        await first.close()
+        await first.ack(got)
+        await first.nack(got)
+        second = await self.bus.subscribe(queue, prefetch=10)
+        self.assertEqual(bodies(await second.get(1)), [b"one"])
+
+    async def test_a_queue_has_one_active_subscriber(self) -> None:
+        queue = await self.queue()
+        first = await self.bus.subscribe(queue, prefetch=10)
+        second = await self.bus.subscribe(queue, prefetch=10)
+        waiting = Deferred.fromCoroutine(second.get(10))
+        await self.bus.publish(queue, [b"one", b"two"])
+        got = await get_all(first, 2)
+        await first.ack(got[:1])
+        self.assertFalse(waiting.called)
+        await first.close()
+        self.assertEqual(bodies(await waiting), [b"two"])
+
+    async def test_depth_counts_what_waits_and_what_is_unacknowledged(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, numbered(1, 5))
+        self.assertEqual(await self.bus.depth(queue), 5)
+        subscription = await self.bus.subscribe(queue, prefetch=2)
+        got = await get_all(subscription, 2)
+        self.assertEqual(await self.bus.depth(queue), 5)
+        await subscription.ack(got)
+        await get_all(subscription, 2)  # so the acknowledgement has arrived
+        self.assertEqual(await self.bus.depth(queue), 3)
+
+    # --- queues and exchanges --------------------------------------------------------------------------
+
+    async def test_a_queue_that_does_not_exist_is_an_error(self) -> None:
+        for attempt in (
+            self.bus.publish(self.name("nothing"), [b"lost?"]),
+            self.bus.subscribe(self.name("nothing"), prefetch=1),
+            self.bus.depth(self.name("nothing")),
+            self.bus.broadcast(self.name("nothing"), [b"lost?"]),
+        ):
+            with self.assertRaises(UnroutableMessage) as caught:
+                await attempt
+            self.assertIn(self.name("nothing"), str(caught.exception))
+
+    async def test_other_publications_survive_one_that_is_unroutable(self) -> None:
+        queue = await self.queue()
+        lost = Deferred.fromCoroutine(self.bus.publish(self.name("nothing"), numbered(1, 3)))
+        found = Deferred.fromCoroutine(self.bus.publish(queue, numbered(1, 3)))
+        await found
+        with self.assertRaises(UnroutableMessage):
+            await lost
+        self.assertEqual(await self.bus.depth(queue), 3)
+
+    async def test_a_broadcast_reaches_every_queue_that_is_bound(self) -> None:
+        exchange = self.name("results")
+        await self.bus.declare_fanout(exchange)
+        await self.bus.broadcast(exchange, [b"nobody listens"])
+        queues = [await self.queue("a"), await self.queue("b")]
+        await self.queue("not bound")
+        for queue in queues:
+            await self.bus.bind(queue, exchange)
+            await self.bus.bind(queue, exchange)
+        await self.bus.broadcast(exchange, numbered(1, 2), {"dataType": "x"})
+        for queue in queues:
+            got = await get_all(await self.bus.subscribe(queue, prefetch=10), 2)
+            self.assertEqual([(each.body, dict(each.headers)) for each in got], [(b"1", {"dataType": "x"}), (b"2", {"dataType": "x"})])
+        self.assertEqual(await self.bus.depth(self.name("not bound")), 0)
+
+    async def test_declaring_again_changes_nothing(self) -> None:
+        queue = await self.queue(max_messages=2)
+        await self.bus.publish(queue, numbered(1, 2))
+        await self.queue(max_messages=100)
+        self.assertEqual(await self.bus.depth(queue), 2)
+        waiting = Deferred.fromCoroutine(self.bus.publish(queue, [b"3"]))
+        await self.pass_time(0.2)
+        self.assertFalse(waiting.called)
+        await self.bus.delete_queue(queue)
+        with self.assertRaises(UnroutableMessage):
+            await waiting
+
+    async def test_a_deleted_queue_is_gone_and_its_subscription_ends(self) -> None:
+        queue = await self.queue()
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        waiting = Deferred.fromCoroutine(subscription.get(1))
+        await self.bus.delete_queue(queue)
+        await self.bus.delete_queue(queue)
+        with self.assertRaises(BusClosed):
+            await waiting
+        with self.assertRaises(UnroutableMessage):
+            await self.bus.depth(queue)
+
+    # --- bounds ----------------------------------------------------------------------------------------
+
+    async def test_publishers_wait_in_order_while_a_queue_is_full(self) -> None:
+        queue = await self.queue(max_messages=10)
+        await self.bus.publish(queue, numbered(1, 10))
+        waiting = [Deferred.fromCoroutine(self.bus.publish(queue, [b"%d" % number])) for number in (11, 12, 13)]
+        await self.pass_time(0.3)
+        self.assertEqual([each.called for each in waiting], [False, False, False])
+        self.assertEqual(await self.bus.depth(queue), 10)
+        subscription = await self.bus.subscribe(queue, prefetch=20)
+        got = await get_all(subscription, 10)
+        await subscription.ack(got)
+        await gatherResults(waiting)
+        self.assertEqual(bodies(got + await get_all(subscription, 3)), numbered(1, 13))
+
+    async def test_bytes_are_bounded_too(self) -> None:
+        queue = await self.queue(max_bytes=10_000)
+        await self.bus.publish(queue, [b"x" * 10_000])
+        waiting = Deferred.fromCoroutine(self.bus.publish(queue, [b"y" * 1000]))
+        await self.pass_time(0.2)
+        self.assertFalse(waiting.called)
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        await subscription.ack(await get_all(subscription, 1))
+        await waiting
+
+    async def test_a_full_queue_holds_up_no_other(self) -> None:
+        full, other = await self.queue("full", max_messages=1), await self.queue("other")
+        await self.bus.publish(full, [b"one"])
+        waiting = Deferred.fromCoroutine(self.bus.publish(full, [b"two"]))
+        await self.bus.publish(other, [b"one"])
+        self.assertFalse(waiting.called)
+        await self.bus.delete_queue(full)
+        with self.assertRaises(UnroutableMessage):
+            await waiting
+
+    async def test_a_followers_queue_loses_its_oldest_messages(self) -> None:
+        exchange = self.name("results")
+        await self.bus.declare_fanout(exchange)
+        queue = await self.queue(max_messages=3, overflow="drop-head", expires_s=60.0)
+        await self.bus.bind(queue, exchange)
+        await self.bus.broadcast(exchange, numbered(1, 2))
+        await self.bus.broadcast(exchange, numbered(3, 7))
+        got = await get_all(await self.bus.subscribe(queue, prefetch=10), 3)
+        self.assertEqual(bodies(got), numbered(5, 7))
+
+    async def test_a_followers_queue_goes_when_nobody_follows(self) -> None:
+        left, kept = await self.queue("left", expires_s=0.5), await self.queue("kept", expires_s=0.5)
+        subscription = await self.bus.subscribe(kept, prefetch=10)
+        await (await self.bus.subscribe(left, prefetch=10)).close()
+        for _ in range(8):
+            await self.pass_time(0.2)
+        with self.assertRaises(UnroutableMessage):
+            await self.bus.depth(left)
+        await self.bus.publish(kept, [b"still there"])
+        self.assertEqual(bodies(await subscription.get(1)), [b"still there"])
+
+    # --- start and stop --------------------------------------------------------------------------------
+
+    async def test_close_ends_a_pending_get(self) -> None:
+        subscription = await self.bus.subscribe(await self.queue(), prefetch=10)
+        waiting = Deferred.fromCoroutine(subscription.get(1))
+        await subscription.close()
+        await subscription.close()
+        with self.assertRaises(BusClosed):
+            await waiting
+        with self.assertRaises(BusClosed):
+            await subscription.get(1)
+
+    async def test_stopping_ends_everything_that_waits(self) -> None:
+        queue = await self.queue(max_messages=1)
+        subscription = await self.bus.subscribe(queue, prefetch=1)
+        await self.bus.publish(queue, [b"one"])
+        await subscription.get(1)
+        waiting = [
+            Deferred.fromCoroutine(subscription.get(1)),
+            Deferred.fromCoroutine((await self.bus.subscribe(queue, prefetch=1)).get(1)),
+        ]
+        await self.bus.stopService()
+        waiting += [
+            Deferred.fromCoroutine(self.bus.publish(queue, [b"two"])),
+            Deferred.fromCoroutine(self.bus.subscribe(queue, prefetch=1)),
+            Deferred.fromCoroutine(self.bus.depth(queue)),
+        ]
+        for each in waiting:
+            with self.assertRaises(BusClosed):
+                await each
+
+    async def test_a_publisher_that_waits_for_room_is_told_of_the_stop(self) -> None:
+        queue = await self.queue(max_messages=1)
+        await self.bus.publish(queue, [b"one"])
+        waiting = Deferred.fromCoroutine(self.bus.publish(queue, [b"two"]))
+        await self.pass_time(0.1)
+        await self.bus.stopService()
+        with self.assertRaises(BusClosed):
+            await waiting
+
+
+class DurableBusContract(BusContract):
+    """What a bus must do besides if it outlives its process."""
+
+    async def restart(self) -> None:
+        await self.bus.stopService()
+        self.bus = self.make_bus()
+        self.bus.startService()
+
+    async def test_what_is_asked_before_the_start_is_done_after_it(self) -> None:
+        await self.bus.stopService()
+        self.bus = self.make_bus()
+        queue = self.name("early")
+        declared = Deferred.fromCoroutine(self.bus.declare_queue(queue))
+        self.assertFalse(declared.called)
+        self.bus.startService()
+        await declared
+        await self.bus.publish(queue, [b"one"])
+
+    async def test_messages_queues_and_bindings_outlive_the_process(self) -> None:
+        queue, exchange = await self.queue(), self.name("results")
+        await self.bus.declare_fanout(exchange)
+        await self.bus.bind(queue, exchange)
+        await self.bus.publish(queue, numbered(1, 3), {"dataType": "x"})
+        subscription = await self.bus.subscribe(queue, prefetch=2)
+        await subscription.ack((await get_all(subscription, 2))[:1])
+        await self.restart()
+        await self.bus.declare_fanout(exchange)
+        await self.bus.broadcast(exchange, [b"4"])
+        got = await get_all(await self.bus.subscribe(queue, prefetch=10), 3)
+        self.assertEqual(bodies(got), numbered(2, 4))
+        self.assertEqual(got[0].headers, {"dataType": "x"})
+
+    async def test_two_processes_share_the_queues(self) -> None:
+        queue = await self.queue()
+        other = self.make_bus()
+        other.startService()
+        self.addCleanup(other.stopService)
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        for message in numbered(1, 3):
+            await other.publish(queue, [message])
+            got = await subscription.get(1)
+            self.assertEqual(bodies(got), [message])
+            await subscription.ack(got)
+        await self.bus.publish(queue, [b"4"])
+        await other.publish(queue, [b"5"])
+        self.assertEqual(bodies(await get_all(subscription, 2)), numbered(4, 5))
+
+
+class MemoryBusTests(BusContract, TestCase):
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        super().setUp()
+
+    def make_bus(self) -> MemoryBus:
+        self.patch(embedded, "HOUSEKEEPING_S", 0.2)
+        return MemoryBus(self.clock)
+
+    def pass_time(self, seconds: float) -> Deferred[None]:
+        self.clock.advance(seconds)
+        return deferLater(reactor, 0)
+
+
+class EmbeddedBusTests(DurableBusContract, TestCase):
+    timeout = 30
+
+    def make_bus(self) -> EmbeddedBus:
+        self.patch(embedded, "HOUSEKEEPING_S", 0.2)
+        self.folder = getattr(self, "folder", None) or Path(self.mktemp())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return EmbeddedBus(self.folder / "bus.db", reactor=reactor)
+
+
+class AmqpBusTests(DurableBusContract, TestCase):
+    timeout = 60
+    queue_type = "classic"
+
+    @pytest.fixture(autouse=True)
+    def _server(self, rabbitmq: RabbitMQ) -> None:
+        self.params = AmqpParams(port=rabbitmq.port, user="guest", password="guest")
+
+    def make_bus(self) -> AmqpBus:
+        return AmqpBus(self.params, reactor=reactor, queue_type=self.queue_type)
+
+
+class AmqpQuorumQueueTests(AmqpBusTests):
+    queue_type = "quorum"

@@ -38,8 +38,7 @@ def expected(series: Path) -> list[tuple[float, float]]:
     """(raw anomaly score, anomaly score) of `htmengine score`."""
     output = htmengine("score", str(series)).stdout
     return [
-        (float(row["raw_anomaly_score"]), float(row["anomaly_score"]))
-        for row in csv.DictReader(output.splitlines())
+        (float(row["raw_anomaly_score"]), float(row["anomaly_score"])) for row in csv.DictReader(output.splitlines())
     ]
 
 
@@ -92,9 +91,7 @@ class TestScores:
         engine.wait_until_scored("slow", 288)
         wait_for(lambda: engine.query("SELECT status FROM metric WHERE name = 'slow'") == [(1,)], "ACTIVE")
 
-    @pytest.mark.filterwarnings(
-        "ignore::pytest.PytestUnraisableExceptionWarning"
-    )  # graphyte leaves its socket open
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # graphyte leaves its socket open
     def test_graphyte_and_graphitesend_are_understood(self, engine: Engine) -> None:
         import graphitesend
         import graphyte

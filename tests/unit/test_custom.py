@@ -12,7 +12,7 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
 from htmengine.messages import DELETE_MODEL, ModelCommand, decode_model_message
-from htmengine.repository import queries
+from htmengine.repository import migrations, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 
@@ -54,7 +54,9 @@ class OperationsTest(SynchronousTestCase):
     def setUp(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
-        self.database = Database(f"sqlite:///{folder / 'db'}")
+        url = f"sqlite:///{folder / 'db'}"
+        migrations.upgrade(url)
+        self.database = Database(url)
         self.addCleanup(self.database.close)
 
     def test_creating_a_metric_twice_is_refused(self) -> None:

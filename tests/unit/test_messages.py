@@ -132,9 +132,7 @@ class ModelMessagesTest(SynchronousTestCase):
             lambda inner: (
                 st.lists(inner)
                 | st.dictionaries(
-                    st.sampled_from(
-                        ["models", "results", "command", "commandResult", "modelError", "rows", "modelId"]
-                    ),
+                    st.sampled_from(["models", "results", "command", "commandResult", "modelError", "rows", "modelId"]),
                     inner,
                 )
             ),

@@ -17,7 +17,7 @@ from htmengine.messages import (
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import queries
+from htmengine.repository import migrations, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.metric_storer import Stored, StorerOptions, store_batches
@@ -31,7 +31,9 @@ class StorerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
-        self.database = Database(f"sqlite:///{folder / 'db'}")
+        url = f"sqlite:///{folder / 'db'}"
+        migrations.upgrade(url)
+        self.database = Database(url)
         self.addCleanup(self.database.close)
 
     def store(self, *batches: SampleBatch, options: StorerOptions = OPTIONS) -> Stored:

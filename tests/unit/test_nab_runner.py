@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.nab import nab
+from htmengine.errors import BadSeries
 from htmengine.htm.likelihood import AnomalyLikelihood
-from htmengine.nab.runner import BadSeries, Setup, detector_scores, load_folder, run_all, run_series, scored
+from htmengine.nab.runner import Setup, detector_scores, load_folder, run_all, run_series, scored
 
 _SPIKE = 450
 
@@ -31,17 +32,13 @@ class NabTestCase(SynchronousTestCase):
         self.write("quiet/wave.csv", wave)
         self.windows = self.folder / "windows.json"
         self.windows.write_text(
-            json.dumps(
-                {"real/spike.csv": [[_time(_SPIKE), _time(_SPIKE + 9)]], "quiet/wave.csv": [], "other.csv": []}
-            )
+            json.dumps({"real/spike.csv": [[_time(_SPIKE), _time(_SPIKE + 9)]], "quiet/wave.csv": [], "other.csv": []})
         )
 
     def write(self, name: str, values: list[float]) -> None:
         path = self.folder / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            "timestamp,value\n" + "".join(f"{_time(row)},{value}\n" for row, value in enumerate(values))
-        )
+        path.write_text("timestamp,value\n" + "".join(f"{_time(row)},{value}\n" for row, value in enumerate(values)))
 
 
 def _time(row: int) -> str:

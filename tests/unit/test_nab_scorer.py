@@ -148,9 +148,7 @@ class BestThresholdTest(SynchronousTestCase):
         if windows == 0:
             self.assertEqual(best, Best(0.0, None))
             return
-        every = {
-            threshold: _by_hand(series, PROFILES[profile], threshold) for threshold in (0, 0.2, 0.4, 0.6, 0.8, 1)
-        }
+        every = {threshold: _by_hand(series, PROFILES[profile], threshold) for threshold in (0, 0.2, 0.4, 0.6, 0.8, 1)}
         self.assertAlmostEqual(best.score, max(0.0, *every.values()))
         for threshold, score in every.items():
             self.assertAlmostEqual(score_at(series, PROFILES[profile], threshold), score)

@@ -197,9 +197,7 @@ class CommandsTest(SynchronousTestCase):
         delete = ModelCommand(DELETE_MODEL, "m", 1, "c2")
         acknowledged, deletion = self.controller.command_arrived(8, delete)
         self.assertEqual(acknowledged, Acknowledge((7,)))
-        self.assertEqual(
-            self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=1, rows=scored(1, 1))])[-1:], []
-        )
+        self.assertEqual(self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=1, rows=scored(1, 1))])[-1:], [])
         [publish] = self.controller.turn_done(0, deletion.turn, [Outcome("m", 1)])
         self.assertEqual(self.controller.published(publish.publication), [Acknowledge((8,))])
         self.assertEqual(sum(self.controller.states().values()), 0)

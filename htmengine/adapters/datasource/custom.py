@@ -113,9 +113,7 @@ class ModelSpec:
     def params_from_data(self, lowest: float, highest: float) -> ModelParams:
         """The parameters when the data were within ``lowest`` and ``highest``."""
         minimum, maximum = range_of([lowest, highest])
-        return ModelParams.for_range(
-            minimum, maximum, min_resolution=self.min_resolution, classifier=self.classifier
-        )
+        return ModelParams.for_range(minimum, maximum, min_resolution=self.min_resolution, classifier=self.classifier)
 
 
 # --- operations -----------------------------------------------------------------------------------------
