@@ -16,7 +16,7 @@ import numpy as np
 from htmengine.errors import InvalidSample
 from htmengine.htm.likelihood import AnomalyLikelihood
 from htmengine.htm.model import Model
-from htmengine.htm.params import ModelParams, range_of
+from htmengine.htm.params import ModelParams
 from htmengine.messages import parse_sample
 
 #: Rows that go through the model at once; the caller's progress moves on after each.
@@ -64,7 +64,8 @@ def params_for(
         return ModelParams.for_range(minimum, maximum)
     if len(values) < pending_samples:
         return None
-    return ModelParams.for_range(*range_of(values[:pending_samples]))
+    first = values[:pending_samples]
+    return ModelParams.for_sample(min(first), max(first))
 
 
 def score_rows(

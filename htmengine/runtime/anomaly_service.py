@@ -240,6 +240,7 @@ class AnomalyService(Service):
             except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
                 self.log.error("state of metric {name} is made anew: {error}", name=metric.name, error=error)
             else:
+                likelihood.range_rule = self._options.range_rule
                 return MetricState(metric, generation, stored.rowid, likelihood, stored.rowid)
         likelihood = likelihood_for(ModelParams.from_json(params), range_rule=self._options.range_rule)
         return MetricState(metric, generation, 0, likelihood, 0)

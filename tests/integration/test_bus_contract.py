@@ -120,10 +120,7 @@ class BusContract:
         queue = await self.queue()
         sent = numbered(1, 3000)
         publications = gatherResults(
-            [
-                Deferred.fromCoroutine(self.bus.publish(queue, sent[at : at + 30]))
-                for at in range(0, len(sent), 30)
-            ]
+            [Deferred.fromCoroutine(self.bus.publish(queue, sent[at : at + 30])) for at in range(0, len(sent), 30)]
         )
         subscription = await self.bus.subscribe(queue, prefetch=100)
         got: list[bytes] = []
@@ -226,7 +223,10 @@ class BusContract:
         await self.bus.broadcast(exchange, numbered(1, 2), {"dataType": "x"})
         for queue in queues:
             got = await get_all(await self.bus.subscribe(queue, prefetch=10), 2)
-            self.assertEqual([(each.body, dict(each.headers)) for each in got], [(b"1", {"dataType": "x"}), (b"2", {"dataType": "x"})])
+            self.assertEqual(
+                [(each.body, dict(each.headers)) for each in got],
+                [(b"1", {"dataType": "x"}), (b"2", {"dataType": "x"})],
+            )
         self.assertEqual(await self.bus.depth(self.name("not bound")), 0)
 
     async def test_declaring_again_changes_nothing(self) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
-from htmengine.htm.params import ModelParams, range_of
+from htmengine.htm.params import ModelParams
 from htmengine.messages import (
     DEFINE_MODEL,
     DELETE_MODEL,
@@ -111,9 +111,8 @@ class ModelSpec:
         )
 
     def params_from_data(self, lowest: float, highest: float) -> ModelParams:
-        """The parameters when the data were within ``lowest`` and ``highest``."""
-        minimum, maximum = range_of([lowest, highest])
-        return ModelParams.for_range(minimum, maximum, min_resolution=self.min_resolution, classifier=self.classifier)
+        """The parameters when the first data were within ``lowest`` and ``highest``."""
+        return ModelParams.for_sample(lowest, highest, min_resolution=self.min_resolution, classifier=self.classifier)
 
 
 # --- operations -----------------------------------------------------------------------------------------

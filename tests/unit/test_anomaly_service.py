@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""Raw scores to anomaly scores: stored once, broadcast at least once, the state rebuilt exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.bus.interface import Delivery
+from htmengine.htm.params import ModelParams
+from htmengine.htm.scoring import likelihood_for
+from htmengine.messages import (
+    DEFINE_MODEL,
+    CommandResult,
+    ModelError,
+    ModelResult,
+    ResultRow,
+    decode_broadcast,
+    encode_command_result,
+    encode_model_error,
+    encode_results,
+)
+from htmengine.repository import migrations, queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import MetricStatus
+from htmengine.runtime import anomaly_service
+from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+
+ROWS = 700
+
+
+class InlineDatabase:
+    """A database whose transactions are done when they are asked for."""
+
+    def __init__(self, database: Database) -> None:
+        self.run_sync = database.run_sync
+
+    async def run(self, fn: Callable[..., Any], *args: Any) -> Any:
+        return self.run_sync(fn, *args)
+
+    read = run
+
+
+class Listeners:
+    """A bus of which only the results exchange is used."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[dict[str, Any], dict[str, str]]] = []
+
+    async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
+        self.heard += [(decode_broadcast(body), dict(headers or {})) for body in bodies]
+
+
+class AnomalyServiceTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        url = f"sqlite:///{folder / 'db'}"
+        migrations.upgrade(url)
+        database = Database(url)
+        self.addCleanup(database.close)
+        self.database = InlineDatabase(database)
+        self.bus = Listeners()
+        self.failures: list[Failure] = []
+        self.metric, _ = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 288)
+        self.raws = [(n * 7 % 41) / 40 if n % 50 == 0 else 0.0 for n in range(1, ROWS + 1)]
+        self.values = [float(n * 3 % 11) for n in range(1, ROWS + 1)]
+        rows = [(self.metric.uid, n, 60 * n, self.values[n - 1]) for n in range(1, ROWS + 1)]
+        self.database.run_sync(queries.insert_samples, rows)
+        self.service = self.new_service()
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.failures, [])
+
+    def new_service(self) -> AnomalyService:
+        """As after a restart."""
+        options = AnomalyOptions("results", "exchange", states_in_memory=10)
+        return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.failures.append)
+
+    def deliver(self, *bodies: bytes) -> None:
+        deliveries = [Delivery(body, {}, None) for body in bodies]
+        self.successResultOf(Deferred.fromCoroutine(self.service._handle(deliveries)))
+
+    def results(self, first: int, last: int, generation: int = 1) -> bytes:
+        rows = tuple(ResultRow(n, 60 * n, self.values[n - 1], self.raws[n - 1]) for n in range(first, last + 1))
+        return encode_results([ModelResult(self.metric.uid, generation, rows)])
+
+    def stored(self) -> list[float | None]:
+        return [row.anomaly for row in self.database.run_sync(queries.get_rows, self.metric.uid, 0, ROWS)]
+
+    def expected(self) -> list[float]:
+        likelihood = likelihood_for(ModelParams.for_range(0, 10))
+        return [likelihood.score(value, raw) for value, raw in zip(self.values, self.raws, strict=True)]
+
+    def heard_rows(self) -> list[int]:
+        return [row["rowid"] for message, _ in self.bus.heard for row in message["results"]]
+
+    def test_scores_are_those_of_the_likelihood_however_rows_are_cut_into_messages(self) -> None:
+        for first in range(1, ROWS + 1, 70):
+            self.deliver(self.results(first, first + 69))
+        self.assertEqual(self.stored(), self.expected())
+        self.assertEqual(self.heard_rows(), list(range(1, ROWS + 1)))
+
+    def test_scores_are_the_same_over_restarts_at_any_point(self) -> None:
+        for first in range(1, ROWS + 1, 140):
+            self.deliver(self.results(first, first + 139))
+            self.service = self.new_service()
+        self.assertEqual(self.stored(), self.expected())
+
+    def test_a_state_is_written_now_and_then_and_less_is_read_after(self) -> None:
+        self.deliver(self.results(1, anomaly_service.STATE_EVERY_ROWS))
+        [state] = self.database.run_sync(queries.load_states, [self.metric.uid]).values()
+        self.assertEqual((state.generation, state.rowid), (1, anomaly_service.STATE_EVERY_ROWS))
+
+    def test_a_damaged_state_is_made_anew_from_the_rows(self) -> None:
+        self.deliver(self.results(1, 600))
+        state = queries.AnomalyState(self.metric.uid, 1, 600, b"damaged")
+        self.database.run_sync(queries.save_states, [state])
+        self.service = self.new_service()
+        self.deliver(self.results(601, ROWS))
+        self.assertEqual(self.stored(), self.expected())
+
+    def test_redelivered_results_are_broadcast_again_with_the_same_scores(self) -> None:
+        self.deliver(self.results(1, 300))
+        before = self.stored()
+        self.deliver(self.results(251, 350))
+        self.assertEqual(self.stored()[:300], before[:300])
+        self.assertEqual(self.heard_rows(), [*range(1, 301), *range(251, 351)])
+        self.assertEqual(self.stored()[:350], self.expected()[:350])
+
+    def test_results_of_an_older_model_are_let_go(self) -> None:
+        self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 288)
+        self.deliver(self.results(1, 10, generation=1))
+        self.assertEqual(self.bus.heard, [])
+        self.deliver(self.results(1, 10, generation=2))
+        self.assertEqual(self.heard_rows(), list(range(1, 11)))
+
+    def test_a_message_that_is_none_harms_no_other(self) -> None:
+        self.deliver(b"nonsense", self.results(1, 10))
+        self.assertEqual(self.heard_rows(), list(range(1, 11)))
+
+    def test_a_model_that_is_made_makes_its_metric_active_and_applications_hear_of_it(self) -> None:
+        self.deliver(encode_command_result(CommandResult(DEFINE_MODEL, self.metric.uid, 1, "c1")))
+        self.assertEqual(self.database.run_sync(queries.get_metric, self.metric.uid).status, MetricStatus.ACTIVE)
+        [(message, headers)] = self.bus.heard
+        self.assertEqual(headers, {"dataType": "model-cmd-result"})
+        self.assertEqual((message["method"], message["status"]), (DEFINE_MODEL, 0))
+        self.assertEqual(message["modelInfo"]["metricName"], "m")
+
+    def test_a_model_that_fails_puts_its_metric_into_error_whatever_came_with_it(self) -> None:
+        error = encode_model_error(ModelError(self.metric.uid, 1, "bad value"))
+        self.deliver(error, encode_command_result(CommandResult(DEFINE_MODEL, self.metric.uid, 1, "c1")))
+        metric = self.database.run_sync(queries.get_metric, self.metric.uid)
+        self.assertEqual((metric.status, metric.message), (MetricStatus.ERROR, "bad value"))

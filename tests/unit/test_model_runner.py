@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""The worker: exact over swaps and checkpoints, honest about what it lacks."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.htm.model import Model
+from htmengine.htm.params import ModelParams
+from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, DELETE_MODEL, InputRow, ModelCommand, ResultRow
+from htmengine.model_swapper import frames
+from htmengine.model_swapper.checkpoints import CheckpointStore
+from htmengine.model_swapper.model_runner import ModelRunner, RunnerOptions, serve
+from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
+
+PARAMS = ModelParams.for_range(0.0, 100.0)
+
+
+def row(rowid: int) -> InputRow:
+    return InputRow(rowid, 300 * rowid, 50 + 40 * math.sin(rowid / 9) + rowid % 3)
+
+
+def rows(first: int, last: int) -> tuple[InputRow, ...]:
+    return tuple(row(rowid) for rowid in range(first, last + 1))
+
+
+def expected(last: int) -> list[float]:
+    model = Model(PARAMS)
+    return [model.learn(each.timestamp, each.value) for each in rows(1, last)]
+
+
+def define(model_id: str = "m", generation: int = 1) -> Slice:
+    command = ModelCommand(DEFINE_MODEL, model_id, generation, "c", {"params": PARAMS.to_json()})
+    return Slice(model_id, generation, command=command)
+
+
+def raws(outcome: Outcome) -> list[float]:
+    return [each.raw for each in outcome.rows]
+
+
+class RunnerTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp())
+        self.runner = self.new_runner()
+
+    def new_runner(self, **options: Any) -> ModelRunner:
+        given = RunnerOptions(str(self.root), **options)
+        return ModelRunner(given, CheckpointStore(self.root, durable=False))
+
+
+class RowsTest(RunnerTestCase):
+    def test_rows_get_the_models_raw_scores(self) -> None:
+        self.runner.run(define())
+        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 50)))
+        self.assertEqual((outcome.at, outcome.need, outcome.error), (50, None, None))
+        self.assertEqual(raws(outcome), expected(50))
+
+    def test_rows_that_were_run_are_skipped(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        outcome = self.runner.run(Slice("m", 1, 10, rows(11, 40)))
+        self.assertEqual([each.rowid for each in outcome.rows], list(range(31, 41)))
+        self.assertEqual(raws(outcome), expected(40)[30:])
+
+    def test_a_gap_is_told_and_nothing_is_run(self) -> None:
+        self.runner.run(define())
+        self.assertEqual(self.runner.run(Slice("m", 1, 5, rows(6, 9))), Outcome("m", 1, at=0, need=Need.ROWS))
+
+    def test_a_model_that_is_nowhere_is_asked_for(self) -> None:
+        self.assertEqual(self.runner.run(Slice("m", 1, 0, rows(1, 1))).need, Need.DEFINITION)
+        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 5), definition=PARAMS.to_json()))
+        self.assertEqual(raws(outcome), expected(5))
+
+    def test_a_newer_generation_starts_anew(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.run(define(generation=2))
+        self.assertEqual(raws(self.runner.run(Slice("m", 2, 0, rows(1, 30)))), expected(30))
+
+    def test_a_model_that_cannot_be_made_fails_alone_with_the_reason(self) -> None:
+        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 1), definition={"nonsense": 1}))
+        self.assertIn("nonsense", outcome.error)
+
+    def test_predictions_come_with_a_classifier(self) -> None:
+        params = ModelParams.for_range(0.0, 100.0, classifier=True)
+        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 5), definition=params.to_json()))
+        [[value, probability], *_] = outcome.rows[-1].predictions["1"]
+        self.assertTrue(0 < probability <= 1)
+        self.assertTrue(0 <= value <= 100)
+
+
+class CheckpointsTest(RunnerTestCase):
+    def test_the_least_recently_used_models_are_swapped_out_and_come_back_exact(self) -> None:
+        self.runner = self.new_runner(memory_bytes=1)
+        got: dict[str, list[float]] = {"a": [], "b": []}
+        for name in got:
+            self.runner.run(define(name))
+        for first in range(1, 101, 20):
+            for name, scores in got.items():
+                scores += raws(self.runner.run(Slice(name, 1, first - 1, rows(first, first + 19), confirmed=first - 1)))
+        self.assertEqual(got, {"a": expected(100), "b": expected(100)})
+        self.assertGreater(self.runner.swapped_out, 5)
+        self.assertEqual(self.runner.statistics()["models"], 1)
+
+    def test_a_stop_writes_all_models(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.save_all()
+        outcome = self.new_runner().run(Slice("m", 1, 30, rows(31, 60), confirmed=30))
+        self.assertEqual(raws(outcome), expected(60)[30:])
+
+    def test_results_that_were_not_confirmed_come_again_with_the_checkpoint(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.run(Slice("m", 1, 30, rows(31, 40), confirmed=25))
+        self.runner.save_all()
+        again = self.new_runner().run(Slice("m", 1, 40, rows(41, 45)))
+        self.assertEqual([each.rowid for each in again.rows], list(range(26, 46)))
+        self.assertEqual(raws(again), expected(45)[25:])
+
+    def test_they_come_with_the_question_for_missing_rows_too(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.save_all()
+        outcome = self.new_runner().run(Slice("m", 1, 35, rows(36, 40)))
+        self.assertEqual((outcome.need, outcome.at, len(outcome.rows)), (Need.ROWS, 30, 30))
+
+    def test_a_model_is_written_after_so_many_rows(self) -> None:
+        self.runner = self.new_runner(checkpoint_rows=20)
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 19)))
+        self.assertEqual(list(self.root.rglob("m.*")), [])
+        self.runner.run(Slice("m", 1, 19, rows(20, 20)))
+        self.assertEqual(len(list(self.root.rglob("m.*"))), 1)
+
+    def test_a_damaged_checkpoint_leaves_the_one_before(self) -> None:
+        self.runner = self.new_runner(checkpoint_rows=10)
+        self.runner.run(define())
+        for first in (1, 11):
+            self.runner.run(Slice("m", 1, first - 1, rows(first, first + 9)))
+        newest = max(self.root.rglob("m.*"), key=lambda path: path.stat().st_mtime_ns)
+        newest.write_bytes(newest.read_bytes()[:-100])
+        outcome = self.new_runner().run(Slice("m", 1, 20, rows(21, 25)))
+        self.assertEqual((outcome.need, outcome.at), (Need.ROWS, 10))
+
+    def test_a_disk_that_refuses_costs_no_score(self) -> None:
+        self.root.write_text("a file where the folder should be")
+        self.runner = self.new_runner(checkpoint_rows=10)
+        self.runner.run(define())
+        with self.assertLogs("htmengine.model_runner", "ERROR"):
+            outcome = self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.assertEqual(raws(outcome), expected(30))
+
+
+class CommandsTest(RunnerTestCase):
+    def test_a_deleted_model_is_gone_from_memory_and_disk(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.save_all()
+        self.runner.run(Slice("m", 1, command=ModelCommand(DELETE_MODEL, "m", 1, "c")))
+        self.assertEqual(list(self.root.rglob("m.*")), [])
+        self.assertEqual(self.runner.run(Slice("m", 1, 30, rows(31, 31))).need, Need.DEFINITION)
+
+    def test_a_clone_goes_on_from_its_source(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 60)))
+        self.runner.save_all()
+        clone = ModelCommand(CLONE_MODEL, "n", 1, "c", {"source": "m", "sourceGeneration": 1})
+        self.assertEqual(self.runner.run(Slice("n", 1, command=clone)), Outcome("n", 1, at=0))
+        later = tuple(InputRow(rowid, row(60 + rowid).timestamp, row(60 + rowid).value) for rowid in range(1, 11))
+        self.assertEqual(raws(self.runner.run(Slice("n", 1, 0, later))), expected(70)[60:])
+
+    def test_a_clone_of_nothing_fails_with_the_reason(self) -> None:
+        clone = ModelCommand(CLONE_MODEL, "n", 1, "c", {"source": "m", "sourceGeneration": 1})
+        self.assertIn("no checkpoint", self.runner.run(Slice("n", 1, command=clone)).error)
+
+
+class ServeTest(RunnerTestCase):
+    def talk(self, *messages: dict[str, Any]) -> list[dict[str, Any]]:
+        out = io.BytesIO()
+        serve(self.runner, io.BytesIO(b"".join(frames.pack(message) for message in messages)), out)
+        answers = []
+        data = out.getvalue()
+        while data:
+            (length,) = frames.LENGTH.unpack_from(data)
+            answers.append(json.loads(data[4 : 4 + length]))
+            data = data[4 + length :]
+        return answers
+
+    def test_a_turn_names_each_model_before_it_runs_and_is_answered_whole(self) -> None:
+        slices = [define("a"), define("b"), Slice("a", 1, 0, rows(1, 2))]
+        begins, answer = [], None
+        for message in self.talk({"turn": 7, "slices": [frames.slice_to_json(each) for each in slices]}):
+            if "begin" in message:
+                begins.append(message["begin"])
+            else:
+                answer = message
+        self.assertEqual(begins, ["a", "b", "a"])
+        self.assertEqual(answer["turn"], 7)
+        last = frames.outcome_from_json(answer["outcomes"][-1])
+        self.assertEqual([type(each) for each in last.rows], [ResultRow] * 2)
+        self.assertEqual(raws(last), expected(2))
+
+    def test_a_stop_writes_the_models_and_a_scheduler_that_is_gone_does_not(self) -> None:
+        turn = {"turn": 1, "slices": [frames.slice_to_json(each) for each in (define(), Slice("m", 1, 0, rows(1, 2)))]}
+        self.talk(turn)
+        self.assertEqual(list(self.root.rglob("m.*")), [])
+        self.talk({"stop": True})
+        self.assertEqual(len(list(self.root.rglob("m.*"))), 1)
