@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Bus
+from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch, encode_samples
 from htmengine.repository import queries
 from htmengine.repository.engine import Database
@@ -65,6 +66,14 @@ class Operations:
             return metric, [custom.delete_metric(conn, metric)]
 
         return await self._change(change)
+
+    async def ledger(self, name: str | None = None) -> Ledger:
+        """Where the samples of a metric, or of the whole engine, are.  Raises `MetricNotFound`."""
+
+        def read(conn: Connection) -> Ledger:
+            return read_ledger(conn, name)
+
+        return await self.database.read(read)
 
     async def send(self, lines: Sequence[str]) -> None:
         """Samples as lines ``name value timestamp``; fires when they are durable in the samples queue."""

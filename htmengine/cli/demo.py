@@ -24,7 +24,7 @@ from htmengine.cli.files import send_rows
 from htmengine.csv_files import format_timestamp, parse_timestamp, read_rows
 from htmengine.errors import HtmEngineError
 from htmengine.lifecycle import DataFolder
-from htmengine.repository import queries
+from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, Row
 
@@ -172,7 +172,7 @@ class _Watch:
         rows = self._database.run_sync(queries.get_rows, self._metric.uid, self.scored, 5000)
         scored = [row for row in rows if row.anomaly is not None]
         self.scored += len(scored)
-        self.rejected = self._database.run_sync(queries.get_rejects)
+        self.rejected = self._database.run_sync(counts.get_rejects)
         return scored, self.seen - before
 
 

@@ -35,7 +35,7 @@ def run(**given: Any) -> None:
     reactor: Any = installed
     deployment = engine_deployment(**given)
     service, end = make_engine(deployment, reactor)
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)  # type: ignore[list-item]
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

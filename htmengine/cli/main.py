@@ -10,6 +10,7 @@ from htmengine.cli.benchmark import benchmark
 from htmengine.cli.demo import demo
 from htmengine.cli.engine import run
 from htmengine.cli.files import replay, score
+from htmengine.cli.ledger import ledger
 from htmengine.cli.metrics import delete, export, follow, import_, metrics, monitor, results, unmonitor
 from htmengine.cli.nab import nab
 
@@ -29,6 +30,7 @@ for command in (
     delete,
     results,
     follow,
+    ledger,
     export,
     import_,
     score,

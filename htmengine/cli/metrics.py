@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 
 from htmengine.adapters.datasource import custom
@@ -22,7 +23,8 @@ from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.messages import decode_broadcast
 from htmengine.operations import Operations
-from htmengine.repository import queries
+from htmengine.repository import counts, queries
+from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, Row
 
 FORMATS = click.Choice(["table", "csv", "json"])
@@ -43,17 +45,28 @@ def metrics(engine: Engine, form: str) -> None:
     """List the metrics: name, status, rows, and the last value with its score."""
     columns = ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"]
     with engine.database() as database:
-        listed = database.run_sync(queries.list_metrics)
-        rows = [_metric_row(metric, database.run_sync(queries.last_row, metric.uid)) for metric in listed]
+        rows = database.run_sync(_list)
     _Writer(form, columns).write(rows)
 
 
-def _metric_row(metric: Metric, last: Row | None) -> list[Any]:
+def _list(conn: Connection) -> list[list[Any]]:
+    scores = counts.get_scores(conn)
+    return [_metric_row(metric, _newest(conn, metric, scores.get(metric.uid))) for metric in queries.list_metrics(conn)]
+
+
+def _newest(conn: Connection, metric: Metric, score: MetricScore | None) -> MetricScore | Row | None:
+    """The newest row.  Only where it has no score yet, metric_data has to be asked."""
+    if score is not None and score.rowid == metric.last_rowid:
+        return score
+    return queries.last_row(conn, metric.uid)
+
+
+def _metric_row(metric: Metric, last: MetricScore | Row | None) -> list[Any]:
     return [
         metric.name,
         metric.status.name,
         metric.last_rowid,
-        last and format_timestamp(last.timestamp),
+        None if last is None or last.timestamp is None else format_timestamp(last.timestamp),
         last and last.value,
         last and last.anomaly,
         metric.message,

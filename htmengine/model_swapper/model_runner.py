@@ -197,7 +197,7 @@ class ModelRunner:
 
     def _define(self, model_id: str, generation: int, params: dict[str, Any]) -> Resident:
         model = Model(ModelParams.from_json(params))
-        return self._add(model_id, Resident(model, generation, rowid=0, saved_rowid=-1))
+        return self._add(model_id, Resident(model, generation, 0, -1, dirty_since=time.monotonic()))
 
     def _clone(self, model_id: str, generation: int, args: dict[str, Any]) -> Resident:
         """A copy of another model's newest checkpoint, which then goes its own way from its row 1."""

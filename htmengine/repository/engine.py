@@ -161,6 +161,12 @@ class Database:
             self._away_since, self._logged_at = None, 0.0
 
 
+def as_of_now(conn: Connection) -> None:
+    """Let all that a transaction reads be as of one moment.  Called before it reads anything."""
+    if conn.dialect.name != "sqlite":  # whose transactions always do
+        conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+
+
 def _make_engine(url: str) -> Engine:
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"timeout": SQLITE_TIMEOUT_S, "check_same_thread": False})

@@ -9,14 +9,15 @@ import enum
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
-from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch, reject_count
+from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch
+from htmengine.repository.times import from_datetime as _epoch
+from htmengine.repository.times import to_datetime as _time
 
 #: Values in one IN (...): within every database's limits.
 IN_AT_ONCE = 500
@@ -80,14 +81,6 @@ class AnomalyState:
     generation: int
     rowid: int
     state: bytes
-
-
-def _time(epoch: int) -> datetime:
-    return datetime.fromtimestamp(epoch, UTC).replace(tzinfo=None)
-
-
-def _epoch(moment: datetime) -> int:
-    return int(moment.replace(tzinfo=UTC).timestamp())
 
 
 def _metric(row: RowMapping) -> Metric:
@@ -282,10 +275,13 @@ def save_states(conn: Connection, states: Sequence[AnomalyState]) -> None:
 
 
 def add_outbox(conn: Connection, messages: Sequence[tuple[str, bytes]]) -> list[OutboxMessage]:
-    return [
-        OutboxMessage(conn.execute(insert(outbox), {"queue": queue, "body": body}).inserted_primary_key[0], queue, body)
-        for queue, body in messages
-    ]
+    return [OutboxMessage(_add_message(conn, queue, body), queue, body) for queue, body in messages]
+
+
+def _add_message(conn: Connection, queue: str, body: bytes) -> int:
+    key = conn.execute(insert(outbox), {"queue": queue, "body": body}).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def pending_outbox(conn: Connection) -> list[OutboxMessage]:
@@ -312,18 +308,3 @@ def add_batches(conn: Connection, ids: Sequence[str], now: int) -> None:
 
 def prune_batches(conn: Connection, before: int) -> None:
     conn.execute(delete(processed_batch).where(processed_batch.c.processed_at < before))
-
-
-def add_rejects(conn: Connection, rejects: Mapping[tuple[str, str], int]) -> None:
-    c = reject_count.c
-    for (uid, reason), n in sorted(rejects.items()):
-        where = (c.uid == uid) & (c.reason == reason)
-        if not conn.execute(update(reject_count).where(where).values(count=c.count + n)).rowcount:
-            conn.execute(insert(reject_count), {"uid": uid, "reason": reason, "count": n})
-
-
-def get_rejects(conn: Connection, uid: str | None = None) -> dict[str, int]:
-    query = select(reject_count.c.reason, func.sum(reject_count.c.count)).group_by(reject_count.c.reason)
-    if uid is not None:
-        query = query.where(reject_count.c.uid == uid)
-    return {reason: int(n) for reason, n in conn.execute(query)}

@@ -94,4 +94,27 @@ reject_count = Table(
     Column("uid", String(40), primary_key=True),
     Column("reason", String(40), primary_key=True),
     Column("count", BigInteger, nullable=False),
+    Column("last_at", BigInteger),  # when the last of them was counted, epoch seconds
+)
+
+#: How far each metric's current model is: its newest scored row, and how many rows it has scored.
+metric_score = Table(
+    "metric_score",
+    metadata,
+    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("rowid", Integer, nullable=False),
+    Column("scored", Integer, nullable=False),
+    Column("timestamp", DateTime),
+    Column("metric_value", Double),
+    Column("raw_anomaly_score", Double),
+    Column("anomaly_score", Double),
+)
+
+#: The ledger's counters of the whole engine (`counts.RECEIVED`, `counts.DELETED`).
+ledger_total = Table(
+    "ledger_total",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("count", BigInteger, nullable=False),
 )

@@ -43,7 +43,8 @@ from htmengine.messages import (
     encode_command_outcome,
     encode_inference,
 )
-from htmengine.repository import queries
+from htmengine.repository import counts, queries
+from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.tasks import Tasks
@@ -76,6 +77,17 @@ class MetricState:
     rowid: int
     likelihood: AnomalyLikelihood
     saved_rowid: int
+    scored: int = 0  #: rows that this model has scored, up to the row ``counted``
+    counted: int = 0
+
+    def advance(self, rowid: int, value: float, raw: float) -> float:
+        """The row's anomaly score."""
+        anomaly = self.likelihood.score(value, raw)
+        self.rowid = rowid
+        if rowid > self.counted:
+            self.scored += 1
+            self.counted = rowid
+        return anomaly
 
     @property
     def due(self) -> bool:
@@ -90,6 +102,15 @@ class Outcome:
     scores: list[tuple[str, ScoredRow]] = field(default_factory=list)
     touched: dict[str, MetricState] = field(default_factory=dict)
     broadcasts: list[tuple[bytes, dict[str, str] | None]] = field(default_factory=list)
+
+    @property
+    def newest(self) -> list[MetricScore]:
+        """How far each metric's model is now."""
+        rows = dict(self.scores)  # of each metric the last
+        return [
+            MetricScore(uid, s.generation, row.rowid, s.scored, row.timestamp, row.value, row.raw, row.anomaly)
+            for (uid, row), s in ((item, self.touched[item[0]]) for item in rows.items())
+        ]
 
 
 class AnomalyService(Service):
@@ -139,7 +160,7 @@ class AnomalyService(Service):
         for result in results:
             await self._score(result, outcome)
         due = [state for state in outcome.touched.values() if state.due]
-        command_metrics = await self._database.run(_store, outcome.scores, due, notices)
+        command_metrics = await self._database.run(_store, outcome.scores, outcome.newest, due, notices)
         for state in due:
             state.saved_rowid = state.rowid
         for notice in notices:
@@ -174,10 +195,11 @@ class AnomalyService(Service):
         if state is None or state.generation != result.generation or not result.rows:
             return  # the metric, or this model of it, is gone
         self._states.move_to_end(result.model_id)
+        await self._catch_up(state, state.counted)
         known = [row for row in result.rows if row.rowid <= state.rowid]
         new = [row for row in result.rows if row.rowid > state.rowid]
         rows = await self._stored_rows(state, known)
-        if new and new[0].rowid > state.rowid + 1:
+        if new:
             await self._catch_up(state, new[0].rowid - 1)
         scored = [_advance(state, row) for row in new]
         outcome.scores += [(result.model_id, row) for row in scored]
@@ -209,7 +231,7 @@ class AnomalyService(Service):
                 if row.raw is None:
                     self.log.error("row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name)
                 else:
-                    state.likelihood.score(row.value, row.raw)
+                    state.advance(row.rowid, row.value, row.raw)
             state.rowid = rows[-1].rowid if rows else last
 
     # --- states ----------------------------------------------------------------------------------------
@@ -224,11 +246,13 @@ class AnomalyService(Service):
         if not wanted:
             return
         loaded = await self._database.read(_load, sorted(wanted))
-        for metric, stored in loaded:
+        for metric, stored, score in loaded:
             definition = metric.definition
             if definition is None:
                 continue
             state = self._restore(metric, definition.generation, definition.params, stored)
+            if score is not None and score.generation == state.generation:
+                state.scored, state.counted = score.scored, score.rowid
             self._states[metric.uid] = state
 
     def _restore(
@@ -272,8 +296,7 @@ class AnomalyService(Service):
 
 
 def _advance(state: MetricState, row: ResultRow) -> ScoredRow:
-    anomaly = state.likelihood.score(row.value, row.raw)
-    state.rowid = row.rowid
+    anomaly = state.advance(row.rowid, row.value, row.raw)
     return ScoredRow(row.rowid, row.timestamp, row.value, row.raw, anomaly, row.predictions)
 
 
@@ -292,9 +315,12 @@ def _info(metric: Metric) -> MetricInfo:
 # --- transactions ---------------------------------------------------------------------------------------
 
 
-def _load(conn: Connection, uids: Sequence[str]) -> list[tuple[Metric, queries.AnomalyState | None]]:
+def _load(
+    conn: Connection, uids: Sequence[str]
+) -> list[tuple[Metric, queries.AnomalyState | None, MetricScore | None]]:
     states = queries.load_states(conn, uids)
-    return [(metric, states.get(metric.uid)) for metric in queries.get_metrics(conn, uids)]
+    scores = counts.get_scores(conn, uids)
+    return [(metric, states.get(metric.uid), scores.get(metric.uid)) for metric in queries.get_metrics(conn, uids)]
 
 
 def _save_states(conn: Connection, states: Sequence[MetricState]) -> None:
@@ -310,6 +336,7 @@ def _save_states(conn: Connection, states: Sequence[MetricState]) -> None:
 def _store(
     conn: Connection,
     scores: Sequence[tuple[str, ScoredRow]],
+    newest: Sequence[MetricScore],
     states: Sequence[MetricState],
     notices: Sequence[CommandResult | ModelError],
 ) -> dict[str, Metric]:
@@ -318,6 +345,7 @@ def _store(
         conn,
         [(uid, row.rowid, row.raw, row.anomaly, log_scale(row.anomaly), row.predictions) for uid, row in scores],
     )
+    counts.save_scores(conn, newest)
     _save_states(conn, states)
     metrics = {}
     for notice in notices:

@@ -34,7 +34,7 @@ from htmengine.messages import (
     encode_model_inputs,
     parse_sample,
 )
-from htmengine.repository import queries
+from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
 from htmengine.sharding import ShardQueues
@@ -209,7 +209,8 @@ def store_batches(
     samples = _parse(fresh, now, done)
     metrics = _metrics_of(conn, samples, options)
     rows, rejects = _number(samples, metrics, done)
-    _count_rejects(conn, fresh, rejects, done)
+    _count_rejects(conn, fresh, rejects, done, int(now))
+    counts.add_total(conn, counts.RECEIVED, done.received)
     if rows:
         queries.insert_samples(
             conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]
@@ -277,7 +278,7 @@ def _number(
 
 
 def _count_rejects(
-    conn: Connection, batches: Sequence[SampleBatch], rejects: Counter[tuple[str, str]], done: Stored
+    conn: Connection, batches: Sequence[SampleBatch], rejects: Counter[tuple[str, str]], done: Stored, now: int
 ) -> None:
     """Add to the counts in the database: by metric where it is known, else under no metric."""
     by_metric = sum((Counter({reason: n}) for (_, reason), n in rejects.items()), Counter[str]())
@@ -286,7 +287,7 @@ def _count_rejects(
         nameless.update(batch.rejected)
         done.rejected.update(batch.rejected)
     rejects.update({("", reason): n for reason, n in nameless.items()})
-    queries.add_rejects(conn, rejects)
+    counts.add_rejects(conn, rejects, now)
 
 
 def _feed(

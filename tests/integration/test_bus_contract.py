@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from htmengine.bus.amqp import AmqpBus, AmqpParams
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from htmengine.bus import embedded
-from htmengine.bus.amqp import AmqpBus, AmqpParams
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.bus.interface import Delivery, QueueLimits, Subscription
 from htmengine.errors import BusClosed, UnroutableMessage

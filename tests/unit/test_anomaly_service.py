@@ -27,7 +27,7 @@ from htmengine.messages import (
     encode_model_error,
     encode_results,
 )
-from htmengine.repository import migrations, queries
+from htmengine.repository import counts, migrations, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.runtime import anomaly_service
@@ -134,6 +134,27 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assertEqual(self.stored()[:300], before[:300])
         self.assertEqual(self.heard_rows(), [*range(1, 301), *range(251, 351)])
         self.assertEqual(self.stored()[:350], self.expected()[:350])
+
+    def scored(self) -> tuple[int, int, float | None]:
+        score = self.database.run_sync(counts.get_scores)[self.metric.uid]
+        return score.rowid, score.scored, score.anomaly
+
+    def test_each_row_counts_as_scored_once_over_restarts_and_redeliveries(self) -> None:
+        for first in range(1, ROWS + 1, 70):
+            self.deliver(self.results(first, first + 69))
+            if first % 3 == 0:
+                self.service = self.new_service()
+            self.deliver(self.results(max(first - 100, 1), first + 69))
+        self.assertEqual(self.scored(), (ROWS, ROWS, self.expected()[-1]))
+
+    def test_a_service_that_was_away_counts_what_another_one_scored_meanwhile(self) -> None:
+        self.deliver(self.results(1, 100))
+        first, self.service = self.service, self.new_service()
+        self.deliver(self.results(101, 200))
+        self.service = first
+        self.deliver(self.results(151, 300))
+        self.assertEqual(self.scored()[:2], (300, 300))
+        self.assertEqual(self.stored()[:300], self.expected()[:300])
 
     def test_results_of_an_older_model_are_let_go(self) -> None:
         self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 288)

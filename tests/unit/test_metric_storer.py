@@ -17,7 +17,7 @@ from htmengine.messages import (
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import migrations, queries
+from htmengine.repository import counts, migrations, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.metric_storer import Stored, StorerOptions, store_batches
@@ -72,26 +72,26 @@ class RowsTest(StorerTestCase):
         done = self.lines("a 1 60", "a 1 1", "a 1 61")
         self.assertEqual(self.rows("a"), [(1, 60, 1.0), (2, 61, 1.0)])
         self.assertEqual(dict(done.rejected), {"timestamp_duplicate": 1, "timestamp_old": 1})
-        counted = self.database.run_sync(queries.get_rejects, self.metric("a").uid)
+        counted = self.database.run_sync(counts.get_rejects, self.metric("a").uid)
         self.assertEqual(counted, {"timestamp_duplicate": 2, "timestamp_old": 2})
 
     def test_a_bad_line_is_rejected_alone_and_counted_under_no_metric(self) -> None:
         self.lines("a 1 60", "nonsense", "a x 120", "a 2 180")
         self.assertEqual(len(self.rows("a")), 2)
-        counted = self.database.run_sync(queries.get_rejects, "")
+        counted = self.database.run_sync(counts.get_rejects, "")
         self.assertEqual(counted, {"field_count": 1, "value_not_a_number": 1})
 
     def test_the_listeners_rejects_are_counted_too(self) -> None:
         done = self.store(SampleBatch(["a 1 60"], "id", {"not_utf8": 3}))
         self.assertEqual((done.received, done.stored, dict(done.rejected)), (4, 1, {"not_utf8": 3}))
-        self.assertEqual(self.database.run_sync(queries.get_rejects, ""), {"not_utf8": 3})
+        self.assertEqual(self.database.run_sync(counts.get_rejects, ""), {"not_utf8": 3})
 
     def test_a_redelivered_batch_changes_nothing(self) -> None:
         batch = SampleBatch(["a 1 60", "bad"], "batch-1", {"not_utf8": 1})
         self.store(batch)
         done = self.store(batch)
         self.assertEqual((done.received, done.stored, done.outbox), (0, 0, []))
-        self.assertEqual(self.database.run_sync(queries.get_rejects), {"field_count": 1, "not_utf8": 1})
+        self.assertEqual(self.database.run_sync(counts.get_rejects), {"field_count": 1, "not_utf8": 1})
 
     def test_a_batch_that_comes_twice_in_one_transaction_is_stored_once(self) -> None:
         batch = SampleBatch(["a 1 60"], "batch-1")

@@ -102,8 +102,10 @@ class CheckpointsTest(RunnerTestCase):
         for name in got:
             self.runner.run(define(name))
         for first in range(1, 101, 20):
-            for name, scores in got.items():
-                scores += raws(self.runner.run(Slice(name, 1, first - 1, rows(first, first + 19), confirmed=first - 1)))
+            for name in got:
+                got[name] += raws(
+                    self.runner.run(Slice(name, 1, first - 1, rows(first, first + 19), confirmed=first - 1))
+                )
         self.assertEqual(got, {"a": expected(100), "b": expected(100)})
         self.assertGreater(self.runner.swapped_out, 5)
         self.assertEqual(self.runner.statistics()["models"], 1)

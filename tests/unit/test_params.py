@@ -133,7 +133,7 @@ class StandardModelTest(SynchronousTestCase):
 
     def test_parameters_cannot_be_changed(self) -> None:
         with self.assertRaises(FrozenInstanceError):
-            ModelParams.for_range(0.0, 1.0).temporal.seed = 1  # type: ignore[misc]
+            ModelParams.for_range(0.0, 1.0).temporal.seed = 1
 
 
 class RangeTest(SynchronousTestCase):

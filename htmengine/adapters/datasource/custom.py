@@ -29,7 +29,8 @@ from htmengine.messages import (
     ModelCommand,
     encode_model_command,
 )
-from htmengine.repository import queries
+from htmengine.repository import counts, queries
+from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 
 DATASOURCE = "custom"
@@ -169,6 +170,7 @@ def unmonitor_metric(conn: Connection, metric: Metric) -> bytes:
 
 def delete_metric(conn: Connection, metric: Metric) -> bytes:
     """Remove a metric with its rows.  Returns the message for its shard's queue."""
+    counts.keep_counts_of_deleted(conn, metric)
     queries.delete_metric(conn, metric.uid)
     return _delete_model(metric)
 
@@ -196,6 +198,7 @@ def _define(conn: Connection, metric: Metric, params: ModelParams, last_rowid: i
     generation = metric.definition.generation + 1 if metric.definition else 1
     definition = Definition(generation, params.to_json())
     queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
+    counts.start_scores(conn, MetricScore(metric.uid, generation))
     args = {"params": definition.params, "upTo": last_rowid}
     return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, generation, uuid.uuid4().hex, args))
 

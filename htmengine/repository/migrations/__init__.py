@@ -16,12 +16,12 @@ from sqlalchemy import MetaData, create_engine
 VERSION_TABLE = "htmengine_version"
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, version: str = "head") -> None:
     """Bring a database up to date, whatever it was before: empty, HTM Engine's, or an older one of ours."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    command.upgrade(config, version)
 
 
 def reset(url: str) -> None:

@@ -18,6 +18,15 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+_TABLES = (
+    schema.metric,
+    schema.metric_data,
+    schema.outbox,
+    schema.processed_batch,
+    schema.anomaly_state,
+    schema.reject_count,
+)
+
 
 def upgrade() -> None:
     """Take over what is there, and make what is not."""
@@ -26,7 +35,7 @@ def upgrade() -> None:
     for table in (schema.metric, schema.metric_data):
         if table.name in there:
             _take_over(table)
-    schema.metadata.create_all(connection)
+    schema.metadata.create_all(connection, _TABLES)
 
 
 def _take_over(table: sa.Table) -> None:

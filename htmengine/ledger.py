@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""The ledger: where the samples of a metric, or of the whole engine, are.  It adds up at any time.
+
+In: the counters of `repository.counts`, read as they were at one moment.  Out: a `Ledger`, for
+``htmengine ledger``, the client and the HTTP API, through `Operations.ledger`.
+
+A sample counts as received when the Metric Storer takes it (or the listener's word that it was rejected) from the
+samples queue; in the same transaction it is stored or rejected.  So the counters are the rows' own, whatever
+crashes::
+
+    received = stored + rejected
+    stored   = scored + waiting + unmonitored + skipped + deleted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from htmengine.adapters.datasource import custom
+from htmengine.repository import counts
+from htmengine.repository.counts import DELETED, RECEIVED, MetricScore, RejectTotal, StatusTotal
+from htmengine.repository.engine import as_of_now
+from htmengine.repository.queries import Metric, MetricStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Samples by what became of them.  ``metric`` is a name; None: the whole engine.
+
+    >>> Ledger("a", received=5, stored=4, rejected={"timestamp_old": 1}, scored=3, waiting=1).adds_up
+    True
+    """
+
+    metric: str | None
+    received: int
+    stored: int  #: rows that were ever stored, those that were removed since included
+    rejected: Mapping[str, int]  #: by reason
+    scored: int  #: rows that the current model has scored
+    waiting: int  #: rows that the current model, or the one that is to come, has not scored yet
+    unmonitored: int = 0  #: rows of metrics without a model
+    skipped: int = 0  #: rows that were removed as too old before the current model could run them
+    deleted: int = 0  #: rows of metrics that were deleted
+    newest_stored: int | None = None  #: the newest sample's own time, epoch seconds
+    newest_scored: int | None = None  #: the newest scored sample's own time, epoch seconds
+    newest_rejected: int | None = None  #: when the last reject was counted, epoch seconds
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each sample is in exactly one place."""
+        parts = (self.scored, self.waiting, self.unmonitored, self.skipped, self.deleted)
+        return (
+            self.received == self.stored + sum(self.rejected.values()) and self.stored == sum(parts) and min(parts) >= 0
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``htmengine ledger --json`` prints it."""
+        return {**asdict(self), "adds_up": self.adds_up}
+
+
+def read_ledger(conn: Connection, name: str | None) -> Ledger:
+    """The ledger of a metric, or of the whole engine, in a transaction of its own.  Raises `MetricNotFound`."""
+    as_of_now(conn)
+    return _engine_ledger(conn) if name is None else _metric_ledger(conn, custom.find_metric(conn, name))
+
+
+def _engine_ledger(conn: Connection) -> Ledger:
+    totals = counts.get_totals(conn)
+    deleted = totals[DELETED]
+    return _sum_up(None, totals[RECEIVED], deleted, counts.status_totals(conn), counts.reject_totals(conn))
+
+
+def _metric_ledger(conn: Connection, metric: Metric) -> Ledger:
+    score = counts.get_scores(conn, [metric.uid]).get(metric.uid, MetricScore(metric.uid, generation=0))
+    rejects = counts.reject_totals(conn, metric.uid)
+    total = StatusTotal(
+        metric.status,
+        metric.last_rowid,
+        score.scored,
+        score.rowid,
+        metric.last_timestamp,
+        score.timestamp,
+    )
+    received = metric.last_rowid + sum(each.count for each in rejects)
+    return _sum_up(metric.name, received, 0, [total], rejects)
+
+
+def _sum_up(
+    name: str | None,
+    received: int,
+    deleted: int,
+    totals: Sequence[StatusTotal],
+    rejects: Sequence[RejectTotal],
+) -> Ledger:
+    """What a model has not come to waits for it, or is unmonitored; what it passed by without a score was skipped."""
+    not_run = {total.status: total.stored - total.run_to for total in totals}
+    return Ledger(
+        metric=name,
+        received=received,
+        stored=deleted + sum(total.stored for total in totals),
+        rejected={each.reason: each.count for each in rejects},
+        scored=sum(total.scored for total in totals),
+        waiting=sum(rows for status, rows in not_run.items() if status is not MetricStatus.UNMONITORED),
+        unmonitored=not_run.get(MetricStatus.UNMONITORED, 0),
+        skipped=sum(total.run_to - total.scored for total in totals),
+        deleted=deleted,
+        newest_stored=_newest(total.newest_stored for total in totals),
+        newest_scored=_newest(total.newest_scored for total in totals),
+        newest_rejected=_newest(each.last_at for each in rejects),
+    )
+
+
+def _newest(times: Iterable[int | None]) -> int | None:
+    return max((time for time in times if time is not None), default=None)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: MIT
+"""Counters kept in the transactions that they count: what was received, rejected and scored.
+
+Written by the Metric Storer (received, rejected), the Anomaly Service (scored) and the operations on metrics; read
+by `htmengine.ledger` and by lists of metrics.  As in `queries`, each function takes ``conn`` first and runs in
+the caller's transaction.  Nothing here costs more when a metric has more rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+
+from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.schema import ledger_total, metric, metric_score, reject_count
+from htmengine.repository.times import from_datetime, to_datetime
+
+#: Names in the table ledger_total.
+RECEIVED = "received"  #: samples that came through the samples queue, whatever became of them
+DELETED = "deleted"  #: rows of metrics that were deleted
+
+
+@dataclass(frozen=True, slots=True)
+class MetricScore:
+    """How far a metric's current model is: its newest scored row, and how many rows it has scored."""
+
+    uid: str
+    generation: int
+    rowid: int = 0
+    scored: int = 0
+    timestamp: int | None = None
+    value: float | None = None
+    raw: float | None = None
+    anomaly: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusTotal:
+    """The metrics of one status together."""
+
+    status: MetricStatus
+    stored: int  #: rows that were ever stored
+    scored: int  #: rows that the current models have scored
+    run_to: int  #: sum of the rowids up to which the current models have come
+    newest_stored: int | None  #: epoch seconds
+    newest_scored: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectTotal:
+    """Rejects for one reason, and when the last one was counted (epoch seconds; None: before this was kept)."""
+
+    reason: str
+    count: int
+    last_at: int | None
+
+
+# --- scored ---------------------------------------------------------------------------------------------
+
+
+def start_scores(conn: Connection, start: MetricScore) -> None:
+    """A new model: its scores are counted from here.  Whoever defines a model calls this."""
+    conn.execute(delete(metric_score).where(metric_score.c.uid == start.uid))
+    conn.execute(insert(metric_score), _score_values(start))
+
+
+def save_scores(conn: Connection, scores: Sequence[MetricScore]) -> None:
+    """Advance models' counts; those of a model that was replaced meanwhile change nothing."""
+    if scores:
+        conn.execute(
+            update(metric_score)
+            .where(metric_score.c.uid == bindparam("u"), metric_score.c.generation == bindparam("g"))
+            .values({name: bindparam(name) for name in _CHANGING}),
+            [{"u": s.uid, "g": s.generation, **_changing_values(s)} for s in sorted(scores, key=lambda s: s.uid)],
+        )
+
+
+def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str, MetricScore]:
+    """By uid; of all metrics that have or had a model if no uids are given."""
+    query = select(metric_score)
+    if uids is not None:
+        query = query.where(metric_score.c.uid.in_(list(uids)))
+    return {
+        row.uid: MetricScore(
+            row.uid,
+            row.generation,
+            row.rowid,
+            row.scored,
+            None if row.timestamp is None else from_datetime(row.timestamp),
+            row.metric_value,
+            row.raw_anomaly_score,
+            row.anomaly_score,
+        )
+        for row in conn.execute(query)
+    }
+
+
+_CHANGING = ("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score")
+
+
+def _changing_values(score: MetricScore) -> dict[str, object]:
+    timestamp = None if score.timestamp is None else to_datetime(score.timestamp)
+    values = (score.rowid, score.scored, timestamp, score.value, score.raw, score.anomaly)
+    return dict(zip(_CHANGING, values, strict=True))
+
+
+def _score_values(score: MetricScore) -> dict[str, object]:
+    return {"uid": score.uid, "generation": score.generation, **_changing_values(score)}
+
+
+# --- received, rejected, deleted ------------------------------------------------------------------------
+
+
+def add_total(conn: Connection, name: str, count: int) -> None:
+    """Count up `RECEIVED` or `DELETED`."""
+    c = ledger_total.c
+    if count and not conn.execute(update(ledger_total).where(c.name == name).values(count=c.count + count)).rowcount:
+        conn.execute(insert(ledger_total), {"name": name, "count": count})
+
+
+def add_rejects(conn: Connection, rejects: Mapping[tuple[str, str], int], now: int | None) -> None:
+    """Count rejects by (uid, reason); the uid is "" while it is not known."""
+    c = reject_count.c
+    for (uid, reason), n in sorted(rejects.items()):
+        where = (c.uid == uid) & (c.reason == reason)
+        if not conn.execute(update(reject_count).where(where).values(count=c.count + n, last_at=now)).rowcount:
+            conn.execute(insert(reject_count), {"uid": uid, "reason": reason, "count": n, "last_at": now})
+
+
+def keep_counts_of_deleted(conn: Connection, gone: Metric) -> None:
+    """What a metric that is about to be deleted leaves in the engine's totals."""
+    add_total(conn, DELETED, gone.last_rowid)
+    rejects = reject_totals(conn, gone.uid)
+    conn.execute(delete(reject_count).where(reject_count.c.uid == gone.uid))
+    for each in rejects:
+        add_rejects(conn, {("", each.reason): each.count}, each.last_at)
+
+
+# --- totals ---------------------------------------------------------------------------------------------
+
+
+def get_totals(conn: Connection) -> dict[str, int]:
+    """`RECEIVED` and `DELETED`."""
+    found: dict[str, int] = {RECEIVED: 0, DELETED: 0}
+    for name, count in conn.execute(select(ledger_total.c.name, ledger_total.c["count"])):
+        found[name] = count
+    return found
+
+
+def reject_totals(conn: Connection, uid: str | None = None) -> list[RejectTotal]:
+    """By reason: of one metric, or of everything."""
+    c = reject_count.c
+    query = select(c.reason, func.sum(c.count).label("count"), func.max(c.last_at).label("last_at"))
+    if uid is not None:
+        query = query.where(c.uid == uid)
+    # SUM gives Decimals on MySQL and PostgreSQL
+    return [
+        RejectTotal(reason, int(count), last_at)
+        for reason, count, last_at in conn.execute(query.group_by(c.reason).order_by(c.reason))
+    ]
+
+
+def get_rejects(conn: Connection, uid: str | None = None) -> dict[str, int]:
+    """Counts by reason: of one metric, or of everything."""
+    return {each.reason: each.count for each in reject_totals(conn, uid)}
+
+
+def status_totals(conn: Connection) -> list[StatusTotal]:
+    """All metrics by status."""
+    m, s = metric.c, metric_score.c
+    query = (
+        select(
+            m.status,
+            func.sum(m.last_rowid),
+            func.coalesce(func.sum(s.scored), 0),
+            func.coalesce(func.sum(s.rowid), 0),
+            func.max(m.last_timestamp),
+            func.max(s.timestamp),
+        )
+        .select_from(metric.outerjoin(metric_score, m.uid == s.uid))
+        .group_by(m.status)
+    )
+    return [
+        StatusTotal(
+            MetricStatus(status),
+            int(stored),
+            int(scored),
+            int(run_to),
+            newest_stored and from_datetime(newest_stored),
+            newest_scored and from_datetime(newest_scored),
+        )
+        for status, stored, scored, run_to, newest_stored, newest_scored in conn.execute(query)
+    ]

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: MIT
+"""Epoch seconds, as everything else counts time, and the database's UTC times without a zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def to_datetime(epoch: int) -> datetime:
+    """As the database has it.
+
+    >>> to_datetime(60)
+    datetime.datetime(1970, 1, 1, 0, 1)
+    """
+    return datetime.fromtimestamp(epoch, UTC).replace(tzinfo=None)
+
+
+def from_datetime(moment: datetime) -> int:
+    """The reverse of `to_datetime`."""
+    return int(moment.replace(tzinfo=UTC).timestamp())
