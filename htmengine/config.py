@@ -137,6 +137,7 @@ class AnomalyLikelihood:
 
     range_rule: bool = option(True, FLAG, "flag values outside all that was seen; no: HTM Engine's scores")
     states_in_memory: int = option(20_000, whole(1, 10_000_000), "metrics whose likelihood is kept in memory")
+    anomaly_floor: float = option(0.99, real(0, 1), "rows with at least this score are listed as anomalies")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
-from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch
+from htmengine.repository.schema import anomaly, anomaly_state, metric, metric_data, outbox, processed_batch
 from htmengine.repository.times import from_datetime as _epoch
 from htmengine.repository.times import to_datetime as _time
 
@@ -245,7 +245,8 @@ def save_scores(
 
 
 def delete_rows_before(conn: Connection, before: int, most: int) -> int:
-    """Delete at most that many rows that are older than an epoch; returns how many."""
+    """Delete at most that many rows that are older than an epoch, and all such anomalies; returns how many rows."""
+    conn.execute(delete(anomaly).where(anomaly.c.timestamp < _time(before)))
     c = metric_data.c
     old = conn.execute(select(c.uid, c.rowid).where(c.timestamp < _time(before)).limit(most)).all()
     if old:

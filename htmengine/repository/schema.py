@@ -118,3 +118,23 @@ ledger_total = Table(
     Column("name", String(40), primary_key=True),
     Column("count", BigInteger, nullable=False),
 )
+
+#: Rows whose anomaly score is great, of all metrics.
+anomaly = Table(
+    "anomaly",
+    metadata,
+    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("rowid", Integer, primary_key=True, autoincrement=False),
+    Column("timestamp", DateTime, nullable=False),
+    Column("metric_value", Double, nullable=False),
+    Column("anomaly_score", Double, nullable=False),
+    Index("anomaly_timestamp", "timestamp"),
+)
+
+#: Which rows each transaction scored; ``number`` counts all results up to its last one (`results`).
+result_log = Table(
+    "result_log",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("spans", LargeBinary(2**24 - 1), nullable=False),
+)

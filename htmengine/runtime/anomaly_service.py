@@ -43,7 +43,7 @@ from htmengine.messages import (
     encode_command_outcome,
     encode_inference,
 )
-from htmengine.repository import counts, queries
+from htmengine.repository import counts, queries, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
@@ -66,6 +66,7 @@ class AnomalyOptions:
     chunk_size: int = 4000  #: rows in one message on the results exchange
     states_in_memory: int = 20_000
     range_rule: bool = True
+    anomaly_floor: float = 0.99  #: rows with at least this score are listed as anomalies
 
 
 @dataclass(slots=True, eq=False)
@@ -160,7 +161,9 @@ class AnomalyService(Service):
         for result in results:
             await self._score(result, outcome)
         due = [state for state in outcome.touched.values() if state.due]
-        command_metrics = await self._database.run(_store, outcome.scores, outcome.newest, due, notices)
+        command_metrics = await self._database.run(
+            _store, outcome.scores, self._options.anomaly_floor, outcome.newest, due, notices
+        )
         for state in due:
             state.saved_rowid = state.rowid
         for notice in notices:
@@ -336,6 +339,7 @@ def _save_states(conn: Connection, states: Sequence[MetricState]) -> None:
 def _store(
     conn: Connection,
     scores: Sequence[tuple[str, ScoredRow]],
+    anomaly_floor: float,
     newest: Sequence[MetricScore],
     states: Sequence[MetricState],
     notices: Sequence[CommandResult | ModelError],
@@ -346,6 +350,8 @@ def _store(
         [(uid, row.rowid, row.raw, row.anomaly, log_scale(row.anomaly), row.predictions) for uid, row in scores],
     )
     counts.save_scores(conn, newest)
+    results.save_anomalies(conn, scores, anomaly_floor)
+    results.append_log(conn, scores)
     _save_states(conn, states)
     metrics = {}
     for notice in notices:

@@ -29,7 +29,7 @@ from htmengine.messages import (
     ModelCommand,
     encode_model_command,
 )
-from htmengine.repository import counts, queries
+from htmengine.repository import counts, queries, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 
@@ -199,6 +199,7 @@ def _define(conn: Connection, metric: Metric, params: ModelParams, last_rowid: i
     definition = Definition(generation, params.to_json())
     queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
     counts.start_scores(conn, MetricScore(metric.uid, generation))
+    results.forget_anomalies(conn, metric.uid)
     args = {"params": definition.params, "upTo": last_rowid}
     return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, generation, uuid.uuid4().hex, args))
 
