@@ -34,7 +34,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a clone holds, without what was built here."""
     folder = tmp_path_factory.mktemp("source") / "htmengine"
     ignored = shutil.ignore_patterns(
-        ".git", ".venv", "build", "*.so", "*.egg-info", "__pycache__", "tests", ".mypy_cache"
+        ".git", ".venv", "build", "*.so", "*.egg-info", "__pycache__", "tests*", ".*_cache"
     )
     shutil.copytree(ROOT, folder, ignore=ignored)
     return folder
