@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+_Bytes: TypeAlias = builtins.bytes | memoryview
 #: A segment: its cell and its synapses, each a source cell and a permanence in the memory's units.
 _Segment: TypeAlias = tuple[int, list[tuple[int, int]]]
 
@@ -122,9 +124,9 @@ class Model:
     def row(self, timestamp: int, value: float, learning: bool, /) -> float: ...
     def learn_many(self, timestamps: NDArray[np.int64], values: NDArray[np.float64], /) -> NDArray[np.float64]: ...
     def predictions(self, steps: int, /) -> list[list[tuple[float, float]]]: ...
-    def save(self) -> bytes: ...
+    def save(self) -> builtins.bytes: ...
     @staticmethod
-    def restore(params: ModelParams, state: bytes | memoryview[int], /) -> Model:
+    def restore(params: ModelParams, state: _Bytes, /) -> Model:
         """The model that ``save`` wrote.  Raises CorruptState."""
     @property
     def rows(self) -> int: ...
@@ -169,7 +171,7 @@ class Segments:
     def __init__(self, max_segments: int, max_synapses: int, seed: int, /) -> None: ...
     def create(self, owner: int, /) -> int: ...
     def adapt(self, segment: int, active: Sequence[int], up: float, down: float, /) -> int:
-        """Synapses from ``active`` change by ``up``, the others by ``down``; returns how many of those are left."""
+        """Synapses from ``active`` change by ``up``, the others by ``down``; returns how many of the former stay."""
     def grow(self, segment: int, wanted: int, cells: Sequence[int], initial: float, /) -> None:
         """Add synapses from up to ``wanted`` of the cells; the weakest give way where there is no room."""
     def segment_list(self) -> list[_Segment]: ...
