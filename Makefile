@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint types unit integration fuzz sanitize clean
+.PHONY: demo test check lint types unit integration fuzz sanitize crashes clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -51,6 +51,11 @@ $(VENV)/engine: $(VENV)/python setup.py pyproject.toml $(wildcard htmengine/htm/
 $(VENV)/tests: $(VENV)/engine
 	$(BIN)/python -m pip install --quiet -e '.[test]'
 	touch $@
+
+# Engines are killed at seeded points and moments; what is left is compared with an undisturbed run.
+SEEDS ?= 100
+crashes: $(VENV)/tests
+	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/htm/*.so

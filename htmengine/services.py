@@ -18,6 +18,7 @@ import platformdirs
 from twisted.application.service import Service
 from twisted.python import usage
 
+from htmengine import crash_points
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.config import APPLICATION_CONFIG_PATH, Config, load
 from htmengine.errors import ConfigError, HtmEngineError
@@ -185,6 +186,7 @@ class _DatabaseService(Service):
 def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, ProcessEnd]:
     """All services in one process.  Raises `StartError` when the folder is not to be had."""
     assert deployment.folder is not None
+    crash_points.arm(os.environ)
     deployment.folder.acquire()
     end = ProcessEnd(reactor)
     database = deployment.database(reactor)

@@ -29,7 +29,9 @@ import struct
 import zlib
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
+from htmengine import crash_points
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.messages import ResultRow
 
@@ -75,11 +77,13 @@ class CheckpointStore:
         partial = path.with_name(path.name + ".partial")
         try:
             with partial.open("wb") as file:
-                file.write(_pack(checkpoint))
+                _write(file, _pack(checkpoint))
                 if self._durable:
                     file.flush()
                     os.fdatasync(file.fileno())
+            crash_points.reached("checkpoint.written")
             partial.replace(path)
+            crash_points.reached("checkpoint.replaced")
         except OSError:
             with contextlib.suppress(OSError):
                 partial.unlink(missing_ok=True)
@@ -114,6 +118,15 @@ class CheckpointStore:
         except (CorruptCheckpoint, UnknownCheckpointVersion, OSError) as error:
             self.damaged.append((path, str(error)))
             return None
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    """In two halves, so that a test may have the process die between them."""
+    half = len(data) // 2
+    file.write(data[:half])
+    file.flush()
+    crash_points.reached("checkpoint.writing")
+    file.write(data[half:])
 
 
 def _state_of(path: Path) -> tuple[int, int]:

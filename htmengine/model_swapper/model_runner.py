@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from htmengine import crash_points
 from htmengine.errors import CheckpointError, HtmEngineError
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
@@ -130,7 +132,9 @@ class ModelRunner:
         resident.restored = False
         if resident.rowid < sent.after:
             return Outcome(sent.model_id, sent.generation, resident.rowid, tuple(again), Need.ROWS)
+        crash_points.reached("worker.running", [row.value for row in sent.rows])
         new = list(self._learn(resident, sent))
+        crash_points.reached("worker.ran")
         resident.results = resident.results + new
         if resident.rowid - max(resident.saved_rowid, 0) >= self._options.checkpoint_rows:
             self._save(sent.model_id, resident)
@@ -272,6 +276,7 @@ def serve(runner: ModelRunner, incoming: IO[bytes], outgoing: IO[bytes]) -> None
             outgoing.flush()
             outcomes.append(frames.outcome_to_json(runner.run(frames.slice_from_json(data))))
         runner.save_stale()
+        crash_points.reached("worker.answering")
         answer = {"turn": message["turn"], "outcomes": outcomes, "statistics": runner.statistics()}
         outgoing.write(frames.pack(answer))
         outgoing.flush()
@@ -281,6 +286,7 @@ def main() -> None:
     """The process's start."""
     logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the scheduler's to handle
+    crash_points.arm(os.environ)
     options = RunnerOptions.from_argument(sys.argv[1])
     runner = ModelRunner(options, CheckpointStore(Path(options.checkpoint_root)))
     serve(runner, sys.stdin.buffer, sys.stdout.buffer)

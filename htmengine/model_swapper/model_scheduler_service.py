@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine import crash_points
 from htmengine.bus.interface import Bus, Delivery, Subscription
 from htmengine.errors import InvalidMessage
 from htmengine.messages import (
@@ -169,6 +170,7 @@ class ModelScheduler(Service):
                 self._message_arrived(subscription, delivery)
 
     def _message_arrived(self, subscription: Subscription, delivery: Delivery) -> None:
+        crash_points.reached("scheduler.received")
         self._serial += 1
         token = self._serial
         self._deliveries[token] = (subscription, delivery)
@@ -208,6 +210,7 @@ class ModelScheduler(Service):
             self._rest()
 
     def _answered(self, worker: int, turn: int, outcomes: Sequence[Outcome]) -> None:
+        crash_points.reached("scheduler.answered")
         self._perform(self.controller.turn_done(worker, turn, outcomes))
         if self.controller.cached_rows <= ROWS_AHEAD // 2:
             self._make_room()
@@ -227,6 +230,7 @@ class ModelScheduler(Service):
                 bodies = [body for publication in publications for body in _bodies(publication)]
                 if bodies:
                     await self._bus.publish(self._options.results_queue, bodies)
+                crash_points.reached("scheduler.published")
                 for publication in publications:
                     self.scored += sum(len(result.rows) for result in publication.results)
                     self._perform(self.controller.published(publication.publication))
@@ -239,7 +243,7 @@ class ModelScheduler(Service):
             subscription, delivery = self._deliveries.pop(message)
             by_subscription.setdefault(id(subscription), (subscription, []))[1].append(delivery)
         for subscription, deliveries in by_subscription.values():
-            self._tasks.start(subscription.ack(deliveries))
+            self._tasks.start(_acknowledge(subscription, deliveries))
 
     async def _fetch_rows(self, asked: FetchRows) -> None:
         stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)
@@ -252,6 +256,11 @@ class ModelScheduler(Service):
         if definition is not None and definition.generation != asked.generation:
             definition = None
         self._perform(self.controller.definition_fetched(asked, definition.params if definition else None))
+
+
+async def _acknowledge(subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
+    await subscription.ack(deliveries)
+    crash_points.reached("scheduler.acknowledged")
 
 
 def _bodies(publication: Publish) -> list[bytes]:

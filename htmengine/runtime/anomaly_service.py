@@ -24,6 +24,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine import crash_points
 from htmengine.bus.interface import Bus, Delivery, Subscription
 from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
 from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
@@ -150,8 +151,11 @@ class AnomalyService(Service):
         self._subscription = await self._bus.subscribe(self._options.results_queue, prefetch=PREFETCH)
         while self.running:
             deliveries = await self._subscription.get(PREFETCH)
+            crash_points.reached("anomaly.received")
             await self._handle(deliveries)
+            crash_points.reached("anomaly.broadcast")
             await self._subscription.ack(deliveries)
+            crash_points.reached("anomaly.acknowledged")
 
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:
         """Score what came, store it in one transaction, broadcast it."""
@@ -164,6 +168,7 @@ class AnomalyService(Service):
         command_metrics = await self._database.run(
             _store, outcome.scores, self._options.anomaly_floor, outcome.newest, due, notices
         )
+        crash_points.reached("anomaly.committed")
         for state in due:
             state.saved_rowid = state.rowid
         for notice in notices:
@@ -360,6 +365,7 @@ def _store(
             metrics[metric.uid] = metric
             if metric.definition is not None and metric.definition.generation == notice.generation:
                 _apply(conn, metric, notice)
+    crash_points.reached("anomaly.storing")
     return metrics
 
 

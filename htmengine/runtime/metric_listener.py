@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
+from htmengine import crash_points
 from htmengine.bus.interface import Bus
 from htmengine.errors import InvalidSample, StartError
 from htmengine.messages import MAX_LINE_LENGTH, SampleBatch, encode_samples, parse_sample
@@ -157,7 +158,9 @@ class SampleBatcher:
                 batches = [self._lines[at : at + most] for at in range(0, len(self._lines), most)] or [[]]
                 bodies = [self._body(lines) for lines in batches[:BATCHES_AHEAD]]
                 del self._lines[: most * BATCHES_AHEAD]
+                crash_points.reached("listener.publishing")
                 await self._bus.publish(self._options.queue_name, bodies)
+                crash_points.reached("listener.published")
                 self.batches += len(bodies)
                 self._weigh()
         finally:

@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine import crash_points
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Bus, Delivery, Subscription
@@ -129,6 +130,7 @@ class MetricStorer(Service):
 
     async def _store(self, batch: list[tuple[Delivery, SampleBatch]]) -> None:
         """One transaction and what follows from it."""
+        crash_points.reached("storer.received")
         stored = await self._database.run(
             store_batches,
             [each for _, each in batch],
@@ -136,13 +138,16 @@ class MetricStorer(Service):
             self._clock.seconds(),
             [message.id for message in self._published],
         )
+        crash_points.reached("storer.committed")
         self._published = []
         self.received += stored.received
         self.stored += stored.stored
         self.rejected.update(stored.rejected)
         await self._publish(stored.outbox)
+        crash_points.reached("storer.published")
         assert self._subscription is not None
         await self._subscription.ack([delivery for delivery, _ in batch])
+        crash_points.reached("storer.acknowledged")
 
     async def _publish(self, outbox: Sequence[OutboxMessage]) -> None:
         """Publish in order within each queue.  The next transaction removes them from the outbox."""
@@ -219,6 +224,7 @@ def store_batches(
         messages = _feed(conn, {metric.uid: metric for metric in metrics.values()}, rows, options)
         done.outbox = queries.add_outbox(conn, messages)
         done.stored = sum(len(each) for each in rows.values())
+    crash_points.reached("storer.storing")
     return done
 
 

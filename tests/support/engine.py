@@ -30,6 +30,7 @@ class Engine:
         self.log_path = data_dir.with_name(data_dir.name + ".log")
         self._command = [*(command or [sys.executable, "-m", "htmengine.cli.main", "run"])]
         self._options = ["--data-dir", str(data_dir), "--graphite-port", "0", "--http-port", "0", *options]
+        self.environment: dict[str, str] = {}  #: added to that of the tests
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
 
@@ -41,7 +42,7 @@ class Engine:
                 [*self._command, *self._options],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.environment,
             )
         self.port = int(wait_for(lambda: self._listening(seen), "the engine to listen"))
         return self

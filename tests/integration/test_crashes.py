@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: MIT
+"""kill -9 at named points and random moments, by seed; ``make crashes`` runs many more."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from htmengine import crash_points
+from tests.support.crashes import Run, Scenario, run_seed
+
+#: So many that every point is among them.
+SEEDS = len(crash_points.POINTS)
+
+
+def test_without_a_crash_everything_sent_is_received_and_scored(tmp_path: Path) -> None:
+    scenario = replace(Scenario.of(0), crashes=[])
+    report = Run(scenario, tmp_path).run()
+    assert report.problems == []
+    assert (report.received, report.sent) == (scenario.rows, scenario.rows)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_crashes_change_no_row_and_no_score(seed: int, tmp_path: Path) -> None:
+    assert run_seed(seed, tmp_path).problems == []
