@@ -251,7 +251,7 @@ class SwapController:
             return self._dispatched(instructions)
         if command.method == CLONE_MODEL:
             self._snapshot_source(command, instructions)
-        model.target = max(model.target, int(command.args.get("upTo", 0)))
+        model.target = max(model.target, _up_to(command))
         model.commands.append((command, message))
         self._advance(model, instructions)
         return self._dispatched(instructions)
@@ -424,10 +424,11 @@ class SwapController:
     # --- outcomes --------------------------------------------------------------------------------------
 
     def _command_done(self, model: Model, notices: list[CommandResult | ModelError], done: list[MessageToken]) -> None:
+        """The command's result is published now; its message stays until the rows that it asked for are done."""
         command, message = model.commands.popleft()
         if message is not None:
-            done.append(message)
             notices.append(CommandResult(command.method, command.model_id, command.generation, command.command_id))
+            model.tickets.appendleft((_up_to(command), message))
         if command.method == DELETE_MODEL:
             done += self._let_go(model)
             del self._models[model.model_id]
@@ -581,6 +582,11 @@ class SwapController:
                 complete.append(message)
         if complete:
             instructions.append(Acknowledge(tuple(complete)))
+
+
+def _up_to(command: ModelCommand) -> int:
+    """The rows up to here are to be run through the model that a command makes."""
+    return int(command.args.get("upTo", 0))
 
 
 def worker_of(model_id: str, shards: int, workers: int) -> int:

@@ -89,7 +89,7 @@ class Scenario:
         chance = random.Random(seed)
         samples = {f"metric.{number}": _series(chance) for number in range(METRICS)}
         points = list(crash_points.POINTS)
-        crashes = [Crash(points[seed % len(points)], chance.randint(1, 4))]
+        crashes = [Crash(points[seed % len(points)], chance.randint(1, 2))]
         crashes += [_crash(chance, points) for _ in range(chance.randint(0, 2))]
         chance.shuffle(crashes)
         return cls(seed, chance.randint(1, 2), samples, _sendings(chance, samples), crashes)
@@ -126,7 +126,7 @@ def _sendings(chance: random.Random, samples: dict[str, list[tuple[int, float]]]
 def _crash(chance: random.Random, points: Sequence[str]) -> Crash:
     what = chance.choice(("point", "point", "engine", "engine", "workers", "stop"))
     if what == "point":
-        return Crash(chance.choice(points), chance.randint(1, 6))
+        return Crash(chance.choice(points), chance.randint(1, 4))
     return Crash(what, after_s=chance.uniform(0.0, 0.6))
 
 

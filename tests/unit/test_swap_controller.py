@@ -184,12 +184,15 @@ class CommandsTest(SynchronousTestCase):
         self.controller = SwapController(shards=4, workers=1)
         self.controller.worker_started(0)
 
-    def test_a_definition_is_answered_and_the_stored_rows_are_run(self) -> None:
+    def test_a_definition_is_answered_at_once_and_acknowledged_when_the_stored_rows_are_run(self) -> None:
         define = ModelCommand(DEFINE_MODEL, "m", 1, "c1", {"params": {}, "upTo": 3})
         [turn] = self.controller.command_arrived(7, define)
         publish, asked = self.controller.turn_done(0, turn.turn, [Outcome("m", 1)])
         self.assertEqual(publish.notices, (CommandResult(DEFINE_MODEL, "m", 1, "c1"),))
         self.assertEqual(asked, FetchRows("m", 1, after=0, limit=2000))
+        self.assertEqual(self.controller.published(publish.publication), [])
+        [turn] = self.controller.rows_fetched(asked, rows(1, 3))
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=3, rows=scored(1, 3))])
         self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
 
     def test_deleting_a_model_lets_its_waiting_rows_go(self) -> None:
