@@ -8,13 +8,12 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from sqlalchemy import Connection
-from twisted.internet.defer import Deferred
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
@@ -250,16 +249,13 @@ def import_(file: Path, engine: Engine) -> None:
         specs = [(ModelSpec.parse(entry["spec"]), bool(entry["monitored"])) for entry in entries]
     except (ValueError, KeyError, TypeError) as error:
         raise HtmEngineError(f"{file} is no export: {error!r}") from None
+    at_engine(engine, lambda operations: _import(operations, specs))
+
+
+async def _import(operations: Operations, specs: Sequence[tuple[ModelSpec, bool]]) -> None:
     for spec, monitored in specs:
-        metric = at_engine(engine, _importing(spec, monitored=monitored))
+        metric = await (operations.monitor(spec) if monitored else operations.create(spec))
         click.echo(f"{metric.name}: {metric.status.name}")
-
-
-def _importing(spec: ModelSpec, *, monitored: bool) -> Callable[[Operations], Coroutine[Deferred[Any], Any, Metric]]:
-    async def import_one(operations: Operations) -> Metric:
-        return await (operations.monitor(spec) if monitored else operations.create(spec))
-
-    return import_one
 
 
 # --- output ---------------------------------------------------------------------------------------------

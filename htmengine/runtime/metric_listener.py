@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
@@ -96,9 +96,8 @@ class SampleBatcher:
             self.reject(refused.reason, line)
         else:
             # The storer reads the client's own digits; only "now" has to be fixed here.
-            self._lines.append(
-                text if text.split()[2] != "-1" else f"{sample.name} {sample.value!r} {sample.timestamp}"
-            )
+            said_now = text.rsplit(maxsplit=1)[1].startswith("-")
+            self._lines.append(f"{sample.name} {sample.value!r} {sample.timestamp}" if said_now else text)
             self._schedule()
 
     def reject(self, reason: str, line: bytes) -> None:
@@ -222,7 +221,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)
         self._factory.connections.discard(self)
-        if self._rest:
+        if self._rest and reason.check(ConnectionDone):  # a connection that broke may have cut the line
             self._line(self._rest)
 
     def pause(self) -> None:
@@ -236,7 +235,8 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
         self.transport.resumeProducing()
 
     def close(self) -> None:
-        """End the connection from our side."""
+        """End the connection from our side; half a line is the client's to send again."""
+        self._rest = b""
         self.transport.loseConnection()
 
     def _line(self, line: bytes) -> None:

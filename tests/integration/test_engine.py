@@ -226,8 +226,9 @@ class TestCommands:
     def test_export_and_import_carry_metrics_to_another_engine(self, engine: Engine, tmp_path: Path) -> None:
         at = ("--data-dir", str(engine.data_dir))
         htmengine("monitor", "m", "--min", "0", "--max", "100", *at)
+        htmengine("monitor", "n", "--min", "-1", "--max", "1", "--min-resolution", "0.5", "--classifier", *at)
         exported = tmp_path / "metrics.json"
         exported.write_text(htmengine("export", *at).stdout)
         other = ("--data-dir", str(tmp_path / "other"))
-        assert htmengine("import", str(exported), *other).stdout == "m: CREATE_PENDING\n"
+        assert htmengine("import", str(exported), *other).stdout == "m: CREATE_PENDING\nn: CREATE_PENDING\n"
         assert htmengine("export", *other).stdout == exported.read_text()

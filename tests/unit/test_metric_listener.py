@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -98,9 +99,16 @@ class LinesTest(ListenerTestCase):
     def test_a_last_line_without_its_end_counts(self) -> None:
         self.assertEqual(self.received(b"a 1 60"), ["a 1 60"])
 
+    def test_half_a_line_of_a_broken_connection_does_not_count(self) -> None:
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"a 1 60\nb 1 1400")
+        protocol.connectionLost(Failure(ConnectionLost()))
+        self.reactor.advance(1)
+        self.assertEqual(self.bus.lines, ["a 1 60"])
+
     def test_minus_one_becomes_the_time_of_arrival(self) -> None:
         self.reactor.advance(1_400_000_000.7)
-        self.assertEqual(self.received(b"a 1.50 -1\n"), ["a 1.5 1400000000"])
+        self.assertEqual(self.received(b"a 1.50 -1\nb 2 -1.0\n"), ["a 1.5 1400000000", "b 2.0 1400000000"])
 
     def test_a_bad_line_is_rejected_alone_and_counted_by_reason(self) -> None:
         self.assertEqual(self.received(b"a 1 60\na nan 60\n\xff 1 60\nb 2\nc 3 60\n"), ["a 1 60", "c 3 60"])

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""Imports run one way: who may import whom, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import htmengine
+
+PACKAGE = Path(htmengine.__file__).parent
+#: The services, and what starts with one of these is one of them.
+SERVICES = (
+    "htmengine.runtime.metric_listener",
+    "htmengine.runtime.metric_storer",
+    "htmengine.runtime.anomaly_service",
+    "htmengine.runtime.alert_service",
+    "htmengine.runtime.metric_garbage_collector",
+    "htmengine.model_swapper.model_scheduler_service",
+    "htmengine.web",
+)
+#: They bring the parts together; everything else is given its parts.
+WIRING = ("htmengine.services", "htmengine.cli", "htmengine.client")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        yield ".".join(part for part in parts if part != "__init__"), path
+
+
+def imported(path: Path) -> set[str]:
+    """Our modules that a source imports when it is imported itself."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "htmengine"}
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+class ImportsTest(SynchronousTestCase):
+    def violations(self, who: tuple[str, ...], allowed: tuple[str, ...]) -> list[str]:
+        return [
+            f"{module} imports {name}"
+            for module, path in modules()
+            if within(module, who)
+            for name in sorted(imported(path))
+            if name != "htmengine" and not within(name, allowed)
+        ]
+
+    def test_errors_and_config_import_none_of_ours_but_errors(self) -> None:
+        self.assertEqual(self.violations(("htmengine.errors",), ()), [])
+        self.assertEqual(self.violations(("htmengine.config", "htmengine.messages"), ("htmengine.errors",)), [])
+
+    def test_the_model_imports_only_errors(self) -> None:
+        self.assertEqual(self.violations(("htmengine.htm",), ("htmengine.htm", "htmengine.errors")), [])
+
+    def test_no_service_imports_another(self) -> None:
+        found = [
+            f"{module} imports {name}"
+            for module, path in modules()
+            for service in SERVICES
+            if within(module, (service,))
+            for name in sorted(imported(path))
+            if within(name, tuple(other for other in SERVICES if other != service))
+        ]
+        self.assertEqual(found, [])
+
+    def test_only_the_wiring_picks_a_bus(self) -> None:
+        buses = ("htmengine.bus.embedded", "htmengine.bus.amqp")
+        found = [
+            f"{module} imports {name}"
+            for module, path in modules()
+            if not within(module, (*WIRING, "htmengine.testing", "htmengine.bus"))
+            for name in sorted(imported(path))
+            if within(name, buses)
+        ]
+        self.assertEqual(found, [])
+
+    def test_only_the_command_line_imports_the_wiring(self) -> None:
+        found = [
+            f"{module} imports {name}"
+            for module, path in modules()
+            if not within(module, WIRING)
+            for name in sorted(imported(path))
+            if within(name, ("htmengine.services", "htmengine.cli"))
+        ]
+        self.assertEqual(found, [])
+
+    def test_every_module_says_its_licence_and_what_it_is(self) -> None:
+        for module, path in modules():
+            source = path.read_text()
+            self.assertTrue(source.startswith("# SPDX-License-Identifier: MIT\n"), module)
+            if ast.parse(source).body:
+                self.assertTrue(ast.get_docstring(ast.parse(source)), module)
