@@ -23,7 +23,7 @@ def read_rows(path: Path) -> Iterator[tuple[float, float]]:
 
     Raises `InvalidCsv` at the first row that cannot be read, with its line number, and OSError.
     """
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="backslashreplace") as file:
         reader = csv.reader(file)
         header = next(reader, None)
         columns = [column.strip().lower() for column in header or []]
@@ -36,8 +36,6 @@ def read_rows(path: Path) -> Iterator[tuple[float, float]]:
                     yield parse_timestamp(row[timestamp_at]), float(row[value_at])
         except (IndexError, ValueError, csv.Error) as error:
             raise InvalidCsv(f"{path}, line {reader.line_num}: {error}") from None
-        except UnicodeDecodeError as error:
-            raise InvalidCsv(f"{path}, after line {reader.line_num}: not UTF-8 ({error.reason})") from None
 
 
 def parse_timestamp(text: str) -> float:

@@ -55,16 +55,10 @@ def score(
             f"{len(accepted.values)} rows; without --min and --max the first {pending_samples} tell the range"
         )
     likelihood = likelihood_for(params, range_rule=range_rule)
-    with _output(output) as out:
+    with click.open_file(str(output or "-"), "w", atomic=output is not None) as out:
         _write_scores(out, accepted, Model(params), likelihood)
     for reason, count in sorted(accepted.rejected.items()):
         click.echo(f"rejected: {count} {reason}", err=True)
-
-
-def _output(path: Path | None) -> IO[str]:
-    if path is None:
-        return open(sys.stdout.fileno(), "w", newline="", closefd=False)
-    return path.open("w", newline="")
 
 
 def _write_scores(out: IO[str], accepted: Accepted, model: Model, likelihood: AnomalyLikelihood) -> None:

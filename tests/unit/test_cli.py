@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: MIT
+"""The command line without an engine: statuses, errors, help, scores of a file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.cli.main import main
+from htmengine.htm.model import Model
+from htmengine.htm.params import ModelParams
+from htmengine.htm.scoring import likelihood_for
+
+
+def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands with their words."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+class CommandLineTestCase(SynchronousTestCase):
+    def run_command(self, *words: object) -> Result:
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    def write(self, text: str) -> Path:
+        path = Path(self.mktemp())
+        path.write_text(text)
+        return path.resolve()
+
+
+class HelpTest(CommandLineTestCase):
+    def test_every_command_explains_itself_with_an_example_of_its_own(self) -> None:
+        for words, command in commands():
+            self.assertTrue(command.help, words)
+            self.assertIn(" ".join(("htmengine", *words)), command.epilog or "", words)
+
+
+class ScoreTest(CommandLineTestCase):
+    def series(self, rows: int) -> str:
+        return "timestamp,value\n" + "".join(f"{60 * row},{row % 7}.25\n" for row in range(1, rows + 1))
+
+    def test_scores_are_those_of_model_and_likelihood(self) -> None:
+        done = self.run_command("score", self.write(self.series(120)), "--min", 0, "--max", 10)
+        self.assertEqual(done.exit_code, 0, done.output)
+        params = ModelParams.for_range(0.0, 10.0)
+        model, likelihood = Model(params), likelihood_for(params)
+        for row, line in enumerate(csv.DictReader(done.stdout.splitlines()), 1):
+            value = row % 7 + 0.25
+            raw = model.learn(60 * row, value)
+            self.assertEqual(float(line["value"]), value)
+            self.assertEqual(float(line["raw_anomaly_score"]), raw)
+            self.assertEqual(float(line["anomaly_score"]), likelihood.score(value, raw))
+
+    def test_rows_that_an_engine_would_reject_are_left_out_and_counted(self) -> None:
+        path = self.write(self.series(3) + "60,1\n180,1\n240,nan\n1400000000000,1\n")
+        done = self.run_command("score", path, "--min", 0, "--max", 10)
+        self.assertEqual(len(done.stdout.splitlines()), 1 + 3)
+        self.assertEqual(
+            done.stderr.splitlines()[-4:],
+            [
+                "rejected: 1 timestamp_duplicate",
+                "rejected: 1 timestamp_old",
+                "rejected: 1 timestamp_out_of_range",
+                "rejected: 1 value_not_finite",
+            ],
+        )
+
+    def test_a_file_that_is_too_short_to_tell_its_range_is_refused(self) -> None:
+        done = self.run_command("score", self.write(self.series(287)))
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("287 rows; without --min and --max the first 288 tell the range", done.stderr)
+
+    def test_a_bad_row_is_one_line_with_its_number(self) -> None:
+        done = self.run_command("score", self.write("timestamp,value\n60,1\n120,x\n"), "--min", 0, "--max", 1)
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("line 3", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+
+    def test_half_a_range_is_a_wrong_use(self) -> None:
+        self.assertEqual(self.run_command("score", self.write(self.series(1)), "--min", 0).exit_code, 2)
+
+
+class StatusTest(CommandLineTestCase):
+    def setUp(self) -> None:
+        self.data_dir = Path(self.mktemp()).resolve()
+
+    def test_an_unknown_metric_is_one_line_and_status_1(self) -> None:
+        done = self.run_command("results", "nobody", "--data-dir", self.data_dir)
+        self.assertEqual((done.exit_code, "nobody" in done.stderr), (1, True))
+
+    def test_an_empty_engine_has_no_metrics(self) -> None:
+        done = self.run_command("metrics", "--format", "csv", "--data-dir", self.data_dir)
+        self.assertEqual((done.exit_code, len(done.stdout.splitlines())), (0, 1))
+
+    def test_db_upgrade_and_reset_leave_an_empty_database(self) -> None:
+        self.assertEqual(self.run_command("db", "upgrade", "--data-dir", self.data_dir).exit_code, 0)
+        self.assertEqual(self.run_command("db", "reset", "--data-dir", self.data_dir).exit_code, 1)  # not confirmed
+        self.assertEqual(self.run_command("db", "reset", "--yes", "--data-dir", self.data_dir).exit_code, 0)
+
+    def test_gc_says_how_many_rows_it_removed(self) -> None:
+        done = self.run_command("gc", "--threshold-days", 1, "--data-dir", self.data_dir)
+        self.assertEqual((done.exit_code, done.stdout), (0, "0 rows removed\n"))
+
+    def test_replay_to_no_engine_names_the_place(self) -> None:
+        done = self.run_command("replay", self.write("timestamp,value\n60,1\n"), "--metric", "m", "--port", 1)
+        self.assertEqual((done.exit_code, "127.0.0.1:1" in done.stderr), (1, True))
+
+    def test_check_config_lists_all_that_is_wrong_at_once(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "application.conf").write_text("[metric_listener]\nport = many\nhots = x\n")
+        (folder / "rabbitmq.conf").write_text("[connection]\nport = -1\n")
+        done = self.run_command("check-config", "--config", folder)
+        self.assertEqual(done.exit_code, 1)
+        for part in ("application.conf [metric_listener] port = 'many'", "perhaps host", "rabbitmq.conf [connection]"):
+            self.assertIn(part, done.stderr)

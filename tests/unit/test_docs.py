@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""The documents tell the truth: links lead somewhere, commands and their options exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+MAKE_TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def shell_lines() -> Iterator[tuple[str, str]]:
+    """(document, command line) of all console blocks and of commands in the text."""
+    for document in DOCUMENTS:
+        text = document.read_text()
+        name = document.relative_to(ROOT).as_posix()
+        for block in re.findall(r"^```(?:console|sh|bash)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            for line in block.replace("\\\n", " ").splitlines():
+                yield name, line.removeprefix("$ ")
+        for inline in re.findall(r"`((?:htmengine|make) [^`\n]+)`", text):
+            yield name, inline
+
+
+def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the words begin with, and the words after it."""
+    command: click.Command = main
+    while words and isinstance(command, click.Group):
+        if words[0] not in command.commands:
+            raise AssertionError(f"no command {' '.join(words)!r}")
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+class DocsTest(SynchronousTestCase):
+    def test_links_between_documents_lead_somewhere(self) -> None:
+        for document in DOCUMENTS:
+            for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+                if "://" not in target and not target.startswith("mailto:"):
+                    self.assertTrue((document.parent / target).exists(), f"{document.name}: {target}")
+
+    def test_commands_and_their_options_exist(self) -> None:
+        checked = 0
+        for document, line in shell_lines():
+            found = re.search(r"(?:^|[ /|])htmengine (?!run\b.*\|)([a-z].*)", line)
+            if found is None or line.lstrip().startswith("#"):
+                continue
+            words = shlex.split(found.group(1).split("|")[0].split(">")[0], comments=True)
+            try:
+                command, rest = find_command(words)
+            except AssertionError as error:
+                self.fail(f"{document}: {error}")
+            known = {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
+            for word in rest:
+                if re.match(r"--?[a-zA-Z]", word):
+                    self.assertIn(word.split("=")[0], known | {"--help", "-h"}, f"{document}: {line}")
+            checked += 1
+        self.assertGreater(checked, 5)
+
+    def test_make_targets_exist(self) -> None:
+        for document, line in shell_lines():
+            for target in re.findall(r"(?:^|\s)make ([a-z-]+)", line):
+                self.assertIn(target, MAKE_TARGETS, f"{document}: {line}")
