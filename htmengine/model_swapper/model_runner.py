@@ -127,9 +127,7 @@ class ModelRunner:
         resident = self._resident(sent)
         if resident is None:
             return Outcome(sent.model_id, sent.generation, need=Need.DEFINITION)
-        resident.results = [row for row in resident.results if row.rowid > sent.confirmed]
-        again = resident.results if resident.restored else []
-        resident.restored = False
+        again = _carried(resident, sent.confirmed)
         if resident.rowid < sent.after:
             return Outcome(sent.model_id, sent.generation, resident.rowid, tuple(again), Need.ROWS)
         crash_points.reached("worker.running", [row.value for row in sent.rows])
@@ -173,7 +171,9 @@ class ModelRunner:
             resident = self._define(model_id, sent.generation, command.args["params"])
         elif resident is None and command.method == CLONE_MODEL:
             resident = self._clone(model_id, sent.generation, command.args)
-        return Outcome(model_id, sent.generation, at=resident.rowid if resident else 0)
+        if resident is None:
+            return Outcome(model_id, sent.generation)
+        return Outcome(model_id, sent.generation, resident.rowid, tuple(_carried(resident, sent.confirmed)))
 
     # --- models
 
@@ -251,6 +251,14 @@ class ModelRunner:
         while self._store.damaged:
             path, why = self._store.damaged.pop()
             log.error("checkpoint %s cannot be used: %s", path, why)
+
+
+def _carried(resident: Resident, confirmed: int) -> list[ResultRow]:
+    """The results that a model's checkpoint carried, once: whoever made it may not have lived to publish them."""
+    resident.results = [row for row in resident.results if row.rowid > confirmed]
+    again = resident.results if resident.restored else []
+    resident.restored = False
+    return again
 
 
 def _predictions(model: Model) -> Predictions:

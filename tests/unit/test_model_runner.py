@@ -126,6 +126,15 @@ class CheckpointsTest(RunnerTestCase):
         self.assertEqual([each.rowid for each in again.rows], list(range(26, 46)))
         self.assertEqual(raws(again), expected(45)[25:])
 
+    def test_they_come_with_the_answer_to_a_command_that_is_redelivered_too(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.save_all()
+        runner = self.new_runner()
+        outcome = runner.run(define())
+        self.assertEqual((outcome.at, raws(outcome)), (30, expected(30)))
+        self.assertEqual(raws(runner.run(Slice("m", 1, 30, rows(31, 40)))), expected(40)[30:])
+
     def test_they_come_with_the_question_for_missing_rows_too(self) -> None:
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 30)))

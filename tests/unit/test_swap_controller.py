@@ -228,7 +228,7 @@ class World:
         self.checkpoint: dict[str, int] = {}  # the worker's models on disk
         self.memory: dict[str, int] = {}
         self.published: dict[str, list[int]] = {model: [] for model in self.models}
-        self.unacknowledged: dict[int, list[ModelInput]] = {}
+        self.unacknowledged: dict[int, list[ModelInput] | ModelCommand] = {}
         self.serial = 0
         self.unpublished: dict[str, list[int]] = {model: [] for model in self.models}  # in memory
         self.carried: dict[str, list[int]] = {}  # by the checkpoints
@@ -260,8 +260,8 @@ class World:
                 self.turns.append(instruction)
             elif isinstance(instruction, Acknowledge):
                 for message in instruction.messages:
-                    for model_input in self.unacknowledged.pop(message):
-                        assert self.published[model_input.model_id][-1] >= model_input.last_rowid
+                    for model_id, rowid in _asked_for(self.unacknowledged.pop(message)):
+                        assert max(self.published[model_id], default=0) >= rowid
             else:
                 self.pending.append(instruction)
 
@@ -289,17 +289,23 @@ class World:
             self.do(self.controller.worker_died(0, culprit))
 
     def feed(self) -> None:
-        inputs = []
+        inputs: list[ModelInput] = []
         for model in self.random.sample(self.models, self.random.randint(1, len(self.models))):
             first = self.stored[model] + 1
             self.stored[model] += self.random.randint(1, 6)
-            inputs.append(fed(first, self.stored[model], model_id=model))
+            if first == 1:
+                self.arrive(ModelCommand(DEFINE_MODEL, model, 1, "c", {"params": {}, "upTo": self.stored[model]}))
+            else:
+                inputs.append(fed(first, self.stored[model], model_id=model))
         self.arrive(inputs)
 
-    def arrive(self, inputs: list[ModelInput]) -> None:
+    def arrive(self, message: list[ModelInput] | ModelCommand) -> None:
         self.serial += 1
-        self.unacknowledged[self.serial] = inputs
-        self.do(self.controller.inputs_arrived(self.serial, inputs))
+        self.unacknowledged[self.serial] = message
+        if isinstance(message, ModelCommand):
+            self.do(self.controller.command_arrived(self.serial, message))
+        else:
+            self.do(self.controller.inputs_arrived(self.serial, message))
 
     def work(self) -> None:
         if not self.alive:
@@ -312,7 +318,7 @@ class World:
     def run(self, sent: Slice) -> Outcome:
         model = sent.model_id
         if model not in self.memory:
-            if model not in self.checkpoint and sent.definition is None:
+            if model not in self.checkpoint and sent.definition is None and sent.command is None:
                 return Outcome(model, 1, need=Need.DEFINITION)
             self.memory[model] = self.checkpoint.get(model, 0)
             self.unpublished[model] = list(self.carried.get(model, []))
@@ -359,6 +365,13 @@ class World:
             if self.pending:
                 self.answer(self.pending.popleft())
         raise AssertionError("never comes to rest")
+
+
+def _asked_for(message: list[ModelInput] | ModelCommand) -> list[tuple[str, int]]:
+    """(model, rowid) up to which a message's rows are to be run."""
+    if isinstance(message, ModelCommand):
+        return [(message.model_id, message.args["upTo"])]
+    return [(each.model_id, each.last_rowid) for each in message]
 
 
 class HistoriesTest(SynchronousTestCase):
