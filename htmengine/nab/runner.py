@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,8 @@ def run_all(series: Sequence[Series], setups: Sequence[Setup], jobs: int) -> Ite
     if jobs == 1:
         yield from (run_series(*task) for task in tasks)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    # spawn: a fork of a process that has threads may hang, and Python 3.12 warns of it
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for future in as_completed([pool.submit(run_series, *task) for task in tasks]):
             yield future.result()
 
