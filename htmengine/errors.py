@@ -15,6 +15,7 @@ HtmEngineError
 │   └── MetricExists          a metric of that name exists already
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
+├── Refused                   an HTTP request is refused; carries its status and the fields that are to blame
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── BenchmarkFailed           a peer that was to be measured did not run
 └── CheckpointError
@@ -23,6 +24,8 @@ HtmEngineError
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 
 class HtmEngineError(Exception):
@@ -108,6 +111,26 @@ class InvalidModelSpec(HtmEngineError):
 
 class UnsupportedModelParams(InvalidModelSpec):
     """A valid NuPIC (OPF) parameter that this core does not have; the text names it."""
+
+
+class Refused(HtmEngineError):
+    """An HTTP request is refused: ``status`` is HTTP's, ``errors`` names fields and what is wrong with each.
+
+    The text says what is allowed; the remedy is the client's.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        errors: Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
 
 
 class BadSeries(HtmEngineError):

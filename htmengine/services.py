@@ -33,6 +33,8 @@ from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.sharding import ShardQueues
+from htmengine.web.access import AccessRules
+from htmengine.web.service import WebOptions, WebService
 
 BusService = EmbeddedBus
 
@@ -168,6 +170,28 @@ class Parts:
         )
         return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.end.fail)
 
+    def web_service(self) -> WebService:
+        """With a way to the database of its own: however many read, the engine's threads stay free."""
+        config = self.deployment.config
+        section = config.web
+        options = WebOptions(
+            port=section.port,
+            access=AccessRules(section.host, section.read_token, section.write_token, section.allowed_hosts.split()),
+            tls_certificate=Path(section.tls_certificate) if section.tls_certificate else None,
+            queues={
+                "samples": [config.metric_listener.queue_name],
+                "model_input": self.deployment.shards.queues,
+                "results": [config.interface_bus.results_queue],
+            },
+            anomaly_floor=config.anomaly_likelihood.anomaly_floor,
+        )
+        return WebService(
+            reactor=self.reactor,
+            operations=self.deployment.operations(self.bus, self.database),
+            database=Database(self.deployment.database_url, reactor=self.reactor),
+            options=options,
+        )
+
 
 class _DatabaseService(Service):
     """Closes the database when all that use it have stopped."""
@@ -199,6 +223,7 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
         parts.model_scheduler(),
         parts.metric_storer(),
         parts.metric_listener(),
+        parts.web_service(),
     ]
     return OrderedServices(services), end
 

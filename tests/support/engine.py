@@ -20,6 +20,7 @@ from typing import Any
 PATIENCE_S = 60.0
 
 _PORT = re.compile(r"Graphite lines on 127\.0\.0\.1:(\d+)")
+_URL = re.compile(r"dashboard and API: (\S+)/")
 
 
 class Engine:
@@ -33,6 +34,7 @@ class Engine:
         self.environment: dict[str, str] = {}  #: added to that of the tests
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
+        self.url = ""  #: of its HTTP service, without a slash at the end
 
     def start(self) -> Engine:
         """Start it, and wait until it listens."""
@@ -44,15 +46,16 @@ class Engine:
                 stderr=log,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.environment,
             )
-        self.port = int(wait_for(lambda: self._listening(seen), "the engine to listen"))
+        self.port = int(wait_for(lambda: self._logged(_PORT, seen), "the engine to listen"))
+        self.url = wait_for(lambda: self._logged(_URL, seen), "its HTTP service")
         return self
 
-    def _listening(self, seen: int) -> str | None:
+    def _logged(self, pattern: re.Pattern[str], seen: int) -> str | None:
         assert self.process is not None
         text = self.log_path.read_bytes()[seen:].decode()
         if self.process.poll() is not None:
             raise AssertionError(f"the engine ended with {self.process.returncode}:\n{text}")
-        found = _PORT.search(text)
+        found = pattern.search(text)
         return found and found.group(1)
 
     def stop(self) -> int:

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: MIT
+"""What the HTTP API shows: pages of metrics, rows for tables and plots, anomalies over all metrics.
+
+In: a connection and bounds from requests.  Out: plain rows, never more than was asked for: what is long is made
+small by the database.  Each function is synchronous, takes ``conn`` first and only reads.
+
+Within a metric rowids and timestamps grow together, so that a range of time is a range of rowids, found by a few
+steps through the primary key; there is no index on timestamps alone.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Float, Integer, and_, cast, func, or_, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+from htmengine.repository.queries import MetricStatus
+from htmengine.repository.schema import anomaly, metric, metric_data, metric_score
+from htmengine.repository.times import from_datetime, to_datetime
+
+#: Sorts metrics that have no score behind all others.
+_NO_SCORE = -1.0
+
+
+class _Epoch(GenericFunction[int]):
+    """A timestamp column as epoch seconds, counted by the database."""
+
+    type = Integer()
+    name = "epoch"
+    inherit_cache = True
+
+
+@compiles(_Epoch, "sqlite")
+def _sqlite_epoch(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
+
+
+@compiles(_Epoch, "mysql")
+def _mysql_epoch(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"TIMESTAMPDIFF(SECOND, '1970-01-01', {compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_Epoch, "postgresql")
+def _postgresql_epoch(element: Any, compiler: Any, **kw: Any) -> str:
+    return f"CAST(EXTRACT(EPOCH FROM {compiler.process(element.clauses, **kw)}) AS BIGINT)"
+
+
+# --- metrics --------------------------------------------------------------------------------------------
+
+
+class MetricRow(NamedTuple):
+    """A metric as lists show it, with its newest scored row (None: no row is scored)."""
+
+    uid: str
+    datasource: str
+    name: str
+    description: str | None
+    server: str | None
+    location: str | None
+    parameters: str | None
+    status: int
+    message: str | None
+    last_timestamp: Any
+    model_params: str | None
+    last_rowid: int
+    rowid: int | None
+    timestamp: Any
+    metric_value: float | None
+    raw_anomaly_score: float | None
+    anomaly_score: float | None
+
+
+class PageKey(NamedTuple):
+    """Where a page of metrics ends; ``score`` matters when they are sorted by it."""
+
+    name: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """Which metrics, in what order.  ``search``: part of the name, or a pattern with * and ? for the whole."""
+
+    search: str = ""
+    statuses: Collection[MetricStatus] = ()
+    by_score: bool = False
+
+    def _conditions(self) -> list[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = []
+        if self.search:
+            found.append(name_matches(self.search))
+        if self.statuses:
+            found.append(metric.c.status.in_([int(status) for status in self.statuses]))
+        return found
+
+
+def name_matches(search: str) -> ColumnElement[bool]:
+    """Whether a metric's name contains a text, or matches a pattern with * and ?; letters in either case."""
+    escaped = re.sub(r"([\\%_])", r"\\\1", search)
+    pattern = escaped.replace("*", "%").replace("?", "_") if "*" in search or "?" in search else f"%{escaped}%"
+    return metric.c.name.ilike(pattern, escape="\\")
+
+
+def name_pattern(search: str) -> re.Pattern[str]:
+    """As `name_matches` with patterns, for names in memory; without * and ? only the name itself matches.
+
+    >>> bool(name_pattern("web.*").match("web.requests")), bool(name_pattern("web").match("web.requests"))
+    (True, False)
+    """
+    quoted = "".join("[[]" if character == "[" else character for character in search)
+    return re.compile(fnmatch.translate(quoted))
+
+
+def page_of_metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit: int) -> list[MetricRow]:
+    """At most ``limit`` metrics after a key; by name, or greatest newest score first."""
+    score = func.coalesce(metric_score.c.anomaly_score, _NO_SCORE)
+    conditions = query._conditions()
+    if after is not None:
+        later = metric.c.name > after.name
+        if query.by_score:
+            later = or_(score < after.score, and_(score == after.score, later))
+        conditions.append(later)
+    order = [score.desc(), metric.c.name] if query.by_score else [metric.c.name]
+    return _metric_rows(conn, conditions, order, limit)
+
+
+def key_of(row: MetricRow) -> PageKey:
+    """The key of the page that ends with a metric."""
+    return PageKey(row.name, _NO_SCORE if row.anomaly_score is None else row.anomaly_score)
+
+
+def count_metrics(conn: Connection, query: MetricQuery) -> int:
+    """How many metrics there are in all pages."""
+    return int(conn.execute(select(func.count()).select_from(metric).where(*query._conditions())).scalar_one())
+
+
+def one_metric(conn: Connection, name: str) -> MetricRow | None:
+    """The metric of that name, or else of that uid."""
+    rows = _metric_rows(conn, [or_(metric.c.name == name, metric.c.uid == name)], [], 2)
+    return next((row for row in rows if row.name == name), rows[0] if rows else None)
+
+
+def _metric_rows(
+    conn: Connection, conditions: Sequence[ColumnElement[bool]], order: Sequence[Any], limit: int
+) -> list[MetricRow]:
+    m, s = metric.c, metric_score.c
+    columns = (
+        *(m.uid, m.datasource, m.name, m.description, m.server, m.location, m.parameters, m.status, m.message),
+        *(m.last_timestamp, m.model_params, m.last_rowid),
+        *(s.rowid, s.timestamp, s.metric_value, s.raw_anomaly_score, s.anomaly_score),
+    )
+    query = select(*columns).select_from(metric.outerjoin(metric_score)).where(*conditions)
+    return [MetricRow._make(row) for row in conn.execute(query.order_by(*order).limit(limit))]
+
+
+def status_counts(conn: Connection) -> dict[MetricStatus, int]:
+    """How many metrics are in each status."""
+    found = dict.fromkeys(MetricStatus, 0)
+    for status, count in conn.execute(select(metric.c.status, func.count()).group_by(metric.c.status)):
+        found[MetricStatus(status)] = count
+    return found
+
+
+# --- rows of one metric ---------------------------------------------------------------------------------
+
+
+class DataRow(NamedTuple):
+    """A stored row; scores are None until it is scored."""
+
+    rowid: int
+    timestamp: int
+    value: float
+    raw_anomaly_score: float | None
+    anomaly_score: float | None
+
+
+class Span(NamedTuple):
+    """Rowids from ``first`` to ``last``, both included; empty when last < first."""
+
+    first: int
+    last: int
+
+
+def span_of(conn: Connection, uid: str, start: int | None, end: int | None) -> Span:
+    """The rows from one timestamp to another, both included; None: no bound."""
+    first, last = conn.execute(
+        select(func.min(metric_data.c.rowid), func.max(metric_data.c.rowid)).where(metric_data.c.uid == uid)
+    ).one()
+    if first is None:
+        return Span(1, 0)
+    low = first if start is None else _first_at(conn, uid, Span(first, last), start)
+    high = last if end is None else _first_at(conn, uid, Span(first, last), end + 1) - 1
+    return Span(low, high)
+
+
+def _first_at(conn: Connection, uid: str, span: Span, timestamp: int) -> int:
+    """The first rowid with a timestamp at or after one; the span's end + 1 if there is none.
+
+    A bisection along the primary key: rowids that are missing are passed over.
+    """
+    moment = to_datetime(timestamp)
+    low, high = span.first, span.last + 1
+    query = select(metric_data.c.rowid, metric_data.c.timestamp).where(metric_data.c.uid == uid)
+    while low < high:
+        middle = (low + high) // 2
+        at = conn.execute(query.where(metric_data.c.rowid >= middle).order_by(metric_data.c.rowid).limit(1)).one()
+        if at.timestamp >= moment:
+            high = middle
+        else:
+            low = at.rowid + 1
+    return low
+
+
+def rows_of(conn: Connection, uid: str, span: Span, limit: int, *, newest: bool = False) -> list[DataRow]:
+    """The first (or newest) rows of a span, in the order of time."""
+    c = metric_data.c
+    query = select(c.rowid, c.timestamp, c.metric_value, c.raw_anomaly_score, c.anomaly_score).where(
+        c.uid == uid, c.rowid.between(span.first, span.last)
+    )
+    found = conn.execute(query.order_by(c.rowid.desc() if newest else c.rowid).limit(limit))
+    rows = [DataRow(rowid, from_datetime(timestamp), *rest) for rowid, timestamp, *rest in found]
+    return rows[::-1] if newest else rows
+
+
+def timestamps_at(conn: Connection, uid: str, span: Span) -> tuple[int, int] | tuple[None, None]:
+    """The first and the last timestamp of a span; None and None if it has no rows."""
+    c = metric_data.c
+    rows = select(c.timestamp).where(c.uid == uid, c.rowid.between(span.first, span.last)).limit(1)
+    first = conn.execute(rows.order_by(c.rowid)).scalar()
+    last = conn.execute(rows.order_by(c.rowid.desc())).scalar()
+    return (None, None) if first is None or last is None else (from_datetime(first), from_datetime(last))
+
+
+def count_rows(conn: Connection, uid: str, span: Span) -> int:
+    """How many rows a span has."""
+    c = metric_data.c
+    query = select(func.count()).select_from(metric_data)
+    return int(conn.execute(query.where(c.uid == uid, c.rowid.between(span.first, span.last))).scalar_one())
+
+
+class Bucket(NamedTuple):
+    """The rows of ``step`` seconds from ``timestamp``; scores are the greatest, None if no row is scored."""
+
+    timestamp: int
+    rows: int
+    minimum: float
+    maximum: float
+    mean: float
+    last: float
+    raw_anomaly_score: float | None
+    anomaly_score: float | None
+
+
+def buckets_of(conn: Connection, uid: str, span: Span, step: int) -> list[Bucket]:
+    """A span in buckets of whole multiples of ``step`` seconds; empty ones are left out.
+
+    The database sums up, so that memory depends on the number of buckets and not on that of rows.
+    """
+    c = metric_data.c
+    number = cast(func.floor(cast(func.epoch(c.timestamp), Float) / step), Integer)
+    grouped = (
+        select(
+            number.label("bucket"),
+            func.count().label("rows"),
+            func.min(c.metric_value).label("minimum"),
+            func.max(c.metric_value).label("maximum"),
+            func.avg(c.metric_value).label("mean"),
+            func.max(c.rowid).label("newest"),
+            func.max(c.raw_anomaly_score).label("raw"),
+            func.max(c.anomaly_score).label("anomaly"),
+        )
+        .where(c.uid == uid, c.rowid.between(span.first, span.last))
+        .group_by("bucket")
+        .subquery()
+    )
+    g = grouped.c
+    query = (
+        select(g.bucket, g.rows, g.minimum, g.maximum, g.mean, c.metric_value, g.raw, g.anomaly)
+        .select_from(grouped.join(metric_data, and_(c.uid == uid, c.rowid == g.newest)))
+        .order_by(g.bucket)
+    )
+    return [Bucket(row[0] * step, *row[1:]) for row in conn.execute(query)]
+
+
+# --- anomalies ------------------------------------------------------------------------------------------
+
+
+class AnomalyRow(NamedTuple):
+    """A row of any metric with a great score."""
+
+    uid: str
+    name: str
+    rowid: int
+    timestamp: int
+    value: float
+    anomaly_score: float
+
+
+class AnomalyKey(NamedTuple):
+    """Where a page of anomalies ends."""
+
+    timestamp: int
+    uid: str
+    rowid: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnomalyQuery:
+    """Which anomalies: from ``threshold`` up, within a time, of metrics that match."""
+
+    threshold: float
+    start: int | None = None
+    end: int | None = None
+    search: str = ""
+    uid: str | None = None
+
+
+def page_of_anomalies(conn: Connection, query: AnomalyQuery, after: AnomalyKey | None, limit: int) -> list[AnomalyRow]:
+    """At most ``limit`` anomalies after a key, newest first."""
+    a = anomaly.c
+    conditions: list[ColumnElement[bool]] = [a.anomaly_score >= query.threshold]
+    if query.start is not None:
+        conditions.append(a.timestamp >= to_datetime(query.start))
+    if query.end is not None:
+        conditions.append(a.timestamp <= to_datetime(query.end))
+    if query.search:
+        conditions.append(name_matches(query.search))
+    if query.uid is not None:
+        conditions.append(a.uid == query.uid)
+    if after is not None:
+        moment = to_datetime(after.timestamp)
+        same = and_(a.timestamp == moment, or_(a.uid > after.uid, and_(a.uid == after.uid, a.rowid < after.rowid)))
+        conditions.append(or_(a.timestamp < moment, same))
+    rows = conn.execute(
+        select(a.uid, metric.c.name, a.rowid, a.timestamp, a.metric_value, a.anomaly_score)
+        .select_from(anomaly.join(metric, metric.c.uid == a.uid))
+        .where(*conditions)
+        .order_by(a.timestamp.desc(), a.uid, a.rowid.desc())
+        .limit(limit)
+    )
+    return [AnomalyRow(uid, name, rowid, from_datetime(at), *rest) for uid, name, rowid, at, *rest in rows]

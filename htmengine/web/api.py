@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: MIT
+"""The API under /api/v1: a handler for each operation of the OpenAPI document, found by its operationId.
+
+In: calls that may go on.  Out: JSON.  docs/http-api.md describes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy import Connection
+
+from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
+from htmengine.errors import MetricNotFound, Refused, UnroutableMessage
+from htmengine.operations import Operations
+from htmengine.repository import reading
+from htmengine.repository.queries import MetricStatus
+from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
+from htmengine.twisted_types import Clock
+from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
+from htmengine.web.document import Document, Operation, parse_json
+from htmengine.web.events import EventFeed, Filter
+from htmengine.web.http import JSON, Call, Handler, Reply, Stream, dump, header, reply
+from htmengine.web.reader import Reader, whole
+from htmengine.web.routes import Routes
+from htmengine.web.samples import lines_from_json, lines_from_text
+from htmengine.web.views import (
+    anomaly_json,
+    bucket_of,
+    decode_key,
+    encode_key,
+    metric_json,
+    parameters_json,
+    plot_columns,
+    round_step,
+    sparkline,
+)
+
+TEXT_LINES = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the handlers use.  ``secure``: cookies are for TLS only."""
+
+    operations: Operations
+    reader: Reader
+    feed: EventFeed
+    access: Access
+    clock: Clock
+    document: Document
+    started: float
+    queues: Mapping[str, Sequence[str]]  #: by stage
+    anomaly_floor: float
+    secure: bool
+
+    def add_to(self, routes: Routes) -> None:
+        """Let each operation of the document have its handler."""
+        for operation in self.document.operations.values():
+            handler: Handler = getattr(self, operation.name)
+            path = operation.path.replace("{metric}", "<name:metric>")
+            routes.add([operation.method], path, operation.scope, _checked(operation, handler))
+
+    # --- the document and sessions ----------------------------------------------------------------------
+
+    async def get_openapi(self, call: Call) -> Reply:
+        return reply(self.document.source)
+
+    async def get_session(self, call: Call) -> Reply:
+        cookie = call.request.getCookie(SESSION_COOKIE.encode())
+        try:
+            scope = self.access.scope(header(call.request, "Authorization"), cookie and cookie.decode("latin-1"))
+        except Refused:
+            scope = self.access.scope(None, None)
+        return reply(self._session(scope))
+
+    async def start_session(self, call: Call) -> Reply:
+        body = self._body(call, "start_session")
+        scope = self.access.scope_of_token(body["token"])
+        cookie = self._cookie(self.access.session(scope), SESSION_S)
+        return reply(self._session(scope), headers={"Set-Cookie": cookie})
+
+    async def end_session(self, call: Call) -> Reply:
+        return Reply(status=204, content_type="", headers={"Set-Cookie": self._cookie("", 0)})
+
+    def _session(self, scope: int) -> dict[str, bool]:
+        return {"tokens": self.access.rules.tokens, "read": scope >= 1, "write": scope >= 2}
+
+    def _cookie(self, value: str, seconds: int) -> str:
+        secure = "; Secure" if self.secure else ""
+        return f"{SESSION_COOKIE}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Strict{secure}"
+
+    # --- metrics ----------------------------------------------------------------------------------------
+
+    async def list_metrics(self, call: Call) -> Reply:
+        given = self._query(call, "list_metrics")
+        statuses = [MetricStatus[name] for name in given.get("status", ())]
+        query = MetricQuery(given.get("search", ""), statuses, given["sort"] == "anomaly")
+        after = PageKey(*decode_key(given["after"], [str, float])) if "after" in given else None
+        return await self._read(_metrics, query, after, given["limit"])
+
+    async def create_metric(self, call: Call) -> Reply:
+        body = self._body(call, "create_metric")
+        monitor = body.pop("monitor", False)
+        spec = ModelSpec.parse({"datasource": DATASOURCE, **body})
+        if monitor:
+            spec.params()  # an impossible model is refused before the metric is made
+        metric = await whole(self.operations.create(spec))
+        if monitor:
+            await whole(self.operations.monitor(spec))
+        row = await self.reader.read(find, metric.uid)
+        return reply(metric_json(row), 201, {"Location": f"/api/v1/metrics/{metric.uid}"})
+
+    async def get_metric(self, call: Call) -> Reply:
+        row = await self.reader.read(find, call.path["metric"])
+        return reply({**metric_json(row), "parameters": parameters_json(row)})
+
+    async def delete_metric(self, call: Call) -> Reply:
+        await whole(self.operations.delete(call.path["metric"]))
+        return Reply(status=204, content_type="")
+
+    async def put_model(self, call: Call) -> Reply:
+        body = self._body(call, "put_model")
+        row = await self.reader.read(find, call.path["metric"])
+        metric = await whole(self.operations.monitor(ModelSpec.parse({**_spec(row), **body})))
+        return reply(metric_json(await self.reader.read(find, metric.uid)))
+
+    async def delete_model(self, call: Call) -> Reply:
+        metric = await whole(self.operations.unmonitor(call.path["metric"]))
+        return reply(metric_json(await self.reader.read(find, metric.uid)))
+
+    # --- rows -------------------------------------------------------------------------------------------
+
+    async def get_data(self, call: Call) -> Reply:
+        given = self._query(call, "get_data")
+        return await self._read(_data, call.path["metric"], given)
+
+    async def get_plot(self, call: Call) -> Reply:
+        given = self._query(call, "get_plot")
+        return await self._read(_plot, call.path["metric"], given.get("from"), given.get("until"), given["points"])
+
+    async def get_sparklines(self, call: Call) -> Reply:
+        given = self._query(call, "get_sparklines")
+        return await self._read(_sparklines, given["uid"], given["rows"])
+
+    async def post_metric_samples(self, call: Call) -> Reply:
+        row = await self.reader.read(find, call.path["metric"])
+        return await self.send(call, row.name)
+
+    async def post_samples(self, call: Call) -> Reply:
+        return await self.send(call, None)
+
+    async def send(self, call: Call, metric: str | None, types: Sequence[str] = (JSON, TEXT_LINES)) -> Reply:
+        """Samples of one metric, or of those that they name."""
+        body = call.body(*types)
+        now = self.clock.seconds()
+        if call.content_type == JSON:
+            value = parse_json(body)
+            if not isinstance(value, dict) or set(value) != {"samples"}:
+                raise Refused(400, "an object with samples, and nothing else, is wanted", [("samples", "is missing")])
+            lines = lines_from_json(value["samples"], metric, now)
+        else:
+            lines = lines_from_text(body, metric, now)
+        await whole(self.operations.send(lines))
+        return reply({"accepted": len(lines)}, 202)
+
+    # --- over all metrics -------------------------------------------------------------------------------
+
+    async def list_anomalies(self, call: Call) -> Reply:
+        given = self._query(call, "list_anomalies")
+        threshold = given["threshold"]
+        if threshold < self.anomaly_floor:
+            detail = f"{threshold} is less than {self.anomaly_floor}, from where on anomalies are kept"
+            raise Refused(422, f"threshold: {detail}", [("threshold", detail)])
+        after = AnomalyKey(*decode_key(given["after"], [int, str, int])) if "after" in given else None
+        query = AnomalyQuery(threshold, given.get("from"), given.get("until"), given.get("search", ""))
+        return await self._read(_anomalies, query, given.get("metric"), after, given["limit"])
+
+    async def get_ledger(self, call: Call) -> Reply:
+        return reply((await self.operations.ledger()).to_json())
+
+    async def get_metric_ledger(self, call: Call) -> Reply:
+        return reply((await self.operations.ledger(call.path["metric"])).to_json())
+
+    async def get_status(self, call: Call) -> Reply:
+        counts = await self.reader.read(reading.status_counts)
+        return reply(
+            {
+                "version": version("htmengine"),
+                "now": int(self.clock.seconds()),
+                "started": int(self.started),
+                "metrics": {status.name: count for status, count in counts.items()},
+                "queues": await self._depths(),
+                "event_clients": self.feed.clients,
+            }
+        )
+
+    async def _depths(self) -> dict[str, int | None]:
+        """Messages that wait, by stage; None: nobody has made the queue yet."""
+        return {stage: await self._depth(queues) for stage, queues in self.queues.items()}
+
+    async def _depth(self, queues: Sequence[str]) -> int | None:
+        try:
+            return sum([await self.operations.bus.depth(queue) for queue in queues])
+        except UnroutableMessage:
+            return None
+
+    async def stream_events(self, call: Call) -> Stream:
+        given = self._query(call, "stream_events")
+        last = header(call.request, "Last-Event-ID")
+        if last is not None and not (last.isascii() and last.isdigit() and len(last) <= 18):
+            raise Refused(400, "Last-Event-ID: not an id that this service gave", [("Last-Event-ID", "is no id")])
+        self.feed.check_room()
+        wanted = Filter.of(given.get("metric", ()), given["threshold"])
+        number = int(last) if last is not None else given.get("last_event_id")
+        return Stream(lambda request: self.feed.serve(request, wanted, number), "text/event-stream")
+
+    # --- parts ------------------------------------------------------------------------------------------
+
+    def _query(self, call: Call, name: str) -> dict[str, Any]:
+        return self.document.operations[name].read_query(call.query)
+
+    def _body(self, call: Call, name: str) -> Any:
+        return self.document.operations[name].read_body(call.body(JSON))
+
+    async def _read(self, view: Any, *args: Any) -> Reply:
+        """A view of the database; made and encoded in the thread."""
+
+        def read(conn: Connection) -> bytes:
+            return dump(view(conn, *args))
+
+        return Reply(await self.reader.read(read))
+
+
+def _checked(operation: Operation, handler: Handler) -> Handler:
+    """A handler whose operation has no parameters refuses any."""
+    if operation.query["properties"]:
+        return handler
+
+    async def checked(call: Call) -> Reply | Stream:
+        operation.read_query(call.query)
+        return await handler(call)
+
+    return checked
+
+
+def find(conn: Connection, name: str) -> MetricRow:
+    """The metric of that name or uid.  Raises `MetricNotFound`."""
+    row = reading.one_metric(conn, name)
+    if row is None:
+        raise MetricNotFound(name)
+    return row
+
+
+def _spec(row: MetricRow) -> dict[str, Any]:
+    """What a metric's specification says beside its model."""
+    stored = parameters_json(row) or {}
+    metric_spec: Mapping[str, Any] = stored.get("metricSpec", {})
+    kept = {key: value for key, value in metric_spec.items() if key in ("unit", "resource", "userInfo")}
+    return {"datasource": DATASOURCE, "metricSpec": {**kept, "uid": row.uid}}
+
+
+# --- views ----------------------------------------------------------------------------------------------
+
+
+def _metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit: int) -> dict[str, Any]:
+    rows = reading.page_of_metrics(conn, query, after, limit + 1)
+    page = rows[:limit]
+    more = len(rows) > limit
+    return {
+        "metrics": [metric_json(row) for row in page],
+        "next": encode_key(reading.key_of(page[-1])) if more else None,
+        "total": reading.count_metrics(conn, query),
+    }
+
+
+def _data(conn: Connection, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    metric = find(conn, name)
+    limit, newest = given["limit"], given["newest"]
+    span = reading.span_of(conn, metric.uid, given.get("from"), given.get("until"))
+    if "after" in given:
+        span = Span(max(span.first, given["after"] + 1), span.last)
+    rows = reading.rows_of(conn, metric.uid, span, limit, newest=newest)
+    more = not newest and bool(rows) and rows[-1].rowid < span.last
+    return {
+        "uid": metric.uid,
+        "name": metric.name,
+        "next": rows[-1].rowid if more else None,
+        "rows": [row._asdict() for row in rows],
+    }
+
+
+def _plot(conn: Connection, name: str, start: int | None, end: int | None, points: int) -> dict[str, Any]:
+    metric = find(conn, name)
+    stored = reading.span_of(conn, metric.uid, None, None)
+    span = stored if start is None and end is None else reading.span_of(conn, metric.uid, start, end)
+    first, last = reading.timestamps_at(conn, metric.uid, stored)
+    rows, step, buckets = _buckets(conn, metric.uid, span, points)
+    return {
+        "uid": metric.uid,
+        "name": metric.name,
+        "from": first if start is None else start,
+        "until": last if end is None else end,
+        "step": step,
+        "rows": rows,
+        "first_timestamp": first,
+        "last_timestamp": last,
+        **plot_columns(buckets),
+    }
+
+
+def _buckets(conn: Connection, uid: str, span: Span, points: int) -> tuple[int, int | None, list[Bucket]]:
+    """The number of rows, and at most ``points`` buckets of some step; without one each row is a bucket."""
+    rows = reading.count_rows(conn, uid, span)
+    first, last = reading.timestamps_at(conn, uid, span)
+    if rows <= points or first is None or last is None:
+        return rows, None, [bucket_of(row) for row in reading.rows_of(conn, uid, span, points)]
+    step = round_step(-(-(last - first) // (points - 1)))  # the first and the last bucket may be cut
+    return rows, step, reading.buckets_of(conn, uid, span, step)
+
+
+def _sparklines(conn: Connection, uids: list[str], rows: int) -> dict[str, Any]:
+    lines = {}
+    for uid in dict.fromkeys(uids):
+        span = reading.span_of(conn, uid, None, None)
+        if span.last >= span.first:
+            lines[uid] = sparkline(reading.rows_of(conn, uid, span, rows, newest=True))
+    return {"sparklines": lines}
+
+
+def _anomalies(
+    conn: Connection, query: AnomalyQuery, metric: str | None, after: AnomalyKey | None, limit: int
+) -> dict[str, Any]:
+    if metric is not None:
+        query = replace(query, uid=find(conn, metric).uid)
+    rows = reading.page_of_anomalies(conn, query, after, limit + 1)
+    page = rows[:limit]
+    last = page[-1] if len(rows) > limit else None
+    return {
+        "anomalies": [anomaly_json(row) for row in page],
+        "next": last and encode_key(AnomalyKey(last.timestamp, last.uid, last.rowid)),
+    }

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""What handlers take and give: a `Call`, and a `Reply` or a `Stream`; and the problem documents of errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.web.server import Request
+
+from htmengine.errors import Refused
+from htmengine.web.access import Scope
+
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    body: bytes = b""
+    content_type: str = JSON
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that is written bit by bit, without a deadline; it ends when ``write`` does or the client goes."""
+
+    write: Callable[[Request], Awaitable[None]]
+    content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was let through: ``path`` holds the parts of its path, ``scope`` what the client may do."""
+
+    request: Request
+    scope: Scope
+    path: Mapping[str, str]
+
+    @property
+    def query(self) -> bytes:
+        """The query string as it came."""
+        return bytes(self.request.uri.partition(b"?")[2])
+
+    @property
+    def content_type(self) -> str:
+        """The body's media type, without parameters; "" if there is none."""
+        return (header(self.request, "Content-Type") or "").partition(";")[0].strip().lower()
+
+    def body(self, *content_types: str) -> bytes:
+        """The body, of one of these types.  Raises `Refused`."""
+        if self.content_type not in content_types:
+            raise Refused(415, f"Content-Type: {self.content_type or 'none'}; allowed are {', '.join(content_types)}")
+        content: Any = self.request.content
+        content.seek(0)
+        return bytes(content.read())
+
+
+Handler = Callable[[Call], Coroutine[Deferred[Any], Any, Reply | Stream]]
+
+
+def dump(value: Any) -> bytes:
+    """JSON as we send it."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def reply(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+    """An answer in JSON."""
+    return Reply(dump(value), JSON, status, headers or {})
+
+
+def problem(error: Refused) -> Reply:
+    """An error as RFC 9457 has it.
+
+    >>> problem(Refused(404, "no metric named 'a'")).body
+    b'{"type":"urn:htmengine:problem:not-found","title":"Not Found","status":404,"detail":"no metric named \\'a\\'"}'
+    """
+    title = HTTPStatus(error.status).phrase
+    document: dict[str, Any] = {
+        "type": f"urn:htmengine:problem:{title.lower().replace(' ', '-')}",
+        "title": title,
+        "status": error.status,
+        "detail": error.detail,
+    }
+    if error.errors:
+        document["errors"] = [{"field": field, "detail": detail} for field, detail in error.errors]
+    body = json.dumps(document, separators=(",", ":")).encode()  # ASCII: a refused text may not be UTF-8
+    return Reply(body, PROBLEM, error.status, error.headers)
+
+
+def header(request: Request, name: str) -> str | None:
+    """A request's header; None if it is not there."""
+    value = request.getHeader(name.encode())
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: MIT
+"""Samples in requests, checked: JSON objects or lines, of one metric or of many.
+
+In: a body.  Out: Graphite lines for the samples queue, or `Refused` that names what is bad in it; then none is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from htmengine.errors import InvalidSample, Refused
+from htmengine.messages import parse_sample
+from htmengine.web.document import MOST_ERRORS, refused
+
+MOST_SAMPLES = 10_000
+
+
+def lines_from_json(samples: Any, metric: str | None, now: float) -> list[str]:
+    """Samples as objects with value and timestamp, and the metric's name if ``metric`` is None.
+
+    >>> lines_from_json([{"value": 1.5, "timestamp": 60}], "web.requests", 100.0)
+    ['web.requests 1.5 60']
+    """
+    if not isinstance(samples, list):
+        raise refused([("samples", "is not a list")])
+    names = ("value", "timestamp") if metric is not None else ("metric", "value", "timestamp")
+
+    def read(sample: Any) -> str:
+        given = _fields(sample, names)
+        name = metric if metric is not None else given.get("metric")
+        if not isinstance(name, str) or name.split() != [name]:
+            raise _Bad(".metric", "is no name without spaces")
+        return f"{name} {_number(given, 'value')!r} {_timestamp(given)}"
+
+    return _read_all(samples, read, lambda number: f"samples[{number}]", now)
+
+
+def lines_from_text(body: bytes, metric: str | None, now: float) -> list[str]:
+    """Lines ``value timestamp``, or ``name value timestamp`` if ``metric`` is None; without a timestamp it is now."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise Refused(400, "the body is not UTF-8") from None
+
+    def read(line: str) -> str:
+        fields = line.split() if metric is None else [metric, *line.split()]
+        if len(fields) == 2:
+            fields.append("-1")
+        return " ".join(fields)
+
+    lines = {number: line for number, line in enumerate(text.split("\n"), 1) if line and not line.isspace()}
+    numbers = list(lines)
+    return _read_all(list(lines.values()), read, lambda index: f"line {numbers[index]}", now)
+
+
+class _Bad(Exception):
+    """One sample is refused: which part of it, and why."""
+
+    def __init__(self, part: str, detail: str) -> None:
+        super().__init__(detail)
+        self.part = part
+        self.detail = detail
+
+
+def _read_all(samples: Sequence[Any], read: Callable[[Any], str], place: Callable[[int], str], now: float) -> list[str]:
+    if not samples:
+        raise refused([("samples", "there are none")])
+    if len(samples) > MOST_SAMPLES:
+        raise refused([("samples", f"{len(samples)} of them; at most {MOST_SAMPLES} are allowed")])
+    lines: list[str] = []
+    errors: list[tuple[str, str]] = []
+    for number, each in enumerate(samples):
+        try:
+            sample = parse_sample(read(each), now)
+        except _Bad as bad:
+            errors.append((place(number) + bad.part, bad.detail))
+        except InvalidSample as bad:
+            errors.append((place(number), bad.detail))
+        else:
+            lines.append(f"{sample.name} {sample.value!r} {sample.timestamp}")
+        if len(errors) == MOST_ERRORS:
+            break
+    if errors:
+        raise refused(errors)
+    return lines
+
+
+def _fields(sample: Any, names: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(sample, dict):
+        raise _Bad("", "is not an object")
+    for name in sample:
+        if name not in names:
+            raise _Bad(f".{name[:60]}", f"unknown; allowed are {', '.join(names)}")
+    return sample
+
+
+def _number(sample: Mapping[str, Any], name: str) -> float:
+    value = sample.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _Bad(f".{name}", "is not a number" if name in sample else "is missing")
+    return float(value)
+
+
+def _timestamp(sample: Mapping[str, Any]) -> str:
+    return "-1" if sample.get("timestamp") is None else repr(_number(sample, "timestamp"))

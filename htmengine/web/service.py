@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""The web service: listens for HTTP, and puts together what answers.
+
+In: requests.  Out: what the database knows, and changes by way of `Operations`.  Other parts add what they serve with
+`WebService.routes` before the start: ``service.routes.mount("/healthz", None, resource)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from htmengine.errors import StartError
+from htmengine.operations import Operations
+from htmengine.repository.engine import Database
+from htmengine.web.access import Access, AccessRules
+from htmengine.web.api import Api
+from htmengine.web.document import Document
+from htmengine.web.events import EventFeed
+from htmengine.web.reader import Reader
+from htmengine.web.routes import Routes
+from htmengine.web.site import BoundedSite
+from htmengine.web.skeleton import Page, Skeleton
+
+
+@dataclass(frozen=True, slots=True)
+class WebOptions:
+    """Section [web] of application.conf, and what the API shows of others."""
+
+    port: int = 8080  #: 0: any free one
+    access: AccessRules = field(default_factory=AccessRules)
+    tls_certificate: Path | None = None  #: PEM, certificate and key
+    queues: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: by stage, for the status
+    anomaly_floor: float = 0.99
+
+
+class WebService(Service):
+    """Listens on one port; `url` is where.  Closes its database when it stops."""
+
+    log = Logger()
+
+    def __init__(self, *, reactor: Any, operations: Operations, database: Database, options: WebOptions) -> None:
+        options.access.check_start()
+        self._reactor = reactor
+        self._database = database
+        self._options = options
+        self._port: Any = None
+        self.url = ""
+        access = Access(options.access, reactor.seconds)
+        self.reader = Reader(database)
+        self.feed = EventFeed(self.reader, reactor)
+        self.routes = Routes(access, reactor)
+        api = Api(
+            operations=operations,
+            reader=self.reader,
+            feed=self.feed,
+            access=access,
+            clock=reactor,
+            document=Document(),
+            started=reactor.seconds(),
+            queues=options.queues,
+            anomaly_floor=options.anomaly_floor,
+            secure=options.tls_certificate is not None,
+        )
+        api.add_to(self.routes)
+        Page().add_to(self.routes)
+        Skeleton(api).add_to(self.routes)
+
+    def privilegedStartService(self) -> None:
+        """Bind the port.  Raises `StartError` when it is taken."""
+        super().privilegedStartService()
+        host = self._options.access.host
+        site = BoundedSite(self.routes.resource, self._reactor)
+        try:
+            self._port = self._listen(site, host)
+        except CannotListenError as error:
+            raise StartError(
+                f"cannot listen on {host}:{self._options.port}: {error.socketError}; "
+                "choose another with --http-port or [web] port"
+            ) from None
+        scheme = "https" if self._options.tls_certificate else "http"
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"{scheme}://{shown}:{self._port.getHost().port}/"
+        self.log.info("dashboard and API: {url}", url=self.url)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._port is not None:
+            await self._port.stopListening()
+        self.feed.stop()
+        self._database.close()
+
+    def _listen(self, site: BoundedSite, host: str) -> Any:
+        if self._options.tls_certificate is None:
+            return self._reactor.listenTCP(self._options.port, site, interface=host)
+        return self._reactor.listenSSL(self._options.port, site, _tls(self._options.tls_certificate), interface=host)
+
+
+def _tls(certificate: Path) -> Any:
+    from OpenSSL.SSL import Error  # only who asks for TLS needs it
+    from twisted.internet.ssl import PrivateCertificate
+
+    try:
+        return PrivateCertificate.loadPEM(certificate.read_bytes()).options()
+    except (OSError, Error) as error:
+        raise StartError(f"[web] tls_certificate {certificate}: {error or 'no certificate and key in PEM'}") from None

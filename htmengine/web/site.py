@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The site: HTTP connections with bounds, on top of Twisted Web's.
+
+In: bytes from anybody.  Out: requests whose body is in memory and not too long.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import Resource
+from twisted.web.server import Request, Site
+
+LONGEST_BODY = 1024 * 1024
+#: What a client goes on sending after too much is thrown away up to here, so that it can read the answer.
+MOST_THROWN_AWAY = 64 * 1024 * 1024
+#: A connection that is silent this long, or takes this long for its headers, is closed.
+IDLE_S = 60.0
+MOST_CONNECTIONS = 500
+
+
+class BoundedRequest(Request):
+    """A request that keeps at most LONGEST_BODY of its body; ``too_long`` tells that there was more."""
+
+    too_long = False
+    _length = 0
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 - Twisted's name
+        self.too_long = length is not None and length > LONGEST_BODY
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
+        self._length += len(data)
+        if self._length > LONGEST_BODY:
+            self.too_long = True
+            if self._length > MOST_THROWN_AWAY:
+                self.channel.forceAbortClient()
+        else:
+            super().handleContentChunk(data)
+
+
+class BoundedChannel(HTTPChannel):
+    """A connection that is counted."""
+
+    factory: Any
+    _counted = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._counted = True
+        self.factory.connections += 1
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        if self._counted:
+            self._counted = False
+            self.factory.connections -= 1
+
+
+class BoundedSite(Site):
+    """Makes connections, as many as are allowed."""
+
+    noisy = False
+
+    def __init__(self, resource: Resource, reactor: Any) -> None:
+        super().__init__(resource, requestFactory=BoundedRequest, timeout=IDLE_S, reactor=reactor)
+        self.protocol = BoundedChannel  # type: ignore[assignment]  # HTTP/1.1 alone, no negotiation
+        self.connections = 0
+
+    def buildProtocol(self, addr: object) -> Any:
+        if self.connections >= MOST_CONNECTIONS:
+            return None
+        return super().buildProtocol(addr)
+
+    def log(self, request: object) -> None:
+        """No access log: it would hold what clients sent, and nobody reads it."""
