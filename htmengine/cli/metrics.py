@@ -201,9 +201,10 @@ def follow(engine: Engine, threshold: float, form: str, count: int | None) -> No
 
     def show(message: dict[str, Any]) -> int:
         found = [row for row in message.get("results", []) if row["anomaly"] >= threshold]
-        name = message["metric"]["name"] if found else ""
-        writer.write([format_timestamp(row["ts"]), name, row["value"], row["anomaly"]] for row in found)
-        writer.flush()
+        if found:
+            name = message["metric"]["name"]
+            writer.write([format_timestamp(row["ts"]), name, row["value"], row["anomaly"]] for row in found)
+            writer.flush()
         return len(found)
 
     run_reactor(lambda reactor: _follow(engine, reactor, show, count))
@@ -268,19 +269,27 @@ class _Writer:
         self._form = form
         self._columns = columns
         self._csv = csv.writer(sys.stdout, lineterminator="\n")
+        self._widths: list[int] = []  #: of the table's columns, once its head is printed
         if form == "csv":
             self._csv.writerow(columns)
-        elif form == "table":
-            click.echo("  ".join(f"{column:<19}" for column in columns).rstrip())
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
-        for row in rows:
-            if self._form == "csv":
-                self._csv.writerow(["" if value is None else _exact(value) for value in row])
-            elif self._form == "json":
+        if self._form == "csv":
+            self._csv.writerows(["" if value is None else _exact(value) for value in row] for row in rows)
+        elif self._form == "json":
+            for row in rows:
                 click.echo(json.dumps(dict(zip(self._columns, row, strict=True))))
-            else:
-                click.echo("  ".join(f"{_short(value):<19}" for value in row).rstrip())
+        else:
+            self._write_table([[_short(value) for value in row] for row in rows])
+
+    def _write_table(self, lines: list[list[str]]) -> None:
+        """The columns are as wide as the first rows need."""
+        if not self._widths:
+            lines.insert(0, list(self._columns))
+            self._widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            cells = (f"{cell:<{width}}" for cell, width in zip(line, self._widths, strict=True))
+            click.echo("  ".join(cells).rstrip())
 
     def flush(self) -> None:
         sys.stdout.flush()

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Lines a second through a Graphite port: the Metric Listener beside carbon's own receiver, in turn.
+
+Both run as a process of their own, get the same bytes over one loopback TCP connection, and drop what they parsed:
+the listener into a bus that confirms at once, carbon's ``MetricLineReceiver`` into a counter.  What is measured
+is the time until the last line is parsed.
+
+    pip install carbon
+    python benchmarks/listener.py --lines 500000 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import socket
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+
+def serve_listener(pipe: Connection) -> None:
+    """The Metric Listener on a free port; tells the port, then when the client has gone the number of lines."""
+    from twisted.internet import reactor as installed
+
+    from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
+
+    class NoBus:
+        async def declare_queue(self, name: str) -> None:
+            pass
+
+        async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
+            pass
+
+    reactor: Any = installed
+    bus: Any = NoBus()
+    options = ListenerOptions("samples", port=0, udp=False)
+    listener = MetricListener(reactor=reactor, bus=bus, options=options, on_failure=print)
+    listener.privilegedStartService()
+    watch(reactor, pipe, listener.port, lambda: listener.batcher.received)
+
+
+def serve_carbon(pipe: Connection) -> None:
+    """carbon's line receiver on a free port."""
+    from carbon.protocols import MetricLineReceiver
+    from twisted.internet import reactor as installed
+    from twisted.internet.protocol import Factory
+
+    reactor: Any = installed
+    count = 0
+
+    class Receiver(MetricLineReceiver):  # type: ignore[misc]
+        def connectionMade(self) -> None:
+            self.peerName = "benchmark"
+
+        def connectionLost(self, reason: object) -> None:
+            pass
+
+        def metricReceived(self, metric: str, datapoint: tuple[float, float]) -> None:  # noqa: N802 (carbon's name)
+            nonlocal count
+            count += 1
+
+    factory = Factory.forProtocol(Receiver)
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    watch(reactor, pipe, port.getHost().port, lambda: count)
+
+
+def watch(reactor: Any, pipe: Connection, port: int, count: Callable[[], int]) -> None:
+    """Tell the port; then answer each question with the lines so far, until the other end says stop."""
+    from twisted.internet.task import LoopingCall
+
+    def answer() -> None:
+        while pipe.poll():
+            if pipe.recv() == "stop":
+                reactor.stop()
+                return
+            pipe.send(count())
+
+    pipe.send(port)
+    LoopingCall(answer).start(0.005)
+    reactor.run()
+
+
+def measure(server: Callable[[Connection], None], lines: bytes, number: int) -> float:
+    """Lines a second."""
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=server, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        with socket.create_connection(("127.0.0.1", pipe.recv())) as connection:
+            began = time.perf_counter()
+            connection.sendall(lines)
+            parsed = 0
+            while parsed < number:
+                pipe.send("count")
+                parsed = pipe.recv()
+            took = time.perf_counter() - began
+        pipe.send("stop")
+    finally:
+        process.join(10)
+        process.kill()
+    return number / took
+
+
+def main() -> None:
+    """Print both rates and their ratio, medians of the rounds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--lines", type=int, default=500_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    lines = b"".join(
+        b"datacenter1.web%03d.cpu.load %d.25 %d\n" % (n % 500, n % 97, 1_400_000_000 + n) for n in range(options.lines)
+    )
+    servers = {"htmengine": serve_listener, "carbon": serve_carbon}
+    rates: dict[str, list[float]] = {name: [] for name in servers}
+    for _ in range(options.rounds):
+        for name, server in servers.items():
+            rates[name].append(measure(server, lines, options.lines))
+    medians = {name: statistics.median(each) for name, each in rates.items()}
+    for name, rate in medians.items():
+        print(f"{name:<10} {rate:>10,.0f} lines/s")
+    print(f"ratio      {medians['htmengine'] / medians['carbon']:>10.2f}")
+
+
+if __name__ == "__main__":
+    main()
