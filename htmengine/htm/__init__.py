@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The model of a metric: ``Model`` learns and scores, ``ModelParams`` defines it, ``AnomalyLikelihood`` judges."""
+"""The model of a metric: ``Model`` learns and scores, ``ModelParams`` defines it, ``AnomalyLikelihood`` judges it."""
 
 from __future__ import annotations
 

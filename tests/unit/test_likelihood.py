@@ -44,7 +44,7 @@ class ReferenceTest(SynchronousTestCase):
             likelihood = _htm_engine(single_precision=True)
             for number, row in enumerate(rows):
                 score = likelihood.score(float(row["value"]), float(row["raw_anomaly_score"]))
-                self.assertAlmostEqual(score, float(row["anomaly_score"]), delta=1e-9, msg=f"{name} row {number}")
+                self.assertApproximates(score, float(row["anomaly_score"]), 1e-9, msg=f"{name} row {number}")
 
 
 class WorkedRowsTest(SynchronousTestCase):

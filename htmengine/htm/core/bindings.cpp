@@ -15,7 +15,6 @@ namespace {
 
 using Timestamps = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 using Values = py::array_t<double, py::array::c_style | py::array::forcecast>;
-using Memory = BacktrackingMemory<uint8_t>;
 
 // A model that several Python threads may call: one at a time computes, without the GIL.
 class SharedModel {
@@ -172,6 +171,60 @@ void bind_params(py::module_& m) {
       .def_readwrite("classifier", &ModelParams::classifier);
 }
 
+// All live segments in slot order: each its cell and its (source cell, permanence in units) pairs, in order.
+template <class Permanence>
+py::list segment_list(const Segments<Permanence>& segments) {
+  py::list all;
+  segments.for_each_live([&](uint16_t segment) {
+    py::list synapses;
+    for (unsigned i = 0; i < segments.count(segment); ++i)
+      synapses.append(py::make_tuple(segments.sources(segment)[i], segments.permanences(segment)[i]));
+    all.append(py::make_tuple(segments.owner(segment), synapses));
+  });
+  return all;
+}
+
+// What both temporal memories have.
+template <class Memory>
+py::class_<Memory> bind_memory(py::module_& m, const char* name) {
+  return py::class_<Memory>(m, name)
+      .def(py::init<const TemporalMemoryParams&>())
+      .def("row", &Memory::row)
+      .def("segment_list", [](const Memory& memory) { return segment_list(memory.all_segments()); })
+      .def_property_readonly("segments", &Memory::segments)
+      .def_property_readonly("synapses", &Memory::synapses);
+}
+
+// Segments by themselves, which learn from sets of cells that the caller names.
+class SegmentsPart {
+ public:
+  SegmentsPart(unsigned max_segments, unsigned max_synapses, uint64_t seed)
+      : segments_(max_segments, max_synapses, permanence_units<uint8_t>(0.5)), random_(seed) {}
+
+  uint16_t create(uint16_t owner) { return segments_.create(owner, 0); }
+
+  unsigned adapt(uint16_t segment, const Cells& active, double up, double down) {
+    return segments_.adapt(segment, set_of(active), permanence_units<uint8_t>(up), permanence_units<uint8_t>(down));
+  }
+
+  void grow(uint16_t segment, int wanted, const Cells& cells, double initial) {
+    segments_.grow(segment, wanted, cells, set_of(cells), permanence_units<uint8_t>(initial), random_,
+                   Scratch::of_this_thread());
+  }
+
+  py::list list() const { return segment_list(segments_); }
+
+ private:
+  static CellSet set_of(const Cells& cells) {
+    CellSet set;
+    set.insert_all(cells);
+    return set;
+  }
+
+  Segments<uint8_t> segments_;
+  Random random_;
+};
+
 void bind_parts(py::module_& m) {
   py::class_<Encoders>(m, "Encoders")
       .def(py::init<const EncoderParams&>())
@@ -198,20 +251,24 @@ void bind_parts(py::module_& m) {
            })
       .def("overlaps", &SpatialPooler::overlaps)
       .def("permanences",
-           [](const SpatialPooler& pooler, unsigned column, unsigned inputs) {
+           [](const SpatialPooler& pooler, unsigned column) {
              const int16_t* first = pooler.permanences(column);
-             return std::vector<int>(first, first + inputs);
+             return std::vector<int>(first, first + pooler.inputs());
            })
       .def("set_permanence", &SpatialPooler::set_permanence)
       .def_property_readonly("owned_columns", &SpatialPooler::owned_columns);
-  py::class_<Memory>(m, "BacktrackingMemory")
-      .def(py::init<const TemporalMemoryParams&>())
-      .def("row", &Memory::row)
-      .def_property_readonly("segments", &Memory::segments)
-      .def_property_readonly("synapses", &Memory::synapses)
-      .def_property_readonly("predicted_columns", &Memory::predicted_columns)
-      .def_property_readonly("hinted_columns", &Memory::hinted_columns)
-      .def_property_readonly("at_sequence_start", &Memory::at_sequence_start);
+  py::class_<SegmentsPart>(m, "Segments")
+      .def(py::init<unsigned, unsigned, uint64_t>())
+      .def("create", &SegmentsPart::create)
+      .def("adapt", &SegmentsPart::adapt)
+      .def("grow", &SegmentsPart::grow)
+      .def("segment_list", &SegmentsPart::list);
+  using Backtracking = BacktrackingMemory<uint8_t>;
+  bind_memory<Backtracking>(m, "BacktrackingMemory")
+      .def_property_readonly("predicted_columns", &Backtracking::predicted_columns)
+      .def_property_readonly("hinted_columns", &Backtracking::hinted_columns)
+      .def_property_readonly("at_sequence_start", &Backtracking::at_sequence_start);
+  bind_memory<PlainMemory<uint8_t>>(m, "PlainMemory");
 }
 
 }  // namespace

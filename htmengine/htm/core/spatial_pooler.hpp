@@ -33,7 +33,6 @@ struct SpatialPoolerParams {
   }
 };
 
-
 // Permanences of the pooler are whole ten-thousandths.
 constexpr int kPermanenceOne = 10000;
 constexpr int kPermanenceTrim = 15;     // weaker ones become 0, but stay in the pool
@@ -207,6 +206,7 @@ class SpatialPooler {
     refresh_connected(column);
   }
 
+  unsigned inputs() const { return params_.inputs; }
   unsigned owned_columns() const { return static_cast<unsigned>(owned_columns_.size()); }
 
   size_t bytes() const {
