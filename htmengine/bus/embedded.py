@@ -163,10 +163,10 @@ class EmbeddedBus(Service):
     async def _stop(self) -> None:
         for call, _ in self._timers:
             call.stop()
+        self._stopped = True
         for subscriptions in list(self._subscriptions.values()):
             for subscription in list(subscriptions):
                 subscription.end(BusClosed("the bus is stopped"))
-        self._stopped = True
         while self._committing or self._work():
             idle: Deferred[None] = Deferred()
             self._idle.append(idle)

@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: MIT
+"""The bus of many processes and hosts: RabbitMQ.
+
+In: calls of the services of this process.  Out: deliveries.  Chosen by services.py.
+
+There are two connections: RabbitMQ stops reading from one that publishes while it is short of memory or disk, and
+acknowledgements must not wait for that.  Both are made again when they are lost (`amqp_link`); everything that
+was in flight then comes again.
+
+A queue has its bound in its publishers (`amqp_publisher`) and its one active subscriber by exclusive consumption, so
+that it needs no arguments, and HTM Engine's applications may declare it as they always did.  What has to be
+an argument is one: the limits of followers' queues, and a quorum queue's type.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from pika.adapters.twisted_connection import ClosableDeferredQueue, TwistedChannel
+from pika.exceptions import ChannelClosedByBroker
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.bus.amqp_link import LOST, RETRY_S, AmqpParams, Link
+from htmengine.bus.amqp_publisher import Destination, Publisher
+from htmengine.bus.inbox import Inbox
+from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
+from htmengine.errors import BusClosed, BusError, UnroutableMessage
+from htmengine.twisted_types import Clock
+
+__all__ = ["AmqpBus", "AmqpParams", "AmqpSubscription"]
+
+QueueType = Literal["classic", "quorum"]
+
+#: A subscriber that waits for its turn looks this often whether the other one has ended.
+TURN_POLL_S = 0.5
+
+NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
+
+
+class AmqpBus(Service):
+    """A `htmengine.bus.interface.Bus` on RabbitMQ.
+
+    It starts whether the broker is there or not, and waits for it.  With ``queue_type="quorum"`` queues are
+    replicated in the broker's cluster.  Messages of a full queue wait in their publishers; the bound on bytes is
+    estimated from what this process has published.
+    """
+
+    def __init__(self, params: AmqpParams, *, reactor: Clock, queue_type: QueueType = "classic") -> None:
+        self._queue_type = queue_type
+        self._limits: dict[str, QueueLimits] = {}
+        self._subscriptions: list[AmqpSubscription] = []
+        self._stopped = False
+        self._consuming = Link(params, "consuming", reactor=reactor, on_lost=self._lost)
+        self._publishing = Link(params, "publishing", reactor=reactor, on_lost=lambda: None)
+        self._publisher = Publisher(
+            self._publishing, limits_of=self._limits_of, depth_of=self._waiting, check_exchange=self._check_exchange
+        )
+
+    # --- service ---------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        self._consuming.startService()
+        self._publishing.startService()
+
+    def stopService(self) -> Deferred[Any]:
+        """What waits for the broker ends with `BusClosed`."""
+        super().stopService()
+        self._stopped = True
+        for subscription in list(self._subscriptions):
+            subscription.end(BusClosed("the bus is stopped"))
+        return gatherResults([self._publishing.stopService(), self._consuming.stopService()])
+
+    # --- bus -------------------------------------------------------------------------------------------
+
+    async def declare_queue(self, name: str, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
+        """See `Bus.declare_queue`.  A queue that another program has made in another way is taken as it is."""
+        arguments = _arguments(limits, self._queue_type)
+        try:
+            await self._ask(lambda channel: channel.queue_declare(name, durable=True, arguments=arguments))
+        except ChannelClosedByBroker as error:
+            if error.reply_code != DIFFERENT:
+                raise BusError(error.reply_text) from None
+        self._limits.setdefault(name, limits)
+
+    async def declare_fanout(self, name: str) -> None:
+        """See `Bus.declare_fanout`."""
+        await self._ask_for(name, lambda channel: channel.exchange_declare(name, "fanout", durable=True))
+
+    async def bind(self, queue: str, exchange: str) -> None:
+        """See `Bus.bind`."""
+        await self._ask_for(queue, lambda channel: channel.queue_declare(queue, passive=True))
+        await self._ask_for(exchange, lambda channel: channel.queue_bind(queue, exchange))
+
+    async def delete_queue(self, name: str) -> None:
+        """See `Bus.delete_queue`."""
+        await self._ask_for(name, lambda channel: channel.queue_delete(name))
+        self._limits.pop(name, None)
+
+    async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
+        """See `Bus.publish`."""
+        self._check_open()
+        await self._publisher.publish(Destination(queue=queue), bodies, headers or {})
+
+    async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
+        """See `Bus.broadcast`.  A queue that refuses messages when it is full is waited for."""
+        self._check_open()
+        await self._publisher.publish(Destination(exchange=exchange), bodies, headers or {})
+
+    async def subscribe(self, queue: str, *, prefetch: int) -> AmqpSubscription:
+        """See `Bus.subscribe`."""
+        subscription = AmqpSubscription(self, queue, prefetch)
+        self._subscriptions.append(subscription)
+        try:
+            await subscription.start()
+        except BusError:
+            self._subscriptions.remove(subscription)
+            raise
+        return subscription
+
+    async def depth(self, queue: str) -> int:
+        """See `Bus.depth`.  Unacknowledged messages are counted if this process has them."""
+        waiting = await self._waiting(queue)
+        return waiting + sum(len(each) for each in self._subscriptions if each.queue == queue)
+
+    # --- for subscriptions -----------------------------------------------------------------------------
+
+    async def channel(self) -> TwistedChannel:
+        """A channel for consuming."""
+        self._check_open()
+        return await self._consuming.channel()
+
+    async def sleep(self, seconds: float) -> None:
+        """Raises `BusClosed` when the bus stops first."""
+        await self._consuming.sleep(seconds)
+
+    def forget(self, subscription: AmqpSubscription) -> None:
+        """It has ended."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    # --- operations ------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._stopped:
+            raise BusClosed("the bus is stopped")
+
+    def _limits_of(self, queue: str) -> QueueLimits:
+        return self._limits.get(queue, DEFAULT_LIMITS)
+
+    async def _waiting(self, queue: str) -> int:
+        declared = await self._ask_for(queue, lambda channel: channel.queue_declare(queue, passive=True))
+        return int(declared.method.message_count)
+
+    async def _check_exchange(self, exchange: str) -> None:
+        await self._ask_for(exchange, lambda channel: channel.exchange_declare(exchange, passive=True))
+
+    async def _ask_for(self, name: str, operation: Callable[[TwistedChannel], Deferred[Any]]) -> Any:
+        """As `_ask`; raises `UnroutableMessage` if there is nothing of that name."""
+        try:
+            return await self._ask(operation)
+        except ChannelClosedByBroker as error:
+            raise _error(error, name) from None
+
+    async def _ask(self, operation: Callable[[TwistedChannel], Deferred[Any]]) -> Any:
+        """An operation on a channel of its own, since a refusal closes it; asked again when the connection is lost."""
+        while True:
+            channel = await self.channel()
+            try:
+                result = await operation(channel)
+                channel.close()
+            except ChannelClosedByBroker:
+                raise
+            except LOST:
+                await self.sleep(RETRY_S)
+            else:
+                return result
+
+    def _lost(self) -> None:
+        for subscription in list(self._subscriptions):
+            subscription.connection_lost()
+
+
+class AmqpSubscription:
+    """A queue's messages, from a channel of its own; after a lost connection, and while another one has the queue,
+    it waits for its turn again."""
+
+    log = Logger()
+
+    def __init__(self, bus: AmqpBus, queue: str, prefetch: int) -> None:
+        self.queue = queue
+        self._bus = bus
+        self._prefetch = prefetch
+        self._inbox = Inbox(prefetch)
+        self._channel: TwistedChannel | None = None
+        self._channels = 0  #: so far; part of a delivery's tag, since each channel counts its messages anew
+
+    def __len__(self) -> int:
+        """Messages that have come and are not acknowledged."""
+        return len(self._inbox)
+
+    async def start(self) -> None:
+        """Take the queue if it is free, and wait for it in the background if it is not."""
+        incoming = await self._take()
+        Deferred.fromCoroutine(self._receive(incoming)).addErrback(self._failed)
+
+    async def get(self, most: int) -> list[Delivery]:
+        """See `Subscription.get`."""
+        return await self._inbox.get(most)
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Subscription.ack`."""
+        for delivery in self._inbox.settle(deliveries):
+            if self._channel is not None and self._channel.is_open:
+                self._channel.basic_ack(delivery.tag[1])
+        self._inbox.more()
+
+    async def nack(self, deliveries: Sequence[Delivery]) -> None:
+        """See `Subscription.nack`."""
+        self._inbox.put_back(self._inbox.settle(deliveries))
+
+    async def close(self) -> None:
+        """See `Subscription.close`."""
+        channel = self._channel
+        self.end(BusClosed("the subscription is closed"))
+        if channel is not None and not channel.is_closed:
+            closed: Deferred[None] = Deferred()
+            channel.on_closed.chainDeferred(closed)
+            if channel.is_open:
+                channel.close()
+            await closed
+
+    def end(self, error: BusError) -> None:
+        """Called by the bus, too, when it stops."""
+        self._inbox.close(error)
+        self._bus.forget(self)
+
+    def connection_lost(self) -> None:
+        """Called by the bus: what was in flight comes again."""
+        self._channel = None
+        self._inbox.clear()
+
+    # --- the queue -------------------------------------------------------------------------------------
+
+    async def _take(self) -> ClosableDeferredQueue | None:
+        """Become the queue's subscriber, unless it has one.  Raises `UnroutableMessage`."""
+        channel = await self._bus.channel()
+        try:
+            if await self._subscribers(channel):
+                channel.close()
+                return None
+            await channel.basic_qos(prefetch_count=self._prefetch)
+            incoming, _ = await channel.basic_consume(self.queue, exclusive=True)
+            if await self._subscribers(channel) > 1:  # quorum queues know no exclusive consumers
+                channel.close()
+                return None
+        except ChannelClosedByBroker as error:
+            if error.reply_code == REFUSED and "exclusive" in error.reply_text:
+                return None
+            raise _error(error, self.queue) from None
+        except LOST:
+            return None
+        self._channel = channel
+        self._channels += 1
+        return incoming
+
+    async def _subscribers(self, channel: TwistedChannel) -> int:
+        declared = await channel.queue_declare(self.queue, passive=True)
+        return int(declared.method.consumer_count)
+
+    async def _receive(self, incoming: ClosableDeferredQueue | None) -> None:
+        """Hand over what comes, until the end; whenever the queue is lost, wait for it."""
+        while not self._inbox.closed:
+            if incoming is not None:
+                try:
+                    while True:
+                        self._arrived(await incoming.get())
+                except LOST:
+                    self.connection_lost()
+            if not self._inbox.closed:
+                await self._bus.sleep(TURN_POLL_S * random.uniform(0.5, 1.0))
+                incoming = await self._take()
+
+    def _arrived(self, message: Any) -> None:
+        if not self._inbox.closed:
+            tag = (self._channels, message.method.delivery_tag)
+            self._inbox.put([Delivery(message.body, _headers(message.properties.headers), tag)])
+
+    def _failed(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, UnroutableMessage):
+            error = BusClosed(f"queue {self.queue!r} is deleted")
+        elif not isinstance(error, BusError):
+            self.log.failure("subscription of {queue}", failure, queue=self.queue)
+            error = BusError(str(error))
+        self.end(error)
+
+
+def _arguments(limits: QueueLimits, queue_type: QueueType) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    if queue_type == "quorum" and limits.expires_s is None:  # what may go when nobody reads it needs no replicas
+        arguments |= {"x-queue-type": "quorum", "x-single-active-consumer": True}
+    if limits.overflow == "drop-head":
+        arguments |= {"x-max-length": limits.max_messages, "x-max-length-bytes": limits.max_bytes}
+    if limits.expires_s is not None:
+        arguments["x-expires"] = round(1000 * limits.expires_s)
+    return arguments
+
+
+def _headers(headers: Mapping[str, Any] | None) -> dict[str, str]:
+    """Those of the publisher; RabbitMQ adds some of its own, ``x-...``."""
+    return {name: value for name, value in (headers or {}).items() if isinstance(value, str) and name[:2] != "x-"}
+
+
+def _error(error: ChannelClosedByBroker, name: str) -> BusError:
+    return UnroutableMessage(name) if error.reply_code == NOT_FOUND else BusError(error.reply_text)

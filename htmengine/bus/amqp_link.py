@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: MIT
+"""One connection to RabbitMQ, made again whenever it is lost.
+
+In: where the broker is.  Out: channels.  Whoever asks for one waits while the broker is away; the log says so once a
+minute.  Used by `amqp` and `amqp_publisher`; the protocol is pika's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pika import ConnectionParameters, PlainCredentials
+from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
+from pika.exceptions import AMQPError
+from twisted.application.internet import ClientService, backoffPolicy
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectionClosed
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.errors import BusClosed, ConfigError
+
+#: What pika raises, or fails a Deferred with, when a connection or channel is lost.
+LOST = (AMQPError, ConnectionClosed)
+#: The log tells of a broker that is away this often.
+LOG_INTERVAL_S = 60.0
+#: An operation that found its connection lost is tried again after this long.
+RETRY_S = 0.1
+#: A broker that does not answer the end of a connection is waited for this long.
+CLOSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class AmqpParams:
+    """Where RabbitMQ is, and who we are.  ``tls_ca_file`` is a PEM file; empty: the system's authorities."""
+
+    host: str = "127.0.0.1"
+    port: int = 5672
+    user: str = "guest"
+    password: str = field(default="guest", repr=False)
+    virtual_host: str = "/"
+    heartbeat_s: int = 10
+    tls: bool = False
+    tls_ca_file: str = ""
+
+
+class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]
+    """pika's protocol, which forgets why it was closed."""
+
+    reason: BaseException | None = None
+
+    def _on_connection_failed(self, connection: Any, error: BaseException | None = None) -> None:
+        self.reason = error  # a wrong password, for example
+        super()._on_connection_failed(connection, error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.reason = self.reason or self._impl._error or reason.value
+        super().connectionLost(reason)
+
+    def on_blocked(self, tell: Callable[[bool], None]) -> None:
+        """``tell(True)`` when the broker is short of memory or disk and takes no more, ``tell(False)`` after it."""
+        self._impl.add_on_connection_blocked_callback(lambda *_: tell(True))
+        self._impl.add_on_connection_unblocked_callback(lambda *_: tell(False))
+
+
+class _Connections(Factory):
+    """Makes the protocol for each attempt."""
+
+    noisy = False
+
+    def __init__(self, parameters: ConnectionParameters) -> None:
+        self._parameters = parameters
+        self.newest: AmqpConnection | None = None
+
+    def buildProtocol(self, addr: object) -> AmqpConnection:
+        self.newest = AmqpConnection(self._parameters)
+        self.newest.factory = self
+        return self.newest
+
+
+class Link(Service):
+    """A connection for one purpose; ``on_lost`` is called each time it is lost."""
+
+    log = Logger()
+
+    def __init__(self, params: AmqpParams, purpose: str, *, reactor: Any, on_lost: Callable[[], None]) -> None:
+        self._params = params
+        self._purpose = purpose
+        self._reactor = reactor
+        self._on_lost = on_lost
+        self._connections = _Connections(_parameters(params, purpose))
+        factory: Any = self._connections
+        self._client = ClientService(
+            _endpoint(params, reactor),
+            factory,
+            retryPolicy=self._retry,
+            prepareConnection=self._prepare,
+            clock=reactor,
+        )
+        self._backoff = backoffPolicy(0.2, 15.0, 1.5)
+        self._away_since: float | None = None
+        self._logged_at = -LOG_INTERVAL_S
+        self._sleeping: set[Deferred[None]] = set()
+        self._stopped = False
+
+    # --- service ---------------------------------------------------------------------------------------
+
+    def startService(self) -> None:
+        super().startService()
+        logging.getLogger("pika").setLevel(logging.CRITICAL)  # what matters of it is logged here
+        self._client.startService()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._stopped = True
+        for sleeping in list(self._sleeping):
+            sleeping.cancel()
+        connection = self._connections.newest
+        if connection is not None and connection.is_open:
+            closed: Deferred[Any] = connection.close()
+            closed.addTimeout(CLOSE_S, self._reactor)
+            closed.addErrback(lambda _: None)  # ending without the broker's answer
+            await closed
+        await self._client.stopService()
+
+    # --- for the bus -----------------------------------------------------------------------------------
+
+    async def channel(self) -> TwistedChannel:
+        """A new channel, as soon as there is a connection.  Raises `BusClosed` when the link stops first."""
+        while True:
+            if self._stopped:
+                raise BusClosed("the bus is stopped")
+            try:
+                connection = await self._client.whenConnected()
+                return await connection.channel()
+            except CancelledError:
+                raise BusClosed("the bus is stopped") from None
+            except LOST:
+                await self.sleep(RETRY_S)
+
+    async def sleep(self, seconds: float) -> None:
+        """Raises `BusClosed` when the link stops first."""
+        if self._stopped:
+            raise BusClosed("the bus is stopped")
+        sleeping: Deferred[None] = deferLater(self._reactor, seconds)
+        self._sleeping.add(sleeping)
+        try:
+            await sleeping
+        except CancelledError:
+            raise BusClosed("the bus is stopped") from None
+        finally:
+            self._sleeping.discard(sleeping)
+
+    # --- connections -----------------------------------------------------------------------------------
+
+    def _prepare(self, connection: AmqpConnection) -> Deferred[None]:
+        # The proxy that ClientService puts around a protocol gives its attributes; `ready` is taken before it fires.
+        return Deferred.fromCoroutine(self._shake_hands(connection, connection.ready))
+
+    async def _shake_hands(self, connection: AmqpConnection, ready: Deferred[Any]) -> None:
+        await ready
+        connection.closed.addBoth(lambda _: self._lost())
+        connection.on_blocked(self._blocked)
+        if self._away_since is not None:
+            self.log.info("RabbitMQ is back ({purpose})", purpose=self._purpose)
+        self._away_since, self._logged_at = None, -LOG_INTERVAL_S
+
+    def _lost(self) -> None:
+        if not self._stopped:
+            self._tell_away()
+        self._on_lost()
+
+    def _retry(self, attempt: int) -> float:
+        self._tell_away()
+        return self._backoff(attempt)
+
+    def _tell_away(self) -> None:
+        now = self._reactor.seconds()
+        self._away_since = self._away_since or now
+        if now - self._logged_at >= LOG_INTERVAL_S:
+            self._logged_at = now
+            self.log.error(
+                "RabbitMQ at {host}:{port} is away for {seconds:.0f} s ({purpose}): {reason}",
+                host=self._params.host,
+                port=self._params.port,
+                seconds=now - self._away_since,
+                purpose=self._purpose,
+                reason=self._reason(),
+            )
+
+    def _reason(self) -> str:
+        reason = self._connections.newest and self._connections.newest.reason
+        return f"{type(reason).__name__}: {reason}" if reason else "no connection"
+
+    def _blocked(self, blocked: bool) -> None:
+        if blocked:
+            self.log.error("RabbitMQ is short of memory or disk and takes no more ({purpose})", purpose=self._purpose)
+        else:
+            self.log.info("RabbitMQ takes messages again ({purpose})", purpose=self._purpose)
+
+
+def _parameters(params: AmqpParams, purpose: str) -> ConnectionParameters:
+    return ConnectionParameters(
+        virtual_host=params.virtual_host,
+        credentials=PlainCredentials(params.user, params.password),
+        heartbeat=params.heartbeat_s,
+        client_properties={"connection_name": f"htmengine {purpose}"},
+    )
+
+
+def _endpoint(params: AmqpParams, reactor: Any) -> Any:
+    endpoint: Any = HostnameEndpoint(reactor, params.host, params.port)
+    if not params.tls:
+        return endpoint
+    trust = {"trustRoot": _authorities(params.tls_ca_file)} if params.tls_ca_file else {}
+    return wrapClientTLS(optionsForClientTLS(params.host, **trust), endpoint)
+
+
+def _authorities(path: str) -> Any:
+    """Raises `ConfigError`."""
+    try:
+        return trustRootFromCertificates([Certificate.loadPEM(Path(path).read_bytes())])
+    except Exception as error:  # OpenSSL has no one error for a file that is not PEM
+        raise ConfigError([f"rabbitmq.conf [connection] tls_ca_file = {path!r}: {error}"]) from None
