@@ -197,7 +197,8 @@ class Connection:
     host: str = option("localhost", TEXT, "RabbitMQ server")
     port: int = option(5672, PORT, "its port")
     virtual_host: str = option("/", TEXT, "its virtual host")
-    heartbeat_s: int = option(30, whole(1, 3600), "seconds between heartbeats")
+    heartbeat_s: int = option(10, whole(1, 3600), "seconds between heartbeats; a host is gone after two")
+    quorum_queues: bool = option(False, FLAG, "replicate the queues in RabbitMQ's cluster (when they are first made)")
     tls: bool = option(False, FLAG, "speak TLS")
     tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
 

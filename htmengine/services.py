@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import platformdirs
+from sqlalchemy import URL
 from twisted.application.service import Service
+from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
 from htmengine import crash_points
+from htmengine.bus.amqp import AmqpBus, AmqpParams
 from htmengine.bus.embedded import EmbeddedBus
-from htmengine.config import APPLICATION_CONFIG_PATH, Config, load
+from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError, HtmEngineError
 from htmengine.lifecycle import DataFolder, OrderedServices, ProcessEnd
 from htmengine.model_swapper.model_runner import RunnerOptions
@@ -33,10 +37,11 @@ from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.sharding import ShardQueues
+from htmengine.tasks import Tasks
 from htmengine.web.access import AccessRules
 from htmengine.web.service import WebOptions, WebService
 
-BusService = EmbeddedBus
+BusService = EmbeddedBus | AmqpBus
 
 
 # --- where an engine is ---------------------------------------------------------------------------------
@@ -53,25 +58,75 @@ class Deployment:
     def embedded(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
         """One machine, no server.  Raises `ConfigError`."""
         environ = {"HTMENGINE__APPLICATION__METRIC_STORER__AUTO_MONITOR": "yes", **os.environ}
-        folder = data_dir or Path(platformdirs.user_data_dir("htmengine"))
-        return cls(load(config_dir, environ), DataFolder(folder))
+        return cls(load(config_dir, environ), DataFolder(data_dir or _user_folder()))
+
+    @classmethod
+    def distributed(cls, config_dir: Path | None = None) -> Deployment:
+        """A process a service, RabbitMQ, a database server.  Without a folder the environment has to name it.
+
+        Raises `ConfigError`.
+        """
+        folder = config_dir or _config_dir(os.environ)
+        if folder is None:
+            raise ConfigError(
+                [f"{APPLICATION_CONFIG_PATH} must name the folder with {', '.join(f'{file}.conf' for file in FILES)}"]
+            )
+        return cls(load(folder, os.environ), None)
+
+    @classmethod
+    def find(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
+        """The one that a command means: a configuration with a rabbitmq.conf is that of a distributed engine."""
+        folder = config_dir or _config_dir(os.environ)
+        if data_dir is None and folder is not None and (folder / "rabbitmq.conf").exists():
+            return cls.distributed(folder)
+        return cls.embedded(folder, data_dir)
 
     @property
     def database_url(self) -> str:
         """SQLAlchemy's name of the database."""
-        assert self.folder is not None
-        self.folder.make()
-        return self.folder.database_url
+        if self.folder is not None:
+            self.folder.make()
+            return self.folder.database_url
+        section = self.config.repository
+        if section.url:
+            return section.url
+        url = URL.create(
+            "mysql+pymysql",
+            username=section.user,
+            password=section.passwd or None,
+            host=section.host,
+            port=section.port,
+            database=section.db,
+            query={"charset": "utf8mb4"},
+        )
+        return url.render_as_string(hide_password=False)
 
     def database(self, reactor: Any) -> Database:
-        """The database, its schema up to date; without a reactor for synchronous use."""
-        migrations.upgrade(self.database_url)
-        return Database(self.database_url, reactor=reactor)
+        """The database; without a reactor for synchronous use.
+
+        A folder's schema is brought up to date.  That of a server is the operator's, with ``htmengine db upgrade``.
+        """
+        url = self.database_url
+        if self.folder is not None:
+            migrations.upgrade(url)
+        return Database(url, reactor=reactor)
 
     def bus(self, reactor: Any) -> BusService:
         """The bus, not started."""
-        assert self.folder is not None
-        return EmbeddedBus(self.folder.bus_path, reactor=reactor)
+        if self.folder is not None:
+            return EmbeddedBus(self.folder.bus_path, reactor=reactor)
+        connection, credentials = self.config.connection, self.config.credentials
+        params = AmqpParams(
+            host=connection.host,
+            port=connection.port,
+            user=credentials.user,
+            password=credentials.password,
+            virtual_host=connection.virtual_host,
+            heartbeat_s=connection.heartbeat_s,
+            tls=connection.tls,
+            tls_ca_file=connection.tls_ca_file,
+        )
+        return AmqpBus(params, reactor=reactor, queue_type="quorum" if connection.quorum_queues else "classic")
 
     @property
     def shards(self) -> ShardQueues:
@@ -84,8 +139,7 @@ class Deployment:
         root = self.config.storage.root
         if root:
             return Path(root)
-        assert self.folder is not None
-        return self.folder.checkpoints
+        return (self.folder or DataFolder(_user_folder())).checkpoints
 
     def operations(self, bus: BusService, database: Database) -> Operations:
         """What users do with metrics."""
@@ -194,10 +248,19 @@ class Parts:
 
 
 class _DatabaseService(Service):
-    """Closes the database when all that use it have stopped."""
+    """Closes the database when all that use it have stopped.
 
-    def __init__(self, database: Database) -> None:
+    Told to ``check``, it ends the process if the schema is not the one that this release works on.
+    """
+
+    def __init__(self, database: Database, check: Tasks | None = None) -> None:
         self._database = database
+        self._check = check
+
+    def startService(self) -> None:
+        super().startService()
+        if self._check is not None:
+            self._check.start(self._database.read(migrations.check))
 
     def stopService(self) -> None:
         super().stopService()
@@ -226,6 +289,24 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
         parts.web_service(),
     ]
     return OrderedServices(services), end
+
+
+def _make_distributed(make: Callable[[Parts], Any], *, with_database: bool) -> Callable[[Mapping[str, Any]], Service]:
+    """A service of its own process, on RabbitMQ and, but for the listener, a database server."""
+
+    def make_service(_options: Mapping[str, Any]) -> Service:
+        from twisted.internet import reactor  # chosen by twistd
+
+        crash_points.arm(os.environ)
+        deployment = Deployment.distributed()
+        end = ProcessEnd(reactor)
+        database = deployment.database(reactor)
+        bus = deployment.bus(reactor)
+        check = Tasks(end.fail) if with_database else None
+        service = make(Parts(deployment, reactor, bus, database, end))
+        return OrderedServices([_DatabaseService(database, check), bus, service])
+
+    return make_service
 
 
 class EngineOptions(usage.Options):
@@ -265,6 +346,10 @@ def engine_deployment(
     return dataclasses.replace(found, config=config)
 
 
+def _user_folder() -> Path:
+    return Path(platformdirs.user_data_dir("htmengine"))
+
+
 def _config_dir(environ: Mapping[str, str]) -> Path | None:
     return Path(environ[APPLICATION_CONFIG_PATH]) if environ.get(APPLICATION_CONFIG_PATH) else None
 
@@ -302,5 +387,34 @@ class Tap:
         except HtmEngineError as error:
             raise SystemExit(f"htmengine: {error}") from None
 
+    def run(self) -> NoReturn:
+        """The process of ``python -m`` and a service's module: as with ``twistd -n``, its log on standard error."""
+        from twisted.internet import reactor as installed
+
+        reactor: Any = installed
+        options = self.Options()
+        try:
+            options.parseOptions()
+        except usage.UsageError as error:
+            raise SystemExit(f"htmengine: {error}") from None
+        service: Any = self.makeService(options)
+        globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)  # type: ignore[list-item]
+        service.privilegedStartService()
+        service.startService()
+        reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+        reactor.run()
+        sys.exit(0)  # a service that failed has ended the process with 1 already
+
+
+class ServiceOptions(usage.Options):
+    """``twistd htmengine-listener`` and the others: everything is in the configuration."""
+
+    longdesc = f"The environment variable {APPLICATION_CONFIG_PATH} names the folder with the configuration."
+
 
 EMBEDDED = Tap(EngineOptions, _make_embedded)
+LISTENER = Tap(ServiceOptions, _make_distributed(Parts.metric_listener, with_database=False))
+STORER = Tap(ServiceOptions, _make_distributed(Parts.metric_storer, with_database=True))
+SCHEDULER = Tap(ServiceOptions, _make_distributed(Parts.model_scheduler, with_database=True))
+ANOMALY = Tap(ServiceOptions, _make_distributed(Parts.anomaly_service, with_database=True))
+WEB = Tap(ServiceOptions, _make_distributed(Parts.web_service, with_database=True))

@@ -173,8 +173,12 @@ class Link(Service):
         await ready
         connection.closed.addBoth(lambda _: self._lost())
         connection.on_blocked(self._blocked)
-        if self._away_since is not None:
-            self.log.info("RabbitMQ is back ({purpose})", purpose=self._purpose)
+        self.log.info(
+            "connected to RabbitMQ at {host}:{port} ({purpose})",
+            host=self._params.host,
+            port=self._params.port,
+            purpose=self._purpose,
+        )
         self._away_since, self._logged_at = None, -LOG_INTERVAL_S
 
     def _lost(self) -> None:

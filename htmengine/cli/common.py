@@ -138,8 +138,6 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
     )
     @functools.wraps(command)
     def wrapped(*args: Any, data_dir: Path | None, config_dir: Path | None, **kwargs: Any) -> T:
-        return command(
-            *args, engine=Engine(services.engine_deployment(config_dir=config_dir, data_dir=data_dir)), **kwargs
-        )
+        return command(*args, engine=Engine(services.Deployment.find(config_dir, data_dir)), **kwargs)
 
     return wrapped

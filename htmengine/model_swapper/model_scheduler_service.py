@@ -282,3 +282,9 @@ def _bodies(publication: Publish) -> list[bytes]:
         else:
             bodies.append(encode_model_error(notice))
     return bodies
+
+
+if __name__ == "__main__":
+    from htmengine.services import SCHEDULER
+
+    SCHEDULER.run()

@@ -375,3 +375,9 @@ def _apply(conn: Connection, metric: Metric, notice: CommandResult | ModelError)
         queries.set_status(conn, metric.uid, MetricStatus.ERROR, notice.message)
     elif notice.method == DEFINE_MODEL and metric.status is MetricStatus.CREATE_PENDING:
         queries.set_status(conn, metric.uid, MetricStatus.ACTIVE, None)
+
+
+if __name__ == "__main__":
+    from htmengine.services import ANOMALY
+
+    ANOMALY.run()

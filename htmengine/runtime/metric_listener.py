@@ -350,3 +350,9 @@ class MetricListener(Service):
 async def _fired(result: Deferred[None] | None) -> None:
     if result is not None:
         await result
+
+
+if __name__ == "__main__":
+    from htmengine.services import LISTENER
+
+    LISTENER.run()

@@ -312,3 +312,9 @@ def _feed(
             messages.append((queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid)))
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
     return messages
+
+
+if __name__ == "__main__":
+    from htmengine.services import STORER
+
+    STORER.run()

@@ -11,17 +11,30 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import MetaData, create_engine
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, create_engine
+
+from htmengine.errors import StartError
 
 VERSION_TABLE = "htmengine_version"
 
 
 def upgrade(url: str, version: str = "head") -> None:
     """Bring a database up to date, whatever it was before: empty, HTM Engine's, or an older one of ours."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config = _config()
     config.attributes["url"] = url
     command.upgrade(config, version)
+
+
+def check(conn: Connection) -> None:
+    """Raises `StartError` unless the schema is the one that this release works on."""
+    current = MigrationContext.configure(conn, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    wanted = ScriptDirectory.from_config(_config()).get_current_head()
+    if current != wanted:
+        raise StartError(
+            f"the database's schema is {current or 'not there'}, {wanted} is needed: run `htmengine db upgrade`"
+        )
 
 
 def reset(url: str) -> None:
@@ -33,3 +46,9 @@ def reset(url: str) -> None:
         existing.drop_all(conn)
     engine.dispose()
     upgrade(url)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""``python -m htmengine.web``: the web service of the distributed deployment."""
+
+if __name__ == "__main__":
+    from htmengine.services import WEB
+
+    WEB.run()

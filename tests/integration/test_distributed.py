@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The services as processes of their own, on real servers: what they need, and what they survive."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.distributed import MODULES, DistributedEngine, distributed_engine
+from tests.support.engine import wait_for
+from tests.support.servers import MariaDB, RabbitMQ
+
+START = 1_700_000_000
+QUICK = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
+
+
+def lines(first: int, last: int, metrics: int = 5) -> list[str]:
+    return [
+        f"m{number} {math.sin(row / 5) + number} {START + 60 * row}"
+        for row in range(first, last + 1)
+        for number in range(metrics)
+    ]
+
+
+@pytest.fixture
+def broker() -> Iterator[RabbitMQ]:
+    """One that this test may kill."""
+    with RabbitMQ() as server:
+        yield server
+
+
+@pytest.fixture
+def engine(tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[DistributedEngine]:
+    with distributed_engine(
+        tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database(), options=QUICK
+    ) as made:
+        yield made
+
+
+@pytest.mark.parametrize("module", MODULES.values())
+def test_services_say_that_they_need_a_configuration(module: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "APPLICATION_CONFIG_PATH"}
+    ended = subprocess.run([sys.executable, "-m", module], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "htmengine: APPLICATION_CONFIG_PATH must name the folder with"
+        " application.conf, model-swapper.conf, model-checkpoint.conf, rabbitmq.conf\n"
+    )
+
+
+def test_samples_become_scores_and_a_stop_is_orderly(engine: DistributedEngine) -> None:
+    engine.start_all()
+    engine.send(lines(1, 60))
+    engine.wait_until_scored(300)
+    assert [engine.stop(name) for name in ("listener", "storer", "scheduler", "anomaly")] == [0, 0, 0, 0]
+    assert len(list((engine.folder / "checkpoints").rglob("*.[01]"))) >= 5
+
+
+def test_a_service_refuses_a_schema_that_is_not_up_to_date(engine: DistributedEngine) -> None:
+    with engine.changing() as conn:
+        conn.exec_driver_sql("DROP TABLE htmengine_version")
+    assert engine.start("storer").wait(30) == 1
+    assert "run `htmengine db upgrade`" in engine.log("storer")
+
+
+def test_nothing_is_lost_when_the_broker_starts_late_and_dies_under_load(
+    tmp_path: Path, broker: RabbitMQ, mariadb: MariaDB
+) -> None:
+    broker.stop()
+    with distributed_engine(
+        tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=QUICK
+    ) as engine:
+        engine.start_all()
+        engine.send(lines(1, 20))  # the listener takes them while there is no broker
+        wait_for(lambda: "is away" in engine.log("storer"), "the log to tell of the broker")
+        broker.start()
+        engine.wait_until_scored(100)
+        for part in range(10):
+            engine.send(lines(21 + 20 * part, 40 + 20 * part))
+            time.sleep(0.1)
+            if part == 4:
+                broker.kill()
+                broker.start()
+        engine.wait_until_scored(1100)
+        assert [(name, rowid) for name, rowid, *_ in engine.scores()] == [
+            (f"m{number}", rowid) for number in range(5) for rowid in range(1, 221)
+        ]
+        assert engine.query("SELECT SUM(count) FROM reject_count") == [(None,)]
+        assert all(process.poll() is None for process in engine.processes.values())
