@@ -24,6 +24,7 @@ from htmengine.web.access import Access, AccessRules
 from htmengine.web.api import Api
 from htmengine.web.document import Document
 from htmengine.web.events import EventFeed
+from htmengine.web.graphite.routes import Graphite
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
@@ -70,6 +71,7 @@ class WebService(Service):
             secure=options.tls_certificate is not None,
         )
         api.add_to(self.routes)
+        Graphite(self.reader, reactor).add_to(self.routes)
         Page().add_to(self.routes)
         Skeleton(api).add_to(self.routes)
 

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: MIT
+"""Graphite's read API on the stored metrics, so that Grafana's Graphite data source shows values and anomaly scores.
+
+Each metric ``a.b.c`` is three series: ``a.b.c``, ``a.b.c.anomaly_score`` and ``a.b.c.raw_anomaly_score``::
+
+    times      from and until in Graphite's forms
+    paths      globs, and the tree of names
+    targets    expressions: scale(sumSeries(web.*.requests), 60)
+    series     what functions work on; how rows become points
+    functions  the functions there are
+    routes     /render, /metrics/find and what else Grafana asks for
+
+docs/grafana.md shows how to set it up.
+"""

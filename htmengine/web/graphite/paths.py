@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""Graphite's globs, and the tree of names in which every metric also has its scores.
+
+In: patterns such as ``web.{a,b}.*``.  Out: names that match, node by node: no wildcard reaches over a dot.
+"""
+
+from __future__ import annotations
+
+import enum
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from htmengine.errors import Refused
+
+#: Alternatives that the braces of a pattern may make.
+MOST_ALTERNATIVES = 1000
+_WILDCARDS = re.compile(r"[*?\[\]{}]")
+
+
+class Kind(enum.Enum):
+    """Which numbers of a metric a series shows; the value is the last node of its name."""
+
+    VALUE = ""
+    ANOMALY_SCORE = "anomaly_score"
+    RAW_ANOMALY_SCORE = "raw_anomaly_score"
+
+
+SCORES = (Kind.ANOMALY_SCORE, Kind.RAW_ANOMALY_SCORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A glob, as one expression for each of its nodes."""
+
+    text: str
+    nodes: tuple[re.Pattern[str], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Raises `Refused` for braces that make too many alternatives.
+
+        >>> [bool(Pattern.parse("web.{a,b}[0-9].*").matches(name)) for name in ("web.a1.x", "web.c1.x", "web.a1")]
+        [True, False, False]
+        """
+        return cls(text, tuple(_node(part) for part in _split(text)))
+
+    def matches(self, name: str) -> bool:
+        """Whether a whole name matches."""
+        parts = name.split(".")
+        return len(parts) == len(self.nodes) and self._begins(parts)
+
+    def _begins(self, parts: list[str]) -> bool:
+        return all(node.fullmatch(part) for node, part in zip(self.nodes, parts, strict=False))
+
+    @property
+    def prefix(self) -> str:
+        """What every name that matches begins with.
+
+        >>> Pattern.parse("web.a*.b").prefix
+        'web.a'
+        """
+        found = _WILDCARDS.search(self.text)
+        return self.text if found is None else self.text[: found.start()]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Node:
+    """One place in the tree of names."""
+
+    path: str
+    is_leaf: bool
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition(".")[2]
+
+
+def find_nodes(pattern: Pattern, names: Iterable[str]) -> list[Node]:
+    """The nodes that match, in order: a metric is a leaf, and a branch with its scores."""
+    found: set[Node] = set()
+    depth = len(pattern.nodes)
+    for name in names:
+        parts = name.split(".")
+        if len(parts) >= depth and pattern._begins(parts):
+            found.add(Node(".".join(parts[:depth]), is_leaf=False))
+            if len(parts) == depth:
+                found.add(Node(name, is_leaf=True))
+        elif len(parts) == depth - 1 and pattern._begins(parts):
+            found.update(
+                Node(f"{name}.{kind.value}", is_leaf=True) for kind in SCORES if pattern.nodes[-1].fullmatch(kind.value)
+            )
+    return sorted(found)
+
+
+def find_series(pattern: Pattern, names: Iterable[str]) -> Iterator[tuple[str, Kind]]:
+    """(metric, kind) for each series that matches; a metric that is itself called like a score wins."""
+    known = list(names)
+    whole = {name for name in known if pattern.matches(name)}
+    for name in known:
+        if name in whole:
+            yield name, Kind.VALUE
+        for kind in SCORES:
+            path = f"{name}.{kind.value}"
+            if path not in whole and pattern.matches(path):
+                yield name, kind
+
+
+def _split(text: str) -> list[str]:
+    """At the dots, except those within braces."""
+    parts, depth, start = [], 0, 0
+    for at, character in enumerate(text):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "." and depth <= 0:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]
+
+
+def _node(text: str) -> re.Pattern[str]:
+    return re.compile("|".join(_translate(each) for each in _alternatives(text)), re.DOTALL)
+
+
+def _translate(glob: str) -> str:
+    """A glob without braces; [!a] is fnmatch's for a set's complement, and no wildcard is a dot."""
+    return f"(?:{fnmatch.translate(glob)})"
+
+
+def _alternatives(text: str) -> list[str]:
+    """``a{b,c}d`` as ``abd`` and ``acd``; braces that are not closed are themselves."""
+    done, waiting = [], [text]
+    while waiting:
+        each = waiting.pop(0)
+        braces = re.search(r"\{([^{}]*)\}", each)
+        if braces is None:
+            done.append(each)
+        else:
+            waiting += [each[: braces.start()] + part + each[braces.end() :] for part in braces[1].split(",")]
+        if len(done) + len(waiting) > MOST_ALTERNATIVES:
+            raise Refused(400, f"target: {text[:60]!r} has more than {MOST_ALTERNATIVES} alternatives")
+    return done

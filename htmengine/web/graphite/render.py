@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Targets to series: finds the metrics of their paths, reads them, and runs the functions.
+
+In: expressions and a range of time.  Out: series.  Everything happens in one read of the database, in its thread; what
+one request may ask for is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from htmengine.errors import Refused
+from htmengine.repository import reading
+from htmengine.repository.reading import Bucket
+from htmengine.web.graphite.functions import function_named
+from htmengine.web.graphite.paths import Kind, Pattern, find_series
+from htmengine.web.graphite.series import Range, Series, interval_of, series_of
+from htmengine.web.graphite.targets import Call, Path, parse_target
+
+MOST_TARGETS = 100
+#: Series that one request may read.
+MOST_SERIES = 500
+#: Points in one answer, about.
+MOST_POINTS = 1_000_000
+#: Rows that tell how often a metric comes.
+_INTERVAL_ROWS = 61
+
+
+def render(conn: Connection, targets: list[str], wanted: Range) -> list[Series]:
+    """The series of all targets.  Raises `Refused`."""
+    if len(targets) > MOST_TARGETS:
+        raise Refused(400, f"target: {len(targets)} of them; at most {MOST_TARGETS} are allowed")
+    expressions = [parse_target(target) for target in targets]
+    renderer = _Renderer(conn, wanted)
+    return [series for expression in expressions for series in renderer.evaluate(expression)]
+
+
+class _Renderer:
+    def __init__(self, conn: Connection, wanted: Range) -> None:
+        self._conn = conn
+        self._wanted = wanted
+        self._read: dict[str, tuple[int, list[Bucket]]] = {}
+        self._series = 0
+        self._points = 0
+
+    def evaluate(self, expression: Path | Call) -> list[Series]:
+        """The series of an expression."""
+        if isinstance(expression, Path):
+            return self._fetch(expression.text)
+        function = function_named(expression.function)
+        arguments = [self._argument(each) for each in expression.arguments]
+        keywords = {name: self._argument(each) for name, each in expression.keywords}
+        return function(self._wanted, expression.text, arguments, keywords)
+
+    def _argument(self, given: Any) -> Any:
+        return self.evaluate(given) if isinstance(given, Path | Call) else given
+
+    def _fetch(self, path: str) -> list[Series]:
+        pattern = Pattern.parse(path)
+        metrics = metrics_of(self._conn, pattern)
+        found = list(find_series(pattern, metrics))
+        self._series += len(found)
+        if self._series > MOST_SERIES:
+            raise Refused(422, f"target: more than {MOST_SERIES} series at a time")
+        return [self._one(name, metrics[name], kind) for name, kind in found]
+
+    def _one(self, name: str, uid: str, kind: Kind) -> Series:
+        if uid not in self._read:
+            self._read[uid] = self._buckets(uid)
+        step, buckets = self._read[uid]
+        path = f"{name}.{kind.value}" if kind.value else name
+        series = series_of(path, kind, buckets, step, self._wanted)
+        self._points += len(series.values)
+        if self._points > MOST_POINTS:
+            raise Refused(422, f"target: more than {MOST_POINTS} points at a time; ask for less with maxDataPoints")
+        return series
+
+    def _buckets(self, uid: str) -> tuple[int, list[Bucket]]:
+        wanted = self._wanted
+        span = reading.span_of(self._conn, uid, wanted.start, wanted.end)
+        newest = reading.rows_of(self._conn, uid, span, _INTERVAL_ROWS, newest=True)
+        step = wanted.step_for(interval_of([row.timestamp for row in newest]))
+        return step, reading.buckets_of(self._conn, uid, span, step)
+
+
+def metrics_of(conn: Connection, pattern: Pattern) -> dict[str, str]:
+    """The uids, by name, of all metrics that may have a series or a node that matches.
+
+    A score's last node is not part of its metric's name.
+    """
+    stem = pattern.prefix.rpartition(".")[0]
+    if pattern.prefix == pattern.text:
+        return reading.metrics_named(conn, [pattern.text, stem])
+    return reading.metrics_with_prefix(conn, stem)

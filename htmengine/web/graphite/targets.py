@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Target expressions: paths, numbers, texts, true and false, and functions of them.
+
+In: ``alias(scale(web.{a,b}.*, 60), "a minute")``.  Out: a tree of `Path`, `Call` and plain values, or `Refused` that
+tells where it is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from htmengine.errors import Refused
+
+DEEPEST = 20
+LONGEST = 8000
+
+_CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(")
+_KEYWORD = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?=[^=])")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?=\s*[,)]|\s*$)")
+_TEXT = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
+_WORD = re.compile(r"(true|false|none)(?=\s*[,)]|\s*$)", re.IGNORECASE)
+_SPACE = re.compile(r"\s*")
+
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A glob of series."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function with what it is given."""
+
+    function: str
+    arguments: tuple[Expression, ...]
+    keywords: tuple[tuple[str, Expression], ...]
+    text: str  #: as it was written
+
+
+Expression: TypeAlias = "Path | Call | float | int | str | bool | None"
+
+
+def parse_target(text: str) -> Path | Call:
+    """Raises `Refused`.
+
+    >>> parse_target("scale(a.*, 2)")
+    Call(function='scale', arguments=(Path(text='a.*'), 2), keywords=(), text='scale(a.*, 2)')
+    """
+    if len(text) > LONGEST:
+        raise Refused(400, f"target: more than {LONGEST} characters")
+    parser = _Parser(text)
+    found = parser.expression(0)
+    parser.space()
+    if parser.at != len(text):
+        raise parser.bad("end of the expression")
+    if not isinstance(found, Path | Call):
+        raise Refused(400, f"target: {text[:60]!r} is no path and no function")
+    return found
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+
+    def expression(self, depth: int) -> Expression:
+        if depth > DEEPEST:
+            raise Refused(400, f"target: functions nest deeper than {DEEPEST}")
+        self.space()
+        start = self.at
+        if (quoted := self.take(_TEXT)) is not None:
+            return re.sub(r"\\(['\"\\])", r"\1", quoted[1] if quoted[1] is not None else quoted[2])
+        if (number := self.take(_NUMBER)) is not None:
+            return float(number[0]) if re.search(r"[.eE]", number[0]) else int(number[0])
+        if (word := self.take(_WORD)) is not None:
+            return _WORDS[word[1].lower()]
+        if (call := self.take(_CALL)) is not None:
+            return self.call(call[1], start, depth)
+        return self.path()
+
+    def call(self, function: str, start: int, depth: int) -> Call:
+        arguments: list[Expression] = []
+        keywords: list[tuple[str, Expression]] = []
+        self.space()
+        while not self.skip(")"):
+            if (arguments or keywords) and not self.skip(","):
+                raise self.bad("',' or ')'")
+            self.space()
+            keyword = self.take(_KEYWORD)
+            if keyword is not None:
+                keywords.append((keyword[1], self.expression(depth + 1)))
+            elif keywords:
+                raise self.bad("name=value")
+            else:
+                arguments.append(self.expression(depth + 1))
+            self.space()
+        return Call(function, tuple(arguments), tuple(keywords), self.text[start : self.at])
+
+    def path(self) -> Path:
+        """Up to a comma, a parenthesis or white space that does not stand within braces."""
+        start, braces = self.at, 0
+        while self.at < len(self.text):
+            character = self.text[self.at]
+            braces += {"{": 1, "}": -1}.get(character, 0)
+            if character in "()'\"" or character.isspace() or (character == "," and braces <= 0):
+                break
+            self.at += 1
+        if start == self.at:
+            raise self.bad("a path, a function, a number or a text")
+        return Path(self.text[start : self.at])
+
+    def take(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        found = pattern.match(self.text, self.at)
+        if found is not None:
+            self.at = found.end()
+        return found
+
+    def skip(self, character: str) -> bool:
+        if self.text.startswith(character, self.at):
+            self.at += 1
+            return True
+        return False
+
+    def space(self) -> None:
+        self.take(_SPACE)
+
+    def bad(self, wanted: str) -> Refused:
+        return Refused(400, f"target: {wanted} is wanted at character {self.at + 1} of {self.text[:100]!r}")
