@@ -27,7 +27,7 @@ from htmengine.bus.embedded import EmbeddedBus
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError, HtmEngineError
 from htmengine.lifecycle import DataFolder, OrderedServices, ProcessEnd
-from htmengine.model_swapper.model_runner import RunnerOptions
+from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
 from htmengine.operations import Operations

@@ -7,6 +7,7 @@ import click
 
 from htmengine.cli.admin import check_config, db, gc
 from htmengine.cli.benchmark import benchmark
+from htmengine.cli.benchmark_swap import swap
 from htmengine.cli.demo import demo
 from htmengine.cli.engine import run
 from htmengine.cli.files import replay, score
@@ -42,6 +43,7 @@ for command in (
     benchmark,
 ):
     main.add_command(command)
+benchmark.add_command(swap)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -60,8 +61,8 @@ class CheckpointStore:
     >>> import tempfile
     >>> store = CheckpointStore(Path(tempfile.mkdtemp()))
     >>> store.save(Checkpoint("m", generation=1, rowid=300, model=b"..."))
-    >>> [checkpoint.rowid for checkpoint in store.load("m", generation=1)]
-    [300]
+    >>> next(store.load("m", generation=1)).rowid
+    300
     """
 
     def __init__(self, root: Path, *, durable: bool = True) -> None:
@@ -89,15 +90,15 @@ class CheckpointStore:
                 partial.unlink(missing_ok=True)
             raise
 
-    def load(self, model_id: str, generation: int) -> list[Checkpoint]:
-        """The intact checkpoints of that generation, the newest first; damaged ones go to ``damaged``."""
-        found = [self._read(path) for path in self._slots(model_id) if path.exists()]
-        matching = [
-            checkpoint
-            for checkpoint in found
-            if checkpoint is not None and checkpoint.model_id == model_id and checkpoint.generation == generation
-        ]
-        return sorted(matching, key=lambda checkpoint: checkpoint.rowid, reverse=True)
+    def load(self, model_id: str, generation: int) -> Iterator[Checkpoint]:
+        """The intact checkpoints of that generation, the newest first; damaged ones go to ``damaged``.
+
+        The older one is only read when it is asked for.
+        """
+        for path in sorted(self._slots(model_id), key=_state_of, reverse=True):
+            checkpoint = self._read(path) if path.exists() else None
+            if checkpoint is not None and (checkpoint.model_id, checkpoint.generation) == (model_id, generation):
+                yield checkpoint
 
     def delete(self, model_id: str) -> None:
         """Remove all of a model's files."""

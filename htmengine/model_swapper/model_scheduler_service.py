@@ -32,7 +32,7 @@ from htmengine.messages import (
     encode_model_error,
     encode_results,
 )
-from htmengine.model_swapper.model_runner import RunnerOptions
+from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.swap_controller import (
     DEFAULT_LIMITS,
     Acknowledge,

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.model_swapper import frames
-from htmengine.model_swapper.model_runner import RunnerOptions
+from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.swap_controller import Outcome, Slice
 from htmengine.twisted_types import Reactor, Timer
 
@@ -185,6 +185,10 @@ class WorkerPool:
             for number, worker in self._workers.items()
             if worker.transport is not None and worker.transport.pid is not None
         }
+
+    def kill(self, number: int) -> None:
+        """End a worker at once; its models are not written."""
+        self._workers[number].kill()
 
     def _spawn(self, number: int) -> None:
         self._restarts.pop(number, None)

@@ -27,21 +27,21 @@ class CheckpointStoreTest(SynchronousTestCase):
     def test_the_newest_two_are_kept_the_newest_first(self) -> None:
         for rowid in (10, 20, 30):
             self.store.save(checkpoint(rowid))
-        self.assertEqual(self.store.load("m", 1), [checkpoint(30), checkpoint(20)])
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(30), checkpoint(20)])
         self.assertEqual(len(self.files()), 2)
 
     def test_another_generation_is_not_loaded_and_gets_replaced(self) -> None:
         self.store.save(checkpoint(500))
         self.store.save(checkpoint(10, generation=2))
-        self.assertEqual(self.store.load("m", 2), [checkpoint(10, generation=2)])
+        self.assertEqual(list(self.store.load("m", 2)), [checkpoint(10, generation=2)])
         self.store.save(checkpoint(20, generation=2))
-        self.assertEqual(self.store.load("m", 1), [])
+        self.assertEqual(list(self.store.load("m", 1)), [])
 
     def test_nothing_is_loaded_of_a_model_that_was_never_saved_or_is_deleted(self) -> None:
-        self.assertEqual(self.store.load("m", 1), [])
+        self.assertEqual(list(self.store.load("m", 1)), [])
         self.store.save(checkpoint(10))
         self.store.delete("m")
-        self.assertEqual(self.store.load("m", 1), [])
+        self.assertEqual(list(self.store.load("m", 1)), [])
         self.assertEqual(self.files(), [])
 
     def test_a_damaged_file_leaves_the_one_before_and_is_reported(self) -> None:
@@ -49,7 +49,7 @@ class CheckpointStoreTest(SynchronousTestCase):
         self.store.save(checkpoint(20))
         newest = next(path for path in self.files() if b"state20" in path.read_bytes())
         newest.write_bytes(newest.read_bytes()[:-1])
-        self.assertEqual(self.store.load("m", 1), [checkpoint(10)])
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(10)])
         self.assertEqual([path for path, _ in self.store.damaged], [newest])
 
     def test_a_damaged_file_is_the_next_to_be_replaced(self) -> None:
@@ -58,13 +58,13 @@ class CheckpointStoreTest(SynchronousTestCase):
         newest = next(path for path in self.files() if b"state20" in path.read_bytes())
         newest.write_bytes(b"")
         self.store.save(checkpoint(30))
-        self.assertEqual(self.store.load("m", 1), [checkpoint(30), checkpoint(10)])
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(30), checkpoint(10)])
 
     def test_a_write_that_was_cut_off_is_not_seen(self) -> None:
         self.store.save(checkpoint(10))
         [saved] = self.files()
         saved.with_name(saved.name[:-1] + "1.partial").write_bytes(saved.read_bytes()[:20])
-        self.assertEqual(self.store.load("m", 1), [checkpoint(10)])
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(10)])
 
     def test_a_folder_that_cannot_be_written_says_so(self) -> None:
         self.root.write_bytes(b"a file where the folder should be")
@@ -81,7 +81,7 @@ class CheckpointStoreTest(SynchronousTestCase):
         bit = data.draw(st.integers(0, 8 * len(content) - 1))
         content[bit // 8] ^= 1 << bit % 8
         path.write_bytes(content)
-        self.assertEqual(store.load("m", 1), [])
+        self.assertEqual(list(store.load("m", 1)), [])
         self.assertEqual(len(store.damaged), 1)
 
     @settings(max_examples=150, deadline=None)
@@ -91,4 +91,4 @@ class CheckpointStoreTest(SynchronousTestCase):
         store.save(checkpoint(10))
         path = next(path for path in store._root.rglob("*") if path.is_file())
         path.write_bytes(content)
-        self.assertEqual(store.load("m", 1), [])
+        self.assertEqual(list(store.load("m", 1)), [])

@@ -16,7 +16,8 @@ from htmengine.htm.params import ModelParams
 from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, DELETE_MODEL, InputRow, ModelCommand, ResultRow
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
-from htmengine.model_swapper.model_runner import ModelRunner, RunnerOptions, serve
+from htmengine.model_swapper.model_cache import ModelCache, RunnerOptions
+from htmengine.model_swapper.model_runner import ModelRunner, serve
 from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
 
 PARAMS = ModelParams.for_range(0.0, 100.0)
@@ -51,7 +52,7 @@ class RunnerTestCase(SynchronousTestCase):
 
     def new_runner(self, **options: Any) -> ModelRunner:
         given = RunnerOptions(str(self.root), **options)
-        return ModelRunner(given, CheckpointStore(self.root, durable=False))
+        return ModelRunner(ModelCache(given, CheckpointStore(self.root, durable=False)))
 
 
 class RowsTest(RunnerTestCase):
@@ -107,13 +108,13 @@ class CheckpointsTest(RunnerTestCase):
                     self.runner.run(Slice(name, 1, first - 1, rows(first, first + 19), confirmed=first - 1))
                 )
         self.assertEqual(got, {"a": expected(100), "b": expected(100)})
-        self.assertGreater(self.runner.swapped_out, 5)
-        self.assertEqual(self.runner.statistics()["models"], 1)
+        self.assertGreater(self.runner.cache.swapped_out, 5)
+        self.assertEqual(self.runner.cache.statistics()["models"], 1)
 
     def test_a_stop_writes_all_models(self) -> None:
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 30)))
-        self.runner.save_all()
+        self.runner.cache.save_all()
         outcome = self.new_runner().run(Slice("m", 1, 30, rows(31, 60), confirmed=30))
         self.assertEqual(raws(outcome), expected(60)[30:])
 
@@ -121,7 +122,7 @@ class CheckpointsTest(RunnerTestCase):
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 30)))
         self.runner.run(Slice("m", 1, 30, rows(31, 40), confirmed=25))
-        self.runner.save_all()
+        self.runner.cache.save_all()
         again = self.new_runner().run(Slice("m", 1, 40, rows(41, 45)))
         self.assertEqual([each.rowid for each in again.rows], list(range(26, 46)))
         self.assertEqual(raws(again), expected(45)[25:])
@@ -138,7 +139,7 @@ class CheckpointsTest(RunnerTestCase):
     def test_they_come_with_the_question_for_missing_rows_too(self) -> None:
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 30)))
-        self.runner.save_all()
+        self.runner.cache.save_all()
         outcome = self.new_runner().run(Slice("m", 1, 35, rows(36, 40)))
         self.assertEqual((outcome.need, outcome.at, len(outcome.rows)), (Need.ROWS, 30, 30))
 
@@ -173,7 +174,7 @@ class CommandsTest(RunnerTestCase):
     def test_a_deleted_model_is_gone_from_memory_and_disk(self) -> None:
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 30)))
-        self.runner.save_all()
+        self.runner.cache.save_all()
         self.runner.run(Slice("m", 1, command=ModelCommand(DELETE_MODEL, "m", 1, "c")))
         self.assertEqual(list(self.root.rglob("m.*")), [])
         self.assertEqual(self.runner.run(Slice("m", 1, 30, rows(31, 31))).need, Need.DEFINITION)
@@ -181,7 +182,7 @@ class CommandsTest(RunnerTestCase):
     def test_a_clone_goes_on_from_its_source(self) -> None:
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 60)))
-        self.runner.save_all()
+        self.runner.cache.save_all()
         clone = ModelCommand(CLONE_MODEL, "n", 1, "c", {"source": "m", "sourceGeneration": 1})
         self.assertEqual(self.runner.run(Slice("n", 1, command=clone)), Outcome("n", 1, at=0))
         later = tuple(InputRow(rowid, row(60 + rowid).timestamp, row(60 + rowid).value) for rowid in range(1, 11))

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT
+"""How many models the swapper carries: more than fit into memory, each fed a row in turn.
+
+In: a number of models, all of the same age, as checkpoints on disk.  Out: rows and swaps a second, bytes written,
+memory and latency.  The worker processes, the swap controller and the checkpoints are the engine's own; bus and
+database are left out: a `Feeder` stands in for them.  Called by ``htmengine benchmark swap`` and
+``htmengine capacity``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from htmengine.benchmarks.models import Template
+from htmengine.errors import BenchmarkFailed
+from htmengine.messages import ModelInput
+from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
+from htmengine.model_swapper.model_cache import RunnerOptions
+from htmengine.model_swapper.swap_controller import (
+    DEFAULT_LIMITS,
+    Acknowledge,
+    FetchDefinition,
+    FetchRows,
+    Instruction,
+    Outcome,
+    Publish,
+    RunTurn,
+    SwapController,
+    worker_of,
+)
+from htmengine.model_swapper.worker_pool import WorkerPool
+
+SHARDS = 16
+#: Models in one message, as the Metric Storer makes them from its batches.
+MODELS_IN_MESSAGE = 100
+#: A worker without a sign of life for this long ends the benchmark.
+TIMEOUT_S = 60.0
+
+#: Told of each step that is done: so many models made, or rows run.
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class SwapPlan:
+    """What is run: ``models`` copies of a model, ``rows`` rows each, in ``memory_mb`` for the models of all workers."""
+
+    models: int
+    rows: int
+    workers: int
+    memory_mb: int
+    folder: Path
+    rows_per_s: float | None = None  #: feed no faster than this
+
+    def runner(self) -> RunnerOptions:
+        """What the workers are told."""
+        return RunnerOptions(str(self.folder), memory_bytes=(self.memory_mb << 20) // self.workers)
+
+
+@dataclass(frozen=True, slots=True)
+class SwapReport:
+    """What was measured; bytes are of all workers."""
+
+    models: int
+    rows: int
+    rows_per_s: float
+    swaps_per_s: float  #: models read from disk
+    writes_per_s: float  #: models written to disk
+    bytes_written: int
+    rss_bytes: int  #: the largest that the workers had in physical memory, together
+    p50_ms: float  #: from a row's arrival to its result
+    p99_ms: float
+    model_bytes: int  #: one model in memory at the start
+    checkpoint_bytes: int  #: and on disk
+    seconds: float
+
+
+def model_ids(models: int) -> list[str]:
+    """Names that spread over the shards as real ones do."""
+    return [f"{number:032x}" for number in range(models)]
+
+
+def make_checkpoints(plan: SwapPlan, template: Template, progress: Progress) -> None:
+    """Write a copy of the model for each name.  Raises `BenchmarkFailed` if the disk has too little room."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    needed = 2 * len(template.model) * plan.models  # each model has two slots
+    free = shutil.disk_usage(plan.folder).free
+    if needed > free:
+        raise BenchmarkFailed(f"{plan.models} models need {needed >> 20} MB; {plan.folder} has {free >> 20} MB free")
+    store = CheckpointStore(plan.folder, durable=False)
+    for model_id in model_ids(plan.models):
+        store.save(Checkpoint(model_id, 1, template.rowid, template.model))
+        progress(1)
+    os.sync()  # what this has written must not slow down what is measured
+
+
+class Feeder:
+    """Gives each model its next row in turn; a bounded number of rows is under way at any time."""
+
+    def __init__(self, *, reactor: Any, plan: SwapPlan, template: Template, progress: Progress) -> None:
+        self._reactor = reactor
+        self._plan = plan
+        self._template = template
+        self._progress = progress
+        self._controller = SwapController(shards=SHARDS, workers=plan.workers)
+        self._pool = WorkerPool(
+            reactor=reactor,
+            workers=plan.workers,
+            options=plan.runner(),
+            timeout_s=TIMEOUT_S,
+            on_started=self._started,
+            on_answer=self._answered,
+            on_death=self._died,
+        )
+        self._waiting = 0
+        #: Rows under way: what keeps every worker busy, and no more.
+        self._most_waiting = plan.workers * DEFAULT_LIMITS.turns_ahead * DEFAULT_LIMITS.models_in_turn
+        self._messages = _messages(plan, template)
+        self._next: list[ModelInput] | None = None
+        self._serial = 0
+        self._done = 0
+        self._given_at: dict[tuple[str, int], float] = {}
+        self._latencies: deque[float] = deque()
+        self._workers_started = 0
+        self._finished: Deferred[None] = Deferred()
+        self._started_at = 0.0
+
+    async def run(self) -> SwapReport:
+        """Feed all rows.  Raises `BenchmarkFailed` if a model or a worker fails."""
+        self._pool.start()
+        try:
+            await self._finished
+            seconds = time.perf_counter() - self._started_at
+            return self._report(seconds)
+        finally:
+            for worker in self._pool.pids():
+                self._pool.kill(worker)
+            await self._pool.stop()
+
+    def _report(self, seconds: float) -> SwapReport:
+        workers = self._pool.statistics().values()
+        total = {key: sum(worker[key] for worker in workers) for key in next(iter(workers))}
+        ordered = sorted(self._latencies)
+        return SwapReport(
+            models=self._plan.models,
+            rows=self._plan.rows,
+            rows_per_s=self._done / seconds,
+            swaps_per_s=total["swapped_in"] / seconds,
+            writes_per_s=total["checkpoints"] / seconds,
+            bytes_written=total["checkpoint_bytes"],
+            rss_bytes=total["peak_rss_bytes"],
+            p50_ms=1000 * ordered[len(ordered) // 2],
+            p99_ms=1000 * ordered[len(ordered) * 99 // 100],
+            model_bytes=self._template.memory_bytes,
+            checkpoint_bytes=len(self._template.model),
+            seconds=seconds,
+        )
+
+    # --- the workers' side -----------------------------------------------------------------------------
+
+    def _started(self, worker: int) -> None:
+        self._perform(self._controller.worker_started(worker))
+        self._workers_started += 1
+        if self._workers_started == self._plan.workers:
+            self._started_at = time.perf_counter()
+            self._feed()
+
+    def _answered(self, worker: int, turn: int, outcomes: Sequence[Outcome]) -> None:
+        failed = next((outcome for outcome in outcomes if outcome.error is not None), None)
+        if failed is not None:
+            self._fail(f"model {failed.model_id}: {failed.error}")
+            return
+        self._perform(self._controller.turn_done(worker, turn, outcomes))
+        self._feed()
+
+    def _died(self, worker: int, culprit: str | None) -> None:
+        self._fail(f"worker {worker} died at model {culprit}")
+
+    def _fail(self, why: str) -> None:
+        if not self._finished.called:
+            self._finished.errback(BenchmarkFailed(why))
+
+    # --- the bus's and the database's side -------------------------------------------------------------
+
+    def _feed(self) -> None:
+        while self._waiting < self._most_waiting and not self._finished.called:
+            self._next = self._next or next(self._messages, None)
+            if self._next is None:
+                return
+            early = self._early()
+            if early > 0:
+                self._reactor.callLater(early, self._feed)
+                return
+            message, self._next = self._next, None
+            now = time.perf_counter()
+            for each in message:
+                self._given_at[each.model_id, each.last_rowid] = now
+            self._waiting += len(message)
+            self._serial += 1
+            self._perform(self._controller.inputs_arrived(self._serial, message))
+
+    def _early(self) -> float:
+        """Seconds until the next rows are due."""
+        if self._plan.rows_per_s is None:
+            return 0.0
+        given = self._done + self._waiting
+        return self._started_at + given / self._plan.rows_per_s - time.perf_counter()
+
+    def _perform(self, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case RunTurn(worker, turn, slices):
+                    self._pool.send_turn(worker, turn, slices)
+                case Publish():
+                    self._published(instruction)
+                case FetchRows(_, _, after, limit):
+                    rows = [self._template.row(rowid) for rowid in range(after + 1, after + limit + 1)]
+                    self._perform(self._controller.rows_fetched(instruction, rows))
+                case FetchDefinition(model_id):
+                    self._fail(f"model {model_id} has no checkpoint")
+                case Acknowledge():
+                    pass
+
+    def _published(self, publication: Publish) -> None:
+        now = time.perf_counter()
+        rows = 0
+        for result in publication.results:
+            for row in result.rows:
+                self._latencies.append(now - self._given_at.pop((result.model_id, row.rowid)))
+            rows += len(result.rows)
+        self._waiting -= rows
+        self._done += rows
+        self._progress(rows)
+        self._perform(self._controller.published(publication.publication))
+        if self._done == self._plan.models * self._plan.rows and not self._finished.called:
+            self._finished.callback(None)
+
+
+def _messages(plan: SwapPlan, template: Template) -> Iterator[list[ModelInput]]:
+    """Every model's next row, then the next round; the workers' models take turns."""
+    by_worker: list[list[str]] = [[] for _ in range(plan.workers)]
+    for model_id in model_ids(plan.models):
+        by_worker[worker_of(model_id, SHARDS, plan.workers)].append(model_id)
+    most = max(len(ids) for ids in by_worker)
+    for after in range(template.rowid, template.rowid + plan.rows):
+        rows = (template.row(after + 1),)
+        for at in range(0, most, MODELS_IN_MESSAGE):
+            for ids in by_worker:
+                message = [ModelInput(each, 1, after, rows) for each in ids[at : at + MODELS_IN_MESSAGE]]
+                if message:
+                    yield message

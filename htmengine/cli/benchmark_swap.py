@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine benchmark swap``: many models in little memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from htmengine.benchmarks.models import MATURE_ROWS, YOUNG_ROWS, Template
+from htmengine.benchmarks.swap import Feeder, SwapPlan, SwapReport, make_checkpoints
+from htmengine.cli.common import example, failing_cleanly, run_reactor
+
+
+@click.command(epilog=example("htmengine benchmark swap --models 1000 --models 10000 --rows 5 --memory-mb 256"))
+@click.option(
+    "--models",
+    type=click.IntRange(1, 10_000_000),
+    multiple=True,
+    default=(1000,),
+    show_default=True,
+    help="Models; given several times, each is run, to show how the cost grows.",
+)
+@click.option("--rows", type=click.IntRange(1, 100_000), default=5, show_default=True, help="Rows of each model.")
+@click.option("--mature", is_flag=True, help=f"Models that have learnt {MATURE_ROWS} rows, not {YOUNG_ROWS}.")
+@click.option("--memory-mb", type=click.IntRange(1), default=1024, show_default=True, help="For all models together.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes; by default one for each CPU.")
+@click.option("--rows-per-s", type=click.FloatRange(0, min_open=True), help="Feed no faster than this.")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the checkpoints go while it runs; by default a temporary folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@failing_cleanly
+def swap(
+    models: Sequence[int],
+    rows: int,
+    mature: bool,
+    memory_mb: int,
+    workers: int | None,
+    rows_per_s: float | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Rows a second of many models, each fed a row in turn, that do not all fit into memory.
+
+    All have a checkpoint at the start, and are written as the engine writes them.  Bus and database are left out.
+    """
+    template = Template.trained(MATURE_ROWS if mature else YOUNG_ROWS)
+    reports = run_reactor(
+        lambda reactor: _measure_all(
+            reactor, template, models, rows, memory_mb, workers or os.cpu_count() or 1, rows_per_s, folder
+        )
+    )
+    if as_json:
+        for report in reports:
+            click.echo(json.dumps({**asdict(report), "mature": mature}))
+    else:
+        click.echo(as_text(reports))
+
+
+async def _measure_all(
+    reactor: Any,
+    template: Template,
+    models: Sequence[int],
+    rows: int,
+    memory_mb: int,
+    workers: int,
+    rows_per_s: float | None,
+    folder: Path | None,
+) -> list[SwapReport]:
+    reports = []
+    for count in models:
+        with tempfile.TemporaryDirectory(prefix="htmengine-swap-", dir=folder) as temporary:
+            plan = SwapPlan(count, rows, workers, memory_mb, Path(temporary), rows_per_s)
+            with tqdm(total=count, desc=f"making {count} models", unit="model") as bar:
+                make_checkpoints(plan, template, bar.update)
+            with tqdm(total=count * rows, desc=f"feeding {count} models", unit="row") as bar:
+                reports.append(await Feeder(reactor=reactor, plan=plan, template=template, progress=bar.update).run())
+    return reports
+
+
+def as_text(reports: Sequence[SwapReport]) -> str:
+    """A table, a line for each figure."""
+    lines = [
+        ("models", "models", ",d"),
+        ("rows/s", "rows_per_s", ",.0f"),
+        ("swaps/s", "swaps_per_s", ",.0f"),
+        ("writes/s", "writes_per_s", ",.1f"),
+        ("written, bytes", "bytes_written", ",d"),
+        ("workers' memory, bytes", "rss_bytes", ",d"),
+        ("latency, median, ms", "p50_ms", ",.1f"),
+        ("latency, p99, ms", "p99_ms", ",.1f"),
+        ("a model in memory, bytes", "model_bytes", ",d"),
+        ("a checkpoint, bytes", "checkpoint_bytes", ",d"),
+    ]
+    return "\n".join(
+        f"{title:26}" + "".join(f"{format(getattr(report, key), form):>18}" for report in reports)
+        for title, key, form in lines
+    )

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: MIT
+"""The models of one worker: some in memory, the others swapped out, all of them on disk sooner or later.
+
+In: calls of `model_runner`, a model at a time.  Out: models in memory, exactly as their last row left them.
+
+A model that is swapped out need not be written each time: running a few rows again costs less than a checkpoint.
+So its rows since the last checkpoint are kept here, 16 bytes each, and run again when it comes back; every
+``replay_rows`` rows it is written.  The rows are in metric_data too, should this process die.
+
+Who leaves first?  Metrics come round after round, so the model that was used least recently is often the next to
+be used again.  Of a few models chosen at random, the one leaves whose next row is expected latest.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import resource
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+
+from htmengine.errors import CheckpointError
+from htmengine.htm.model import Model
+from htmengine.messages import InputRow, ResultRow
+from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
+
+log = logging.getLogger("htmengine.model_runner")
+
+#: Models that are looked at to find the one to swap out.
+_CANDIDATES = 16
+#: A model with a row that has been unwritten for this long is written when it is swapped out: rows of old days
+#: may be removed from metric_data.
+_UNWRITTEN_S = 6 * 3600.0
+#: Writing what has grown old takes at most this much of a turn.
+_SAVING_S = 0.05
+
+#: Timestamp and value of a row.
+_ROW = struct.Struct("<qd")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """What a worker is told at its start."""
+
+    checkpoint_root: str
+    memory_bytes: int = 1 << 30  #: models that do not fit are swapped out
+    replay_rows: int = 16  #: a swapped-out model lacks fewer rows than this in its checkpoint
+    checkpoint_rows: int = 1000  #: a model is written when it has run this many rows since the last time
+    checkpoint_seconds: float = 900.0  #: or when its oldest unwritten row is this old
+    stop_seconds: float = 5.0  #: models not written within this at a stop are replayed at the next start
+
+    def to_argument(self) -> str:
+        """The command line's argument."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_argument(cls, text: str) -> RunnerOptions:
+        """What `to_argument` made."""
+        return cls(**json.loads(text))
+
+
+@dataclass(slots=True)
+class Resident:
+    """A model in memory."""
+
+    model: Model
+    generation: int
+    rowid: int  #: its last row
+    saved_rowid: int  #: its last row in the newest checkpoint; -1: none
+    memory_bytes: int = 0
+    #: Results up to ``rowid`` that are not known to be published: a checkpoint has to carry them.
+    results: list[ResultRow] = field(default_factory=list)
+    #: Loaded from a checkpoint: its results may never have left the worker that made it.
+    restored: bool = False
+    #: Timestamps and values of the rows since the checkpoint, as `_ROW`; None: too many, or there is none.
+    unwritten: bytes | None = b""
+    unwritten_since: float = 0.0  #: when the first of them ran
+    used_at: float = 0.0  #: when its last rows ran
+    interval_s: float = 0.0  #: between its last two uses; 0: not known
+
+    @property
+    def is_written(self) -> bool:
+        """Whether its checkpoint has all its rows."""
+        return self.rowid == self.saved_rowid
+
+    def wait_s(self, now: float) -> float:
+        """A guess at the time until it is used again; one that is overdue may not be used for as long again."""
+        return abs(self.used_at + self.interval_s - now)
+
+
+@dataclass(frozen=True, slots=True)
+class SwappedOut:
+    """What a model's checkpoint does not tell of it."""
+
+    generation: int
+    rowid: int
+    saved_rowid: int
+    results: list[ResultRow]
+    unwritten: bytes
+    unwritten_since: float
+    used_at: float
+
+
+class ModelCache:
+    """Models within a memory budget.  ``clock`` gives seconds that never go back."""
+
+    def __init__(
+        self, options: RunnerOptions, store: CheckpointStore, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._options = options
+        self._store = store
+        self._clock = clock
+        self._residents: dict[str, Resident] = {}
+        self._order: list[str] = []  #: the residents' ids, to choose from at random
+        self._place: dict[str, int] = {}  #: where each stands in it
+        self._unwritten: dict[str, Resident] = {}  #: the one with the oldest unwritten row first
+        self._swapped_out: dict[str, SwappedOut] = {}
+        self._random = random.Random(0)
+        self.memory_bytes = 0
+        self.swapped_in = 0
+        self.swapped_out = 0
+        self.checkpoints = 0
+        self.checkpoint_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._residents)
+
+    def statistics(self) -> dict[str, int]:
+        """Figures for the scheduler's self-metrics."""
+        return {
+            "models": len(self._residents),
+            "memory_bytes": self.memory_bytes,
+            "swapped_in": self.swapped_in,
+            "swapped_out": self.swapped_out,
+            "checkpoints": self.checkpoints,
+            "checkpoint_bytes": self.checkpoint_bytes,
+            "peak_rss_bytes": _peak_rss_bytes(),
+        }
+
+    # --- models ----------------------------------------------------------------------------------------
+
+    def find(self, model_id: str, generation: int) -> Resident | None:
+        """The model of that generation, in memory from now on; an older one is forgotten."""
+        resident = self._residents.get(model_id)
+        if resident is None:
+            return self._swap_in(model_id, generation)
+        if resident.generation == generation:
+            return resident
+        self.discard(model_id)
+        return self._swap_in(model_id, generation)
+
+    def add(self, model_id: str, resident: Resident) -> Resident:
+        """Have a new model in memory."""
+        self._residents[model_id] = resident
+        self._place[model_id] = len(self._order)
+        self._order.append(model_id)
+        self._weigh(resident)
+        if not resident.is_written:
+            self._unwritten[model_id] = resident
+            resident.unwritten_since = resident.unwritten_since or self._clock()
+        return resident
+
+    def ran(self, model_id: str, resident: Resident, rows: Sequence[InputRow]) -> None:
+        """The model has run these rows."""
+        now = self._clock()
+        if resident.is_written:
+            resident.unwritten_since = now
+            self._unwritten[model_id] = resident
+        resident.interval_s = now - resident.used_at if resident.used_at else 0.0
+        resident.used_at = now
+        resident.rowid = rows[-1].rowid
+        self._remember(resident, rows)
+        self._weigh(resident)
+        if resident.rowid - max(resident.saved_rowid, 0) >= self._options.checkpoint_rows:
+            self.save(model_id, resident)
+
+    def restore(self, model_id: str, generation: int) -> tuple[Checkpoint, Model] | None:
+        """The newest checkpoint that is intact, and its model; what is wrong with newer ones is told of."""
+        for checkpoint in self._store.load(model_id, generation):
+            try:
+                return checkpoint, Model.restore(checkpoint.model)
+            except CheckpointError as error:
+                log.error("checkpoint of model %s at row %d: %s", model_id, checkpoint.rowid, error)
+            finally:
+                self._report_damaged()
+        self._report_damaged()
+        return None
+
+    def discard(self, model_id: str) -> None:
+        """Forget what is in memory of a model, written or not."""
+        resident = self._residents.pop(model_id, None)
+        self._unwritten.pop(model_id, None)
+        self._swapped_out.pop(model_id, None)
+        if resident is None:
+            return
+        self.memory_bytes -= resident.memory_bytes
+        place, last = self._place.pop(model_id), self._order.pop()
+        if last != model_id:
+            self._order[place] = last
+            self._place[last] = place
+
+    def delete(self, model_id: str) -> None:
+        """Remove a model from memory and disk."""
+        self.discard(model_id)
+        self._store.delete(model_id)
+
+    def keep_within_budget(self) -> None:
+        """Swap models out until the others fit; one may always stay."""
+        while self.memory_bytes > self._options.memory_bytes and len(self._residents) > 1:
+            self._swap_out(self._last_to_be_used())
+
+    # --- checkpoints -----------------------------------------------------------------------------------
+
+    def save(self, model_id: str, resident: Resident) -> bool:
+        """Write a checkpoint.  False, and told of, if the disk refuses it: the rows since the last one run again."""
+        data = resident.model.save()
+        results = tuple(resident.results)
+        try:
+            self._store.save(Checkpoint(model_id, resident.generation, resident.rowid, data, results))
+        except OSError as error:
+            log.error("checkpoint of model %s cannot be written: %s", model_id, error)
+            return False
+        self._unwritten.pop(model_id, None)
+        resident.saved_rowid = resident.rowid
+        resident.unwritten = b""
+        self.checkpoints += 1
+        self.checkpoint_bytes += len(data)
+        return True
+
+    def save_all(self) -> None:
+        """Write what is not written, the oldest first, as long as a stop may take."""
+        self._save_until(self._clock() + self._options.stop_seconds, before=float("inf"))
+        if self._unwritten:
+            log.warning("stopping with models unwritten; their rows run again at the next start")
+
+    def save_stale(self) -> None:
+        """Write models whose unwritten rows have grown old, so that a restart replays little; a few at a time."""
+        now = self._clock()
+        self._save_until(now + _SAVING_S, before=now - self._options.checkpoint_seconds)
+
+    def _save_until(self, deadline: float, *, before: float) -> None:
+        for model_id, resident in list(self._unwritten.items()):
+            late = resident.unwritten_since >= before or self._clock() > deadline
+            if late or not self.save(model_id, resident):
+                return
+
+    # --- swapping --------------------------------------------------------------------------------------
+
+    def _swap_in(self, model_id: str, generation: int) -> Resident | None:
+        out = self._swapped_out.pop(model_id, None)
+        restored = self.restore(model_id, generation)
+        if restored is None:
+            return None
+        checkpoint, model = restored
+        self.swapped_in += 1
+        if out is not None and (out.generation, out.saved_rowid) == (generation, checkpoint.rowid):
+            return self._bring_back(model_id, model, out)
+        resident = Resident(model, generation, checkpoint.rowid, checkpoint.rowid)
+        resident.results = list(checkpoint.results)
+        resident.restored = True
+        return self.add(model_id, resident)
+
+    def _bring_back(self, model_id: str, model: Model, out: SwappedOut) -> Resident:
+        """Run the rows again that the checkpoint lacks."""
+        for timestamp, value in _ROW.iter_unpack(out.unwritten):
+            model.learn(timestamp, value)
+        resident = Resident(
+            model,
+            out.generation,
+            out.rowid,
+            out.saved_rowid,
+            results=out.results,
+            unwritten=out.unwritten,
+            unwritten_since=out.unwritten_since,
+            used_at=out.used_at,
+        )
+        return self.add(model_id, resident)
+
+    def _swap_out(self, model_id: str) -> None:
+        resident = self._residents[model_id]
+        if not resident.is_written and self._is_due(model_id, resident):
+            self.save(model_id, resident)
+        out = SwappedOut(
+            resident.generation,
+            resident.rowid,
+            resident.saved_rowid,
+            resident.results,
+            resident.unwritten or b"",
+            resident.unwritten_since,
+            resident.used_at,
+        )
+        self.discard(model_id)
+        if resident.unwritten is not None:  # else the disk has refused it: rows come from metric_data again
+            self._swapped_out[model_id] = out
+        self.swapped_out += 1
+
+    def _is_due(self, model_id: str, resident: Resident) -> bool:
+        """Whether it has to be written before it goes.  Not all models at the same row, lest the disk get bursts."""
+        if (
+            resident.saved_rowid < 0
+            or resident.unwritten is None
+            or self._clock() - resident.unwritten_since > _UNWRITTEN_S
+        ):
+            return True
+        every = self._options.replay_rows
+        phase = zlib.crc32(model_id.encode()) % every
+        return (resident.rowid + phase) // every != (resident.saved_rowid + phase) // every
+
+    def _last_to_be_used(self) -> str:
+        now = self._clock()
+        candidates = self._random.choices(self._order, k=_CANDIDATES)
+        return max(candidates, key=lambda model_id: self._residents[model_id].wait_s(now))
+
+    def _remember(self, resident: Resident, rows: Sequence[InputRow]) -> None:
+        """Keep rows for a replay while they are few."""
+        kept = resident.unwritten
+        if kept is None or len(kept) // _ROW.size + len(rows) > self._options.replay_rows:
+            resident.unwritten = None
+        else:
+            resident.unwritten = kept + b"".join([_ROW.pack(row.timestamp, row.value) for row in rows])
+
+    def _weigh(self, resident: Resident) -> None:
+        self.memory_bytes -= resident.memory_bytes
+        resident.memory_bytes = resident.model.memory_bytes
+        self.memory_bytes += resident.memory_bytes
+
+    def _report_damaged(self) -> None:
+        while self._store.damaged:
+            path, why = self._store.damaged.pop()
+            log.error("checkpoint %s cannot be used: %s", path, why)
+
+
+def _peak_rss_bytes() -> int:
+    """The most physical memory that this process had so far."""
+    kilobytes = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes, all others in kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobytes
