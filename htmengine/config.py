@@ -187,7 +187,8 @@ class Storage:
 
     root: str = option("", ANY_TEXT, "folder of the checkpoints; empty: checkpoints in the data folder")
     checkpoint_rows: int = option(1000, whole(1, 10_000_000), "write a model after this many rows")
-    checkpoint_seconds: float = option(300.0, real(0.1), "write a model this long after its first unwritten row")
+    checkpoint_seconds: float = option(900.0, real(0.1), "write a model this long after its first unwritten row")
+    replay_rows: int = option(16, whole(1, 10_000), "rows that a model may be swapped out without being written")
 
 
 @dataclass(frozen=True, slots=True)

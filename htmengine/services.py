@@ -199,6 +199,7 @@ class Parts:
             memory_bytes=section.worker_memory_mb << 20,
             checkpoint_rows=storage.checkpoint_rows,
             checkpoint_seconds=storage.checkpoint_seconds,
+            replay_rows=storage.replay_rows,
         )
         options = SchedulerOptions(
             shards=self.deployment.shards,

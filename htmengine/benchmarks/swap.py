@@ -78,6 +78,7 @@ class SwapReport:
     rss_bytes: int  #: the largest that the workers had in physical memory, together
     p50_ms: float  #: from a row's arrival to its result
     p99_ms: float
+    cpu_ms_per_row: float  #: of all processes: with the CPUs for itself, this is what bounds rows_per_s
     model_bytes: int  #: one model in memory at the start
     checkpoint_bytes: int  #: and on disk
     seconds: float
@@ -132,6 +133,7 @@ class Feeder:
         self._workers_started = 0
         self._finished: Deferred[None] = Deferred()
         self._started_at = 0.0
+        self._cpu_at_start = 0.0
 
     async def run(self) -> SwapReport:
         """Feed all rows.  Raises `BenchmarkFailed` if a model or a worker fails."""
@@ -159,6 +161,7 @@ class Feeder:
             rss_bytes=total["peak_rss_bytes"],
             p50_ms=1000 * ordered[len(ordered) // 2],
             p99_ms=1000 * ordered[len(ordered) * 99 // 100],
+            cpu_ms_per_row=(total["cpu_us"] / 1e3 + 1e3 * (time.process_time() - self._cpu_at_start)) / self._done,
             model_bytes=self._template.memory_bytes,
             checkpoint_bytes=len(self._template.model),
             seconds=seconds,
@@ -171,6 +174,7 @@ class Feeder:
         self._workers_started += 1
         if self._workers_started == self._plan.workers:
             self._started_at = time.perf_counter()
+            self._cpu_at_start = time.process_time()
             self._feed()
 
     def _answered(self, worker: int, turn: int, outcomes: Sequence[Outcome]) -> None:

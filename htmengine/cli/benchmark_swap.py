@@ -99,6 +99,7 @@ def as_text(reports: Sequence[SwapReport]) -> str:
         ("workers' memory, bytes", "rss_bytes", ",d"),
         ("latency, median, ms", "p50_ms", ",.1f"),
         ("latency, p99, ms", "p99_ms", ",.1f"),
+        ("CPU time a row, ms", "cpu_ms_per_row", ",.3f"),
         ("a model in memory, bytes", "model_bytes", ",d"),
         ("a checkpoint, bytes", "checkpoint_bytes", ",d"),
     ]

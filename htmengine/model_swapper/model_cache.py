@@ -121,6 +121,7 @@ class ModelCache:
         self._unwritten: dict[str, Resident] = {}  #: the one with the oldest unwritten row first
         self._swapped_out: dict[str, SwappedOut] = {}
         self._random = random.Random(0)
+        self._cpu_at_start = time.process_time()
         self.memory_bytes = 0
         self.swapped_in = 0
         self.swapped_out = 0
@@ -140,6 +141,7 @@ class ModelCache:
             "checkpoints": self.checkpoints,
             "checkpoint_bytes": self.checkpoint_bytes,
             "peak_rss_bytes": _peak_rss_bytes(),
+            "cpu_us": int(1e6 * (time.process_time() - self._cpu_at_start)),
         }
 
     # --- models ----------------------------------------------------------------------------------------

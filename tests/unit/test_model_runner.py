@@ -130,7 +130,7 @@ class CheckpointsTest(RunnerTestCase):
     def test_they_come_with_the_answer_to_a_command_that_is_redelivered_too(self) -> None:
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 30)))
-        self.runner.save_all()
+        self.runner.cache.save_all()
         runner = self.new_runner()
         outcome = runner.run(define())
         self.assertEqual((outcome.at, raws(outcome)), (30, expected(30)))

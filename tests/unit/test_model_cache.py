@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Models within a budget: exact however they are swapped, written seldom, the right ones in memory."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.htm.model import Model
+from htmengine.htm.params import ModelParams
+from htmengine.messages import InputRow
+from htmengine.model_swapper.checkpoints import CheckpointStore
+from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions
+
+PARAMS = ModelParams.for_range(0.0, 100.0)
+ONE_MODEL = 1  # bytes: one may always stay
+
+
+def row(rowid: int) -> InputRow:
+    return InputRow(rowid, 300 * rowid, 50 + 40 * math.sin(rowid / 9) + rowid % 3)
+
+
+class ModelCacheTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.root = Path(self.mktemp())
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.cache = self.new_cache(memory_bytes=ONE_MODEL)
+
+    def new_cache(self, **options: Any) -> ModelCache:
+        store = CheckpointStore(self.root, durable=False)
+        return ModelCache(RunnerOptions(str(self.root), **options), store, self.clock.seconds)
+
+    def define(self, *names: str) -> None:
+        for name in names:
+            self.cache.add(name, Resident(Model(PARAMS), 1, rowid=0, saved_rowid=-1))
+
+    def learn(self, name: str, rowid: int) -> Resident:
+        """The model's next row, as the runner has it learnt."""
+        resident = self.cache.find(name, 1)
+        assert resident is not None
+        self.assertEqual(resident.rowid, rowid - 1)
+        resident.model.learn(row(rowid).timestamp, row(rowid).value)
+        self.cache.ran(name, resident, [row(rowid)])
+        self.cache.keep_within_budget()
+        return resident
+
+    def expected(self, last: int) -> bytes:
+        model = Model(PARAMS)
+        for rowid in range(1, last + 1):
+            model.learn(row(rowid).timestamp, row(rowid).value)
+        return model.save()
+
+    def test_models_that_are_swapped_for_each_row_are_exact(self) -> None:
+        self.define("a", "b", "c")
+        for rowid in range(1, 61):
+            for name in "abc":
+                self.learn(name, rowid)
+        self.assertGreater(self.cache.swapped_in, 100)
+        for name in "abc":
+            self.assertEqual(self.cache.find(name, 1).model.save(), self.expected(60))
+
+    def test_they_are_written_every_so_many_rows_and_not_all_at_the_same(self) -> None:
+        names = "abcdefgh"
+        self.define(*names)
+        for name in names:  # their first checkpoints
+            self.learn(name, 1)
+        written = []
+        for rowid in range(2, 66):
+            before = self.cache.checkpoints
+            for name in names:
+                self.learn(name, rowid)
+            written.append(self.cache.checkpoints - before)
+        self.assertAlmostEqual(sum(written), len(names) * 64 / 16, delta=len(names))
+        self.assertLess(max(written), len(names) / 2)
+
+    def test_a_new_process_finds_the_last_checkpoint_and_tells_its_row(self) -> None:
+        self.define("a", "b")
+        for rowid in range(1, 41):
+            self.learn("a", rowid)
+            self.learn("b", rowid)
+        again = self.new_cache().find("a", 1)
+        self.assertTrue(40 - 16 < again.rowid <= 40, again.rowid)
+        self.assertEqual(again.model.save(), self.expected(again.rowid))
+
+    def test_a_damaged_checkpoint_takes_the_rows_after_it_away(self) -> None:
+        self.define("a", "b")
+        for rowid in range(1, 41):
+            self.learn("a", rowid)
+            self.learn("b", rowid)
+        self.cache.find("a", 1)
+        self.cache._swap_out("a")
+        newest = max(self.root.rglob("a.*"), key=lambda path: path.stat().st_mtime_ns)
+        newest.write_bytes(newest.read_bytes()[:-10])
+        with self.assertLogs("htmengine.model_runner", "ERROR"):
+            again = self.cache.find("a", 1)
+        self.assertEqual(again.model.save(), self.expected(again.rowid))
+        self.assertLess(again.rowid, 40 - 16 + 1)
+
+    def test_a_row_of_old_days_is_written_when_its_model_leaves(self) -> None:
+        self.define("a", "b")
+        self.learn("a", 1)
+        self.learn("b", 1)
+        before = self.cache.checkpoints
+        self.learn("a", 2)
+        self.clock.advance(24 * 3600)
+        self.learn("a", 3)
+        self.learn("b", 2)
+        self.learn("b", 3)
+        self.assertGreater(self.cache.checkpoints, before)
+        self.assertEqual(self.new_cache().find("a", 1).rowid, 3)
+
+    def test_another_generation_forgets_what_was_swapped_out(self) -> None:
+        self.define("a", "b")
+        for rowid in range(1, 5):
+            self.learn("a", rowid)
+            self.learn("b", rowid)
+        self.assertIsNone(self.cache.find("a", 2))
+        again = self.cache.find("a", 1)
+        self.assertEqual(again.model.save(), self.expected(again.rowid))
+
+    def test_old_unwritten_rows_are_written_a_few_models_at_a_time(self) -> None:
+        self.cache = self.new_cache(checkpoint_seconds=100)
+        names = [f"m{number}" for number in range(10)]
+        self.define(*names)
+        for name in names:
+            self.learn(name, 1)
+        self.cache.save_stale()
+        self.assertEqual(self.cache.checkpoints, 0)
+        self.clock.advance(101)
+        save = self.cache._store.save
+
+        def slow(checkpoint: Any) -> None:
+            self.clock.advance(0.02)
+            save(checkpoint)
+
+        self.patch(self.cache._store, "save", slow)
+        self.cache.save_stale()
+        self.assertEqual(self.cache.checkpoints, 3)
+        for _ in range(5):
+            self.cache.save_stale()
+        self.assertEqual(self.cache.checkpoints, 10)
+
+    def test_in_turn_as_many_stay_in_memory_as_fit(self) -> None:
+        names = [f"m{number}" for number in range(20)]
+        self.define(*names)
+        size = self.cache.memory_bytes // len(names)
+        self.cache = self.new_cache(memory_bytes=14 * 2 * size)
+        self.define(*names)
+        for rowid in range(1, 5):
+            self.round(names, rowid)
+        before = self.cache.swapped_in
+        self.round(names, 5)
+        self.round(names, 6)
+        # the least recently used would be the next to come: none of 40 would be found in memory
+        self.assertLess(self.cache.swapped_in - before, 30)
+
+    def round(self, names: list[str], rowid: int) -> None:
+        for name in names:
+            self.clock.advance(1)
+            self.learn(name, rowid)
+
+    def test_a_frequent_metric_stays_a_silent_one_leaves(self) -> None:
+        self.define("often", "once", "seldom")
+        size = max(each.memory_bytes for each in self.cache._residents.values())
+        self.learn("once", 1)
+        self.cache._options = RunnerOptions(str(self.root), memory_bytes=int(2.9 * size))
+        for rowid in range(1, 40):
+            self.clock.advance(60)
+            self.learn("often", rowid)
+            if rowid % 10 == 0:
+                self.learn("seldom", rowid // 10)
+        self.assertIn("often", self.cache._residents)
+        self.assertNotIn("once", self.cache._residents)
