@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: MIT
+// How the engine is: what comes in and goes out, where samples wait, what was rejected.
+
+import { get, isAbort, send } from "../api.js";
+import { connection } from "../connection.js";
+import { fill, h, setText } from "../dom.js";
+import { errorBox } from "../empty.js";
+import { factList, reasonWords } from "../facts.js";
+import * as format from "../format.js";
+import { Rate } from "../rates.js";
+import { drawSparkline } from "../sparkline.js";
+import { stateMark } from "../states.js";
+import { repeated } from "../tasks.js";
+import { toast } from "../toasts.js";
+
+const REFRESH_MS = 2000;
+const FLOWS = [
+  ["received", "Received", "samples taken from clients"],
+  ["stored", "Stored", "rows in the database"],
+  ["scored", "Scored", "rows with an anomaly score"],
+];
+const QUEUES = {
+  samples: ["Samples", "from the listener to the storer"],
+  model_input: ["Model input", "from the storer to the models"],
+  results: ["Results", "from the models to the anomaly service"],
+};
+
+export function openHealth(main) {
+  document.title = "Health · HTM Engine";
+  const page = new HealthPage(main);
+  page.load();
+  return () => page.close();
+}
+
+class HealthPage {
+  #main;
+  #tiles = FLOWS.map(([key, title, help]) => ({ key, rate: new Rate(), ...tile(title, help) }));
+  #parts = null;
+  #given = new AbortController();
+  #end;
+  #back = () => this.load();
+
+  constructor(main) {
+    this.#main = main;
+    this.#end = repeated(() => this.load(), REFRESH_MS);
+    connection.addEventListener("back", this.#back);
+  }
+
+  close() {
+    this.#given.abort();
+    this.#end();
+    connection.removeEventListener("back", this.#back);
+  }
+
+  async load() {
+    try {
+      const answers = ["status", "ledger", "session"].map((path) => get(path, {}, this.#given.signal));
+      const [status, ledger, session] = await Promise.all(answers);
+      if (!this.#parts) this.#build(session);
+      this.#show(status, ledger);
+    } catch (error) {
+      if (isAbort(error) || this.#parts) return; // the banner tells, the old figures stay
+      fill(this.#main, h("div", { class: "page" }, h("h1", {}, "Health"), errorBox(error, () => this.load())));
+    }
+  }
+
+  #build(session) {
+    this.#parts = layout(this.#tiles, session);
+    fill(this.#main, this.#parts.page);
+  }
+
+  #show(status, ledger) {
+    const at = Date.now() / 1000;
+    for (const { key, rate, number, speed, canvas } of this.#tiles) {
+      setText(number, format.count(ledger[key]));
+      setText(speed, format.rate(rate.take(at, ledger[key])));
+      drawSparkline(canvas, rate.history);
+    }
+    this.#showBacklog(ledger);
+    showEngine(this.#parts.engine, status);
+    showQueues(this.#parts.queues, status.queues);
+    showMetrics(this.#parts.metrics, status.metrics);
+    showRejected(this.#parts.rejected, ledger.rejected);
+  }
+
+  #showBacklog({ waiting, stored, scored, newest }) {
+    const { waiting: number, progress, lag } = this.#parts;
+    setText(number, format.count(waiting));
+    Object.assign(progress, { max: Math.max(1, scored + waiting), value: scored });
+    const behind = newest.stored !== null && newest.scored !== null ? newest.stored - newest.scored : null;
+    const words = behind > 0 ? `newest score is ${format.duration(behind)} behind the newest sample` : "scores are up to date";
+    setText(lag, stored ? words : "nothing stored yet");
+  }
+}
+
+function tile(title, help) {
+  const number = h("span", { class: "tile-number" }, "–");
+  const speed = h("span", { class: "tile-speed" }, "–");
+  const canvas = h("canvas", { class: "sparkline", "aria-hidden": "true", "data-width": 160, "data-height": 28 });
+  const element = h(
+    "section",
+    { class: "panel tile", "aria-label": title },
+    h("h2", {}, title),
+    number,
+    h("p", { class: "tile-line" }, speed, canvas),
+    h("p", { class: "muted small" }, help),
+  );
+  return { element, number, speed, canvas };
+}
+
+function layout(tiles, session) {
+  const waiting = h("span", { class: "tile-number" }, "–");
+  const progress = h("progress", { "aria-label": "Scored part of the stored samples" });
+  const lag = h("p", { class: "muted small" });
+  const backlog = h("section", { class: "panel tile", "aria-label": "Waiting" }, h("h2", {}, "Waiting for a score"), waiting, progress, lag);
+  const [engine, queues, metrics, rejected] = ["Engine", "Queues", "Metrics", "Rejected samples"].map((label) =>
+    h("section", { class: "panel", "aria-label": label }),
+  );
+  const logOut = h("button", { type: "button", onclick: forget }, "Log out");
+  const page = h(
+    "div",
+    { class: "page" },
+    h("div", { class: "page-head" }, h("h1", {}, "Health"), h("span", { class: "spring" }), session.tokens ? logOut : null),
+    h("div", { class: "tiles" }, ...tiles.map(({ element }) => element), backlog),
+    h("div", { class: "panels" }, engine, queues, metrics, rejected),
+  );
+  return { page, waiting, progress, lag, engine, queues, metrics, rejected };
+}
+
+async function forget() {
+  await send("DELETE", "session");
+  toast("Logged out.");
+  location.reload();
+}
+
+function showEngine(panel, { version, now, started, event_clients: clients }) {
+  fill(
+    panel,
+    h("h2", {}, "Engine"),
+    factList([
+      ["Version", version],
+      ["Running for", format.duration(now - started)],
+      ["Since", format.time(started)],
+      ["Its clock", format.time(now)],
+      ["Live clients", format.count(clients)],
+    ]),
+  );
+}
+
+function showQueues(panel, queues) {
+  const rows = Object.entries(queues).map(([name, waiting]) => {
+    const [title, help] = QUEUES[name] ?? [name, ""];
+    return tableRow([h("span", {}, title, h("span", { class: "muted small block" }, help)), waiting === null ? "not made yet" : format.count(waiting)]);
+  });
+  fill(panel, h("h2", {}, "Queues"), table(["Queue", "Messages waiting"], rows));
+}
+
+function showMetrics(panel, metrics) {
+  const rows = Object.entries(metrics).map(([status, number]) => tableRow([stateMark(status), format.count(number)]));
+  fill(panel, h("h2", {}, "Metrics"), table(["State", "Metrics"], rows));
+}
+
+function showRejected(panel, rejected) {
+  const reasons = Object.entries(rejected).sort(([, one], [, other]) => other - one);
+  const rows = reasons.map(([reason, number]) => tableRow([reasonWords(reason), format.count(number)]));
+  const none = h("p", { class: "muted small" }, "None. Every sample that came was taken.");
+  fill(panel, h("h2", {}, "Rejected samples"), rows.length ? table(["Reason", "Samples"], rows) : none);
+}
+
+function table(heads, rows) {
+  const cells = heads.map((text, index) => h("th", { scope: "col", class: index ? "number" : "" }, text));
+  return h("table", {}, h("thead", {}, h("tr", {}, ...cells)), h("tbody", {}, ...rows));
+}
+
+function tableRow([first, number]) {
+  return h("tr", {}, h("td", {}, first), h("td", { class: "number" }, number));
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+// The plot with all that moves it: buttons, keys, minimap, live results.  Fetches what the view needs.
+
+import { isAbort } from "../api.js";
+import { h, setText } from "../dom.js";
+import * as format from "../format.js";
+import { LEVELS, levelOf } from "../scores.js";
+import { onceAFrame, spaced } from "../tasks.js";
+import { EMPTY, appended, drawn } from "./columns.js";
+import { gestures } from "./gestures.js";
+import { Minimap } from "./minimap.js";
+import { Plot } from "./plot.js";
+import { PlotSource } from "./source.js";
+import { plotTable } from "./table.js";
+import { atEnd, moved, newest, span, within, zoomed } from "./viewport.js";
+
+const FETCH_PAUSE_MS = 120;
+const MINIMAP_POINTS = 600;
+//: So many samples are seen at first.
+const FIRST_ROWS = 2000;
+//: Longer ranges are told to the minute.
+const MINUTES_FROM_S = 3600;
+const PRESETS = [["1 h", 3600], ["6 h", 21600], ["1 d", 86400], ["1 w", 604800], ["30 d", 2592000], ["All", Infinity]];
+
+export class PlotPanel {
+  #source;
+  #plot;
+  #minimap;
+  #table = plotTable();
+  #parts;
+  #onView;
+  #columns = EMPTY;
+  #coarse = null;
+  #request = null;
+  #whole = null;
+  #view = null;
+  #results = [];
+  #fetchSoon = spaced(() => this.#fetch(), FETCH_PAUSE_MS);
+  #takeResults = onceAFrame(() => this.#append());
+  #ends;
+
+  /** onView({from, until}, following): something else is seen. */
+  constructor(metric, onView) {
+    this.#source = new PlotSource(metric.uid);
+    this.#onView = onView;
+    this.#parts = layout(metric.name, this, this.#table.element);
+  }
+
+  get element() {
+    return this.#parts.element;
+  }
+
+  /** Whether the newest sample is seen, so that the view goes with new ones. */
+  get following() {
+    return atEnd(this.#view, this.#whole);
+  }
+
+  /** Load and show `view`, or the newest samples.  False: there are none.  Raises what get() raises. */
+  async open(view) {
+    this.#coarse = await this.#source.whole(MINIMAP_POINTS);
+    const { first_timestamp: from, last_timestamp: until, rows } = this.#coarse;
+    if (from === null) return false;
+    this.#whole = { from, until };
+    this.#view = within(view ?? newest(this.#whole, ((until - from) / rows) * FIRST_ROWS), this.#whole);
+    this.#build();
+    this.#minimap.show(this.#coarse, this.#whole);
+    this.show(this.#view);
+    return true;
+  }
+
+  close() {
+    this.#ends?.forEach((end) => end());
+  }
+
+  /** See something else. */
+  show(view) {
+    this.#view = within(view, this.#whole);
+    this.#plot.setView(this.#view);
+    this.#minimap.setView(this.#view);
+    this.#showRange();
+    this.#table.update(this.#columns, this.#view);
+    this.#onView(this.#view, this.following);
+    if (!this.#request || !PlotSource.serves(this.#request, this.#view)) this.#fetchSoon();
+  }
+
+  showAll = () => this.show(this.#whole);
+
+  showNewest = (length = span(this.#view)) => this.show(newest(this.#whole, Math.min(length, span(this.#whole))));
+
+  zoom = (factor) => this.show(zoomed(this.#view, factor));
+
+  move = (part) => this.show(moved(this.#view, part));
+
+  /** A result that was just scored. */
+  add(result) {
+    this.#results.push(result);
+    if (this.#plot) this.#takeResults();
+  }
+
+  /** Rows or scores have changed in a way that no result tells. */
+  async reload() {
+    this.#source.forget();
+    this.#coarse = await this.#source.whole(MINIMAP_POINTS);
+    this.#extend(this.#coarse.last_timestamp);
+    this.#minimap.show(this.#coarse, this.#whole);
+    await this.#fetch();
+  }
+
+  #build() {
+    const { box, minimap, host } = this.#parts;
+    this.#plot = new Plot(box, { onSelect: (view) => this.show(view), onCursor: (index) => this.#read(index) });
+    this.#minimap = new Minimap(minimap, (from) => this.show({ from, until: from + span(this.#view) }));
+    const stopGestures = gestures(host, box, {
+      view: () => this.#view,
+      show: (view) => this.show(view),
+      timeAt: (clientX) => this.#plot.timeAt(clientX),
+      stepCursor: (by) => this.#read(this.#plot.stepCursor(by), true),
+      showAll: this.showAll,
+      showNewest: () => this.showNewest(),
+    });
+    this.#ends = [
+      stopGestures,
+      this.#fetchSoon.cancel,
+      this.#takeResults.cancel,
+      () => this.#plot.close(),
+      () => this.#minimap.close(),
+      () => this.#source.close(),
+    ];
+  }
+
+  async #fetch() {
+    const request = PlotSource.request(this.#view);
+    this.#parts.element.classList.add("fetching");
+    try {
+      this.#setColumns(await this.#source.load(request));
+      this.#request = request;
+      this.#parts.element.classList.remove("fetching");
+      if (!PlotSource.serves(request, this.#view)) this.#fetchSoon();
+    } catch (error) {
+      if (!isAbort(error)) this.#request = null; // the next move asks again
+    }
+  }
+
+  #append() {
+    const follows = this.following;
+    const length = span(this.#view);
+    this.#setColumns(this.#results.splice(0).reduce(appended, this.#columns));
+    this.#extend(this.#columns.timestamp.at(-1));
+    if (follows) this.showNewest(length);
+    else this.#minimap.setView(this.#view);
+  }
+
+  #extend(until) {
+    this.#whole = { from: this.#whole.from, until: Math.max(this.#whole.until, until ?? 0) };
+  }
+
+  #setColumns(columns) {
+    this.#columns = columns;
+    this.#plot.setData(columns);
+    this.#table.update(columns, this.#view);
+    this.#showRange();
+  }
+
+  #showRange() {
+    const { step } = this.#columns;
+    const detail = step ? `one point for ${format.duration(step)}` : "every sample";
+    const { from, until } = this.#view;
+    const grain = span(this.#view) < MINUTES_FROM_S ? 1 : 60;
+    const [first, last] = [from, until].map((moment) => format.time(Math.round(moment / grain) * grain));
+    setText(this.#parts.range, `${first} – ${last} · ${detail}`);
+    this.#parts.element.dataset.from = Math.round(from);
+    this.#parts.element.dataset.until = Math.round(until);
+  }
+
+  /** Show the numbers of a column's place; `aloud` for screen readers, too. */
+  #read(index, aloud = false) {
+    this.#parts.readout.setAttribute("aria-live", aloud ? "polite" : "off");
+    setText(this.#parts.readout, reading(drawn(this.#columns), index));
+  }
+}
+
+function reading([xs, last, low, high, scores], index) {
+  if (index === null || index === undefined || last[index] === null || last[index] === undefined) return HINT;
+  const band = low[index] === high[index] ? "" : ` (${format.value(low[index])} to ${format.value(high[index])})`;
+  const level = LEVELS[levelOf(scores[index])];
+  const score = scores[index] === null ? "not scored" : `score ${format.score(scores[index])} ${level.shape} ${level.word}`;
+  return `${format.time(xs[index])} · ${format.value(last[index])}${band} · ${score}`;
+}
+
+const HINT = matchMedia("(pointer: coarse)").matches
+  ? "Tap the plot to read it; move it with one finger, zoom with two"
+  : "Point at the plot to read it, or give it the focus and press Shift with ← and →";
+
+const KEYS = [
+  ["Drag", "zoom in"],
+  ["Shift-drag", "move"],
+  ["Wheel", "zoom, after a click"],
+  ["← →", "move"],
+  ["+ −", "zoom"],
+  ["0", "everything"],
+  ["End", "newest"],
+];
+
+function layout(name, panel, table) {
+  const button = (label, text, onclick) => h("button", { type: "button", "aria-label": label, title: label, onclick }, text);
+  const presets = PRESETS.map(([text, length]) =>
+    button(length === Infinity ? "Show everything" : `Show the newest ${text}`, text, () => panel.showNewest(length)),
+  );
+  const range = h("span", { class: "range muted small" });
+  const readout = h("p", { class: "readout mono" }, HINT);
+  const box = h("div", { class: "plot-box", id: "plot" });
+  const minimap = h("div", { class: "minimap" });
+  const host = h(
+    "div",
+    { class: "plot-host", tabindex: "0", role: "group", "aria-label": `Plot of ${name}`, "aria-describedby": "plot-keys" },
+    box,
+  );
+  const keys = h(
+    "p",
+    { class: "keys muted", id: "plot-keys" },
+    ...KEYS.flatMap(([keyName, does]) => [h("kbd", {}, keyName), ` ${does}  `]),
+  );
+  const legend = h(
+    "p",
+    { class: "legend" },
+    ...Object.entries(LEVELS)
+      .filter(([level]) => level !== "unscored")
+      .map(([level, { word, shape }]) =>
+        h("span", { class: `score ${level}` }, h("span", { class: "shape" }, shape), word, BOUNDS[level]),
+      ),
+  );
+  const element = h(
+    "section",
+    { class: "panel plot-panel", "aria-label": "Value and anomaly score" },
+    h(
+      "div",
+      { class: "plot-tools" },
+      h("div", { class: "button-row" }, ...presets),
+      h(
+        "div",
+        { class: "button-row" },
+        button("Earlier", "◀", () => panel.move(-0.5)),
+        button("Later", "▶", () => panel.move(0.5)),
+        button("Zoom out", "−", () => panel.zoom(2)),
+        button("Zoom in", "+", () => panel.zoom(0.5)),
+      ),
+      range,
+    ),
+    readout,
+    host,
+    minimap,
+    h("div", { class: "plot-foot" }, legend, keys),
+    table,
+  );
+  return { element, range, readout, box, minimap, host };
+}
+
+const BOUNDS = { usual: "", unusual: " from 0.999", anomalous: " from 0.99999" };
