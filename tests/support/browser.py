@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""A real headless Chromium, driven by Playwright, that notes what goes wrong in its pages."""
+"""A real headless Chromium, driven by Playwright, and pages that note what goes wrong in them."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.servers import program
 
@@ -23,45 +22,40 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-#: The network's own errors, which tests of an absent engine and of refusals cause on purpose.
-EXPECTED = re.compile(r"Failed to load resource: (net::ERR_CONNECTION|the server responded with a status of 4)")
+#: The browser's own report of answers that tests cause on purpose: an engine that is away, and refusals.
+_ON_PURPOSE = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of 4)")
+_REPORT_VIOLATIONS = "document.addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))"
 
 
 @contextlib.contextmanager
-def chromium(**options: Any) -> Iterator[BrowserContext]:
-    """A browser with an empty profile; missing, the test is skipped, or fails under HTMENGINE_CI=1."""
+def chromium() -> Iterator[Browser]:
+    """The browser, its profile empty; a missing one skips the test, or fails it under HTMENGINE_CI=1."""
     executable = program("chromium")
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory(prefix="htmengine-chromium-") as profile:
-        context = _launch(playwright, profile, executable, options)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:
-            yield context
+            yield browser
         finally:
-            context.close()
-
-
-def _launch(playwright: Playwright, profile: str, executable: str, options: dict[str, Any]) -> BrowserContext:
-    context = playwright.chromium.launch_persistent_context(
-        profile, executable_path=executable, headless=True, args=FLAGS, **options
-    )
-    context.set_default_timeout(15_000)
-    return context
+            browser.close()
 
 
 @contextlib.contextmanager
-def watched_page(context: BrowserContext) -> Iterator[Page]:
-    """A page of its own; script errors, console errors and violations of the content policy fail the test at its end."""
+def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A page with storage of its own; errors of scripts and violations of the content policy fail at its end."""
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+    context.set_default_timeout(15_000)
     page = context.new_page()
     complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda message: _note(complaints, message.type, message.text))
-    page.add_init_script("document.addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))")
+
+    def note(kind: str, text: str) -> None:
+        if kind in ("error", "warning") and not _ON_PURPOSE.search(text):
+            complaints.append(f"{kind}: {text}")
+
+    page.on("pageerror", lambda error: note("error", str(error)))
+    page.on("console", lambda message: note(message.type, message.text))
+    page.add_init_script(_REPORT_VIOLATIONS)
     try:
         yield page
     finally:
-        page.close()
+        context.close()
     assert complaints == []
-
-
-def _note(complaints: list[str], kind: str, text: str) -> None:
-    if kind in ("error", "warning") and not EXPECTED.search(text):
-        complaints.append(f"{kind}: {text}")

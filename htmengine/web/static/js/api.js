@@ -21,6 +21,11 @@ export class EngineAway extends Error {}
 /** Whether an error only says that the request was given up. */
 export const isAbort = (error) => error.name === "AbortError";
 
+/** For errors that a banner tells or the next try mends; anything else is a defect of the page and is raised. */
+export function tolerate(error) {
+  if (!(error instanceof Problem || error instanceof EngineAway || isAbort(error))) throw error;
+}
+
 /** The URL of a route; lists of values repeat their parameter, those that are null are left out. */
 export function url(path, parameters = {}) {
   const query = new URLSearchParams();

@@ -5,16 +5,21 @@ import { fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { STATES } from "./states.js";
 
-//: The reasons of docs/operations.md for rejected samples, in words.
+//: Why samples are rejected (the ledger's keys), in words.
 const REASONS = {
-  timestamp_old: "older than the newest",
-  timestamp_duplicate: "same time as the newest",
-  value_not_finite: "value is no finite number",
   field_count: "not three fields",
+  line_too_long: "line too long",
+  name_characters: "forbidden characters in the name",
+  name_too_long: "name too long",
+  timestamp_duplicate: "same time as the newest",
+  timestamp_not_a_number: "time is no number",
+  timestamp_old: "older than the newest",
+  timestamp_out_of_range: "time out of range",
+  value_not_a_number: "value is no number",
+  value_not_finite: "value is no finite number",
 };
 
-/** The reason of a rejection in words. */
-export const reasonWords = (reason) => REASONS[reason] ?? reason.replaceAll("_", " ");
+const reasonWords = (reason) => REASONS[reason] ?? reason.replaceAll("_", " ");
 
 /** A list of terms and what they are: [[term, text or element], ...]. */
 export function factList(facts) {
@@ -45,20 +50,28 @@ export function showModel(panel, metric) {
   );
 }
 
-/** Fill a panel with a ledger (docs/http-api.md). */
-export function showLedger(panel, { received, stored, rejected, waiting: unscored, scored }) {
-  const reasons = Object.entries(rejected).sort(([, one], [, other]) => other - one);
-  const total = reasons.reduce((sum, [, number]) => sum + number, 0);
+/** Fill a panel with a ledger (docs/http-api.md): each sample is in exactly one of its places. */
+export function showLedger(panel, ledger) {
+  const reasons = Object.entries(ledger.rejected).sort(([, one], [, other]) => other - one);
+  const rejected = reasons.reduce((sum, [, number]) => sum + number, 0);
+  const sub = (text, number) => [h("span", { class: "sub" }, text), format.count(number)];
+  const rare = [
+    ["without a model", ledger.unmonitored],
+    ["removed before they were scored", ledger.skipped],
+    ["of deleted metrics", ledger.deleted],
+  ];
   fill(
     panel,
     h("h2", {}, "Ledger"),
     factList([
-      ["Received", format.count(received)],
-      ["Stored", format.count(stored)],
-      ["Rejected", format.count(total)],
-      ...reasons.map(([reason, number]) => [h("span", { class: "sub" }, reasonWords(reason)), format.count(number)]),
-      ["Waiting for a score", format.count(unscored)],
-      ["Scored", format.count(scored)],
+      ["Received", format.count(ledger.received)],
+      ["Rejected", format.count(rejected)],
+      ...reasons.map(([reason, number]) => sub(reasonWords(reason), number)),
+      ["Stored", format.count(ledger.stored)],
+      sub("scored", ledger.scored),
+      sub("waiting for a score", ledger.waiting),
+      ...rare.filter(([, number]) => number).map(([text, number]) => sub(text, number)),
+      ["Adds up", ledger.adds_up ? "✓ yes" : h("span", { class: "failure" }, "✗ no")],
     ]),
   );
 }

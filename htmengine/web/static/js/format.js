@@ -10,6 +10,9 @@ export const timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 /** A count: 22,695. */
 export const count = (number) => grouped.format(number);
 
+/** A count of things: 1 metric, 2 metrics. */
+export const counted = (number, thing) => `${count(number)} ${number === 1 ? thing : `${thing}s`}`;
+
 /** A value with six significant digits; very great and small ones in powers of ten. */
 export function value(number) {
   if (number === null || number === undefined) return "–";

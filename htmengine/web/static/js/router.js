@@ -28,14 +28,14 @@ export function startRouter(main, tabs) {
     }
     close();
     fill(main);
-    main.scrollTop = 0;
+    scrollTo(0, 0);
     for (const tab of tabs) {
       if (tab.dataset.page === route.tab) tab.setAttribute("aria-current", "page");
       else tab.removeAttribute("aria-current");
     }
     const [uid] = path.match(route.pattern).slice(1);
     close = route.open(main, { uid: uid && decodeURIComponent(uid), query });
-    if (focus) main.focus();
+    if (focus) main.focus({ preventScroll: true });
   }
 
   addEventListener("hashchange", () => show(true));

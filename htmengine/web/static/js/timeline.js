@@ -48,7 +48,9 @@ function draw(lanes, { from, until }, width) {
     svg("text", { class: "tick-text", x: x(at) + 3, y: HEAD - 8 }, text),
   ]);
   const lines = lanes.map((_, lane) => svg("line", { class: "lane", x1: 0, x2: width, y1: y(lane), y2: y(lane) }));
-  const marks = lanes.flatMap(({ rows }, lane) => rows.map((anomaly) => mark(anomaly, x(anomaly.timestamp), y(lane))));
+  const marks = lanes.flatMap(({ rows }, lane) =>
+    mildFirst(rows).map((anomaly) => mark(anomaly, x(anomaly.timestamp), y(lane))),
+  );
   const description = `${lanes.length} metrics from ${format.time(from)} to ${format.time(until)}; the table below has the same`;
   return svg(
     "svg",
@@ -58,6 +60,9 @@ function draw(lanes, { from, until }, width) {
     ...marks,
   );
 }
+
+/** What is drawn later covers what was drawn before. */
+const mildFirst = (rows) => [...rows].sort((one, other) => one.anomaly_score - other.anomaly_score);
 
 function mark({ uid, name, timestamp, value, anomaly_score: score }, x, y) {
   const level = levelOf(score);

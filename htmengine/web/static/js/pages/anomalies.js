@@ -2,7 +2,7 @@
 // The anomalies of all metrics: in time, and as a table, newest first.
 
 import { metricLink, remember } from "../address.js";
-import { get, isAbort } from "../api.js";
+import { get, isAbort, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h, hiddenLabel, select } from "../dom.js";
 import { emptyBox, errorBox } from "../empty.js";
@@ -10,7 +10,7 @@ import * as format from "../format.js";
 import { subscribe } from "../live.js";
 import { ANOMALOUS, UNUSUAL, scoreMark } from "../scores.js";
 import { debounced, spaced } from "../tasks.js";
-import { announce } from "../toasts.js";
+import { announce, toast } from "../toasts.js";
 import { timeline } from "../timeline.js";
 
 const PAGE = 200;
@@ -75,6 +75,7 @@ class AnomaliesPage {
       if (isAbort(error)) return;
       this.#parts.content.hidden = true;
       fill(this.#parts.message, errorBox(error, () => this.load()));
+      tolerate(error);
     }
   }
 
@@ -85,7 +86,8 @@ class AnomaliesPage {
       this.#next = next;
       this.#show();
     } catch (error) {
-      if (!isAbort(error)) fill(this.#parts.message, errorBox(error, () => this.#more()));
+      tolerate(error);
+      if (!isAbort(error)) toast(error.message, "error");
     }
   }
 

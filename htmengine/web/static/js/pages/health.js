@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 // How the engine is: what comes in and goes out, where samples wait, what was rejected.
 
-import { get, isAbort, send } from "../api.js";
+import { get, isAbort, send, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h, setText } from "../dom.js";
 import { errorBox } from "../empty.js";
-import { factList, reasonWords } from "../facts.js";
+import { factList, showLedger } from "../facts.js";
 import * as format from "../format.js";
 import { Rate } from "../rates.js";
 import { drawSparkline } from "../sparkline.js";
-import { stateMark } from "../states.js";
+import { STATES, stateMark } from "../states.js";
 import { repeated } from "../tasks.js";
 import { toast } from "../toasts.js";
 
@@ -59,7 +59,8 @@ class HealthPage {
       if (!this.#parts) this.#build(session);
       this.#show(status, ledger);
     } catch (error) {
-      if (isAbort(error) || this.#parts) return; // the banner tells, the old figures stay
+      tolerate(error);
+      if (isAbort(error) || this.#parts) return; // the old figures stay
       fill(this.#main, h("div", { class: "page" }, h("h1", {}, "Health"), errorBox(error, () => this.load())));
     }
   }
@@ -80,16 +81,15 @@ class HealthPage {
     showEngine(this.#parts.engine, status);
     showQueues(this.#parts.queues, status.queues);
     showMetrics(this.#parts.metrics, status.metrics);
-    showRejected(this.#parts.rejected, ledger.rejected);
+    showLedger(this.#parts.ledger, ledger);
   }
 
-  #showBacklog({ waiting, stored, scored, newest }) {
+  #showBacklog({ waiting, scored, newest_stored: stored, newest_scored: newest }) {
     const { waiting: number, progress, lag } = this.#parts;
     setText(number, format.count(waiting));
     Object.assign(progress, { max: Math.max(1, scored + waiting), value: scored });
-    const behind = newest.stored !== null && newest.scored !== null ? newest.stored - newest.scored : null;
-    const words = behind > 0 ? `newest score is ${format.duration(behind)} behind the newest sample` : "scores are up to date";
-    setText(lag, stored ? words : "nothing stored yet");
+    const behind = newest !== null && stored > newest ? `; scores are ${format.duration(stored - newest)} behind the newest sample` : "";
+    setText(lag, waiting ? `of samples whose metrics have a model or are to get one${behind}` : "scores are up to date");
   }
 }
 
@@ -113,7 +113,7 @@ function layout(tiles, session) {
   const progress = h("progress", { "aria-label": "Scored part of the stored samples" });
   const lag = h("p", { class: "muted small" });
   const backlog = h("section", { class: "panel tile", "aria-label": "Waiting" }, h("h2", {}, "Waiting for a score"), waiting, progress, lag);
-  const [engine, queues, metrics, rejected] = ["Engine", "Queues", "Metrics", "Rejected samples"].map((label) =>
+  const [engine, ledger, queues, metrics] = ["Engine", "Ledger", "Queues", "Metrics"].map((label) =>
     h("section", { class: "panel", "aria-label": label }),
   );
   const logOut = h("button", { type: "button", onclick: forget }, "Log out");
@@ -122,9 +122,9 @@ function layout(tiles, session) {
     { class: "page" },
     h("div", { class: "page-head" }, h("h1", {}, "Health"), h("span", { class: "spring" }), session.tokens ? logOut : null),
     h("div", { class: "tiles" }, ...tiles.map(({ element }) => element), backlog),
-    h("div", { class: "panels" }, engine, queues, metrics, rejected),
+    h("div", { class: "panels" }, engine, ledger, queues, metrics),
   );
-  return { page, waiting, progress, lag, engine, queues, metrics, rejected };
+  return { page, waiting, progress, lag, engine, ledger, queues, metrics };
 }
 
 async function forget() {
@@ -156,15 +156,8 @@ function showQueues(panel, queues) {
 }
 
 function showMetrics(panel, metrics) {
-  const rows = Object.entries(metrics).map(([status, number]) => tableRow([stateMark(status), format.count(number)]));
+  const rows = Object.entries(metrics).map(([status, number]) => tableRow([number ? stateMark(status) : STATES[status].word, format.count(number)]));
   fill(panel, h("h2", {}, "Metrics"), table(["State", "Metrics"], rows));
-}
-
-function showRejected(panel, rejected) {
-  const reasons = Object.entries(rejected).sort(([, one], [, other]) => other - one);
-  const rows = reasons.map(([reason, number]) => tableRow([reasonWords(reason), format.count(number)]));
-  const none = h("p", { class: "muted small" }, "None. Every sample that came was taken.");
-  fill(panel, h("h2", {}, "Rejected samples"), rows.length ? table(["Reason", "Samples"], rows) : none);
 }
 
 function table(heads, rows) {

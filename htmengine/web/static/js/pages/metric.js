@@ -3,7 +3,7 @@
 
 import { monitor, remove, unmonitor } from "../actions.js";
 import { remember } from "../address.js";
-import { get, isAbort, metricPath } from "../api.js";
+import { get, isAbort, metricPath, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h } from "../dom.js";
 import { emptyBox, errorBox } from "../empty.js";
@@ -18,6 +18,7 @@ import { announce } from "../toasts.js";
 
 const REFRESH_MS = 5000;
 const ADDRESS_MS = 400;
+const FIRST_SAMPLE_MS = 200;
 const ANOMALIES = 20;
 
 export function openMetric(main, { uid, query }) {
@@ -33,9 +34,11 @@ class MetricPage {
   #metric = null;
   #panel = null;
   #parts = null;
+  #opening = null;
   #ends = [];
   #given = new AbortController();
   #back = () => (this.#metric ? this.#reload() : this.load());
+  #refreshSoon = spaced(() => this.#refresh(), FIRST_SAMPLE_MS);
   #saveView = spaced(() => remember(this.#view), ADDRESS_MS);
 
   constructor(main, uid, view) {
@@ -77,6 +80,7 @@ class MetricPage {
 
   #stop() {
     this.#saveView.cancel();
+    this.#refreshSoon.cancel();
     this.#panel?.close();
     this.#panel = null;
     this.#ends.splice(0).forEach((end) => end());
@@ -89,15 +93,26 @@ class MetricPage {
         ? emptyBox("There is no such metric", "It may have been deleted.", h("a", { href: "#/" }, "All metrics"))
         : errorBox(error, () => this.load());
     fill(this.#main, h("div", { class: "page" }, box));
+    tolerate(error);
   }
 
-  async #openPlot() {
+  /** However often it is called at a time, one plot is made. */
+  #openPlot() {
+    this.#opening ??= this.#makePlot().finally(() => {
+      this.#opening = null;
+    });
+    return this.#opening;
+  }
+
+  async #makePlot() {
     const panel = new PlotPanel(this.#metric, (view, following) => {
       this.#view = following ? { from: null, until: null } : { from: Math.round(view.from), until: Math.round(view.until) };
       this.#saveView();
     });
     fill(this.#parts.plot, panel.element);
-    if (await panel.open(this.#view?.from ? this.#view : null)) this.#panel = panel;
+    const opened = await panel.open(this.#view?.from ? this.#view : null);
+    if (this.#given.signal.aborted) panel.close();
+    else if (opened) this.#panel = panel;
     else fill(this.#parts.plot, noSamples(this.#metric.name));
   }
 
@@ -108,6 +123,7 @@ class MetricPage {
     this.#metric.last_timestamp = Math.max(this.#metric.last_timestamp, result.timestamp);
     this.#showMetric();
     if (this.#panel) this.#panel.add(result);
+    else this.#refreshSoon(); // the first sample: there is something to plot now
     if (result.anomaly_score >= ANOMALOUS) announce(`Anomalous: ${format.value(result.value)} at ${format.time(result.timestamp)}`);
   }
 
@@ -120,13 +136,14 @@ class MetricPage {
       if (!this.#panel && this.#metric.rows) await this.#openPlot();
       else if (this.#panel && changed(before, this.#metric)) await this.#panel.reload();
     } catch (error) {
-      if (error.status === 404) this.#fail(error); // what else goes wrong, the banner tells or the next time mends
+      if (error.status === 404) this.#fail(error);
+      tolerate(error);
     }
   }
 
   async #reload() {
     await this.#refresh();
-    await this.#panel?.reload().catch(() => {});
+    await this.#panel?.reload().catch(tolerate);
   }
 
   #showMetric() {

@@ -3,6 +3,7 @@
 
 import { addMetric } from "../actions.js";
 import { remember } from "../address.js";
+import { tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h, hiddenLabel, select, setText } from "../dom.js";
 import { emptyBox, errorBox } from "../empty.js";
@@ -78,10 +79,11 @@ class MetricsPage {
       const loaded = this.#list.load({ search, status, sort });
       this.#rows.toTop();
       await loaded;
-      announce(`${format.count(this.#list.total)} metrics`);
+      announce(format.counted(this.#list.total, "metric"));
     } catch (error) {
       table.hidden = true;
       fill(message, errorBox(error, () => this.load()));
+      tolerate(error);
     }
   }
 
@@ -103,7 +105,7 @@ class MetricsPage {
 
   #fetchSparklines(first, end) {
     const uids = Array.from({ length: end - first }, (_, index) => this.#list.at(first + index)?.uid);
-    this.#sparklines.want(uids.filter(Boolean)).catch(() => {}); // the banner tells, and the next look tries again
+    this.#sparklines.want(uids.filter(Boolean)).catch(tolerate);
   }
 
   /** A sparkline's last rows may be newer than what the list has of its metric. */
@@ -133,8 +135,8 @@ class MetricsPage {
     try {
       await this.#list.refresh(undisturbed);
       this.#wantVisible(...this.#rows.visible);
-    } catch {
-      // the banner tells, and the next refresh tries again
+    } catch (error) {
+      tolerate(error);
     }
   }
 

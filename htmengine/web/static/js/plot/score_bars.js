@@ -4,7 +4,7 @@
 import { drawMark } from "../marks.js";
 import { ANOMALOUS, UNUSUAL, height, levelOf } from "../scores.js";
 
-const MARK = 5;
+const MARKS = { unusual: 4, anomalous: 5.5 };
 const WIDEST_BAR = 8;
 
 /** Draws series 1 (heights) as bars, with the scores that `scores()` returns, and lines at the two thresholds. */
@@ -56,7 +56,7 @@ function marks(plot, first, last, scores, colours) {
     if (level !== "unusual" && level !== "anomalous") continue;
     const x = plot.valToPos(plot.data[0][index], "x", true);
     const y = plot.valToPos(plot.data[1][index], "y", true);
-    drawMark(plot.ctx, level, x, y, MARK * devicePixelRatio, colours[level], colours.surface);
+    drawMark(plot.ctx, level, x, y, MARKS[level] * devicePixelRatio, colours[level], colours.surface);
   }
 }
 
