@@ -4,6 +4,7 @@
 import { drawMark } from "../marks.js";
 import { ANOMALOUS, UNUSUAL, height, levelOf } from "../scores.js";
 
+//: Radius of each level's mark, the graver one last.
 const MARKS = { unusual: 4, anomalous: 5.5 };
 const WIDEST_BAR = 8;
 
@@ -50,13 +51,18 @@ export function valueMarks(scores, palette) {
   };
 }
 
+/** Marks of one level that would cover each other are drawn once; the graver level is drawn last. */
 function marks(plot, first, last, scores, colours) {
-  for (let index = first; index <= last; index++) {
-    const level = levelOf(scores[index]);
-    if (level !== "unusual" && level !== "anomalous") continue;
-    const x = plot.valToPos(plot.data[0][index], "x", true);
-    const y = plot.valToPos(plot.data[1][index], "y", true);
-    drawMark(plot.ctx, level, x, y, MARKS[level] * devicePixelRatio, colours[level], colours.surface);
+  for (const [level, size] of Object.entries(MARKS)) {
+    const radius = size * devicePixelRatio;
+    let before = { x: -Infinity, y: -Infinity };
+    for (let index = first; index <= last; index++) {
+      if (levelOf(scores[index]) !== level) continue;
+      const at = { x: plot.valToPos(plot.data[0][index], "x", true), y: plot.valToPos(plot.data[1][index], "y", true) };
+      if (Math.hypot(at.x - before.x, at.y - before.y) < radius) continue;
+      drawMark(plot.ctx, level, at.x, at.y, radius, colours[level], colours.surface);
+      before = at;
+    }
   }
 }
 
