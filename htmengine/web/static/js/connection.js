@@ -28,20 +28,33 @@ class Connection extends EventTarget {
     setTimeout(() => this.#ask(), this.#pause);
   }
 
+  /** Something broke: find out whether the engine answers. */
+  async check() {
+    if (this.#state !== "away" && !(await answers())) this.lost();
+  }
+
   async #ask() {
-    try {
-      await fetch("api/v1/session");
+    if (await answers()) {
       this.answered();
-    } catch {
-      this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
-      setTimeout(() => this.#ask(), this.#pause);
+      return;
     }
+    this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
+    setTimeout(() => this.#ask(), this.#pause);
   }
 
   #change(state) {
     if (state === this.#state) return;
     this.#state = state;
     this.dispatchEvent(new Event("change"));
+  }
+}
+
+async function answers() {
+  try {
+    await fetch("api/v1/session");
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { addMetric } from "../actions.js";
 import { remember } from "../address.js";
-import { tolerate } from "../api.js";
+import { isAbort, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h, hiddenLabel, select, setText } from "../dom.js";
 import { emptyBox, errorBox } from "../empty.js";
@@ -20,6 +20,8 @@ import { announce } from "../toasts.js";
 import { VirtualList } from "../virtual_list.js";
 
 const REFRESH_MS = 10000;
+//: Rows that stand there while the first page loads.
+const PLACEHOLDERS = 12;
 const TYPING_MS = 200;
 const SCROLLING_MS = 60;
 
@@ -49,6 +51,7 @@ class MetricsPage {
       fillRow: (row, index) => fillRow(row, this.#list.at(index), this.#sparklines.of(this.#list.at(index)?.uid)),
       onVisible: this.#wantVisible,
     });
+    this.#rows.show(PLACEHOLDERS);
     const slash = (event) => this.#slash(event);
     document.addEventListener("keydown", slash);
     connection.addEventListener("back", load);
@@ -57,7 +60,7 @@ class MetricsPage {
       () => connection.removeEventListener("back", load),
       onTheme(this.#redraw),
       repeated(() => this.#refresh(), REFRESH_MS),
-      subscribe({ threshold: UNUSUAL }, (result) => this.#live(result)),
+      subscribe({ threshold: UNUSUAL }, (result) => this.#live(result), () => this.#refresh()),
       this.#typed.cancel,
       this.#wantVisible.cancel,
       this.#redraw.cancel,
@@ -81,6 +84,7 @@ class MetricsPage {
       await loaded;
       announce(format.counted(this.#list.total, "metric"));
     } catch (error) {
+      if (isAbort(error)) return; // another search was faster
       table.hidden = true;
       fill(message, errorBox(error, () => this.load()));
       tolerate(error);
