@@ -13,14 +13,11 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
-from sqlalchemy import Connection
 
 from htmengine.csv_files import read_rows
-from htmengine.repository import queries
-from htmengine.repository.engine import Database
-from htmengine.repository.queries import MetricStatus
 from tests.support.browser import chromium, watched_page
 from tests.support.engine import Engine, running_engine
+from tests.support.metrics import seed_metrics
 from tests.support.servers import free_port
 
 SERIES = Path(__file__).parents[2] / "htmengine" / "data" / "machine_temperature_system_failure.csv"
@@ -395,7 +392,7 @@ class TestTrouble:
 class TestManyMetrics:
     def test_ten_thousand_metrics_scroll_with_a_few_rows_in_the_page(self, browser: Browser, tmp_path: Path) -> None:
         with running_engine(tmp_path / "data", "--workers", "1") as engine:
-            seed_metrics(engine, 10_000)
+            seed_metrics(engine, range(10_000))
             with watched_page(browser) as page:
                 page.goto(f"{engine.url}/#/?sort=name")
                 expect(page.locator(".badge")).to_have_text("10,000")
@@ -408,27 +405,6 @@ class TestManyMetrics:
                 page.get_by_role("link", name=f"metric.{top + 3:05d}").focus()
                 page.keyboard.press("End")
                 expect(page.get_by_role("link", name="metric.09999")).to_be_focused()
-
-
-def seed_metrics(engine: Engine, number: int) -> None:
-    """Put metrics without rows into an engine's database."""
-    database = Database(f"sqlite:///{engine.data_dir / 'htmengine.db'}")
-    try:
-        database.run_sync(create_metrics, number)
-    finally:
-        database.close()
-
-
-def create_metrics(conn: Connection, number: int) -> None:
-    for index in range(number):
-        queries.create_metric(
-            conn,
-            uid=f"{index:032x}",
-            datasource="custom",
-            name=f"metric.{index:05d}",
-            status=MetricStatus.UNMONITORED,
-            parameters="{}",
-        )
 
 
 def wait_until(condition: Callable[[], object], patience_s: float = 15) -> None:

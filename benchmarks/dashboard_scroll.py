@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""How smoothly the dashboard's list scrolls: times between frames in a real headless Chromium.
+
+Beside it, in the same run: a page at rest (what the browser and the machine can do at best), and the same rows without
+the virtual list, all in the page at once.
+
+    python benchmarks/dashboard_scroll.py --metrics 10000 --seconds 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Page
+from tqdm import tqdm
+
+from tests.support.browser import chromium, watched_page
+from tests.support.engine import running_engine
+from tests.support.metrics import seed_metrics
+
+#: Scrolls a box by some pixels each frame, there and back, and returns the times between frames in ms.
+SCROLL = """
+([selector, pixels, seconds]) => new Promise((resolve) => {
+  const box = document.querySelector(selector);
+  const times = [];
+  const began = performance.now();
+  let direction = 1;
+  let last = null;
+  function frame(now) {
+    if (last !== null) times.push(now - last);
+    last = now;
+    if (now - began > 1000 * seconds) return resolve(times);
+    if (box.scrollTop + box.clientHeight >= box.scrollHeight - 1) direction = -1;
+    if (box.scrollTop <= 0) direction = 1;
+    box.scrollTop += direction * pixels;
+    requestAnimationFrame(frame);
+  }
+  requestAnimationFrame(frame);
+})
+"""
+
+#: Puts all rows into the page at once, in a box of the same size.
+ALL_ROWS = """
+async (number) => {
+  const { makeRow, fillRow } = await import("/static/js/metric_row.js");
+  const rows = document.createElement("div");
+  rows.className = "virtual";
+  for (let index = 0; index < number; index++) {
+    const row = rows.appendChild(makeRow());
+    row.style.transform = `translateY(${40 * index}px)`;
+    const timestamp = Array.from({ length: 60 }, (_, at) => at);
+    const value = timestamp.map((at) => Math.sin(at + index));
+    const metric = { uid: String(index), name: `metric.${index}`, status: "ACTIVE", last_timestamp: 0, newest: null };
+    fillRow(row, metric, { timestamp, value, anomaly_score: timestamp.map(() => null) });
+  }
+  rows.style.height = `${40 * number}px`;
+  document.querySelector(".table-scroll").replaceChildren(rows);
+}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--metrics", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, default=60, help="samples of each metric")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of scrolling")
+    parser.add_argument("--pixels", type=int, default=200, help="scrolled each frame; a row has 40")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_engine(Path(folder) / "data", "--workers", "1") as engine,
+        chromium() as browser,
+        watched_page(browser) as page,
+    ):
+        seed_metrics(engine, tqdm(range(options.metrics), unit="metric"), options.rows)
+        page.goto(f"{engine.url}/#/?sort=name")
+        page.wait_for_function(f"document.querySelector('.badge').textContent === '{options.metrics:,}'")
+        scroll = [".table-scroll", options.pixels, options.seconds]
+        print(f"{'':>28} {'median':>8} {'95 %':>8} {'99 %':>8} {'longest':>8}   ms between frames")
+        show("at rest", page.evaluate(SCROLL, ["body", 0, options.seconds]))
+        show(f"{options.metrics:,} metrics", page.evaluate(SCROLL, scroll), page)
+        page.evaluate(ALL_ROWS, options.metrics)
+        show("without the virtual list", page.evaluate(SCROLL, scroll), page)
+
+
+def show(what: str, times: list[float], page: Page | None = None) -> None:
+    ordered = sorted(times)
+    shares = [ordered[min(len(ordered) - 1, int(share * len(ordered)))] for share in (0.5, 0.95, 0.99, 1)]
+    rows = "" if page is None else f"   {page.locator('.metric-row.body').count():,} rows in the page"
+    print(f"{what:>28} " + " ".join(f"{time_ms:8.1f}" for time_ms in shares) + f"   {len(times)} frames{rows}")
+
+
+if __name__ == "__main__":
+    main()

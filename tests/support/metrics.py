@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Many metrics in a running engine's database, faster than by sending samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from htmengine.repository import queries
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import MetricStatus
+from tests.support.engine import Engine
+
+
+def seed_metrics(engine: Engine, numbers: Iterable[int], rows: int = 0) -> None:
+    """Metrics named ``metric.00042`` without a model, each with that many samples, a minute apart."""
+    database = Database(f"sqlite:///{engine.data_dir / 'htmengine.db'}")
+    try:
+        database.run_sync(_create, numbers, rows)
+    finally:
+        database.close()
+
+
+def _create(conn: Connection, numbers: Iterable[int], rows: int) -> None:
+    for number in numbers:
+        uid = f"{number:032x}"
+        name = f"metric.{number:05d}"
+        status = MetricStatus.UNMONITORED
+        queries.create_metric(conn, uid=uid, datasource="custom", name=name, status=status, parameters="{}")
+        if rows:
+            samples = [(uid, row, 1_400_000_000 + 60 * row, math.sin(row + number)) for row in range(1, rows + 1)]
+            queries.insert_samples(conn, samples)
+            queries.update_tails(conn, [(uid, rows, samples[-1][2])])
