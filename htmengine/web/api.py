@@ -298,28 +298,27 @@ def _plot(conn: Connection, name: str, start: int | None, end: int | None, point
     stored = reading.span_of(conn, metric.uid, None, None)
     span = stored if start is None and end is None else reading.span_of(conn, metric.uid, start, end)
     first, last = reading.timestamps_at(conn, metric.uid, stored)
-    rows, step, buckets = _buckets(conn, metric.uid, span, points)
+    step, buckets = _buckets(conn, metric.uid, span, points)
     return {
         "uid": metric.uid,
         "name": metric.name,
         "from": first if start is None else start,
         "until": last if end is None else end,
         "step": step,
-        "rows": rows,
+        "rows": span.rows,
         "first_timestamp": first,
         "last_timestamp": last,
         **plot_columns(buckets),
     }
 
 
-def _buckets(conn: Connection, uid: str, span: Span, points: int) -> tuple[int, int | None, list[Bucket]]:
-    """The number of rows, and at most ``points`` buckets of some step; without one each row is a bucket."""
-    rows = reading.count_rows(conn, uid, span)
+def _buckets(conn: Connection, uid: str, span: Span, points: int) -> tuple[int | None, list[Bucket]]:
+    """At most ``points`` buckets, and their step; None: each row is a bucket."""
     first, last = reading.timestamps_at(conn, uid, span)
-    if rows <= points or first is None or last is None:
-        return rows, None, [bucket_of(row) for row in reading.rows_of(conn, uid, span, points)]
+    if span.rows <= points or first is None or last is None:
+        return None, [bucket_of(row) for row in reading.rows_of(conn, uid, span, points)]
     step = round_step(-(-(last - first) // (points - 1)))  # the first and the last bucket may be cut
-    return rows, step, reading.buckets_of(conn, uid, span, step)
+    return step, reading.buckets_of(conn, uid, span, step)
 
 
 def _sparklines(conn: Connection, uids: list[str], rows: int) -> dict[str, Any]:

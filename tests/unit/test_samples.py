@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: MIT
+"""Samples in requests: all of them good, or none taken and each bad one named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.errors import Refused
+from htmengine.web.document import MOST_ERRORS
+from htmengine.web.samples import MOST_SAMPLES, lines_from_json, lines_from_text
+
+NOW = 1_400_000_000.5
+
+
+class SamplesTest(SynchronousTestCase):
+    def fields(self, read: Any, samples: Any, metric: str | None = None) -> list[str]:
+        with self.assertRaises(Refused) as caught:
+            read(samples, metric, NOW)
+        return [field for field, _ in caught.exception.errors]
+
+    def test_objects_become_lines(self) -> None:
+        samples = [{"metric": "a", "value": 1, "timestamp": 60}, {"metric": "b", "value": -0.5, "timestamp": None}]
+        self.assertEqual(lines_from_json(samples, None, NOW), ["a 1.0 60", "b -0.5 1400000000"])
+
+    def test_lines_become_lines(self) -> None:
+        self.assertEqual(lines_from_text(b"a 1 60\r\n\nb 2\n", None, NOW), ["a 1.0 60", "b 2.0 1400000000"])
+        self.assertEqual(lines_from_text(b"1 60\n2", "a", NOW), ["a 1.0 60", "a 2.0 1400000000"])
+
+    def test_bad_objects_are_named(self) -> None:
+        good = {"value": 1, "timestamp": 60}
+        for bad, field in (
+            ({"value": None}, "samples[1].value"),
+            ({"value": 1, "timestamp": "60"}, "samples[1].timestamp"),
+            ({"value": 1, "timestamp": 5e12}, "samples[1]"),
+            ({"value": 1, "metric": "b"}, "samples[1].metric"),
+            ([1, 60], "samples[1]"),
+        ):
+            self.assertEqual(self.fields(lines_from_json, [good, bad], "a"), [field])
+
+    def test_a_name_is_one_printable_word(self) -> None:
+        for name in ("", " ", "a b", "a\n1 60\nb", 5, None):
+            self.assertEqual(self.fields(lines_from_json, [{"metric": name, "value": 1}]), ["samples[0].metric"])
+        self.assertEqual(self.fields(lines_from_json, [{"metric": "a\x00", "value": 1}]), ["samples[0]"])
+
+    def test_bad_lines_are_named_by_their_number(self) -> None:
+        self.assertEqual(self.fields(lines_from_text, b"a 1 60\n\na x 60\na 1 60 5\na"), ["line 3", "line 4", "line 5"])
+
+    def test_no_sample_at_all_too_many_and_too_many_errors(self) -> None:
+        self.assertEqual(self.fields(lines_from_text, b"\n \n"), ["samples"])
+        self.assertEqual(self.fields(lines_from_text, b"1\n" * (MOST_SAMPLES + 1), "a"), ["samples"])
+        self.assertEqual(len(self.fields(lines_from_text, b"x\n" * 1000, "a")), MOST_ERRORS)
+        self.assertEqual(self.fields(lines_from_json, {"value": 1}, "a"), ["samples"])
