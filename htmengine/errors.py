@@ -12,7 +12,10 @@ HtmEngineError
 │   └── QueueFull             a queue stayed full for as long as the publisher was to wait
 ├── RepositoryError
 │   ├── MetricNotFound        no metric of that name or uid
-│   └── MetricExists          a metric of that name exists already
+│   ├── MetricExists          a metric of that name exists already
+│   ├── ModelNotFound         the metric has no model that runs
+│   ├── ModelExists           the metric has a model already
+│   └── SnapshotNotFound      the metric has no such snapshot
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
 ├── Refused                   an HTTP request is refused; carries its status and the fields that are to blame
@@ -103,6 +106,33 @@ class MetricExists(RepositoryError):
     def __init__(self, name: str) -> None:
         super().__init__(f"a metric named {name!r} exists already")
         self.name = name
+
+
+class ModelNotFound(RepositoryError):
+    """The metric has no model that runs.  Remedy: ``htmengine monitor``."""
+
+    def __init__(self, name: str, status: str) -> None:
+        super().__init__(f"metric {name!r} has no model that runs: its status is {status}")
+        self.name = name
+        self.status = status
+
+
+class ModelExists(RepositoryError):
+    """The metric has a model that would be lost.  Remedy: ``htmengine unmonitor`` first, or take another name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"metric {name!r} has a model already; unmonitor it first, or take another name")
+        self.name = name
+
+
+class SnapshotNotFound(RepositoryError):
+    """The metric has no such snapshot, or it has not come yet.  Remedy: ``htmengine model snapshots`` lists them."""
+
+    def __init__(self, name: str, version: int | None) -> None:
+        which = "no snapshot" if version is None else f"no snapshot of version {version}"
+        super().__init__(f"metric {name!r} has {which} that can be used")
+        self.name = name
+        self.version = version
 
 
 class InvalidModelSpec(HtmEngineError):

@@ -8,6 +8,7 @@ raises `InvalidMessage`, never anything else, since other programs publish to th
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import zlib
@@ -24,7 +25,8 @@ COMMAND_RESULT_TYPE = "model-cmd-result"
 DEFINE_MODEL = "defineModel"
 DELETE_MODEL = "deleteModel"
 CLONE_MODEL = "cloneModel"
-COMMANDS = (DEFINE_MODEL, DELETE_MODEL, CLONE_MODEL)
+SNAPSHOT_MODEL = "snapshotModel"
+COMMANDS = (DEFINE_MODEL, DELETE_MODEL, CLONE_MODEL, SNAPSHOT_MODEL)
 
 #: A longer results message is refused rather than inflated without end.
 MAX_INFLATED_BYTES = 256 * 1024 * 1024
@@ -83,7 +85,12 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True)
 class ModelCommand:
-    """defineModel, deleteModel or cloneModel, in order with the model's rows in its shard's queue."""
+    """A command for a model, in order with its rows in its shard's queue.
+
+    defineModel and cloneModel make a model, of the parameters in ``args["params"]`` or, without them, as its
+    metric's definition says; then the rows up to ``args["upTo"]`` are run.  snapshotModel waits for the row
+    ``upTo`` and keeps the model under ``args["version"]``.
+    """
 
     method: str
     model_id: str
@@ -122,6 +129,18 @@ class CommandResult:
     command_id: str
     status: int = 0
     error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSnapshot:
+    """The end of the command snapshotModel: the model after the row ``rowid``."""
+
+    model_id: str
+    generation: int
+    command_id: str
+    version: int
+    rowid: int
+    model: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +311,7 @@ def _read_command(message: Mapping[str, Any]) -> ModelCommand:
 
 # --- results queue -------------------------------------------------------------------------------------
 
-ResultMessage: TypeAlias = list[ModelResult] | CommandResult | ModelError
+ResultMessage: TypeAlias = list[ModelResult] | CommandResult | ModelSnapshot | ModelError
 
 
 def encode_results(results: Iterable[ModelResult]) -> bytes:
@@ -327,6 +346,22 @@ def encode_command_result(result: CommandResult) -> bytes:
     )
 
 
+def encode_model_snapshot(snapshot: ModelSnapshot) -> bytes:
+    """The body for the results queue: a model's state."""
+    return _dump(
+        {
+            "modelSnapshot": {
+                "modelId": snapshot.model_id,
+                "generation": snapshot.generation,
+                "commandId": snapshot.command_id,
+                "version": snapshot.version,
+                "rowid": snapshot.rowid,
+                "model": base64.b64encode(snapshot.model).decode(),
+            }
+        }
+    )
+
+
 def encode_model_error(error: ModelError) -> bytes:
     """The body for the results queue: a model that cannot go on."""
     return _dump({"modelError": {"modelId": error.model_id, "generation": error.generation, "message": error.message}})
@@ -338,6 +373,8 @@ def decode_result_message(body: bytes) -> ResultMessage:
     try:
         if "commandResult" in message:
             return _read_command_result(message["commandResult"])
+        if "modelSnapshot" in message:
+            return _read_snapshot(message["modelSnapshot"])
         if "modelError" in message:
             error = message["modelError"]
             return ModelError(str(error["modelId"]), int(error["generation"]), str(error["message"]))
@@ -354,6 +391,17 @@ def _read_command_result(message: Mapping[str, Any]) -> CommandResult:
         str(message["commandId"]),
         int(message["status"]),
         message["errorMessage"],
+    )
+
+
+def _read_snapshot(message: Mapping[str, Any]) -> ModelSnapshot:
+    return ModelSnapshot(
+        str(message["modelId"]),
+        int(message["generation"]),
+        str(message["commandId"]),
+        int(message["version"]),
+        int(message["rowid"]),
+        base64.b64decode(message["model"], validate=True),
     )
 
 

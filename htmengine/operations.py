@@ -8,20 +8,27 @@ that it belongs to, so that a crash before it is published delays it only.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Bus
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch, encode_samples
-from htmengine.repository import queries
+from htmengine.model_file import ModelFile
+from htmengine.repository import queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
+from htmengine.repository.snapshots import Snapshot
 from htmengine.sharding import ShardQueues
+
+#: What a change is about: it has a ``uid``, whose shard's queue its messages go to.
+Changed = TypeVar("Changed", Metric, Snapshot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,71 @@ class Operations:
 
         return await self._change(change)
 
+    async def snapshot_model(self, name: str) -> Snapshot:
+        """Ask for a snapshot of a metric's model; it is ready when the model has run all rows that are stored now.
+
+        Raises `MetricNotFound`, `ModelNotFound`.
+        """
+
+        def change(conn: Connection) -> tuple[Snapshot, list[bytes]]:
+            snapshot, message = models.snapshot_model(conn, custom.find_metric(conn, name), int(time.time()))
+            return snapshot, [message]
+
+        return await self._change(change)
+
+    async def snapshots(self, name: str) -> list[Snapshot]:
+        """A metric's snapshots, the oldest first.  Raises `MetricNotFound`."""
+
+        def read(conn: Connection) -> list[Snapshot]:
+            return snapshots.list_of(conn, custom.find_metric(conn, name).uid)
+
+        return await self.database.read(read)
+
+    async def revert_model(self, name: str, *, version: int | None = None, replay: bool = False) -> Metric:
+        """Let a metric's model go on from a snapshot, by default the newest; see `models.revert_model`.
+
+        Raises `MetricNotFound`, `SnapshotNotFound`.
+        """
+
+        def change(conn: Connection) -> tuple[Metric, list[bytes]]:
+            metric, message = models.revert_model(conn, custom.find_metric(conn, name), version, replay=replay)
+            return metric, [message]
+
+        return await self._change(change)
+
+    async def clone_model(self, name: str, new: str, *, version: int | None = None) -> Metric:
+        """Give the metric ``new``, which may not have a model, a copy of a snapshot of another one's.
+
+        Raises `MetricNotFound`, `SnapshotNotFound`, `ModelExists`, `InvalidModelSpec`.
+        """
+
+        def change(conn: Connection) -> tuple[Metric, list[bytes]]:
+            metric, message = models.clone_model(conn, custom.find_metric(conn, name), version, new)
+            return metric, [message]
+
+        return await self._change(change)
+
+    async def export_model(self, name: str, *, version: int | None = None) -> bytes:
+        """A snapshot as a file (`htmengine.model_file`).  Raises `MetricNotFound`, `SnapshotNotFound`."""
+
+        def read(conn: Connection) -> ModelFile:
+            return models.export_model(conn, custom.find_metric(conn, name), version)
+
+        return (await self.database.read(read)).pack()
+
+    async def import_model(self, data: bytes, name: str | None = None) -> Metric:
+        """Give a metric without a model an exported one.
+
+        Raises `CheckpointError`, `ModelExists`, `InvalidModelSpec`.
+        """
+        file = ModelFile.unpack(data)
+
+        def change(conn: Connection) -> tuple[Metric, list[bytes]]:
+            metric, message = models.import_model(conn, file, name)
+            return metric, [message]
+
+        return await self._change(change)
+
     async def ledger(self, name: str | None = None) -> Ledger:
         """Where the samples of a metric, or of the whole engine, are.  Raises `MetricNotFound`."""
 
@@ -80,18 +152,18 @@ class Operations:
         await self.bus.declare_queue(self.samples_queue)
         await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(list(lines)))])
 
-    async def _change(self, change: Callable[[Connection], tuple[Metric, list[bytes]]]) -> Metric:
+    async def _change(self, change: Callable[[Connection], tuple[Changed, list[bytes]]]) -> Changed:
         """One transaction, then its messages."""
-        metric, outbox = await self.database.run(self._with_outbox, change)
+        changed, outbox = await self.database.run(self._with_outbox, change)
         for message in outbox:
             await self.bus.declare_queue(message.queue)
             await self.bus.publish(message.queue, [message.body])
         await self.database.run(queries.delete_outbox, [message.id for message in outbox])
-        return metric
+        return changed
 
     def _with_outbox(
-        self, conn: Connection, change: Callable[[Connection], tuple[Metric, list[bytes]]]
-    ) -> tuple[Metric, list[OutboxMessage]]:
-        metric, bodies = change(conn)
-        queue = self.shards.queue_of(metric.uid)
-        return metric, queries.add_outbox(conn, [(queue, body) for body in bodies])
+        self, conn: Connection, change: Callable[[Connection], tuple[Changed, list[bytes]]]
+    ) -> tuple[Changed, list[OutboxMessage]]:
+        changed, bodies = change(conn)
+        queue = self.shards.queue_of(changed.uid)
+        return changed, queries.add_outbox(conn, [(queue, body) for body in bodies])

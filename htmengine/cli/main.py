@@ -13,6 +13,7 @@ from htmengine.cli.engine import run
 from htmengine.cli.files import replay, score
 from htmengine.cli.ledger import ledger
 from htmengine.cli.metrics import delete, export, follow, import_, metrics, monitor, results, unmonitor
+from htmengine.cli.model import model
 from htmengine.cli.nab import nab
 
 
@@ -32,6 +33,7 @@ for command in (
     results,
     follow,
     ledger,
+    model,
     export,
     import_,
     score,

@@ -7,6 +7,7 @@ outcomes the other; both are the dataclasses of `swap_controller`.
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from typing import Any
@@ -67,6 +68,7 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
         "rows": [(r.rowid, r.timestamp, r.value, r.raw, r.predictions) for r in outcome.rows],
         "need": outcome.need and outcome.need.value,
         "error": outcome.error,
+        "model": outcome.model and base64.b64encode(outcome.model).decode(),
     }
 
 
@@ -80,4 +82,5 @@ def outcome_from_json(data: dict[str, Any]) -> Outcome:
         tuple(ResultRow(*row) for row in data["rows"]),
         need and Need(need),
         data["error"],
+        data["model"] and base64.b64decode(data["model"]),
     )

@@ -9,6 +9,7 @@ says stop or goes away.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -24,11 +25,11 @@ from htmengine import crash_points
 from htmengine.errors import HtmEngineError
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, DELETE_MODEL, InputRow, ModelCommand, Predictions, ResultRow
+from htmengine.messages import DELETE_MODEL, SNAPSHOT_MODEL, InputRow, ModelCommand, Predictions, ResultRow
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions
-from htmengine.model_swapper.swap_controller import SNAPSHOT_MODEL, Need, Outcome, Slice
+from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
 
 
 class ModelRunner:
@@ -71,16 +72,13 @@ class ModelRunner:
             self.cache.delete(model_id)
             return Outcome(model_id, sent.generation)
         resident = self._resident(sent)
-        if command.method == SNAPSHOT_MODEL:
-            if resident is not None and not resident.is_written:
-                self.cache.save(model_id, resident)
-        elif resident is None and command.method == DEFINE_MODEL:
-            resident = self._define(model_id, sent.generation, command.args["params"])
-        elif resident is None and command.method == CLONE_MODEL:
-            resident = self._clone(model_id, sent.generation, command.args)
+        if resident is None and "params" in command.args:
+            resident = self._define(model_id, sent.generation, command.args)
         if resident is None:
-            return Outcome(model_id, sent.generation)
-        return Outcome(model_id, sent.generation, resident.rowid, tuple(_carried(resident, sent.confirmed)))
+            return Outcome(model_id, sent.generation, need=Need.DEFINITION)
+        state = resident.model.save() if command.method == SNAPSHOT_MODEL else None
+        again = tuple(_carried(resident, sent.confirmed))
+        return Outcome(model_id, sent.generation, resident.rowid, again, model=state)
 
     # --- models
 
@@ -91,19 +89,14 @@ class ModelRunner:
             return self._define(sent.model_id, sent.generation, sent.definition)
         return resident
 
-    def _define(self, model_id: str, generation: int, params: dict[str, Any]) -> Resident:
-        model = Model(ModelParams.from_json(params))
-        return self.cache.add(model_id, Resident(model, generation, rowid=0, saved_rowid=-1))
-
-    def _clone(self, model_id: str, generation: int, args: dict[str, Any]) -> Resident:
-        """A copy of another model's newest checkpoint, which then goes its own way from its row 1."""
-        restored = self.cache.restore(str(args["source"]), int(args["sourceGeneration"]))
-        if restored is None:
-            raise HtmEngineError(f"model {args['source']} has no checkpoint to clone")
-        _, model = restored
-        resident = self.cache.add(model_id, Resident(model, generation, rowid=0, saved_rowid=-1))
-        self.cache.save(model_id, resident)  # the source may go; a clone's first rows cannot make it again
-        return resident
+    def _define(self, model_id: str, generation: int, definition: dict[str, Any]) -> Resident:
+        """A new model, or one that goes on from a state that the definition brings."""
+        if "model" in definition:
+            model = Model.restore(base64.b64decode(definition["model"]))
+        else:
+            model = Model(ModelParams.from_json(definition["params"]))
+        rowid = int(definition.get("after", 0))
+        return self.cache.add(model_id, Resident(model, generation, rowid, saved_rowid=-1))
 
 
 def _carried(resident: Resident, confirmed: int) -> list[ResultRow]:

@@ -9,10 +9,13 @@ results that it asked for are confirmed.
 
 from __future__ import annotations
 
+import base64
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from sqlalchemy import Connection
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -27,9 +30,11 @@ from htmengine.messages import (
     ModelCommand,
     ModelError,
     ModelResult,
+    ModelSnapshot,
     decode_model_message,
     encode_command_result,
     encode_model_error,
+    encode_model_snapshot,
     encode_results,
 )
 from htmengine.model_swapper.model_cache import RunnerOptions
@@ -47,7 +52,7 @@ from htmengine.model_swapper.swap_controller import (
     SwapController,
 )
 from htmengine.model_swapper.worker_pool import WorkerPool
-from htmengine.repository import queries
+from htmengine.repository import queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.sharding import ShardQueues
@@ -251,11 +256,20 @@ class ModelScheduler(Service):
         self._perform(self.controller.rows_fetched(asked, rows))
 
     async def _fetch_definition(self, asked: FetchDefinition) -> None:
-        metric = await self._database.read(queries.find_metric_by_uid, asked.model_id)
-        definition = metric.definition if metric is not None and metric.status in MODELLED else None
-        if definition is not None and definition.generation != asked.generation:
-            definition = None
-        self._perform(self.controller.definition_fetched(asked, definition.params if definition else None))
+        definition = await self._database.read(_definition, asked.model_id, asked.generation)
+        self._perform(self.controller.definition_fetched(asked, definition))
+
+
+def _definition(conn: Connection, uid: str, generation: int) -> dict[str, Any] | None:
+    """What a worker makes a model of: its parameters, and the snapshot that it starts from; None: there is none."""
+    metric = queries.find_metric_by_uid(conn, uid)
+    found = metric.definition if metric is not None and metric.status in MODELLED else None
+    if found is None or found.generation != generation:
+        return None
+    start = snapshots.state_of(conn, uid, found.snapshot) if found.snapshot is not None else None
+    if start is None:
+        return {"params": found.params}
+    return {"params": found.params, "model": base64.b64encode(start.model).decode(), "after": found.after}
 
 
 async def _acknowledge(subscription: Subscription, deliveries: Sequence[Delivery]) -> None:
@@ -277,10 +291,13 @@ def _bodies(publication: Publish) -> list[bytes]:
     if part:
         bodies.append(encode_results(part))
     for notice in publication.notices:
-        if isinstance(notice, CommandResult):
-            bodies.append(encode_command_result(notice))
-        else:
-            bodies.append(encode_model_error(notice))
+        match notice:
+            case CommandResult():
+                bodies.append(encode_command_result(notice))
+            case ModelSnapshot():
+                bodies.append(encode_model_snapshot(notice))
+            case ModelError():
+                bodies.append(encode_model_error(notice))
     return bodies
 
 

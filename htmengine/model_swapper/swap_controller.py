@@ -21,14 +21,15 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from htmengine.messages import (
-    CLONE_MODEL,
     DELETE_MODEL,
+    SNAPSHOT_MODEL,
     CommandResult,
     InputRow,
     ModelCommand,
     ModelError,
     ModelInput,
     ModelResult,
+    ModelSnapshot,
     ResultRow,
 )
 from htmengine.sharding import shard_of
@@ -36,8 +37,8 @@ from htmengine.sharding import shard_of
 #: Names a message of a shard queue until it is acknowledged.
 MessageToken: TypeAlias = int
 
-#: The controller's own command: write a checkpoint of what is in memory.
-SNAPSHOT_MODEL = "snapshotModel"
+#: What goes to the results queue beside results.
+Notice: TypeAlias = CommandResult | ModelSnapshot | ModelError
 
 
 class ModelState(enum.Enum):
@@ -69,7 +70,8 @@ class Slice:
     after: int = 0
     rows: tuple[InputRow, ...] = ()
     confirmed: int = 0  #: results up to this row are safe; a checkpoint has to carry those after it
-    definition: dict[str, Any] | None = None  #: the model's parameters, when the worker asked for them
+    #: When the worker asked for it: the model's parameters, and the state that it starts from, if not from nothing.
+    definition: dict[str, Any] | None = None
     command: ModelCommand | None = None
 
 
@@ -83,6 +85,7 @@ class Outcome:
     rows: tuple[ResultRow, ...] = ()
     need: Need | None = None
     error: str | None = None  #: the model failed; the text goes into the metric's message
+    model: bytes | None = None  #: the model's state, for the command snapshotModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ class Publish:
 
     publication: int
     results: tuple[ModelResult, ...] = ()
-    notices: tuple[CommandResult | ModelError, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ class Model:
     after: int = 0  #: the rowid before ``rows[0]``
     rows: deque[InputRow] = field(default_factory=deque)  #: each directly follows the one before
     definition: dict[str, Any] | None = None  #: fetched because the worker asked for it
-    commands: deque[tuple[ModelCommand, MessageToken | None]] = field(default_factory=deque)
+    commands: deque[tuple[ModelCommand, MessageToken]] = field(default_factory=deque)
     tickets: deque[tuple[int, MessageToken]] = field(default_factory=deque)  #: (rowid, message that brought it)
     strikes: int = 0  #: workers that died of this model since it last got past ``struck_at``
     struck_at: int = 0
@@ -249,8 +252,6 @@ class SwapController:
         if model is None or model.state is ModelState.FAILED:
             self._finish([message], instructions)
             return self._dispatched(instructions)
-        if command.method == CLONE_MODEL:
-            self._snapshot_source(command, instructions)
         model.target = max(model.target, _up_to(command))
         model.commands.append((command, message))
         self._advance(model, instructions)
@@ -268,7 +269,7 @@ class SwapController:
         instructions: list[Instruction] = []
         sent_out = self._turns[worker].pop(turn)
         results: list[ModelResult] = []
-        notices: list[CommandResult | ModelError] = []
+        notices: list[Notice] = []
         done: list[MessageToken] = []
         for (model, sent), outcome in zip(sent_out, outcomes, strict=True):
             if not self._is_current(model):
@@ -277,7 +278,7 @@ class SwapController:
                 self._fail(model, outcome.error, notices, done)
                 continue
             if sent.command is not None and outcome.need is None:
-                self._command_done(model, notices, done)
+                self._command_done(model, outcome, notices, done)
                 if sent.command.method == DELETE_MODEL:
                     continue
             self._rows_done(model, sent, outcome, results, done)
@@ -382,7 +383,7 @@ class SwapController:
 
     def _let_go(self, model: Model) -> list[MessageToken]:
         messages = [message for _, message in model.tickets]
-        messages += [message for _, message in model.commands if message is not None]
+        messages += [message for _, message in model.commands]
         model.tickets.clear()
         model.commands.clear()
         return messages
@@ -397,7 +398,7 @@ class SwapController:
         """Decide what an IDLE model does next."""
         if model.state is not ModelState.IDLE:
             return
-        if model.commands or model.definition is not None or model.done is None:
+        if _next_command(model) or model.definition is not None or model.done is None:
             self._make_ready(model)
         elif model.done >= model.target:
             done = self._settled(model)  # a message that came twice
@@ -413,22 +414,13 @@ class SwapController:
         model.state = ModelState.READY
         self._ready[worker_of(model.model_id, self._shards, self._workers)].append(model)
 
-    def _snapshot_source(self, command: ModelCommand, instructions: list[Instruction]) -> None:
-        """Have the model that is to be cloned write what its worker holds in memory."""
-        source = self._models.get(str(command.args.get("source")))
-        if source is not None and source.state is not ModelState.FAILED:
-            snapshot = ModelCommand(SNAPSHOT_MODEL, source.model_id, source.generation, command.command_id)
-            source.commands.append((snapshot, None))
-            self._advance(source, instructions)
-
     # --- outcomes --------------------------------------------------------------------------------------
 
-    def _command_done(self, model: Model, notices: list[CommandResult | ModelError], done: list[MessageToken]) -> None:
+    def _command_done(self, model: Model, outcome: Outcome, notices: list[Notice], done: list[MessageToken]) -> None:
         """The command's result is published now; its message stays until the rows that it asked for are done."""
         command, message = model.commands.popleft()
-        if message is not None:
-            notices.append(CommandResult(command.method, command.model_id, command.generation, command.command_id))
-            model.tickets.appendleft((_up_to(command), message))
+        notices.append(_end_of(command, outcome))
+        model.tickets.appendleft((_up_to(command), message))
         if command.method == DELETE_MODEL:
             done += self._let_go(model)
             del self._models[model.model_id]
@@ -475,7 +467,7 @@ class SwapController:
         self,
         model: Model,
         text: str,
-        notices: list[CommandResult | ModelError],
+        notices: list[Notice],
         done: list[MessageToken],
     ) -> None:
         """The model goes to FAILED, every message that waits for it is let go, its metric to ERROR."""
@@ -488,7 +480,7 @@ class SwapController:
         model.strikes += 1
         model.struck_at = sent.rows[-1].rowid if sent.rows else sent.after
         if model.strikes >= self._limits.strikes:
-            notices: list[CommandResult | ModelError] = []
+            notices: list[Notice] = []
             done: list[MessageToken] = []
             self._fail(model, f"{model.strikes} worker processes died while they ran this model", notices, done)
             instructions.append(self._publish([], notices, done))
@@ -550,7 +542,7 @@ class SwapController:
         return taken
 
     def _slice(self, model: Model) -> Slice:
-        command = model.commands[0][0] if model.commands else None
+        command = _next_command(model)
         if model.rows:
             rows = tuple(islice(model.rows, self._limits.rows_per_turn))
             after = model.after
@@ -565,7 +557,7 @@ class SwapController:
     def _publish(
         self,
         results: list[ModelResult],
-        notices: list[CommandResult | ModelError],
+        notices: list[Notice],
         done: list[MessageToken],
     ) -> Publish:
         self._serial += 1
@@ -584,8 +576,29 @@ class SwapController:
             instructions.append(Acknowledge(tuple(complete)))
 
 
+def _next_command(model: Model) -> ModelCommand | None:
+    """The command whose turn it is: a snapshot waits for the rows that it is to contain."""
+    command = model.commands[0][0] if model.commands else None
+    if (
+        command is not None
+        and command.method == SNAPSHOT_MODEL
+        and (model.done is None or model.done < _up_to(command))
+    ):
+        return None
+    return command
+
+
+def _end_of(command: ModelCommand, outcome: Outcome) -> Notice:
+    if outcome.model is not None:
+        version = int(command.args["version"])
+        return ModelSnapshot(
+            command.model_id, command.generation, command.command_id, version, outcome.at, outcome.model
+        )
+    return CommandResult(command.method, command.model_id, command.generation, command.command_id)
+
+
 def _up_to(command: ModelCommand) -> int:
-    """The rows up to here are to be run through the model that a command makes."""
+    """The rows up to here are to be run through the model: after the command that makes it, before a snapshot."""
     return int(command.args.get("upTo", 0))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
@@ -39,6 +39,8 @@ class Definition:
 
     generation: int
     params: dict[str, Any]
+    snapshot: int | None = None  #: the version that it starts from; None: from nothing
+    after: int = 0  #: the row after which it starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _metric(row: RowMapping) -> Metric:
         row["message"],
         None if row["last_timestamp"] is None else _epoch(row["last_timestamp"]),
         row["last_rowid"],
-        definition and Definition(definition["generation"], definition["params"]),
+        definition and Definition(**definition),
     )
 
 
@@ -169,7 +171,7 @@ def set_status(conn: Connection, uid: str, status: MetricStatus, message: str | 
 
 
 def set_definition(conn: Connection, uid: str, definition: Definition, status: MetricStatus) -> None:
-    text = json.dumps({"generation": definition.generation, "params": definition.params})
+    text = json.dumps(asdict(definition))
     conn.execute(update(metric).where(metric.c.uid == uid).values(model_params=text, status=int(status), message=None))
 
 

@@ -89,9 +89,9 @@ def save_anomalies(conn: Connection, scores: Sequence[tuple[str, ScoredRow]], fl
         )
 
 
-def forget_anomalies(conn: Connection, uid: str) -> None:
-    """A metric gets a new model, or goes."""
-    conn.execute(delete(anomaly).where(anomaly.c.uid == uid))
+def forget_anomalies(conn: Connection, uid: str, after: int = 0) -> None:
+    """A metric gets a new model, which will score the rows after that one."""
+    conn.execute(delete(anomaly).where(anomaly.c.uid == uid, anomaly.c.rowid > after))
 
 
 def append_log(conn: Connection, scores: Sequence[tuple[str, ScoredRow]]) -> None:

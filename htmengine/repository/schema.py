@@ -69,6 +69,21 @@ outbox = Table(
     sqlite_autoincrement=True,  # an id is never used again: it may still stand in somebody's list
 )
 
+#: States of models that are kept under version numbers; without a rowid: asked for, not there yet.
+model_snapshot = Table(
+    "model_snapshot",
+    metadata,
+    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("generation", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("rowid", Integer),
+    Column("scored", Integer),
+    Column("model", LargeBinary(2**24 - 1)),
+    Column("likelihood", LargeBinary(2**24 - 1)),
+)
+
 #: Batches of samples that were stored, so that a redelivered one is known.
 processed_batch = Table(
     "processed_batch",

@@ -16,7 +16,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 from twisted.application.service import Service
@@ -31,23 +31,27 @@ from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.params import ModelParams
 from htmengine.htm.scoring import likelihood_for
 from htmengine.messages import (
+    CLONE_MODEL,
     COMMAND_RESULT_TYPE,
     DATA_TYPE_HEADER,
     DEFINE_MODEL,
+    SNAPSHOT_MODEL,
     CommandResult,
     MetricInfo,
     ModelError,
     ModelResult,
+    ModelSnapshot,
     ResultRow,
     ScoredRow,
     decode_result_message,
     encode_command_outcome,
     encode_inference,
 )
-from htmengine.repository import counts, queries, results
+from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.queries import Definition, Metric, MetricStatus
+from htmengine.repository.snapshots import ModelState
 from htmengine.tasks import Tasks
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
@@ -97,10 +101,20 @@ class MetricState:
         return self.rowid - self.saved_rowid >= STATE_EVERY_ROWS
 
 
+@dataclass(frozen=True, slots=True)
+class TakenSnapshot:
+    """A model's state, and the state of its metric after the same row."""
+
+    model: ModelSnapshot
+    scored: int
+    likelihood: bytes
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a batch of messages leads to."""
 
+    snapshots: list[TakenSnapshot] = field(default_factory=list)
     scores: list[tuple[str, ScoredRow]] = field(default_factory=list)
     touched: dict[str, MetricState] = field(default_factory=dict)
     broadcasts: list[tuple[bytes, dict[str, str] | None]] = field(default_factory=list)
@@ -163,10 +177,13 @@ class AnomalyService(Service):
         outcome = Outcome()
         await self._load_states(results)
         for result in results:
-            await self._score(result, outcome)
+            if isinstance(result, ModelSnapshot):
+                await self._complete(result, outcome)
+            else:
+                await self._score(result, outcome)
         due = [state for state in outcome.touched.values() if state.due]
         command_metrics = await self._database.run(
-            _store, outcome.scores, self._options.anomaly_floor, outcome.newest, due, notices
+            _store, outcome.scores, self._options.anomaly_floor, outcome.newest, due, outcome.snapshots, notices
         )
         crash_points.reached("anomaly.committed")
         for state in due:
@@ -181,8 +198,11 @@ class AnomalyService(Service):
         self.scored += len(outcome.scores)
         await self._shrink()
 
-    def _decode(self, deliveries: Sequence[Delivery]) -> tuple[list[ModelResult], list[CommandResult | ModelError]]:
-        results: list[ModelResult] = []
+    def _decode(
+        self, deliveries: Sequence[Delivery]
+    ) -> tuple[list[ModelResult | ModelSnapshot], list[CommandResult | ModelError]]:
+        """What has to stay in order, and what stands by itself."""
+        results: list[ModelResult | ModelSnapshot] = []
         notices: list[CommandResult | ModelError] = []
         for delivery in deliveries:
             try:
@@ -192,6 +212,9 @@ class AnomalyService(Service):
                 continue
             if isinstance(message, list):
                 results += message
+            elif isinstance(message, ModelSnapshot):
+                results.append(message)
+                notices.append(_end_of(message))
             else:
                 notices.append(message)
         return results, notices
@@ -216,6 +239,19 @@ class AnomalyService(Service):
         for at in range(0, len(rows), self._options.chunk_size):
             chunk = rows[at : at + self._options.chunk_size]
             outcome.broadcasts.append((encode_inference(_info(state.metric), chunk), None))
+
+    async def _complete(self, snapshot: ModelSnapshot, outcome: Outcome) -> None:
+        """A snapshot of a model comes after the results of its rows: the likelihood is at the same row."""
+        state = self._states.get(snapshot.model_id)
+        if state is None or state.generation != snapshot.generation:
+            return  # the metric, or this model of it, is gone
+        await self._catch_up(state, state.counted)
+        if state.rowid != snapshot.rowid:  # made by a scheduler that was behind what was scored before a crash
+            [loaded] = await self._database.read(_load, [snapshot.model_id])
+            state = self._restore(loaded, at_most=snapshot.rowid)
+            state.scored, state.counted = loaded.scored - (loaded.counted - snapshot.rowid), snapshot.rowid
+            await self._catch_up(state, snapshot.rowid)
+        outcome.snapshots.append(TakenSnapshot(snapshot, state.scored, state.likelihood.save()))
 
     async def _stored_rows(self, state: MetricState, known: Sequence[ResultRow]) -> list[ScoredRow]:
         """Rows that were scored before, with their stored scores: perhaps nobody was told of them."""
@@ -244,7 +280,7 @@ class AnomalyService(Service):
 
     # --- states ----------------------------------------------------------------------------------------
 
-    async def _load_states(self, results: Iterable[ModelResult]) -> None:
+    async def _load_states(self, results: Iterable[ModelResult | ModelSnapshot]) -> None:
         """Have in memory the state of every metric that has results of its current model."""
         wanted: dict[str, int] = {}
         for result in results:
@@ -253,29 +289,26 @@ class AnomalyService(Service):
                 wanted[result.model_id] = result.generation
         if not wanted:
             return
-        loaded = await self._database.read(_load, sorted(wanted))
-        for metric, stored, score in loaded:
-            definition = metric.definition
-            if definition is None:
-                continue
-            state = self._restore(metric, definition.generation, definition.params, stored)
-            if score is not None and score.generation == state.generation:
-                state.scored, state.counted = score.scored, score.rowid
-            self._states[metric.uid] = state
+        for loaded in await self._database.read(_load, sorted(wanted)):
+            state = self._restore(loaded)
+            state.scored, state.counted = loaded.scored, loaded.counted
+            self._states[loaded.metric.uid] = state
 
-    def _restore(
-        self, metric: Metric, generation: int, params: dict[str, Any], stored: queries.AnomalyState | None
-    ) -> MetricState:
-        if stored is not None and stored.generation == generation:
+    def _restore(self, loaded: Loaded, at_most: int | None = None) -> MetricState:
+        """A metric's state from the newest one that is stored, not after the row ``at_most``; else from the start."""
+        metric, definition = loaded.metric, loaded.definition
+        for rowid, stored in loaded.states:
+            if at_most is not None and rowid > at_most:
+                continue
             try:
-                likelihood = AnomalyLikelihood.restore(stored.state)
+                likelihood = AnomalyLikelihood.restore(stored)
             except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
                 self.log.error("state of metric {name} is made anew: {error}", name=metric.name, error=error)
             else:
                 likelihood.range_rule = self._options.range_rule
-                return MetricState(metric, generation, stored.rowid, likelihood, stored.rowid)
-        likelihood = likelihood_for(ModelParams.from_json(params), range_rule=self._options.range_rule)
-        return MetricState(metric, generation, 0, likelihood, 0)
+                return MetricState(metric, definition.generation, rowid, likelihood, rowid)
+        likelihood = likelihood_for(ModelParams.from_json(definition.params), range_rule=self._options.range_rule)
+        return MetricState(metric, definition.generation, definition.after, likelihood, definition.after)
 
     async def _shrink(self) -> None:
         """Write and forget the states that were used least recently."""
@@ -320,15 +353,43 @@ def _info(metric: Metric) -> MetricInfo:
     )
 
 
+def _end_of(snapshot: ModelSnapshot) -> CommandResult:
+    """What applications hear of a snapshot."""
+    return CommandResult(SNAPSHOT_MODEL, snapshot.model_id, snapshot.generation, snapshot.command_id)
+
+
 # --- transactions ---------------------------------------------------------------------------------------
 
 
-def _load(
-    conn: Connection, uids: Sequence[str]
-) -> list[tuple[Metric, queries.AnomalyState | None, MetricScore | None]]:
+class Loaded(NamedTuple):
+    """What the database has of a metric and its current model."""
+
+    metric: Metric
+    definition: Definition
+    scored: int
+    counted: int
+    states: list[tuple[int, bytes]]  #: (rowid, likelihood), the newest first
+
+
+def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
     states = queries.load_states(conn, uids)
     scores = counts.get_scores(conn, uids)
-    return [(metric, states.get(metric.uid), scores.get(metric.uid)) for metric in queries.get_metrics(conn, uids)]
+    found = []
+    for metric in queries.get_metrics(conn, uids):
+        definition = metric.definition
+        if definition is None:
+            continue
+        usable = []
+        state, score = states.get(metric.uid), scores.get(metric.uid)
+        if state is not None and state.generation == definition.generation:
+            usable.append((state.rowid, state.state))
+        if definition.snapshot is not None:
+            start = snapshots.state_of(conn, metric.uid, definition.snapshot)
+            usable += [(definition.after, start.likelihood)] if start is not None else []
+        current = score if score is not None and score.generation == definition.generation else None
+        scored, counted = (current.scored, current.rowid) if current is not None else (0, 0)
+        found.append(Loaded(metric, definition, scored, counted, usable))
+    return found
 
 
 def _save_states(conn: Connection, states: Sequence[MetricState]) -> None:
@@ -347,6 +408,7 @@ def _store(
     anomaly_floor: float,
     newest: Sequence[MetricScore],
     states: Sequence[MetricState],
+    taken: Sequence[TakenSnapshot],
     notices: Sequence[CommandResult | ModelError],
 ) -> dict[str, Metric]:
     """Store scores, states and statuses; returns the metrics of the commands' results."""
@@ -358,6 +420,10 @@ def _store(
     results.save_anomalies(conn, scores, anomaly_floor)
     results.append_log(conn, scores)
     _save_states(conn, states)
+    for each in taken:
+        model = each.model
+        state = ModelState(model.model, each.likelihood)
+        snapshots.fill(conn, model.model_id, model.version, model.rowid, each.scored, state)
     metrics = {}
     for notice in notices:
         metric = queries.find_metric_by_uid(conn, notice.model_id)
@@ -373,7 +439,7 @@ def _apply(conn: Connection, metric: Metric, notice: CommandResult | ModelError)
     """A model that is made makes its metric ACTIVE; one that failed puts it into ERROR."""
     if isinstance(notice, ModelError):
         queries.set_status(conn, metric.uid, MetricStatus.ERROR, notice.message)
-    elif notice.method == DEFINE_MODEL and metric.status is MetricStatus.CREATE_PENDING:
+    elif notice.method in (DEFINE_MODEL, CLONE_MODEL) and metric.status is MetricStatus.CREATE_PENDING:
         queries.set_status(conn, metric.uid, MetricStatus.ACTIVE, None)
 
 

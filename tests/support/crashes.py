@@ -41,6 +41,7 @@ from tests.support.engine import PATIENCE_S, Engine, wait_for
 METRICS = 4
 PENDING_SAMPLES = 20
 AUDIT_QUEUE = "audit"
+RESULTS_QUEUE = "htmengine.mswapper.results"
 EXCHANGE = "htmengine.model.results"
 
 #: Everything happens soon and often: small batches and turns, many checkpoints, models swapped all the time.
@@ -262,7 +263,12 @@ class Run:
         ledger = self._ledger()
         if not ledger.adds_up:
             raise AssertionError(f"the ledger does not add up: {ledger}")
-        return ledger.scored >= self._scenario.rows and ledger.waiting == 0
+        return ledger.scored >= self._scenario.rows and ledger.waiting == 0 and self._is_told()
+
+    def _is_told(self) -> bool:
+        """Whether all scores were broadcast: then their messages are gone from the results queue."""
+        with contextlib.closing(QueueFile(self._data / "bus.db")) as file:
+            return file.queue(RESULTS_QUEUE).messages == 0
 
     # --- the end
 
@@ -347,6 +353,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
     began = time.monotonic()
     happened: Counter[str] = Counter()
     failed: list[Report] = []

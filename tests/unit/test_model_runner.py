@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import io
 import json
 import math
@@ -13,7 +15,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, DELETE_MODEL, InputRow, ModelCommand, ResultRow
+from htmengine.messages import (
+    CLONE_MODEL,
+    DEFINE_MODEL,
+    DELETE_MODEL,
+    SNAPSHOT_MODEL,
+    InputRow,
+    ModelCommand,
+    ResultRow,
+)
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, RunnerOptions
@@ -75,7 +85,7 @@ class RowsTest(RunnerTestCase):
 
     def test_a_model_that_is_nowhere_is_asked_for(self) -> None:
         self.assertEqual(self.runner.run(Slice("m", 1, 0, rows(1, 1))).need, Need.DEFINITION)
-        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 5), definition=PARAMS.to_json()))
+        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 5), definition={"params": PARAMS.to_json()}))
         self.assertEqual(raws(outcome), expected(5))
 
     def test_a_newer_generation_starts_anew(self) -> None:
@@ -85,12 +95,12 @@ class RowsTest(RunnerTestCase):
         self.assertEqual(raws(self.runner.run(Slice("m", 2, 0, rows(1, 30)))), expected(30))
 
     def test_a_model_that_cannot_be_made_fails_alone_with_the_reason(self) -> None:
-        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 1), definition={"nonsense": 1}))
+        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 1), definition={"params": {"nonsense": 1}}))
         self.assertIn("nonsense", outcome.error)
 
     def test_predictions_come_with_a_classifier(self) -> None:
         params = ModelParams.for_range(0.0, 100.0, classifier=True)
-        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 5), definition=params.to_json()))
+        outcome = self.runner.run(Slice("m", 1, 0, rows(1, 5), definition={"params": params.to_json()}))
         [[value, probability], *_] = outcome.rows[-1].predictions["1"]
         self.assertTrue(0 < probability <= 1)
         self.assertTrue(0 <= value <= 100)
@@ -179,18 +189,25 @@ class CommandsTest(RunnerTestCase):
         self.assertEqual(list(self.root.rglob("m.*")), [])
         self.assertEqual(self.runner.run(Slice("m", 1, 30, rows(31, 31))).need, Need.DEFINITION)
 
-    def test_a_clone_goes_on_from_its_source(self) -> None:
+    def test_a_model_that_starts_from_a_state_goes_on_from_it(self) -> None:
         self.runner.run(define())
         self.runner.run(Slice("m", 1, 0, rows(1, 60)))
-        self.runner.cache.save_all()
-        clone = ModelCommand(CLONE_MODEL, "n", 1, "c", {"source": "m", "sourceGeneration": 1})
-        self.assertEqual(self.runner.run(Slice("n", 1, command=clone)), Outcome("n", 1, at=0))
-        later = tuple(InputRow(rowid, row(60 + rowid).timestamp, row(60 + rowid).value) for rowid in range(1, 11))
-        self.assertEqual(raws(self.runner.run(Slice("n", 1, 0, later))), expected(70)[60:])
+        snapshot = ModelCommand(SNAPSHOT_MODEL, "m", 1, "c", {"version": 1, "upTo": 60})
+        taken = self.runner.run(Slice("m", 1, command=snapshot))
+        self.assertEqual(taken.at, 60)
+        clone = Slice("n", 1, command=ModelCommand(CLONE_MODEL, "n", 1, "c", {"upTo": 0}))
+        self.assertEqual(self.runner.run(clone), Outcome("n", 1, need=Need.DEFINITION))
+        state = base64.b64encode(taken.model).decode()
+        for start, model_id in ((0, "n"), (60, "r")):
+            definition = {"params": PARAMS.to_json(), "model": state, "after": start}
+            again = dataclasses.replace(clone, model_id=model_id, definition=definition)
+            self.assertEqual(self.runner.run(again), Outcome(model_id, 1, at=start))
+            later = tuple(dataclasses.replace(row(60 + n), rowid=start + n) for n in range(1, 11))
+            self.assertEqual(raws(self.runner.run(Slice(model_id, 1, start, later))), expected(70)[60:])
 
-    def test_a_clone_of_nothing_fails_with_the_reason(self) -> None:
-        clone = ModelCommand(CLONE_MODEL, "n", 1, "c", {"source": "m", "sourceGeneration": 1})
-        self.assertIn("no checkpoint", self.runner.run(Slice("n", 1, command=clone)).error)
+    def test_a_state_that_cannot_be_used_fails_with_the_reason(self) -> None:
+        definition = {"params": PARAMS.to_json(), "model": "bm9uc2Vuc2U=", "after": 0}
+        self.assertIn("Corrupt", self.runner.run(Slice("n", 1, 0, rows(1, 1), definition=definition)).error)
 
 
 class ServeTest(RunnerTestCase):

@@ -15,16 +15,17 @@ from htmengine.messages import (
     CLONE_MODEL,
     DEFINE_MODEL,
     DELETE_MODEL,
+    SNAPSHOT_MODEL,
     CommandResult,
     InputRow,
     ModelCommand,
     ModelError,
     ModelInput,
     ModelResult,
+    ModelSnapshot,
     ResultRow,
 )
 from htmengine.model_swapper.swap_controller import (
-    SNAPSHOT_MODEL,
     Acknowledge,
     FetchDefinition,
     FetchRows,
@@ -209,13 +210,30 @@ class CommandsTest(SynchronousTestCase):
         self.controller.inputs_arrived(7, [fed(1, 1, generation=2)])
         self.assertEqual(self.controller.inputs_arrived(8, [fed(1, 1, generation=1)]), [Acknowledge((8,))])
 
-    def test_a_clone_has_its_source_written_first(self) -> None:
-        self.controller.inputs_arrived(7, [fed(1, 1)])
-        clone = ModelCommand(CLONE_MODEL, "n", 1, "c3", {"source": "m", "sourceGeneration": 1, "upTo": 0})
+    def test_a_model_that_starts_from_its_metrics_definition_is_given_it(self) -> None:
+        clone = ModelCommand(CLONE_MODEL, "n", 1, "c3", {"upTo": 5})
         [turn] = self.controller.command_arrived(8, clone)
-        self.assertEqual([each.model_id for each in turn.slices], ["n"])
-        [_, snapshot] = self.controller.turn_done(0, 1, [Outcome("m", 1, at=1, rows=scored(1, 1))])
-        self.assertEqual(snapshot.slices[0].command.method, SNAPSHOT_MODEL)
+        [asked] = self.controller.turn_done(0, turn.turn, [Outcome("n", 1, need=Need.DEFINITION)])
+        self.assertEqual(asked, FetchDefinition("n", 1))
+        definition = {"params": {}, "model": "abc", "after": 5}
+        [turn] = self.controller.definition_fetched(asked, definition)
+        self.assertEqual(turn.slices, (Slice("n", 1, definition=definition, command=clone),))
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("n", 1, at=5)])
+        self.assertEqual(publish.notices, (CommandResult(CLONE_MODEL, "n", 1, "c3"),))
+        self.assertEqual(self.controller.published(publish.publication), [Acknowledge((8,))])
+
+    def test_a_snapshot_waits_for_the_rows_that_it_is_to_contain(self) -> None:
+        snapshot = ModelCommand(SNAPSHOT_MODEL, "m", 1, "c4", {"version": 3, "upTo": 6})
+        [question] = self.controller.command_arrived(7, snapshot)
+        self.assertEqual(question.slices, (Slice("m", 1, 6),))
+        [asked] = self.controller.turn_done(0, question.turn, [Outcome("m", 1, at=4, need=Need.ROWS)])
+        [turn] = self.controller.rows_fetched(asked, rows(5, 6))
+        published, turn = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=6, rows=scored(5, 6))])
+        self.assertEqual(published.results, (ModelResult("m", 1, scored(5, 6)),))
+        self.assertEqual(turn.slices, (Slice("m", 1, command=snapshot),))
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=6, model=b"state")])
+        self.assertEqual(publish.notices, (ModelSnapshot("m", 1, "c4", 3, 6, b"state"),))
+        self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
 
 
 class World:

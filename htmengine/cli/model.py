@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine model``: snapshots of models, and what can be done with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
+from htmengine.csv_files import format_timestamp
+from htmengine.errors import HtmEngineError
+from htmengine.operations import Operations
+from htmengine.repository.snapshots import Snapshot
+
+T = TypeVar("T")
+
+#: How often a snapshot that was asked for is looked for.
+POLL_S = 0.1
+
+_timeout = click.option(
+    "--timeout", "timeout_s", type=float, default=60.0, show_default=True, help="Seconds to wait for the model."
+)
+_version = click.option("--version", type=click.IntRange(min=1), help="Of `htmengine model snapshots`.")
+
+
+@click.group()
+def model() -> None:
+    """A metric's model as a whole: snapshot, revert, clone, export, import."""
+
+
+@model.command(epilog=example("htmengine model snapshot web1.cpu"))
+@click.argument("name")
+@engine_options
+@_timeout
+@failing_cleanly
+def snapshot(name: str, engine: Engine, timeout_s: float) -> None:
+    """Keep the model as it is after all samples that are stored now."""
+    taken = _with_operations(engine, lambda reactor, operations: _take(reactor, operations, name, timeout_s))
+    click.echo(f"{name}: version {taken.version} after row {taken.rowid}")
+
+
+@model.command(epilog=example("htmengine model snapshots web1.cpu"))
+@click.argument("name")
+@engine_options
+@failing_cleanly
+def snapshots(name: str, engine: Engine) -> None:
+    """List a metric's snapshots."""
+    found = _with_operations(engine, lambda _, operations: operations.snapshots(name))
+    click.echo(f"{'version':<9}{'taken':<21}after row")
+    for each in found:
+        row = each.rowid if each.ready else "waiting for the model"
+        click.echo(f"{each.version:<9}{format_timestamp(each.created_at):<21}{row}")
+
+
+@model.command(epilog=example("htmengine model revert web1.cpu --version 3"))
+@click.argument("name")
+@engine_options
+@_version
+@click.option("--replay", is_flag=True, help="Run and score all rows after the snapshot again.")
+@failing_cleanly
+def revert(name: str, engine: Engine, version: int | None, replay: bool) -> None:
+    """Go on from a snapshot, by default the newest.
+
+    What the model has learnt since is forgotten, and the scores stay; with --replay it learns the rows since the
+    snapshot again and their scores are made anew.
+    """
+    metric = _with_operations(
+        engine, lambda _, operations: operations.revert_model(name, version=version, replay=replay)
+    )
+    click.echo(f"{metric.name}: {metric.status.name}")
+
+
+@model.command(epilog=example("htmengine model clone web1.cpu web2.cpu"))
+@click.argument("name")
+@click.argument("new")
+@engine_options
+@_version
+@_timeout
+@failing_cleanly
+def clone(name: str, new: str, engine: Engine, version: int | None, timeout_s: float) -> None:
+    """Give the metric NEW a copy of a model: of a snapshot, or as it is now.
+
+    NEW may not have a model yet; it goes on with the samples that come from now on.
+    """
+
+    async def start(reactor: Any, operations: Operations) -> str:
+        chosen = version or (await _take(reactor, operations, name, timeout_s)).version
+        metric = await operations.clone_model(name, new, version=chosen)
+        return f"{metric.name}: {metric.status.name}"
+
+    click.echo(_with_operations(engine, start))
+
+
+@model.command("export", epilog=example("htmengine model export web1.cpu web1.htmmodel"))
+@click.argument("name")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@engine_options
+@_version
+@_timeout
+@failing_cleanly
+def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s: float) -> None:
+    """Write a model to FILE: a snapshot, or the model as it is now."""
+
+    async def start(reactor: Any, operations: Operations) -> bytes:
+        chosen = version or (await _take(reactor, operations, name, timeout_s)).version
+        return await operations.export_model(name, version=chosen)
+
+    data = _with_operations(engine, start)
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(file)
+    click.echo(f"{file}: {len(data)} bytes")
+
+
+@model.command("import", epilog=example("htmengine model import web1.htmmodel --name web3.cpu"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@engine_options
+@click.option("--name", help="The metric that gets it; by default that of the exported one's name.")
+@failing_cleanly
+def import_(file: Path, engine: Engine, name: str | None) -> None:
+    """Give a metric without a model the one that was exported to FILE."""
+    data = file.read_bytes()
+    metric = _with_operations(engine, lambda _, operations: operations.import_model(data, name))
+    click.echo(f"{metric.name}: {metric.status.name}")
+
+
+def _with_operations(engine: Engine, do: Callable[[Any, Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
+    async def start(reactor: Any) -> T:
+        async with engine.operations(reactor) as operations:
+            return await do(reactor, operations)
+
+    return run_reactor(start)
+
+
+async def _take(reactor: Any, operations: Operations, name: str, timeout_s: float) -> Snapshot:
+    """Ask for a snapshot and wait for it."""
+    asked = await operations.snapshot_model(name)
+    deadline = reactor.seconds() + timeout_s
+    while reactor.seconds() < deadline:
+        for found in await operations.snapshots(name):
+            if found.version == asked.version and found.ready:
+                return found
+        await deferLater(reactor, POLL_S)
+    raise HtmEngineError(f"no snapshot of {name!r} came within {timeout_s:g} s; is the engine running?")

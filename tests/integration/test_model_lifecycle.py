@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""Snapshot, revert, clone, export and import of models, by command, on a running engine."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.htm.model import Model
+from htmengine.htm.params import ModelParams
+from htmengine.htm.scoring import likelihood_for
+from htmengine.offline import score_rows
+from tests.support.engine import Engine, running_engine, wait_for
+
+PARAMS = ModelParams.for_range(0, 100)
+Scores = list[tuple[float, float]]
+
+
+def value(row: int) -> float:
+    return round(50 + 40 * math.sin(row / 5) + row * 7 % 5, 3)
+
+
+def lines(name: str, first: int, last: int) -> list[str]:
+    return [f"{name} {value(row)!r} {1_400_000_000 + 60 * row}" for row in range(first, last + 1)]
+
+
+class Reference:
+    """The model as it should be, run here."""
+
+    def __init__(self) -> None:
+        self.model = Model(PARAMS)
+        self.likelihood = likelihood_for(PARAMS)
+
+    def run(self, first: int, last: int) -> Scores:
+        numbers = range(first, last + 1)
+        return score_rows(
+            self.model, self.likelihood, [1_400_000_000 + 60 * row for row in numbers], [value(row) for row in numbers]
+        )
+
+    def copy(self) -> Reference:
+        other = Reference()
+        other.model = Model.restore(self.model.save())
+        other.likelihood = AnomalyLikelihood.restore(self.likelihood.save())
+        return other
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    with running_engine(tmp_path / "data", "--workers", "2") as started:
+        htmengine(started, "monitor", "m", "--min", "0", "--max", "100")
+        yield started
+
+
+def htmengine(engine: Engine, *arguments: str, status: int = 0) -> str:
+    command = [sys.executable, "-m", "htmengine.cli.main", *arguments, "--data-dir", str(engine.data_dir)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=os.environ | engine.environment
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
+
+
+def scores(engine: Engine, name: str, first: int, last: int) -> Scores:
+    """The scores of the rows, when all of them are there and the ledger says so."""
+    wait_for(lambda: settled(engine, name, last), f"row {last} of {name}")
+    return [(raw, anomaly) for rowid, raw, anomaly in engine.scores(name) if first <= rowid <= last]
+
+
+def settled(engine: Engine, name: str, last: int) -> bool:
+    sql = "SELECT s.rowid, m.status FROM metric_score s JOIN metric m USING (uid) WHERE m.name = ?"
+    return engine.query(sql, name) == [(last, 1)]
+
+
+class TestSnapshots:
+    def test_a_reverted_model_forgets_what_it_learnt_since_and_goes_on(self, engine: Engine) -> None:
+        reference = Reference()
+        engine.send(lines("m", 1, 120))
+        before = reference.run(1, 120)
+        assert scores(engine, "m", 1, 120) == before
+        assert htmengine(engine, "model", "snapshot", "m") == "m: version 1 after row 120\n"
+        kept = reference.copy()
+        engine.send(lines("m", 121, 160))
+        after = reference.run(121, 160)
+        assert scores(engine, "m", 121, 160) == after
+        assert htmengine(engine, "model", "revert", "m") == "m: CREATE_PENDING\n"
+        engine.send(lines("m", 161, 200))
+        assert scores(engine, "m", 1, 200) == before + after + kept.run(161, 200)
+        assert "skipped" not in htmengine(engine, "ledger", "m")
+
+    def test_a_replay_runs_the_rows_after_the_snapshot_again_over_a_crash_too(self, engine: Engine) -> None:
+        reference = Reference()
+        engine.send(lines("m", 1, 100))
+        expected = reference.run(1, 100)
+        assert scores(engine, "m", 1, 100) == expected
+        htmengine(engine, "model", "snapshot", "m")
+        engine.send(lines("m", 101, 140))
+        expected += reference.run(101, 140)
+        assert scores(engine, "m", 1, 140) == expected
+        htmengine(engine, "monitor", "m", "--min", "0", "--max", "1000")  # another model altogether
+        wait_for(lambda: settled(engine, "m", 140) and engine.scores("m")[99][1:] != expected[99], "the other model")
+        htmengine(engine, "model", "revert", "m", "--version", "1", "--replay")
+        engine.kill()
+        engine.start()
+        assert scores(engine, "m", 101, 140) == expected[100:]
+
+    def test_a_reverted_model_is_made_again_when_its_checkpoints_are_lost(self, engine: Engine) -> None:
+        reference = Reference()
+        engine.send(lines("m", 1, 100))
+        reference.run(1, 100)
+        scores(engine, "m", 1, 100)
+        htmengine(engine, "model", "snapshot", "m")
+        kept = reference.copy()
+        engine.send(lines("m", 101, 140))
+        scores(engine, "m", 101, 140)
+        htmengine(engine, "model", "revert", "m")
+        engine.send(lines("m", 141, 150))
+        scores(engine, "m", 141, 150)
+        engine.kill()
+        for path in (engine.data_dir / "checkpoints").rglob("*"):
+            if path.is_file():
+                path.unlink()
+        engine.start()
+        engine.send(lines("m", 151, 170))
+        assert scores(engine, "m", 141, 170) == kept.run(141, 170)
+
+    def test_snapshots_are_listed_and_the_oldest_make_room(self, engine: Engine) -> None:
+        engine.send(lines("m", 1, 5))
+        scores(engine, "m", 1, 5)
+        for _ in range(2):
+            htmengine(engine, "model", "snapshot", "m")
+        listed = htmengine(engine, "model", "snapshots", "m").splitlines()
+        assert [line.split()[0] for line in listed] == ["version", "1", "2"]
+        assert [line.split()[-1] for line in listed[1:]] == ["5", "5"]
+
+    def test_what_cannot_be_done_is_refused_with_the_reason(self, engine: Engine) -> None:
+        assert "no metric named 'x'" in htmengine(engine, "model", "snapshot", "x", status=1)
+        assert "has no snapshot that can be used" in htmengine(engine, "model", "revert", "m", status=1)
+        assert "has no snapshot of version 7" in htmengine(engine, "model", "revert", "m", "--version", "7", status=1)
+        htmengine(engine, "unmonitor", "m")
+        assert "its status is UNMONITORED" in htmengine(engine, "model", "snapshot", "m", status=1)
+
+
+class TestCopies:
+    def test_a_clone_goes_on_as_its_source_does(self, engine: Engine) -> None:
+        reference = Reference()
+        engine.send(lines("m", 1, 120))
+        reference.run(1, 120)
+        scores(engine, "m", 1, 120)
+        assert htmengine(engine, "model", "clone", "m", "n") == "n: CREATE_PENDING\n"
+        engine.send([*lines("n", 121, 150), *lines("m", 121, 150)])
+        expected = reference.run(121, 150)
+        assert scores(engine, "m", 121, 150) == expected
+        assert scores(engine, "n", 1, 30) == expected
+        assert "has a model already" in htmengine(engine, "model", "clone", "m", "n", status=1)
+
+    def test_an_exported_model_goes_on_in_another_engine(self, engine: Engine, tmp_path: Path) -> None:
+        reference = Reference()
+        engine.send(lines("m", 1, 120))
+        reference.run(1, 120)
+        scores(engine, "m", 1, 120)
+        file = tmp_path / "m.htmmodel"
+        htmengine(engine, "model", "export", "m", str(file))
+        with running_engine(tmp_path / "other", "--workers", "1") as other:
+            assert htmengine(other, "model", "import", str(file)) == "m: CREATE_PENDING\n"
+            other.send(lines("m", 121, 150))
+            assert scores(other, "m", 1, 30) == reference.run(121, 150)
+
+    def test_a_damaged_file_is_refused(self, engine: Engine, tmp_path: Path) -> None:
+        engine.send(lines("m", 1, 5))
+        scores(engine, "m", 1, 5)
+        file = tmp_path / "m.htmmodel"
+        htmengine(engine, "model", "export", "m", str(file))
+        data = file.read_bytes()
+        for damaged, reason in (
+            (data[:-1], "damaged or cut short"),
+            (data[:1000] + b"x" + data[1001:], "damaged or cut short"),
+            (b"", "no exported model"),
+            (data[:8] + b"\x02" + data[9:], "format 2; only 1 is known"),
+        ):
+            file.write_bytes(damaged)
+            assert reason in htmengine(engine, "model", "import", str(file), "--name", "n", status=1)
+        assert engine.query("SELECT name FROM metric") == [("m",)]
