@@ -92,6 +92,8 @@ class TestSnapshots:
         assert htmengine(engine, "model", "revert", "m") == "m: CREATE_PENDING\n"
         engine.send(lines("m", 161, 200))
         assert scores(engine, "m", 1, 200) == before + after + kept.run(161, 200)
+        [listed] = htmengine(engine, "model", "snapshots", "m").splitlines()[1:]
+        assert (listed.split()[0], listed.split()[-1]) == ("1", "120")
         assert "skipped" not in htmengine(engine, "ledger", "m")
 
     def test_a_replay_runs_the_rows_after_the_snapshot_again_over_a_crash_too(self, engine: Engine) -> None:
@@ -130,22 +132,6 @@ class TestSnapshots:
         engine.send(lines("m", 151, 170))
         assert scores(engine, "m", 141, 170) == kept.run(141, 170)
 
-    def test_snapshots_are_listed_and_the_oldest_make_room(self, engine: Engine) -> None:
-        engine.send(lines("m", 1, 5))
-        scores(engine, "m", 1, 5)
-        for _ in range(2):
-            htmengine(engine, "model", "snapshot", "m")
-        listed = htmengine(engine, "model", "snapshots", "m").splitlines()
-        assert [line.split()[0] for line in listed] == ["version", "1", "2"]
-        assert [line.split()[-1] for line in listed[1:]] == ["5", "5"]
-
-    def test_what_cannot_be_done_is_refused_with_the_reason(self, engine: Engine) -> None:
-        assert "no metric named 'x'" in htmengine(engine, "model", "snapshot", "x", status=1)
-        assert "has no snapshot that can be used" in htmengine(engine, "model", "revert", "m", status=1)
-        assert "has no snapshot of version 7" in htmengine(engine, "model", "revert", "m", "--version", "7", status=1)
-        htmengine(engine, "unmonitor", "m")
-        assert "its status is UNMONITORED" in htmengine(engine, "model", "snapshot", "m", status=1)
-
 
 class TestCopies:
     def test_a_clone_goes_on_as_its_source_does(self, engine: Engine) -> None:
@@ -171,19 +157,6 @@ class TestCopies:
             assert htmengine(other, "model", "import", str(file)) == "m: CREATE_PENDING\n"
             other.send(lines("m", 121, 150))
             assert scores(other, "m", 1, 30) == reference.run(121, 150)
-
-    def test_a_damaged_file_is_refused(self, engine: Engine, tmp_path: Path) -> None:
-        engine.send(lines("m", 1, 5))
-        scores(engine, "m", 1, 5)
-        file = tmp_path / "m.htmmodel"
-        htmengine(engine, "model", "export", "m", str(file))
-        data = file.read_bytes()
-        for damaged, reason in (
-            (data[:-1], "damaged or cut short"),
-            (data[:1000] + b"x" + data[1001:], "damaged or cut short"),
-            (b"", "no exported model"),
-            (data[:8] + b"\x02" + data[9:], "format 2; only 1 is known"),
-        ):
-            file.write_bytes(damaged)
-            assert reason in htmengine(engine, "model", "import", str(file), "--name", "n", status=1)
-        assert engine.query("SELECT name FROM metric") == [("m",)]
+        file.write_bytes(file.read_bytes()[:-1])
+        refused = htmengine(engine, "model", "import", str(file), "--name", "n", status=1)
+        assert refused == "Error: the file is damaged or cut short: its checksum does not match\n"

@@ -11,23 +11,27 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Delivery
+from htmengine.htm.likelihood import AnomalyLikelihood
 from htmengine.htm.params import ModelParams
 from htmengine.htm.scoring import likelihood_for
 from htmengine.messages import (
     DEFINE_MODEL,
+    SNAPSHOT_MODEL,
     CommandResult,
     ModelError,
     ModelResult,
+    ModelSnapshot,
     ResultRow,
     decode_broadcast,
     encode_command_result,
     encode_model_error,
+    encode_model_snapshot,
     encode_results,
 )
-from htmengine.repository import counts, migrations, queries
+from htmengine.repository import counts, migrations, queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.runtime import anomaly_service
@@ -155,6 +159,38 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.deliver(self.results(151, 300))
         self.assertEqual(self.scored()[:2], (300, 300))
         self.assertEqual(self.stored()[:300], self.expected()[:300])
+
+    def snapshot(self, rowid: int) -> bytes:
+        self.asked, _ = self.database.run_sync(models.snapshot_model, self.metric, 0)
+        return encode_model_snapshot(ModelSnapshot(self.metric.uid, 1, "c", self.asked.version, rowid, b"model"))
+
+    def assert_snapshot_is_after(self, rowid: int) -> None:
+        taken = self.database.run_sync(snapshots.find, self.metric, self.asked.version)
+        self.assertEqual((taken.rowid, taken.scored), (rowid, rowid))
+        state = self.database.run_sync(snapshots.state_of, self.metric.uid, taken.version)
+        likelihood = AnomalyLikelihood.restore(state.likelihood)
+        later = zip(self.values[rowid:], self.raws[rowid:], strict=True)
+        self.assertEqual([likelihood.score(value, raw) for value, raw in later], self.expected()[rowid:])
+
+    def test_a_snapshot_gets_the_likelihood_after_the_same_row_whatever_comes_with_it(self) -> None:
+        self.deliver(self.results(1, 300), self.snapshot(300), self.results(301, 400))
+        self.assert_snapshot_is_after(300)
+        self.assertEqual(self.bus.heard[-1][0]["method"], SNAPSHOT_MODEL)
+
+    def test_a_snapshot_of_a_model_that_was_behind_gets_the_likelihood_from_the_rows(self) -> None:
+        for first in range(1, ROWS + 1, 100):
+            self.deliver(self.results(first, first + 99))
+        self.deliver(self.snapshot(250))
+        self.assert_snapshot_is_after(250)
+        self.assertEqual(self.scored()[:2], (ROWS, ROWS))
+
+    def test_a_model_that_starts_from_a_snapshot_has_its_likelihood(self) -> None:
+        self.deliver(self.results(1, 300), self.snapshot(300))
+        self.database.run_sync(lambda conn: models.revert_model(conn, self.metric, None, replay=True))
+        self.service = self.new_service()
+        self.deliver(self.results(301, 400, generation=2))
+        self.assertEqual(self.stored()[:400], self.expected()[:400])
+        self.assertEqual(self.scored()[:2], (400, 400))
 
     def test_results_of_an_older_model_are_let_go(self) -> None:
         self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 288)
