@@ -155,6 +155,7 @@ class Web:
     port: int = option(8080, PORT, "HTTP port; 0: any free one")
     read_token: str = option("", ANY_TEXT, "token for reading; required beyond loopback", secret=True)
     write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
+    answer_within_s: float = option(30.0, real(0.1), "an answer that takes longer is given up with an error")
     allowed_hosts: str = option("", ANY_TEXT, "further names that requests may call it by, separated by spaces")
     tls_certificate: str = option("", ANY_TEXT, "PEM file with certificate and key; empty: no TLS")
 

@@ -233,6 +233,7 @@ class Parts:
             port=section.port,
             access=AccessRules(section.host, section.read_token, section.write_token, section.allowed_hosts.split()),
             tls_certificate=Path(section.tls_certificate) if section.tls_certificate else None,
+            answer_within_s=section.answer_within_s,
             queues={
                 "samples": [config.metric_listener.queue_name],
                 "model_input": self.deployment.shards.queues,

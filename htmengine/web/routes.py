@@ -32,8 +32,6 @@ from htmengine.twisted_types import Clock
 from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
 from htmengine.web.http import Call, Handler, Reply, Stream, header, problem
 
-#: An answer takes no longer than this.
-DEADLINE_S = 30.0
 LONGEST_URI = 8192
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
@@ -70,9 +68,10 @@ class Routes:
 
     log = Logger()
 
-    def __init__(self, access: Access, clock: Clock) -> None:
+    def __init__(self, access: Access, clock: Clock, deadline_s: float) -> None:
         self._access = access
         self._clock = clock
+        self._deadline_s = deadline_s
         self._klein = Klein()
         self._klein._url_map = Map(strict_slashes=False, merge_slashes=False, converters={"name": _NamePart})
         self._klein.handle_errors(Exception)(self._failed)
@@ -109,7 +108,7 @@ class Routes:
     async def _handle(self, request: Request, parts: dict[str, str], wanted: Scope, handler: Handler) -> bytes:
         scope = self._let_in(request, wanted)
         work = Deferred.fromCoroutine(handler(Call(request, scope, parts)))
-        work.addTimeout(DEADLINE_S, self._clock, _too_slow)  # type: ignore[arg-type]
+        work.addTimeout(self._deadline_s, self._clock, _too_slow)  # type: ignore[arg-type]
         answer = await work
         if isinstance(answer, Stream):
             _set_headers(request, answer.content_type, answer.headers)
@@ -187,8 +186,8 @@ def _set_headers(request: Request, content_type: str, headers: Any) -> None:
         request.setHeader(name.encode(), value.encode())
 
 
-def _too_slow(_result: object, _seconds: float) -> Any:
-    raise Refused(503, f"no answer within {DEADLINE_S:.0f} s", headers={"Retry-After": "5"})
+def _too_slow(_result: object, seconds: float) -> Any:
+    raise Refused(503, f"no answer within {seconds:g} s", headers={"Retry-After": "5"})
 
 
 # --- errors ---------------------------------------------------------------------------------------------

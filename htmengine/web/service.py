@@ -38,6 +38,7 @@ class WebOptions:
     port: int = 8080  #: 0: any free one
     access: AccessRules = field(default_factory=AccessRules)
     tls_certificate: Path | None = None  #: PEM, certificate and key
+    answer_within_s: float = 30.0
     queues: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: by stage, for the status
     anomaly_floor: float = 0.99
 
@@ -57,7 +58,7 @@ class WebService(Service):
         access = Access(options.access, reactor.seconds)
         self.reader = Reader(database)
         self.feed = EventFeed(self.reader, reactor)
-        self.routes = Routes(access, reactor)
+        self.routes = Routes(access, reactor, options.answer_within_s)
         api = Api(
             operations=operations,
             reader=self.reader,
@@ -109,10 +110,11 @@ class WebService(Service):
 
 
 def _tls(certificate: Path) -> Any:
-    from OpenSSL.SSL import Error  # only who asks for TLS needs it
+    from OpenSSL.crypto import Error  # only who asks for TLS needs it
     from twisted.internet.ssl import PrivateCertificate
 
     try:
         return PrivateCertificate.loadPEM(certificate.read_bytes()).options()
     except (OSError, Error) as error:
-        raise StartError(f"[web] tls_certificate {certificate}: {error or 'no certificate and key in PEM'}") from None
+        reason = error.strerror if isinstance(error, OSError) else "not a certificate and its key in PEM"
+        raise StartError(f"[web] tls_certificate {certificate}: {reason}") from None
