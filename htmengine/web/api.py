@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy import Connection
+from twisted.internet.threads import deferToThreadPool
 
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
 from htmengine.errors import MetricNotFound, Refused, UnroutableMessage
@@ -19,14 +20,13 @@ from htmengine.operations import Operations
 from htmengine.repository import reading
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
-from htmengine.twisted_types import Clock
 from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
-from htmengine.web.document import Document, Operation, parse_json
+from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
 from htmengine.web.http import JSON, Call, Handler, Reply, Stream, dump, header, reply
 from htmengine.web.reader import Reader, whole
 from htmengine.web.routes import Routes
-from htmengine.web.samples import lines_from_json, lines_from_text
+from htmengine.web.samples import read_json, read_text
 from htmengine.web.views import (
     anomaly_json,
     bucket_of,
@@ -50,7 +50,7 @@ class Api:
     reader: Reader
     feed: EventFeed
     access: Access
-    clock: Clock
+    reactor: Any
     document: Document
     started: float
     queues: Mapping[str, Sequence[str]]  #: by stage
@@ -156,14 +156,9 @@ class Api:
     async def send(self, call: Call, metric: str | None, types: Sequence[str] = (JSON, TEXT_LINES)) -> Reply:
         """Samples of one metric, or of those that they name."""
         body = call.body(*types)
-        now = self.clock.seconds()
-        if call.content_type == JSON:
-            value = parse_json(body)
-            if not isinstance(value, dict) or set(value) != {"samples"}:
-                raise Refused(400, "an object with samples, and nothing else, is wanted", [("samples", "is missing")])
-            lines = lines_from_json(value["samples"], metric, now)
-        else:
-            lines = lines_from_text(body, metric, now)
+        read = read_json if call.content_type == JSON else read_text
+        pool = self.reactor.getThreadPool()  # thousands of samples keep a reactor busy for too long
+        lines = await deferToThreadPool(self.reactor, pool, read, body, metric, self.reactor.seconds())
         await whole(self.operations.send(lines))
         return reply({"accepted": len(lines)}, 202)
 
@@ -190,7 +185,7 @@ class Api:
         return reply(
             {
                 "version": version("htmengine"),
-                "now": int(self.clock.seconds()),
+                "now": int(self.reactor.seconds()),
                 "started": int(self.started),
                 "metrics": {status.name: count for status, count in counts.items()},
                 "queues": await self._depths(),

@@ -207,7 +207,14 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, str]]:
             if name in error.instance:  # type: ignore[operator]
                 yield from ((_join(where, o), f"goes with {name}") for o in others if o not in error.instance)  # type: ignore[operator]
     else:
-        yield where, f"{_cut(json.dumps(error.instance))} {_RULES.get(str(error.validator), _other)(rule)}"
+        yield where, f"{_shown(error.instance)} {_RULES.get(str(error.validator), _other)(rule)}"
+
+
+def _shown(value: Any) -> str:
+    """A value as answers show it, without writing all of it first."""
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return _cut(json.dumps(value[: _SHOWN + 1] if isinstance(value, str) else value))
 
 
 def _join(where: str, name: str) -> str:

@@ -7,10 +7,12 @@ import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.web.server import Request
+from zope.interface import implementer
 
 from htmengine.errors import Refused
 from htmengine.web.access import Scope
@@ -67,6 +69,48 @@ class Call:
 
 
 Handler = Callable[[Call], Coroutine[Deferred[Any], Any, Reply | Stream]]
+
+
+@implementer(IPushProducer)
+class Flow:
+    """Lets whoever writes much wait until the client has read what was written.
+
+    ::
+
+        async with Flow(request) as flow:
+            request.write(...)
+            await flow.room()
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._paused = False
+        self._waiter: Deferred[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._request.registerProducer(self, True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._request.unregisterProducer()
+
+    def room(self) -> Deferred[None]:
+        """Fires when the client reads; cancelled when it goes."""
+        self._waiter = Deferred()
+        if not self._paused:
+            self._waiter.callback(None)
+        return self._waiter
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        if self._waiter is not None and not self._waiter.called:
+            self._waiter.callback(None)
+
+    def stopProducing(self) -> None:
+        """The client has gone; the router cancels who writes."""
 
 
 def dump(value: Any) -> bytes:

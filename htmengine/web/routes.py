@@ -112,7 +112,8 @@ class Routes:
         answer = await work
         if isinstance(answer, Stream):
             _set_headers(request, answer.content_type, answer.headers)
-            await answer.write(request)
+            if request.method != b"HEAD":
+                await answer.write(request)
             return b""
         return self._send(request, answer)
 

@@ -11,17 +11,21 @@ from typing import Any
 
 from htmengine.errors import InvalidSample, Refused
 from htmengine.messages import parse_sample
-from htmengine.web.document import MOST_ERRORS, refused
+from htmengine.web.document import MOST_ERRORS, parse_json, refused
 
 MOST_SAMPLES = 10_000
 
 
-def lines_from_json(samples: Any, metric: str | None, now: float) -> list[str]:
-    """Samples as objects with value and timestamp, and the metric's name if ``metric`` is None.
+def read_json(body: bytes, metric: str | None, now: float) -> list[str]:
+    """``{"samples": [...]}``, objects with value and timestamp, and the metric's name if ``metric`` is None.
 
-    >>> lines_from_json([{"value": 1.5, "timestamp": 60}], "web.requests", 100.0)
+    >>> read_json(b'{"samples": [{"value": 1.5, "timestamp": 60}]}', "web.requests", 100.0)
     ['web.requests 1.5 60']
     """
+    value = parse_json(body)
+    if not isinstance(value, dict) or set(value) != {"samples"}:
+        raise Refused(400, "an object with samples, and nothing else, is wanted", [("samples", "is missing")])
+    samples = value["samples"]
     if not isinstance(samples, list):
         raise refused([("samples", "is not a list")])
     names = ("value", "timestamp") if metric is not None else ("metric", "value", "timestamp")
@@ -36,7 +40,7 @@ def lines_from_json(samples: Any, metric: str | None, now: float) -> list[str]:
     return _read_all(samples, read, lambda number: f"samples[{number}]", now)
 
 
-def lines_from_text(body: bytes, metric: str | None, now: float) -> list[str]:
+def read_text(body: bytes, metric: str | None, now: float) -> list[str]:
     """Lines ``value timestamp``, or ``name value timestamp`` if ``metric`` is None; without a timestamp it is now."""
     try:
         text = body.decode()

@@ -64,7 +64,7 @@ class WebService(Service):
             reader=self.reader,
             feed=self.feed,
             access=access,
-            clock=reactor,
+            reactor=reactor,
             document=Document(),
             started=reactor.seconds(),
             queues=options.queues,

@@ -15,17 +15,20 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from htmengine.twisted_types import Timer
+
 LONGEST_BODY = 1024 * 1024
 #: What a client goes on sending after too much is thrown away up to here, so that it can read the answer.
 MOST_THROWN_AWAY = 64 * 1024 * 1024
-#: A connection that is silent this long, or takes this long for its headers, is closed.
-IDLE_S = 60.0
+#: A request has to arrive within this time, and a connection without one is closed after it.
+ARRIVAL_S = 60.0
 MOST_CONNECTIONS = 500
 
 
 class BoundedRequest(Request):
     """A request that keeps at most LONGEST_BODY of its body; ``too_long`` tells that there was more."""
 
+    channel: Any
     too_long = False
     _length = 0
 
@@ -38,27 +41,44 @@ class BoundedRequest(Request):
         if self._length > LONGEST_BODY:
             self.too_long = True
             if self._length > MOST_THROWN_AWAY:
-                self.channel.forceAbortClient()
+                self.channel.transport.abortConnection()
         else:
             super().handleContentChunk(data)
 
 
 class BoundedChannel(HTTPChannel):
-    """A connection that is counted."""
+    """A connection that is counted, and that is not kept by sending a request byte by byte."""
 
     factory: Any
-    _counted = False
+    transport: Any
+    _arrival: Timer | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._counted = True
         self.factory.connections += 1
+        self._wait()
+
+    def allContentReceived(self) -> None:  # noqa: N802 - Twisted's name
+        self._stop_waiting()
+        super().allContentReceived()
+
+    def requestDone(self, request: Request) -> None:  # noqa: N802 - Twisted's name
+        super().requestDone(request)
+        self._wait()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_waiting()
+        self.factory.connections -= 1
         super().connectionLost(reason)
-        if self._counted:
-            self._counted = False
-            self.factory.connections -= 1
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._arrival = self.callLater(ARRIVAL_S, self.transport.abortConnection)
+
+    def _stop_waiting(self) -> None:
+        if self._arrival is not None and self._arrival.active():
+            self._arrival.cancel()
+        self._arrival = None
 
 
 class BoundedSite(Site):
@@ -67,7 +87,7 @@ class BoundedSite(Site):
     noisy = False
 
     def __init__(self, resource: Resource, reactor: Any) -> None:
-        super().__init__(resource, requestFactory=BoundedRequest, timeout=IDLE_S, reactor=reactor)
+        super().__init__(resource, requestFactory=BoundedRequest, timeout=ARRIVAL_S, reactor=reactor)
         self.protocol = BoundedChannel  # type: ignore[assignment]  # HTTP/1.1 alone, no negotiation
         self.connections = 0
 

@@ -24,7 +24,7 @@ from htmengine.repository import reading
 from htmengine.repository.reading import DataRow, MetricRow, Span
 from htmengine.web.api import Api, find
 from htmengine.web.document import parse_json, refused
-from htmengine.web.http import TEXT, Call, Reply, Stream
+from htmengine.web.http import TEXT, Call, Flow, Reply, Stream
 from htmengine.web.reader import whole
 from htmengine.web.routes import Routes
 
@@ -86,16 +86,18 @@ class Skeleton:
 
     async def _write_rows(self, request: Request, metric: MetricRow) -> None:
         span = await self.api.reader.read(reading.span_of, metric.uid, None, None)
-        while span.last >= span.first:
-            rows = await self.api.reader.read(_rows, metric.uid, span)
-            if not rows:
-                return
-            request.write(_lines(metric.name, rows))
-            span = Span(rows[-1].rowid + 1, span.last)
+        async with Flow(request) as flow:
+            while span.rows:
+                lines, last = await self.api.reader.read(_part, metric, span)
+                request.write(lines)
+                await flow.room()
+                span = Span(last + 1, span.last)
 
 
-def _rows(conn: Connection, uid: str, span: Span) -> Sequence[DataRow]:
-    return reading.rows_of(conn, uid, span, ROWS_AT_ONCE)
+def _part(conn: Connection, metric: MetricRow, span: Span) -> tuple[bytes, int]:
+    """The lines of the first rows of a span, and the last rowid of them."""
+    rows = reading.rows_of(conn, metric.uid, span, ROWS_AT_ONCE)
+    return _lines(metric.name, rows), rows[-1].rowid if rows else span.last
 
 
 def _lines(name: str, rows: Sequence[DataRow]) -> bytes:

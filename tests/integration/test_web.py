@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -340,6 +341,22 @@ class TestSkeleton:
         assert len(listed.text.splitlines()) == 5
         assert client.delete("/skeleton.cpu").status_code == 204
         problem(client.get("/skeleton.cpu"), 404)
+
+    def test_only_the_headers_of_a_stream_are_asked_for(self, client: httpx.Client) -> None:
+        for path in ("/web.requests", "/api/v1/events"):
+            head = client.head(path)
+            assert (head.status_code, head.content) == (200, b"")
+
+    def test_all_rows_of_a_long_metric_come_at_the_clients_pace(self, client: httpx.Client, engine: Engine) -> None:
+        rows = 12_000
+        engine.send(f"skeleton.long {number} {START + 60 * number}" for number in range(rows))
+        wait_for(lambda: client.get("/api/v1/metrics?search=skeleton.long").json()["metrics"], "the metric")
+        wait_for(lambda: client.get("/api/v1/metrics/skeleton.long").json()["rows"] == rows, "the rows")
+        with client.stream("GET", "/skeleton.long") as response:
+            lines = response.iter_lines()
+            assert next(lines) == f"skeleton.long 0.0 {START} nan"
+            time.sleep(0.5)
+            assert sum(1 for _ in lines) == rows - 1
 
     def test_other_routes_are_not_shadowed(self, client: httpx.Client) -> None:
         for name in ("api", "static", "metrics", "render"):

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import Refused
 from htmengine.web.document import MOST_ERRORS
-from htmengine.web.samples import MOST_SAMPLES, lines_from_json, lines_from_text
+from htmengine.web.samples import MOST_SAMPLES, read_json, read_text
 
 NOW = 1_400_000_000.5
+
+
+def lines_from_json(samples: Any, metric: str | None, now: float) -> list[str]:
+    return read_json(json.dumps({"samples": samples}).encode(), metric, now)
 
 
 class SamplesTest(SynchronousTestCase):
@@ -25,8 +30,8 @@ class SamplesTest(SynchronousTestCase):
         self.assertEqual(lines_from_json(samples, None, NOW), ["a 1.0 60", "b -0.5 1400000000"])
 
     def test_lines_become_lines(self) -> None:
-        self.assertEqual(lines_from_text(b"a 1 60\r\n\nb 2\n", None, NOW), ["a 1.0 60", "b 2.0 1400000000"])
-        self.assertEqual(lines_from_text(b"1 60\n2", "a", NOW), ["a 1.0 60", "a 2.0 1400000000"])
+        self.assertEqual(read_text(b"a 1 60\r\n\nb 2\n", None, NOW), ["a 1.0 60", "b 2.0 1400000000"])
+        self.assertEqual(read_text(b"1 60\n2", "a", NOW), ["a 1.0 60", "a 2.0 1400000000"])
 
     def test_bad_objects_are_named(self) -> None:
         good = {"value": 1, "timestamp": 60}
@@ -45,10 +50,10 @@ class SamplesTest(SynchronousTestCase):
         self.assertEqual(self.fields(lines_from_json, [{"metric": "a\x00", "value": 1}]), ["samples[0]"])
 
     def test_bad_lines_are_named_by_their_number(self) -> None:
-        self.assertEqual(self.fields(lines_from_text, b"a 1 60\n\na x 60\na 1 60 5\na"), ["line 3", "line 4", "line 5"])
+        self.assertEqual(self.fields(read_text, b"a 1 60\n\na x 60\na 1 60 5\na"), ["line 3", "line 4", "line 5"])
 
     def test_no_sample_at_all_too_many_and_too_many_errors(self) -> None:
-        self.assertEqual(self.fields(lines_from_text, b"\n \n"), ["samples"])
-        self.assertEqual(self.fields(lines_from_text, b"1\n" * (MOST_SAMPLES + 1), "a"), ["samples"])
-        self.assertEqual(len(self.fields(lines_from_text, b"x\n" * 1000, "a")), MOST_ERRORS)
+        self.assertEqual(self.fields(read_text, b"\n \n"), ["samples"])
+        self.assertEqual(self.fields(read_text, b"1\n" * (MOST_SAMPLES + 1), "a"), ["samples"])
+        self.assertEqual(len(self.fields(read_text, b"x\n" * 1000, "a")), MOST_ERRORS)
         self.assertEqual(self.fields(lines_from_json, {"value": 1}, "a"), ["samples"])
