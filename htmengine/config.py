@@ -12,7 +12,7 @@ import configparser
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,9 @@ from htmengine.errors import ConfigError
 
 APPLICATION_CONFIG_PATH = "APPLICATION_CONFIG_PATH"
 FILES = ("application", "model-swapper", "model-checkpoint", "rabbitmq")
-_ENVIRONMENT_PREFIX = "HTMENGINE__"
+ENVIRONMENT_PREFIX = "HTMENGINE__"
+#: alerts.conf has sections whose names its author chooses: `htmengine.alerts.configuration` reads it.
+ALERTS_PREFIX = f"{ENVIRONMENT_PREFIX}ALERTS__"
 
 
 # --- kinds of values ------------------------------------------------------------------------------------
@@ -153,6 +155,7 @@ class Web:
 
     host: str = option("127.0.0.1", TEXT, "address to listen on")
     port: int = option(8080, PORT, "HTTP port; 0: any free one")
+    public_url: str = option("", ANY_TEXT, "where users find the dashboard; empty: http://host:port")
     read_token: str = option("", ANY_TEXT, "token for reading; required beyond loopback", secret=True)
     write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
     answer_within_s: float = option(30.0, real(0.1), "an answer that takes longer is given up with an error")
@@ -249,18 +252,23 @@ def load(directory: Path | None, environ: Mapping[str, str]) -> Config:
     problems: list[str] = []
     values: Values = {}
     if directory is not None:
-        if not directory.is_dir():
-            raise ConfigError([f"{directory} is no directory; {APPLICATION_CONFIG_PATH} must name one"])
+        check_directory(directory)
         for file in FILES:
             _read_file(directory / f"{file}.conf", file, values, problems)
     _read_environment(environ, values, problems)
     sections = {
-        each.name: _read_section(each.metadata["file"], each.name, _type(each), values, problems)
+        each.name: read_section(each.metadata["file"], each.name, _type(each), values, problems)
         for each in dataclasses.fields(Config)
     }
     if problems:
         raise ConfigError(problems)
     return Config(**sections)
+
+
+def check_directory(directory: Path) -> None:
+    """Raises `ConfigError` when a configuration cannot be there."""
+    if not directory.is_dir():
+        raise ConfigError([f"{directory} is no directory; {APPLICATION_CONFIG_PATH} must name one"])
 
 
 def options() -> Iterator[tuple[str, str, dataclasses.Field[Any]]]:
@@ -274,16 +282,22 @@ def _type(section: dataclasses.Field[Any]) -> Any:
     return section.default_factory
 
 
-def _read_file(path: Path, file: str, values: Values, problems: list[str]) -> None:
+def parse_file(path: Path, problems: list[str]) -> configparser.ConfigParser:
+    """An INI file's sections; none when there is no such file, or it cannot be read, which is a problem."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         with path.open(encoding="utf-8") as lines:
             parser.read_file(lines)
     except FileNotFoundError:
-        return
+        pass
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
         problems.append(f"{path}: {error}")
-        return
+        parser.clear()
+    return parser
+
+
+def _read_file(path: Path, file: str, values: Values, problems: list[str]) -> None:
+    parser = parse_file(path, problems)
     known = {section for each_file, section, _ in options() if each_file == file}
     for section in parser.sections():
         if section in known:  # applications keep sections of their own in these files
@@ -297,27 +311,28 @@ def _read_environment(environ: Mapping[str, str], values: Values, problems: list
         for file, section, each in options()
     }
     for variable, text in environ.items():
-        if not variable.startswith(_ENVIRONMENT_PREFIX):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(ALERTS_PREFIX):
             continue
-        place = names.get(variable.removeprefix(_ENVIRONMENT_PREFIX))
+        place = names.get(variable.removeprefix(ENVIRONMENT_PREFIX))
         if place is None:
-            problems.append(f"environment variable {variable} names no option{_suggestion(variable, names)}")
+            problems.append(unknown_variable(variable, names))
         else:
             values[place] = (text, f"environment variable {variable}")
 
 
-def _suggestion(variable: str, names: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(variable.removeprefix(_ENVIRONMENT_PREFIX), names, 1)
-    return f"; perhaps {_ENVIRONMENT_PREFIX}{close[0]}" if close else ""
+def unknown_variable(variable: str, names: Iterable[str]) -> str:
+    """The problem of a variable that names none of the options, whose variables are ``names`` after the prefix."""
+    close = difflib.get_close_matches(variable.removeprefix(ENVIRONMENT_PREFIX), names, 1)
+    hint = f"; perhaps {ENVIRONMENT_PREFIX}{close[0]}" if close else ""
+    return f"environment variable {variable} names no option{hint}"
 
 
 Section = TypeVar("Section")
 
 
-def _read_section(
-    file: str, section: str, kind: Callable[..., Section], values: Values, problems: list[str]
-) -> Section:
-    fields = {each.name: each for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+def read_section(file: str, section: str, kind: Callable[..., Section], values: Values, problems: list[str]) -> Section:
+    """One section's options; what is wrong with them is added to ``problems``."""
+    fields = {each.name: each for each in dataclasses.fields(kind) if "kind" in each.metadata}  # type: ignore[arg-type]
     read: dict[str, Any] = {}
     for (in_file, in_section, name), (text, where) in values.items():
         if (in_file, in_section) != (file, section):

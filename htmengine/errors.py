@@ -20,6 +20,7 @@ HtmEngineError
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
 ├── Refused                   an HTTP request is refused; carries its status and the fields that are to blame
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
+├── DeliveryFailed            an alert's receiver did not take a message; says what came back
 ├── BenchmarkFailed           a peer that was to be measured did not run
 └── CheckpointError
     ├── CorruptCheckpoint     bytes that are damaged or not a checkpoint
@@ -165,6 +166,17 @@ class Refused(HtmEngineError):
 
 class BadSeries(HtmEngineError):
     """A benchmark's series or its labelled windows cannot be read; the text names the file and says what is wrong."""
+
+
+class DeliveryFailed(HtmEngineError):
+    """An alert's receiver did not take a message; the text has what came back, and no secret.
+
+    ``retry_after_s`` is how long the receiver wants to be left alone, if it said so.  The message is sent again.
+    """
+
+    def __init__(self, detail: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class BenchmarkFailed(HtmEngineError):

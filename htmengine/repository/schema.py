@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -152,4 +153,55 @@ result_log = Table(
     metadata,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("spans", LargeBinary(2**24 - 1), nullable=False),
+)
+
+#: A rule and a metric: what the alert service knows of them after some row.
+alert_state = Table(
+    "alert_state",
+    metadata,
+    Column("rule", String(60), primary_key=True),
+    Column("uid", String(40), primary_key=True),
+    Column("phase", String(8), nullable=False),
+    Column("open", Boolean, nullable=False, index=True),
+    Column("rowid", Integer, nullable=False),
+    Column("hits", Text, nullable=False),
+    Column("alert_id", String(36), nullable=False),
+    Column("fired_at", BigInteger),
+    Column("changed_at", Double, nullable=False),
+)
+
+#: Every alert that fired.
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("rule", String(60), nullable=False),
+    Column("uid", String(40), nullable=False),
+    Column("metric", String(255), nullable=False),
+    Column("rowid", Integer, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("metric_value", Double, nullable=False),
+    Column("anomaly_score", Double, nullable=False),
+    Column("created_at", Double, nullable=False, index=True),
+    Column("resolved_at", Double),
+    Column("reason", Text),
+)
+
+#: A message for a receiver: queued, tried again, delivered or given up.
+alert_delivery = Table(
+    "alert_delivery",
+    metadata,
+    Column("id", String(110), primary_key=True),
+    Column("alert_id", String(36), nullable=False),
+    Column("status", String(8), nullable=False),
+    Column("receiver", String(60), nullable=False),
+    Column("state", String(9), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("next_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("answer", Text),
+    UniqueConstraint("alert_id", "status", "receiver", name="alert_delivery_once"),
+    Index("alert_delivery_due", "receiver", "state", "next_at"),
 )

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""alerts.conf: the rules, and who is told.
+
+In: a directory with ``alerts.conf`` (INI: sections ``[alerts]``, ``[alert:NAME]`` and ``[receiver:NAME]``), and
+environment variables ``HTMENGINE__ALERTS__<SECTION>__<OPTION>`` for the sections that it has
+(``HTMENGINE__ALERTS__RECEIVER_OPS__SECRET``), which win.  Out: one `AlertConfig`; all that is wrong with it is told
+at once, in one `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeAlias
+from urllib.parse import urlsplit
+
+from htmengine.config import (
+    ALERTS_PREFIX,
+    ANY_TEXT,
+    ENVIRONMENT_PREFIX,
+    FLAG,
+    PORT,
+    TEXT,
+    Kind,
+    Values,
+    check_directory,
+    option,
+    parse_file,
+    read_section,
+    real,
+    unknown_variable,
+    whole,
+)
+from htmengine.errors import ConfigError
+
+FILE = "alerts"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+_ADDRESS = re.compile(r"[^\s@<>,]+@[^\s@<>,]+")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+# --- kinds of values ------------------------------------------------------------------------------------
+
+
+def _list(text: str, fits: Callable[[str], Any] = bool) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in text.replace("\n", ",").split(",") if part.strip())
+    if not parts or not all(fits(part) for part in parts):
+        raise ValueError(text)
+    return parts
+
+
+def _labels(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [part.partition("=") for part in _list(text)] if text else []
+    if not all(equals and _LABEL.fullmatch(name.strip()) for name, equals, _ in pairs):
+        raise ValueError(text)
+    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    plain = text.isascii() and text.isprintable() and " " not in text
+    if not plain or parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise ValueError(text)
+    _ = parts.port  # raises ValueError
+    return text
+
+
+def _one_of(*allowed: str) -> Kind:
+    return Kind(" or ".join(allowed), {each: each for each in allowed}.__getitem__)
+
+
+GLOBS = Kind("globs, separated by commas; one with a ! before it excludes", _list)
+NAMES = Kind("names, separated by commas", partial(_list, fits=_NAME.fullmatch))
+LABELS = Kind("name=value pairs, separated by commas", _labels)
+URL = Kind("an http or https URL without user and password", _url)
+ADDRESS = Kind("an e-mail address", lambda text: _list(text, _ADDRESS.fullmatch)[0])
+ADDRESSES = Kind("e-mail addresses, separated by commas", partial(_list, fits=_ADDRESS.fullmatch))
+TIMEOUT = real(0.1, 120)
+
+
+# --- sections -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """[alerts] of alerts.conf."""
+
+    queue_name: str = option("htmengine.alerts", TEXT, "the alert service's queue on the results exchange")
+    give_up_s: float = option(86_400.0, real(1), "a message that no receiver takes is given up after this long")
+    keep_days: int = option(30, whole(1, 3650), "alerts and deliveries that are over are kept this long")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """[alert:NAME] of alerts.conf: what is told to whom.  Times are those of the rows, but for ``max_age_s``."""
+
+    name: str = ""
+    metrics: tuple[str, ...] = option(("*",), GLOBS, "metrics by glob; * matches dots too, !glob excludes")
+    threshold: float = option(0.99999, real(0, 1), "anomaly scores from this on count")
+    rows: int = option(1, whole(1, 1000), "fires when this many rows count within the window")
+    window_s: float = option(3600.0, real(1), "the window; resolved when fewer rows count in it")
+    cooldown_s: float = option(3600.0, real(0), "does not fire again this long after it has fired")
+    max_age_s: float = option(86_400.0, real(0), "rows that are older when they are scored do not count; 0: all do")
+    resolved: bool = option(True, FLAG, "tell the receivers too when it is over")
+    receivers: tuple[str, ...] = option((), NAMES, "who is told: sections [receiver:NAME]")
+    labels: tuple[tuple[str, str], ...] = option((), LABELS, "given to the receivers with every alert")
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """[receiver:NAME] with ``type = webhook``: JSON, signed when there is a secret."""
+
+    type: ClassVar[str] = "webhook"
+    name: str = ""
+    url: str = option("", URL, "where to POST", secret=True)
+    secret: str = option("", ANY_TEXT, "key of the signature (HMAC-SHA256); empty: not signed", secret=True)
+    authorization: str = option("", ANY_TEXT, "value of the header Authorization", secret=True)
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+@dataclass(frozen=True, slots=True)
+class Alertmanager:
+    """[receiver:NAME] with ``type = alertmanager``: Prometheus Alertmanager, API v2."""
+
+    type: ClassVar[str] = "alertmanager"
+    name: str = ""
+    url: str = option("", URL, "of the Alertmanager, without /api/v2", secret=True)
+    authorization: str = option("", ANY_TEXT, "value of the header Authorization", secret=True)
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """[receiver:NAME] with ``type = email``."""
+
+    type: ClassVar[str] = "email"
+    name: str = ""
+    host: str = option("localhost", TEXT, "SMTP server")
+    port: int = option(25, PORT, "its port")
+    tls: str = option("starttls", _one_of("starttls", "implicit", "no"), "how the connection is encrypted")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+    user: str = option("", ANY_TEXT, "user; empty: no login")
+    password: str = option("", ANY_TEXT, "the user's password", secret=True)
+    sender: str = option("", ADDRESS, "address that the mail comes from")
+    to: tuple[str, ...] = option((), ADDRESSES, "addresses that it goes to")
+    timeout_s: float = option(30.0, TIMEOUT, "a delivery takes at most this long")
+
+
+@dataclass(frozen=True, slots=True)
+class Slack:
+    """[receiver:NAME] with ``type = slack``: a Slack-compatible incoming webhook."""
+
+    type: ClassVar[str] = "slack"
+    name: str = ""
+    url: str = option("", URL, "of the incoming webhook", secret=True)
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+Receiver: TypeAlias = Webhook | Alertmanager | Email | Slack
+RECEIVERS: Mapping[str, type[Receiver]] = {each.type: each for each in (Webhook, Alertmanager, Email, Slack)}
+#: Options without which a receiver cannot be reached.
+_NEEDED = {"webhook": ("url",), "alertmanager": ("url",), "email": ("sender", "to"), "slack": ("url",)}
+
+
+@dataclass(frozen=True, slots=True)
+class AlertConfig:
+    """All of alerts.conf, in its order."""
+
+    general: General = General()
+    rules: tuple[Rule, ...] = ()
+    receivers: tuple[Receiver, ...] = ()
+
+    def receivers_of(self, rule: Rule) -> list[Receiver]:
+        """Whom a rule tells."""
+        return [receiver for receiver in self.receivers if receiver.name in rule.receivers]
+
+
+def described(receiver: Receiver) -> str:
+    """A receiver in a log or a terminal, without what could be secret in its URL.
+
+    >>> described(Slack("ops", "https://hooks.example.com/services/T0/B0/secret"))
+    'ops (slack, https://hooks.example.com)'
+    """
+    if isinstance(receiver, Email):
+        return f"{receiver.name} (email, {', '.join(receiver.to)} by {receiver.host}:{receiver.port})"
+    parts = urlsplit(receiver.url)
+    return f"{receiver.name} ({receiver.type}, {parts.scheme}://{parts.netloc})"
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConfig:
+    """The alerts of a configuration directory (None: none).  Raises `ConfigError`."""
+    problems: list[str] = []
+    parser = configparser.ConfigParser(interpolation=None)
+    path = Path(f"{FILE}.conf")
+    if directory is not None:
+        check_directory(directory)
+        path = directory / path
+        parser = parse_file(path, problems)
+    values: Values = {
+        (FILE, section, name): (text, f"{path} [{section}] {name}")
+        for section in parser.sections()
+        for name, text in parser.items(section)
+    }
+    kinds = _kinds(path, values, parser.sections(), problems)
+    _read_environment(environ, kinds, values, problems)
+    read = {section: read_section(FILE, section, kind, values, problems) for section, kind in kinds.items()}
+    config = AlertConfig(
+        read["alerts"],
+        tuple(_named(each, section) for section, each in read.items() if isinstance(each, Rule)),
+        tuple(_named(each, section) for section, each in read.items() if type(each) in RECEIVERS.values()),
+    )
+    if not problems:  # what is missing is told when nothing else could be the reason
+        problems += [f"{path} {problem}" for problem in _contradictions(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _named(section: Any, title: str) -> Any:
+    return dataclasses.replace(section, name=title.partition(":")[2])
+
+
+def _kinds(path: Path, values: Values, sections: Iterable[str], problems: list[str]) -> dict[str, type[Any]]:
+    """What each section is; a receiver's option ``type`` is taken out of ``values``."""
+    kinds: dict[str, type[Any]] = {"alerts": General}
+    for section in sections:
+        word, colon, name = section.partition(":")
+        if section == "alerts":
+            continue
+        if word not in {"alert", "receiver"} or not colon or not _NAME.fullmatch(name):
+            problems.append(
+                f"{path} [{section}]: [alerts], [alert:NAME] and [receiver:NAME] are allowed, "
+                "NAME of at most 60 letters, digits, - and _"
+            )
+        elif word == "alert":
+            kinds[section] = Rule
+        else:
+            text, where = values.pop((FILE, section, "type"), ("", f"{path} [{section}] type"))
+            if text in RECEIVERS:
+                kinds[section] = RECEIVERS[text]
+            else:
+                problems.append(f"{where} = {text!r}: {', '.join(RECEIVERS)} are allowed")
+    return kinds
+
+
+def _read_environment(
+    environ: Mapping[str, str], kinds: Mapping[str, type[Any]], values: Values, problems: list[str]
+) -> None:
+    names = {
+        f"ALERTS__{re.sub('[:-]', '_', section)}__{each.name}".upper(): (FILE, section, each.name)
+        for section, kind in kinds.items()
+        for each in dataclasses.fields(kind)
+        if each.metadata
+    }
+    for variable, text in environ.items():
+        if variable.startswith(ALERTS_PREFIX):
+            place = names.get(variable.removeprefix(ENVIRONMENT_PREFIX))
+            if place is None:
+                problems.append(unknown_variable(variable, names))
+            else:
+                values[place] = (text, f"environment variable {variable}")
+
+
+def _contradictions(config: AlertConfig) -> Iterable[str]:
+    """What no option alone can tell."""
+    known = {receiver.name for receiver in config.receivers}
+    for rule in config.rules:
+        if not rule.receivers:
+            yield f"[alert:{rule.name}] receivers: at least one is needed; there are {_listed(known)}"
+        for name in rule.receivers:
+            if name not in known:
+                yield f"[alert:{rule.name}] receivers: there is no [receiver:{name}]; there are {_listed(known)}"
+    for receiver in config.receivers:
+        for name in _NEEDED[receiver.type]:
+            if not getattr(receiver, name):
+                yield f"[receiver:{receiver.name}] {name}: is needed"
+        if isinstance(receiver, Email) and receiver.user and receiver.tls == "no" and receiver.host not in _LOOPBACK:
+            yield f"[receiver:{receiver.name}] tls = no: a password travels encrypted only; starttls or implicit"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: MIT
+"""When a rule fires for a metric, and when that is over: a pure state machine.
+
+In: scored rows, and now and then what is known of a metric whose rule fires.  Out: the new state and the
+instructions that follow from it.  Called by `htmengine.runtime.alert_service`, which stores states and performs
+instructions in one transaction, so that rows which come twice change nothing.
+
+::
+
+              rows that count in the window >= rule.rows, and the cool-down is over
+    RESOLVED ───────────────────────────────────────────────────────────────────────► FIRING
+             ◄───────────────────────────────────────────────────────────────────────
+              fewer; or the metric is silent, gone or without a model; or the rule is gone
+"""
+
+from __future__ import annotations
+
+import enum
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TypeAlias
+
+from htmengine.alerts.configuration import Rule
+from htmengine.messages import ScoredRow
+
+#: Names the alerts: the same rule, metric and row always give the same id.
+_ALERTS = uuid.UUID("6f0c2f0e-5b1e-4d61-9f6e-0d2f6c1f7f55")
+
+
+class Phase(enum.Enum):
+    """Where a rule is with a metric; docs/states.md has the transitions."""
+
+    RESOLVED = "RESOLVED"
+    FIRING = "FIRING"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertState:
+    """A rule and a metric.  Rows up to ``rowid`` are taken into account already."""
+
+    rule: str
+    uid: str
+    phase: Phase = Phase.RESOLVED
+    rowid: int = 0
+    hits: tuple[int, ...] = ()  #: timestamps of the newest rows that count, at most ``Rule.rows`` of them
+    alert_id: str = ""  #: of the alert that fires, or fired last
+    fired_at: int | None = None  #: timestamp of the row that made it fire
+
+    @property
+    def open(self) -> bool:
+        """Whether rows that do not count may change it too."""
+        return self.phase is Phase.FIRING or bool(self.hits)
+
+
+@dataclass(frozen=True, slots=True)
+class Fire:
+    """Tell the receivers that a rule fires, because of a row."""
+
+    alert_id: str
+    row: ScoredRow
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Tell those who were told of the alert that it is over."""
+
+    alert_id: str
+    reason: str
+    row: ScoredRow | None = None  #: the row that ended it, if one did
+
+
+Instruction: TypeAlias = Fire | Resolve
+
+
+@dataclass(frozen=True, slots=True)
+class MetricFacts:
+    """What is known of a metric whose rule fires."""
+
+    modelled: bool  #: it has a model that scores its rows
+    newest: float  #: epoch seconds, wall clock: its newest sample, or when the state last changed
+
+
+def matches(rule: Rule, name: str) -> bool:
+    """Whether a rule is for a metric.
+
+    >>> [matches(Rule(metrics=("web.*", "!*.test")), name) for name in ("web.cpu.load", "web.test", "db.load")]
+    [True, False, False]
+    """
+    wanted = [glob for glob in rule.metrics if not glob.startswith("!")]
+    excluded = [glob[1:] for glob in rule.metrics if glob.startswith("!")]
+    return any(fnmatchcase(name, glob) for glob in wanted or ["*"]) and not any(
+        fnmatchcase(name, glob) for glob in excluded
+    )
+
+
+def evaluate(
+    rule: Rule, state: AlertState, rows: Sequence[ScoredRow], now: float
+) -> tuple[AlertState, list[Instruction]]:
+    """Take rows of one metric into account, in rowid order.  ``now`` tells only how old they are.
+
+    >>> rule = Rule("load", rows=2, window_s=600)
+    >>> rows = [ScoredRow(7, 1000, 5.0, 1.0, 0.999999), ScoredRow(8, 1300, 5.5, 1.0, 0.999999)]
+    >>> state, instructions = evaluate(rule, AlertState("load", "uid"), rows, now=1300.0)
+    >>> state.phase, [type(each).__name__ for each in instructions]
+    (<Phase.FIRING: 'FIRING'>, ['Fire'])
+    """
+    instructions: list[Instruction] = []
+    for row in rows:
+        if row.rowid > state.rowid:
+            state, following = _advance(rule, state, row, now)
+            instructions += following
+    return state, instructions
+
+
+def _advance(rule: Rule, state: AlertState, row: ScoredRow, now: float) -> tuple[AlertState, list[Instruction]]:
+    hits = tuple(timestamp for timestamp in state.hits if timestamp > row.timestamp - rule.window_s)
+    young = not rule.max_age_s or row.timestamp >= now - rule.max_age_s
+    if row.anomaly >= rule.threshold and young:
+        hits = (*hits, row.timestamp)[-rule.rows :]
+    state = replace(state, rowid=row.rowid, hits=hits)
+    met = len(hits) >= rule.rows
+    if state.phase is Phase.FIRING and not met:
+        reason = f"fewer than {rule.rows} anomalous rows in the last {rule.window_s:g} s"
+        return replace(state, phase=Phase.RESOLVED), [Resolve(state.alert_id, reason, row)]
+    if state.phase is Phase.RESOLVED and met and _cool(rule, state, row):
+        alert_id = str(uuid.uuid5(_ALERTS, f"{rule.name}/{state.uid}/{row.rowid}"))
+        state = replace(state, phase=Phase.FIRING, alert_id=alert_id, fired_at=row.timestamp)
+        return state, [Fire(alert_id, row)]
+    return state, []
+
+
+def _cool(rule: Rule, state: AlertState, row: ScoredRow) -> bool:
+    return state.fired_at is None or row.timestamp >= state.fired_at + rule.cooldown_s
+
+
+def worth_storing(old: AlertState, new: AlertState) -> bool:
+    """Whether a state says more than the stored one: rows that changed nothing may be evaluated again."""
+    return replace(new, rowid=old.rowid) != old
+
+
+def review(
+    rule: Rule | None, state: AlertState, facts: MetricFacts | None, now: float
+) -> tuple[AlertState, list[Instruction]]:
+    """End an alert that no row will end.  ``rule`` or ``facts`` is None: there is no such rule or metric any more."""
+    reason = _why_over(rule, facts, now)
+    if state.phase is not Phase.FIRING or reason is None:
+        return state, []
+    return replace(state, phase=Phase.RESOLVED, hits=()), [Resolve(state.alert_id, reason)]
+
+
+def _why_over(rule: Rule | None, facts: MetricFacts | None, now: float) -> str | None:
+    if rule is None:
+        return "the rule was removed"
+    if facts is None:
+        return "the metric was deleted"
+    if not facts.modelled:
+        return "the metric has no model any more"
+    if facts.newest < now - rule.window_s:
+        return f"no samples for {rule.window_s:g} s"
+    return None

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Notifications in the form that each kind of receiver understands.  Pure: `htmengine.alerts.sender` sends them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any
+
+from htmengine.alerts.configuration import Alertmanager, Email, Slack, Webhook
+from htmengine.alerts.notifications import Notification, svg_plot, utc
+
+#: Alertmanager is told again as long as an alert fires (its API asks for that), and lets go of one that it is no
+#: longer told of after four times this.
+RESEND_S = 60.0
+
+SIGNATURE_HEADER = "HTMEngine-Signature"
+TIMESTAMP_HEADER = "HTMEngine-Timestamp"
+DELIVERY_HEADER = "HTMEngine-Delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """A POST of JSON."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """HMAC-SHA256 over the header ``HTMEngine-Timestamp``, a dot and the body.
+
+    >>> signature("secret", "1400000000", b"{}")[:20]
+    'sha256=77da604df4c9e'
+    """
+    return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def webhook_request(receiver: Webhook, notification: Notification, delivery_id: str, now: float) -> HttpRequest:
+    """The alert as JSON; the delivery's id is the same at every retry."""
+    body = _json({**notification.public(), "delivery": delivery_id})
+    timestamp = str(int(now))
+    headers = {DELIVERY_HEADER: delivery_id, TIMESTAMP_HEADER: timestamp, **_authorization(receiver.authorization)}
+    if receiver.secret:
+        headers[SIGNATURE_HEADER] = signature(receiver.secret, timestamp, body)
+    return HttpRequest(receiver.url, body, headers)
+
+
+def alertmanager_request(receiver: Alertmanager, notifications: Sequence[Notification], now: float) -> HttpRequest:
+    """Alerts for Alertmanager's API v2, which recognises them by their labels."""
+    url = f"{receiver.url.rstrip('/')}/api/v2/alerts"
+    body = _json([_alertmanager_alert(each, now) for each in notifications])
+    return HttpRequest(url, body, _authorization(receiver.authorization))
+
+
+def _alertmanager_alert(notification: Notification, now: float) -> dict[str, Any]:
+    ends = notification.created if notification.status == "resolved" else now + 4 * RESEND_S
+    labels = {**dict(notification.labels), "alertname": notification.rule, "metric": notification.metric}
+    if notification.status == "test":
+        labels["test"] = "true"
+    alert = {
+        "labels": labels,
+        "annotations": {
+            "summary": notification.summary,
+            "value": repr(notification.value),
+            "anomaly_score": repr(notification.score),
+            "time": utc(notification.timestamp),
+            "recent": notification.sparkline,
+            "alert_id": notification.alert_id,
+        },
+        "startsAt": utc(min(notification.started, ends)),
+        "endsAt": utc(ends),
+    }
+    return {**alert, "generatorURL": notification.link} if notification.link else alert
+
+
+def slack_request(receiver: Slack, notification: Notification) -> HttpRequest:
+    """A message with the metric's name as a link, and the last values as a line of bars."""
+    name = _slack_text(notification.metric)
+    title = f"<{notification.link}|{name}>" if notification.link else f"*{name}*"
+    sign = {"firing": ":red_circle:", "resolved": ":large_green_circle:", "test": ":white_circle:"}
+    words = {"firing": "is anomalous", "resolved": "is back to normal", "test": "(a test)"}
+    lines = [
+        f"{sign[notification.status]} {title} {words[notification.status]} (rule {notification.rule})",
+        f"value *{notification.value:g}*, anomaly score *{notification.score:.6f}* at {utc(notification.timestamp)}",
+        *([notification.reason] if notification.reason else []),
+        *([f"`{notification.sparkline}`"] if notification.recent else []),
+    ]
+    block = {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines)}}
+    return HttpRequest(receiver.url, _json({"text": _slack_text(notification.summary), "blocks": [block]}), {})
+
+
+def _slack_text(text: str) -> str:
+    """A name cannot become a link, a mention or markup."""
+    for sign, stands_for in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(sign, stands_for)
+    # A zero-width space keeps *, _, ~ and ` from pairing up.
+    return "".join(f"{sign}\u200b" if sign in "*_~`" else sign for sign in text)
+
+
+def email_message(receiver: Email, notification: Notification, delivery_id: str, now: float) -> EmailMessage:
+    """A mail in plain text with the plot attached.  Its Message-ID is the same at every retry."""
+    message = EmailMessage()
+    message["From"] = receiver.sender
+    message["To"] = ", ".join(receiver.to)
+    message["Subject"] = f"[{notification.status.upper()}] {notification.rule}: {notification.metric}"
+    message["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
+    message["Message-ID"] = f"<{delivery_id}@{receiver.sender.partition('@')[2]}>"
+    message["Auto-Submitted"] = "auto-generated"
+    # base64: no line of the body begins with a dot, which SMTP would have to escape.
+    message.set_content(_email_text(notification), cte="base64")
+    message.add_attachment(svg_plot(notification).encode(), "image", "svg+xml", filename="recent.svg")
+    return message
+
+
+def _email_text(notification: Notification) -> str:
+    rows = [
+        ("Metric", notification.metric),
+        ("Value", f"{notification.value:g}"),
+        ("Anomaly score", f"{notification.score:.6f} (threshold {notification.threshold:g})"),
+        ("Time", utc(notification.timestamp)),
+        ("Since", utc(notification.started)),
+        ("Rule", notification.rule),
+        *([("Why", notification.reason)] if notification.reason else []),
+        *((name, value) for name, value in notification.labels),
+        *([("Page", notification.link)] if notification.link else []),
+    ]
+    table = "\n".join(f"{name + ':':<15}{value}" for name, value in rows)
+    return f"{notification.summary}\n\n{table}\n\nLast values: {notification.sparkline}\n"
+
+
+def _authorization(value: str) -> dict[str, str]:
+    return {"Authorization": value} if value else {}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""What a receiver is told, whatever its kind: the alert in words, its last values, a small plot.
+
+Made by `htmengine.runtime.alert_service`, kept as JSON in the table alert_delivery, and turned into requests
+and mails by `htmengine.alerts.formats`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+Status: TypeAlias = Literal["firing", "resolved", "test"]
+
+#: Rows before and with the one that fired, for the plot.
+RECENT_ROWS = 60
+_BARS = "▁▂▃▄▅▆▇█"
+_PLOT_WIDTH, _PLOT_HEIGHT = 480, 120
+
+
+@dataclass(frozen=True, slots=True)
+class RecentRow:
+    """A value before the alert, with its anomaly score if it had one."""
+
+    timestamp: int
+    value: float
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One message about one alert.  Times are epoch seconds."""
+
+    alert_id: str  #: the same when it fires and when it is over
+    status: Status
+    rule: str
+    metric: str
+    uid: str
+    threshold: float
+    rowid: int  #: the row that fired, or that ended it
+    timestamp: int
+    value: float
+    score: float
+    started: int  #: timestamp of the row that fired
+    reason: str = ""  #: why it is over
+    created: float = 0.0  #: wall clock
+    labels: tuple[tuple[str, str], ...] = ()
+    link: str = ""  #: the metric's page
+    recent: tuple[RecentRow, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        word = {"firing": "is anomalous", "resolved": "is back to normal", "test": "(a test)"}[self.status]
+        return f"{self.metric} {word}: value {self.value:g}, anomaly score {self.score:.6f} at {utc(self.timestamp)}"
+
+    @property
+    def sparkline(self) -> str:
+        """The last values as a line of bars."""
+        return sparkline([row.value for row in self.recent])
+
+    def to_json(self) -> str:
+        """For the table alert_delivery."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Notification:
+        """What `to_json` made."""
+        fields = json.loads(text)
+        fields["labels"] = tuple((name, value) for name, value in fields["labels"])
+        fields["recent"] = tuple(RecentRow(**row) for row in fields["recent"])
+        return cls(**fields)
+
+    def public(self) -> dict[str, Any]:
+        """For receivers: docs/alerts.md describes it."""
+        return {
+            "id": self.alert_id,
+            "status": self.status,
+            "summary": self.summary,
+            "rule": self.rule,
+            "labels": dict(self.labels),
+            "metric": {"name": self.metric, "uid": self.uid},
+            "rowid": self.rowid,
+            "timestamp": self.timestamp,
+            "time": utc(self.timestamp),
+            "value": self.value,
+            "anomaly_score": self.score,
+            "threshold": self.threshold,
+            "started": utc(self.started),
+            "reason": self.reason,
+            "link": self.link,
+            "sparkline": self.sparkline,
+            "recent": [
+                {"timestamp": row.timestamp, "value": row.value, "anomaly_score": row.score} for row in self.recent
+            ],
+        }
+
+
+def utc(timestamp: float) -> str:
+    """RFC 3339.
+
+    >>> utc(1_400_000_000)
+    '2014-05-13T16:53:20Z'
+    """
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def metric_page(public_url: str, uid: str) -> str:
+    """The dashboard's page of a metric.
+
+    >>> metric_page("https://htm.example.com/", "0b5c")
+    'https://htm.example.com/#/metrics/0b5c'
+    """
+    return f"{public_url.rstrip('/')}/#/metrics/{quote(uid, safe='')}" if public_url else ""
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values as bars between their smallest and greatest.
+
+    >>> sparkline([1, 2, 3, 8, 2])
+    '▁▂▃█▂'
+    """
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    return "".join(_BARS[min(int((value - low) / span * len(_BARS)), len(_BARS) - 1)] for value in values)
+
+
+def svg_plot(notification: Notification) -> str:
+    """The last values as a small picture; rows whose score reaches the threshold are marked."""
+    rows = notification.recent
+    points = _points([row.value for row in rows])
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    marks = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#c62828"/>'
+        for row, (x, y) in zip(rows, points, strict=True)
+        if row.score is not None and row.score >= notification.threshold
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_PLOT_WIDTH} {_PLOT_HEIGHT}" role="img">'
+        f"<title>{escape(notification.summary)}</title>"
+        f'<rect width="{_PLOT_WIDTH}" height="{_PLOT_HEIGHT}" fill="#fff"/>'
+        f'<polyline points="{line}" fill="none" stroke="#1565c0" stroke-width="1.5"/>{marks}</svg>\n'
+    )
+
+
+def _points(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Values as points of the picture, inside a margin."""
+    margin = 8
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    across = (_PLOT_WIDTH - 2 * margin) / max(len(values) - 1, 1)
+    up = (_PLOT_HEIGHT - 2 * margin) / ((high - low) or 1.0)
+    return [(margin + at * across, _PLOT_HEIGHT - margin - (value - low) * up) for at, value in enumerate(values)]

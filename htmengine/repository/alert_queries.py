@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""What the alert service asks of the database; as `queries`: synchronous, ``conn`` first, in the caller's transaction.
+
+Times are epoch seconds, wall clock, but for ``timestamp``, which is the row's.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+
+from htmengine.alerts.evaluation import AlertState, MetricFacts, Phase
+from htmengine.alerts.notifications import Notification
+from htmengine.repository.queries import IN_AT_ONCE, MetricStatus
+from htmengine.repository.schema import alert, alert_delivery, alert_state, metric
+
+MODELLED = (int(MetricStatus.ACTIVE), int(MetricStatus.CREATE_PENDING))
+
+
+class DeliveryState(enum.Enum):
+    """The column ``alert_delivery.state``; docs/states.md has the transitions."""
+
+    WAITING = "WAITING"
+    DELIVERED = "DELIVERED"
+    GIVEN_UP = "GIVEN_UP"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message for a receiver, taken out of the queue for one attempt."""
+
+    id: str
+    receiver: str
+    notification: Notification
+    attempts: int  #: with this one
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRecord:
+    """One alert that fired, and how its messages fare."""
+
+    id: str
+    rule: str
+    metric: str
+    timestamp: int
+    value: float
+    score: float
+    created_at: float
+    resolved_at: float | None
+    reason: str
+    deliveries: tuple[DeliveryRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """How one message fares."""
+
+    status: str
+    receiver: str
+    state: DeliveryState
+    attempts: int
+    answer: str
+
+
+# --- states ---------------------------------------------------------------------------------------------
+
+
+def load_alert_states(conn: Connection, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], AlertState]:
+    """The states of (rule, uid) pairs, as far as there are any, and all that are open."""
+    uids = sorted({uid for _, uid in wanted})
+    c = alert_state.c
+    found: dict[tuple[str, str], AlertState] = {}
+    for at in range(0, max(len(uids), 1), IN_AT_ONCE):
+        where = or_(c.uid.in_(uids[at : at + IN_AT_ONCE]), c.open)
+        found.update({(row.rule, row.uid): _state(row) for row in conn.execute(select(alert_state).where(where))})
+    return found
+
+
+def save_alert_states(conn: Connection, states: Iterable[AlertState], now: float) -> None:
+    """Store states, whether they are new or not."""
+    c = alert_state.c
+    for state in states:
+        values = {
+            "phase": state.phase.value,
+            "open": state.open,
+            "rowid": state.rowid,
+            "hits": json.dumps(state.hits),
+            "alert_id": state.alert_id,
+            "fired_at": state.fired_at,
+            "changed_at": now,
+        }
+        where = and_(c.rule == state.rule, c.uid == state.uid)
+        if not conn.execute(update(alert_state).where(where).values(values)).rowcount:
+            conn.execute(insert(alert_state), {"rule": state.rule, "uid": state.uid, **values})
+
+
+def firing_states(conn: Connection) -> list[tuple[AlertState, MetricFacts | None]]:
+    """All that fire, each with what is known of its metric (None: it is gone)."""
+    query = select(alert_state, metric.c.status, metric.c.last_timestamp).outerjoin(
+        metric, metric.c.uid == alert_state.c.uid
+    )
+    return [
+        (_state(row), _facts(row)) for row in conn.execute(query.where(alert_state.c.phase == Phase.FIRING.value))
+    ]
+
+
+def forget_deleted_metrics(conn: Connection) -> None:
+    """Remove what is known of metrics that are gone, unless it still fires."""
+    gone = ~exists().where(metric.c.uid == alert_state.c.uid)
+    conn.execute(delete(alert_state).where(gone, alert_state.c.phase == Phase.RESOLVED.value))
+
+
+def _state(row: Any) -> AlertState:
+    return AlertState(
+        row.rule,
+        row.uid,
+        Phase(row.phase),
+        row.rowid,
+        tuple(json.loads(row.hits)),
+        row.alert_id,
+        row.fired_at,
+    )
+
+
+def _facts(row: Any) -> MetricFacts | None:
+    if row.status is None:
+        return None
+    newest = row.last_timestamp.replace(tzinfo=UTC).timestamp() if row.last_timestamp is not None else 0.0
+    return MetricFacts(row.status in MODELLED, max(newest, row.changed_at))
+
+
+# --- alerts ---------------------------------------------------------------------------------------------
+
+
+def add_alert(conn: Connection, fired: Notification) -> None:
+    """Remember that an alert fired."""
+    conn.execute(
+        insert(alert),
+        {
+            "id": fired.alert_id,
+            "rule": fired.rule,
+            "uid": fired.uid,
+            "metric": fired.metric,
+            "rowid": fired.rowid,
+            "timestamp": fired.timestamp,
+            "metric_value": fired.value,
+            "anomaly_score": fired.score,
+            "created_at": fired.created,
+        },
+    )
+
+
+def resolve_alert(conn: Connection, alert_id: str, now: float, reason: str) -> None:
+    """Remember that it is over."""
+    conn.execute(update(alert).where(alert.c.id == alert_id).values(resolved_at=now, reason=reason))
+
+
+def told_of(conn: Connection, alert_id: str) -> dict[str, Notification]:
+    """What each receiver was told when an alert fired."""
+    c = alert_delivery.c
+    query = select(c.receiver, c.body).where(c.alert_id == alert_id, c.status == "firing")
+    return {row.receiver: Notification.from_json(row.body) for row in conn.execute(query)}
+
+
+def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
+    """The newest alerts first, those that fire before all others."""
+    query = select(alert).order_by(alert.c.resolved_at.is_not(None), alert.c.created_at.desc()).limit(limit)
+    rows = conn.execute(query).all()
+    deliveries: dict[str, list[DeliveryRecord]] = {row.id: [] for row in rows}
+    c = alert_delivery.c
+    ids = list(deliveries)
+    for at in range(0, len(ids), IN_AT_ONCE):
+        part = select(alert_delivery).where(c.alert_id.in_(ids[at : at + IN_AT_ONCE])).order_by(c.created_at, c.id)
+        for row in conn.execute(part):
+            record = DeliveryRecord(row.status, row.receiver, DeliveryState(row.state), row.attempts, row.answer or "")
+            deliveries[row.alert_id].append(record)
+    return [
+        AlertRecord(
+            row.id,
+            row.rule,
+            row.metric,
+            row.timestamp,
+            row.metric_value,
+            row.anomaly_score,
+            row.created_at,
+            row.resolved_at,
+            row.reason or "",
+            tuple(deliveries[row.id]),
+        )
+        for row in rows
+    ]
+
+
+# --- deliveries -----------------------------------------------------------------------------------------
+
+
+def add_deliveries(conn: Connection, notification: Notification, receivers: Iterable[str]) -> None:
+    """Queue a message for each receiver."""
+    for receiver in receivers:
+        conn.execute(
+            insert(alert_delivery),
+            {
+                "id": f"{notification.alert_id}.{notification.status}.{receiver}",
+                "alert_id": notification.alert_id,
+                "status": notification.status,
+                "receiver": receiver,
+                "state": DeliveryState.WAITING.value,
+                "body": notification.to_json(),
+                "attempts": 0,
+                "created_at": notification.created,
+                "next_at": notification.created,
+            },
+        )
+
+
+def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) -> Delivery | None:
+    """Take a receiver's next message that is due; nobody else gets it within the lease.
+
+    An alert's messages go out in their order.  A process that dies with a message leaves it to be taken again when the
+    lease is over.
+    """
+    c = alert_delivery.c
+    waiting = and_(c.receiver == receiver, c.state == DeliveryState.WAITING.value)
+    earlier = alert_delivery.alias()
+    blocked = exists().where(
+        earlier.c.alert_id == c.alert_id,
+        earlier.c.receiver == receiver,
+        earlier.c.state == DeliveryState.WAITING.value,
+        earlier.c.status == "firing",
+        c.status == "resolved",
+    )
+    query = select(alert_delivery).where(waiting, c.next_at <= now, ~blocked).order_by(c.next_at, c.id).limit(1)
+    row = conn.execute(query).first()
+    if row is None:
+        return None
+    mine = and_(c.id == row.id, c.state == DeliveryState.WAITING.value, c.next_at == row.next_at)
+    taken = update(alert_delivery).where(mine).values(attempts=row.attempts + 1, next_at=now + lease_s)
+    if not conn.execute(taken).rowcount:
+        return None  # another process was faster
+    return Delivery(row.id, receiver, Notification.from_json(row.body), row.attempts + 1, row.created_at)
+
+
+def next_due(conn: Connection, receiver: str) -> float | None:
+    """When a receiver's next message is due."""
+    c = alert_delivery.c
+    query = select(func.min(c.next_at)).where(c.receiver == receiver, c.state == DeliveryState.WAITING.value)
+    due: float | None = conn.execute(query).scalar_one()
+    return due
+
+
+def end_delivery(conn: Connection, delivery_id: str, state: DeliveryState, now: float, answer: str) -> None:
+    """It was delivered, or is given up."""
+    _update(conn, delivery_id, state=state.value, ended_at=now, answer=answer)
+
+
+def postpone_delivery(conn: Connection, delivery_id: str, next_at: float, answer: str) -> None:
+    """It is tried again later."""
+    _update(conn, delivery_id, next_at=next_at, answer=answer)
+
+
+def _update(conn: Connection, delivery_id: str, **values: Any) -> None:
+    conn.execute(update(alert_delivery).where(alert_delivery.c.id == delivery_id).values(**values))
+
+
+def give_up_unknown(conn: Connection, receivers: Sequence[str], now: float) -> int:
+    """Give up what waits for receivers that are no longer configured; returns how many messages."""
+    c = alert_delivery.c
+    where = and_(c.state == DeliveryState.WAITING.value, c.receiver.not_in(receivers))
+    values = {"state": DeliveryState.GIVEN_UP.value, "ended_at": now, "answer": "the receiver was removed"}
+    return conn.execute(update(alert_delivery).where(where).values(values)).rowcount
+
+
+def count_waiting(conn: Connection) -> int:
+    """Messages that wait for a receiver."""
+    query = select(func.count()).where(alert_delivery.c.state == DeliveryState.WAITING.value)
+    return int(conn.execute(query).scalar_one())
+
+
+def prune_alerts(conn: Connection, before: float) -> None:
+    """Remove alerts that ended before, with their messages, unless one still waits."""
+    waiting = exists().where(
+        alert_delivery.c.alert_id == alert.c.id, alert_delivery.c.state == DeliveryState.WAITING.value
+    )
+    old = select(alert.c.id).where(alert.c.resolved_at < before, ~waiting).limit(IN_AT_ONCE)
+    ids = list(conn.execute(old).scalars())
+    conn.execute(delete(alert_delivery).where(alert_delivery.c.alert_id.in_(ids)))
+    conn.execute(delete(alert).where(alert.c.id.in_(ids)))
