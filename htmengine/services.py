@@ -22,6 +22,8 @@ from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
 from htmengine import crash_points
+from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, load_alerts
+from htmengine.alerts.sender import Sender
 from htmengine.bus.amqp import AmqpBus, AmqpParams
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
@@ -33,6 +35,7 @@ from htmengine.model_swapper.swap_controller import Limits
 from htmengine.operations import Operations
 from htmengine.repository import migrations
 from htmengine.repository.engine import Database
+from htmengine.runtime.alert_service import AlertOptions, AlertService
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
@@ -44,6 +47,21 @@ from htmengine.web.service import WebOptions, WebService
 BusService = EmbeddedBus | AmqpBus
 
 
+def load_all(config_dir: Path | None, environ: Mapping[str, str]) -> tuple[Config, AlertConfig]:
+    """The whole configuration.  Raises `ConfigError` with all that is wrong in any file."""
+    loaded: list[Any] = []
+    problems: dict[str, None] = {}  # in order, each once
+    for read in (load, load_alerts):
+        try:
+            loaded.append(read(config_dir, environ))
+        except ConfigError as error:
+            problems.update(dict.fromkeys(error.problems))
+    if problems:
+        raise ConfigError(list(problems))
+    config, alerts = loaded
+    return config, alerts
+
+
 # --- where an engine is ---------------------------------------------------------------------------------
 
 
@@ -53,12 +71,14 @@ class Deployment:
 
     config: Config
     folder: DataFolder | None  #: of the embedded deployment; None: distributed
+    alerts: AlertConfig = NO_ALERTS
 
     @classmethod
     def embedded(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
         """One machine, no server.  Raises `ConfigError`."""
         environ = {"HTMENGINE__APPLICATION__METRIC_STORER__AUTO_MONITOR": "yes", **os.environ}
-        return cls(load(config_dir, environ), DataFolder(data_dir or _user_folder()))
+        config, alerts = load_all(config_dir, environ)
+        return cls(config, DataFolder(data_dir or _user_folder()), alerts)
 
     @classmethod
     def distributed(cls, config_dir: Path | None = None) -> Deployment:
@@ -71,7 +91,8 @@ class Deployment:
             raise ConfigError(
                 [f"{APPLICATION_CONFIG_PATH} must name the folder with {', '.join(f'{file}.conf' for file in FILES)}"]
             )
-        return cls(load(folder, os.environ), None)
+        config, alerts = load_all(folder, os.environ)
+        return cls(config, None, alerts)
 
     @classmethod
     def find(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
@@ -140,6 +161,14 @@ class Deployment:
         if root:
             return Path(root)
         return (self.folder or DataFolder(_user_folder())).checkpoints
+
+    @property
+    def alert_options(self) -> AlertOptions:
+        """What the alert service and ``htmengine alert`` need."""
+        web = self.config.web
+        scheme = "https" if web.tls_certificate else "http"
+        public_url = web.public_url or (f"{scheme}://{web.host}:{web.port}" if web.port else "")
+        return AlertOptions(self.alerts, self.config.metric_streamer.results_exchange_name, public_url)
 
     def operations(self, bus: BusService, database: Database) -> Operations:
         """What users do with metrics."""
@@ -225,6 +254,16 @@ class Parts:
         )
         return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.end.fail)
 
+    def alert_service(self) -> AlertService:
+        return AlertService(
+            clock=self.reactor,
+            bus=self.bus,
+            database=self.database,
+            sender=Sender(self.reactor),
+            options=self.deployment.alert_options,
+            on_failure=self.end.fail,
+        )
+
     def web_service(self) -> WebService:
         """With a way to the database of its own: however many read, the engine's threads stay free."""
         config = self.deployment.config
@@ -284,6 +323,7 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
     services = [
         _DatabaseService(database),
         bus,
+        parts.alert_service(),
         parts.anomaly_service(),
         parts.model_scheduler(),
         parts.metric_storer(),
@@ -419,4 +459,5 @@ LISTENER = Tap(ServiceOptions, _make_distributed(Parts.metric_listener, with_dat
 STORER = Tap(ServiceOptions, _make_distributed(Parts.metric_storer, with_database=True))
 SCHEDULER = Tap(ServiceOptions, _make_distributed(Parts.model_scheduler, with_database=True))
 ANOMALY = Tap(ServiceOptions, _make_distributed(Parts.anomaly_service, with_database=True))
+ALERTS = Tap(ServiceOptions, _make_distributed(Parts.alert_service, with_database=True))
 WEB = Tap(ServiceOptions, _make_distributed(Parts.web_service, with_database=True))

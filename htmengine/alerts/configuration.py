@@ -184,6 +184,9 @@ class AlertConfig:
         return [receiver for receiver in self.receivers if receiver.name in rule.receivers]
 
 
+NO_ALERTS = AlertConfig()
+
+
 def described(receiver: Receiver) -> str:
     """A receiver in a log or a terminal, without what could be secret in its URL.
 

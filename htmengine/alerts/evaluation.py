@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
@@ -82,6 +82,25 @@ class MetricFacts:
     newest: float  #: epoch seconds, wall clock: its newest sample, or when the state last changed
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Rows of one metric, in rowid order."""
+
+    uid: str
+    name: str
+    rows: tuple[ScoredRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new state to be stored, and the instructions that follow from it.  ``rule`` is None: there is no such rule."""
+
+    rule: Rule | None
+    metric: str
+    state: AlertState
+    instructions: tuple[Instruction, ...] = ()
+
+
 def matches(rule: Rule, name: str) -> bool:
     """Whether a rule is for a metric.
 
@@ -93,6 +112,36 @@ def matches(rule: Rule, name: str) -> bool:
     return any(fnmatchcase(name, glob) for glob in wanted or ["*"]) and not any(
         fnmatchcase(name, glob) for glob in excluded
     )
+
+
+def keys_of_interest(rules: Sequence[Rule], scored: Iterable[Scored]) -> list[tuple[str, str]]:
+    """The (rule, uid) pairs whose stored states `decide` needs, beside those that are open."""
+    return [
+        (rule.name, each.uid) for each in scored for rule in rules if _has_hit(rule, each) and matches(rule, each.name)
+    ]
+
+
+def decide(
+    rules: Sequence[Rule], states: Mapping[tuple[str, str], AlertState], scored: Iterable[Scored], now: float
+) -> list[Change]:
+    """What new rows lead to.  ``states`` has those of `keys_of_interest` and all that are open."""
+    found = dict(states)
+    changes: dict[tuple[str, str], Change] = {}
+    for each in scored:
+        for rule in rules:
+            key = rule.name, each.uid
+            if (key not in found and not _has_hit(rule, each)) or not matches(rule, each.name):
+                continue
+            old = found.get(key) or AlertState(*key)
+            found[key], instructions = evaluate(rule, old, each.rows, now)
+            if worth_storing(old, found[key]):
+                earlier = changes[key].instructions if key in changes else ()
+                changes[key] = Change(rule, each.name, found[key], (*earlier, *instructions))
+    return list(changes.values())
+
+
+def _has_hit(rule: Rule, scored: Scored) -> bool:
+    return any(row.anomaly >= rule.threshold for row in scored.rows)
 
 
 def evaluate(

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError, succeed
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError
@@ -68,10 +68,8 @@ class Sender:
         try:
             exchange = Deferred.fromCoroutine(self._exchange(receiver, request))
             status, reason, retry_after, answer = await exchange.addTimeout(receiver.timeout_s, self._reactor)
-        except TimeoutError:
-            raise DeliveryFailed(f"no answer within {receiver.timeout_s:g} s") from None
         except Exception as error:
-            raise DeliveryFailed(_in_words(error)) from None
+            raise DeliveryFailed(_in_words(error, receiver.timeout_s)) from None
         said = f"{status} {reason} {answer}".strip()
         if not 200 <= status < 300:
             raise DeliveryFailed(said, retry_after)
@@ -117,13 +115,11 @@ class Sender:
             connector = self._reactor.connectTCP(receiver.host, receiver.port, factory, timeout=receiver.timeout_s)
         try:
             taken, answers = await done.addTimeout(receiver.timeout_s, self._reactor)
-        except TimeoutError:
-            raise DeliveryFailed(f"not taken within {receiver.timeout_s:g} s") from None
         except SMTPClientError as error:
             # Its text is the whole conversation, with the password.
             raise DeliveryFailed(_shown(f"{error.code} {_text(error.resp)}")) from None
         except Exception as error:
-            raise DeliveryFailed(_in_words(error)) from None
+            raise DeliveryFailed(_in_words(error, receiver.timeout_s)) from None
         finally:
             connector.disconnect()
         refused = [f"{_text(address)}: {code} {_text(answer)}" for address, code, answer in answers if code >= 300]
@@ -188,11 +184,13 @@ def _trust(ca_file: str) -> Any:
     return trustRootFromCertificates([Certificate.loadPEM(part + marker) for part in parts])
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(error: BaseException, timeout_s: float) -> str:
     """An error without addresses of objects, and without the URL."""
     reasons = getattr(error, "reasons", None)  # Twisted's ResponseFailed and ResponseNeverReceived
     if reasons:
-        return "; ".join(_shown(reason.getErrorMessage()) for reason in reasons)
+        return "; ".join(_in_words(reason.value, timeout_s) for reason in reasons)
+    if isinstance(error, (TimeoutError, CancelledError)):
+        return f"no answer within {timeout_s:g} s"
     return _shown(str(error) or type(error).__name__)
 
 

@@ -12,10 +12,11 @@ import click
 from tqdm import tqdm
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
-from htmengine.config import APPLICATION_CONFIG_PATH, load
+from htmengine.config import APPLICATION_CONFIG_PATH
 from htmengine.errors import ConfigError
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect
+from htmengine.services import load_all
 
 
 @click.group()
@@ -69,7 +70,7 @@ def gc(engine: Engine, threshold_days: int) -> None:
 def check_config(config_dir: Path | None) -> None:
     """List everything that is wrong with a configuration, all at once."""
     try:
-        load(config_dir, os.environ)
+        load_all(config_dir, os.environ)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

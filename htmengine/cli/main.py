@@ -6,6 +6,7 @@ from __future__ import annotations
 import click
 
 from htmengine.cli.admin import check_config, db, gc
+from htmengine.cli.alert import alert
 from htmengine.cli.benchmark import benchmark
 from htmengine.cli.benchmark_swap import swap
 from htmengine.cli.demo import demo
@@ -38,6 +39,7 @@ for command in (
     import_,
     score,
     replay,
+    alert,
     db,
     gc,
     check_config,

@@ -10,7 +10,6 @@ import enum
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
@@ -19,6 +18,7 @@ from htmengine.alerts.evaluation import AlertState, MetricFacts, Phase
 from htmengine.alerts.notifications import Notification
 from htmengine.repository.queries import IN_AT_ONCE, MetricStatus
 from htmengine.repository.schema import alert, alert_delivery, alert_state, metric
+from htmengine.repository.times import from_datetime
 
 MODELLED = (int(MetricStatus.ACTIVE), int(MetricStatus.CREATE_PENDING))
 
@@ -101,14 +101,13 @@ def save_alert_states(conn: Connection, states: Iterable[AlertState], now: float
             conn.execute(insert(alert_state), {"rule": state.rule, "uid": state.uid, **values})
 
 
-def firing_states(conn: Connection) -> list[tuple[AlertState, MetricFacts | None]]:
-    """All that fire, each with what is known of its metric (None: it is gone)."""
-    query = select(alert_state, metric.c.status, metric.c.last_timestamp).outerjoin(
+def firing_states(conn: Connection) -> list[tuple[AlertState, str, MetricFacts | None]]:
+    """All that fire, each with its metric's name and what is known of it ("" and None: it is gone)."""
+    query = select(alert_state, metric.c.name, metric.c.status, metric.c.last_timestamp).outerjoin(
         metric, metric.c.uid == alert_state.c.uid
     )
-    return [
-        (_state(row), _facts(row)) for row in conn.execute(query.where(alert_state.c.phase == Phase.FIRING.value))
-    ]
+    firing = query.where(alert_state.c.phase == Phase.FIRING.value)
+    return [(_state(row), row.name or "", _facts(row)) for row in conn.execute(firing)]
 
 
 def forget_deleted_metrics(conn: Connection) -> None:
@@ -132,15 +131,17 @@ def _state(row: Any) -> AlertState:
 def _facts(row: Any) -> MetricFacts | None:
     if row.status is None:
         return None
-    newest = row.last_timestamp.replace(tzinfo=UTC).timestamp() if row.last_timestamp is not None else 0.0
+    newest = from_datetime(row.last_timestamp) if row.last_timestamp is not None else 0
     return MetricFacts(row.status in MODELLED, max(newest, row.changed_at))
 
 
 # --- alerts ---------------------------------------------------------------------------------------------
 
 
-def add_alert(conn: Connection, fired: Notification) -> None:
-    """Remember that an alert fired."""
+def add_alert(conn: Connection, fired: Notification) -> bool:
+    """Remember that an alert fired; False: it is known already."""
+    if conn.execute(select(alert.c.id).where(alert.c.id == fired.alert_id)).first() is not None:
+        return False
     conn.execute(
         insert(alert),
         {
@@ -155,6 +156,7 @@ def add_alert(conn: Connection, fired: Notification) -> None:
             "created_at": fired.created,
         },
     )
+    return True
 
 
 def resolve_alert(conn: Connection, alert_id: str, now: float, reason: str) -> None:
@@ -167,6 +169,20 @@ def told_of(conn: Connection, alert_id: str) -> dict[str, Notification]:
     c = alert_delivery.c
     query = select(c.receiver, c.body).where(c.alert_id == alert_id, c.status == "firing")
     return {row.receiver: Notification.from_json(row.body) for row in conn.execute(query)}
+
+
+def still_firing(conn: Connection, receiver: str, limit: int) -> list[Notification]:
+    """What a receiver was told of, and is not over."""
+    c = alert_delivery.c
+    query = (
+        select(c.body)
+        .join(alert, alert.c.id == c.alert_id)
+        .where(c.receiver == receiver, c.status == "firing", c.state == DeliveryState.DELIVERED.value)
+        .where(alert.c.resolved_at.is_(None))
+        .order_by(alert.c.created_at.desc())
+        .limit(limit)
+    )
+    return [Notification.from_json(body) for body in conn.execute(query).scalars()]
 
 
 def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
@@ -202,8 +218,13 @@ def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
 
 
 def add_deliveries(conn: Connection, notification: Notification, receivers: Iterable[str]) -> None:
-    """Queue a message for each receiver."""
+    """Queue a message for each receiver that has not been queued before."""
+    c = alert_delivery.c
+    same = select(c.receiver).where(c.alert_id == notification.alert_id, c.status == notification.status)
+    known = set(conn.execute(same).scalars())
     for receiver in receivers:
+        if receiver in known:
+            continue
         conn.execute(
             insert(alert_delivery),
             {
@@ -227,16 +248,7 @@ def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) 
     lease is over.
     """
     c = alert_delivery.c
-    waiting = and_(c.receiver == receiver, c.state == DeliveryState.WAITING.value)
-    earlier = alert_delivery.alias()
-    blocked = exists().where(
-        earlier.c.alert_id == c.alert_id,
-        earlier.c.receiver == receiver,
-        earlier.c.state == DeliveryState.WAITING.value,
-        earlier.c.status == "firing",
-        c.status == "resolved",
-    )
-    query = select(alert_delivery).where(waiting, c.next_at <= now, ~blocked).order_by(c.next_at, c.id).limit(1)
+    query = select(alert_delivery).where(_may_go(receiver), c.next_at <= now).order_by(c.next_at, c.id).limit(1)
     row = conn.execute(query).first()
     if row is None:
         return None
@@ -249,10 +261,22 @@ def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) 
 
 def next_due(conn: Connection, receiver: str) -> float | None:
     """When a receiver's next message is due."""
-    c = alert_delivery.c
-    query = select(func.min(c.next_at)).where(c.receiver == receiver, c.state == DeliveryState.WAITING.value)
-    due: float | None = conn.execute(query).scalar_one()
+    due: float | None = conn.execute(select(func.min(alert_delivery.c.next_at)).where(_may_go(receiver))).scalar_one()
     return due
+
+
+def _may_go(receiver: str) -> Any:
+    """What waits for a receiver, and not behind another message of the same alert."""
+    c = alert_delivery.c
+    earlier = alert_delivery.alias()
+    behind = exists().where(
+        c.status == "resolved",
+        earlier.c.alert_id == c.alert_id,
+        earlier.c.receiver == receiver,
+        earlier.c.status == "firing",
+        earlier.c.state == DeliveryState.WAITING.value,
+    )
+    return and_(c.receiver == receiver, c.state == DeliveryState.WAITING.value, ~behind)
 
 
 def end_delivery(conn: Connection, delivery_id: str, state: DeliveryState, now: float, answer: str) -> None:

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+"""The Alert Service: tells people when metrics are anomalous, by the rules of alerts.conf.
+
+In: scored rows, from a durable queue of its own on the results exchange.  Out: messages to the receivers.  Rules are
+evaluated by `htmengine.alerts.evaluation`; what follows, the states and the messages to be sent, is stored in one
+transaction before the rows are acknowledged.  So a crash at any moment repeats work and loses nothing: rows that a
+state knows change nothing, and a message that was sent but not noted is sent again, with the same id.
+
+The queue makes room by dropping its oldest messages: an alert service that is away must not hold up the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.alerts import evaluation
+from htmengine.alerts.configuration import AlertConfig, Alertmanager, described
+from htmengine.alerts.courier import Courier
+from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
+from htmengine.alerts.formats import RESEND_S
+from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow, metric_page
+from htmengine.alerts.sender import Sender
+from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
+from htmengine.errors import DeliveryFailed, InvalidMessage
+from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, ScoredRow, decode_broadcast
+from htmengine.repository import alert_queries, queries
+from htmengine.repository.engine import Database
+from htmengine.tasks import Tasks
+from htmengine.twisted_types import Clock
+
+#: Messages that may be unacknowledged, and are evaluated at once.
+PREFETCH = 200
+QUEUE_LIMITS = QueueLimits(max_messages=100_000, overflow="drop-head")
+#: Alerts in one request that keeps them alive in an Alertmanager.
+RESEND_AT_ONCE = 1000
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class AlertOptions:
+    """alerts.conf, and where the rest of the engine is."""
+
+    config: AlertConfig
+    results_exchange: str
+    public_url: str = ""  #: of the dashboard; empty: alerts have no link
+
+
+class AlertService(Service):
+    """Evaluates batch after batch; a courier for each receiver delivers beside that."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        bus: Bus,
+        database: Database,
+        sender: Sender,
+        options: AlertOptions,
+        on_failure: Callable[[Failure], None],
+    ) -> None:
+        self._clock = clock
+        self._bus = bus
+        self._database = database
+        self._sender = sender
+        self._options = options
+        self._config = options.config
+        self._tasks = Tasks(on_failure)
+        self._subscription: Subscription | None = None
+        self.couriers = [
+            Courier(
+                receiver=receiver,
+                sender=sender,
+                database=database,
+                clock=clock,
+                give_up_s=self._config.general.give_up_s,
+            )
+            for receiver in self._config.receivers
+        ]
+        self._timer = LoopingCall(lambda: self._tasks.start(self._look_after()))
+        self._timer.clock = clock  # type: ignore[assignment]
+        self.rejected = 0  #: messages that are no results
+        self.fired = 0
+        self.resolved = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether alerts.conf asks for nothing."""
+        return not self._config.rules and not self._config.receivers
+
+    def startService(self) -> None:
+        super().startService()
+        if self.idle:
+            # What an earlier configuration had bound would fill up.
+            self._tasks.start(self._bus.delete_queue(self._config.general.queue_name))
+            return
+        self._tasks.start(self._consume())
+        for courier in self.couriers:
+            self._tasks.start(courier.run())
+        self._timer.start(RESEND_S, now=False)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._timer.running:
+            self._timer.stop()
+        for courier in self.couriers:
+            courier.stop()
+        if self._subscription is not None:
+            await self._subscription.close()
+        await self._tasks.finished()
+
+    # --- rows ------------------------------------------------------------------------------------------
+
+    async def _consume(self) -> None:
+        queue = self._config.general.queue_name
+        await self._bus.declare_queue(queue, limits=QUEUE_LIMITS)
+        await self._bus.declare_fanout(self._options.results_exchange)
+        await self._bus.bind(queue, self._options.results_exchange)
+        self._subscription = await self._bus.subscribe(queue, prefetch=PREFETCH)
+        while self.running:
+            deliveries = await self._subscription.get(PREFETCH)
+            await self._evaluate(self._decode(deliveries))
+            await self._subscription.ack(deliveries)
+
+    def _decode(self, deliveries: Sequence[Delivery]) -> list[Scored]:
+        scored = []
+        for delivery in deliveries:
+            if delivery.headers.get(DATA_TYPE_HEADER) == COMMAND_RESULT_TYPE:
+                continue
+            try:
+                scored.append(_scored(decode_broadcast(delivery.body)))
+            except InvalidMessage as error:
+                self.rejected += 1
+                self.log.error("message rejected: {error}", error=error)
+        return scored
+
+    async def _evaluate(self, scored: Sequence[Scored]) -> None:
+        rules = self._config.rules
+        wanted = evaluation.keys_of_interest(rules, scored)
+        states = await self._database.read(alert_queries.load_alert_states, wanted)
+        await self._perform(evaluation.decide(rules, states, scored, self._clock.seconds()))
+
+    async def _perform(self, changes: Sequence[Change]) -> None:
+        """Store what changed, and see to what follows."""
+        if not changes:
+            return
+        await self._database.run(store_changes, changes, self._options, self._clock.seconds())
+        for change in changes:
+            for instruction in change.instructions:
+                self._count(change, instruction)
+        for courier in self.couriers:
+            courier.wake()
+
+    def _count(self, change: Change, instruction: evaluation.Instruction) -> None:
+        if isinstance(instruction, Fire):
+            self.fired += 1
+        else:
+            self.resolved += 1
+        self.log.info(
+            "alert {rule} for {metric}: {phase}",
+            rule=change.state.rule,
+            metric=change.metric,
+            phase="firing" if isinstance(instruction, Fire) else f"resolved ({instruction.reason})",
+        )
+
+    # --- once a minute ---------------------------------------------------------------------------------
+
+    async def _look_after(self) -> None:
+        """End alerts that no row will end, keep the others alive at Alertmanagers, forget what is long over."""
+        now = self._clock.seconds()
+        rules = {rule.name: rule for rule in self._config.rules}
+        changes = []
+        for state, metric, facts in await self._database.read(alert_queries.firing_states):
+            rule = rules.get(state.rule)
+            if rule is not None and facts is not None and not evaluation.matches(rule, metric):
+                rule = None
+            changed, instructions = evaluation.review(rule, state, facts, now)
+            if instructions:
+                changes.append(Change(rules.get(state.rule), metric, changed, tuple(instructions)))
+        await self._perform(changes)
+        await self._database.run(_forget, self._config, now)
+        for receiver in self._config.receivers:
+            if isinstance(receiver, Alertmanager):
+                await self._resend(receiver)
+
+    async def _resend(self, receiver: Alertmanager) -> None:
+        firing = await self._database.read(alert_queries.still_firing, receiver.name, RESEND_AT_ONCE)
+        if firing:
+            try:
+                await self._sender.send_all(receiver, firing)
+            except DeliveryFailed as failure:
+                self.log.warn("{receiver}: {failure}", receiver=described(receiver), failure=failure)
+
+
+def _scored(message: Mapping[str, Any]) -> Scored:
+    try:
+        rows = tuple(
+            ScoredRow(row["rowid"], row["ts"], row["value"], row["rawAnomaly"], row["anomaly"])
+            for row in message["results"]
+        )
+        return Scored(message["metric"]["uid"], message["metric"]["name"], rows)
+    except (KeyError, TypeError) as error:
+        raise InvalidMessage(f"not inference results: {error!r}") from None
+
+
+# --- transactions ---------------------------------------------------------------------------------------
+
+
+def store_changes(conn: Connection, changes: Sequence[Change], options: AlertOptions, now: float) -> None:
+    """Store states, alerts and the messages that are to be sent, once each."""
+    alert_queries.save_alert_states(conn, [change.state for change in changes], now)
+    for change in changes:
+        for instruction in change.instructions:
+            if isinstance(instruction, Fire):
+                _fire(conn, change, instruction, options, now)
+            else:
+                _resolve(conn, change, instruction, options, now)
+
+
+def _fire(conn: Connection, change: Change, fire: Fire, options: AlertOptions, now: float) -> None:
+    rule, row = change.rule, fire.row
+    assert rule is not None
+    notification = Notification(
+        alert_id=fire.alert_id,
+        status="firing",
+        rule=rule.name,
+        metric=change.metric,
+        uid=change.state.uid,
+        threshold=rule.threshold,
+        rowid=row.rowid,
+        timestamp=row.timestamp,
+        value=row.value,
+        score=row.anomaly,
+        started=row.timestamp,
+        created=now,
+        labels=rule.labels,
+        link=metric_page(options.public_url, change.state.uid),
+        recent=_recent(conn, change.state.uid, row.rowid),
+    )
+    if alert_queries.add_alert(conn, notification):
+        alert_queries.add_deliveries(conn, notification, _names(options, rule.receivers))
+
+
+def _resolve(conn: Connection, change: Change, resolve: Resolve, options: AlertOptions, now: float) -> None:
+    """Tell those who were told that it fires, as far as they are still there."""
+    alert_queries.resolve_alert(conn, resolve.alert_id, now, resolve.reason)
+    told = alert_queries.told_of(conn, resolve.alert_id)
+    if not told or (change.rule is not None and not change.rule.resolved):
+        return
+    notification = replace(next(iter(told.values())), status="resolved", reason=resolve.reason, created=now)
+    row = resolve.row
+    if row is not None:
+        recent = _recent(conn, change.state.uid, row.rowid)
+        notification = replace(
+            notification,
+            rowid=row.rowid,
+            timestamp=row.timestamp,
+            value=row.value,
+            score=row.anomaly,
+            recent=recent,
+        )
+    alert_queries.add_deliveries(conn, notification, _names(options, told))
+
+
+def _names(options: AlertOptions, wanted: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    return [receiver.name for receiver in options.config.receivers if receiver.name in wanted]
+
+
+def _recent(conn: Connection, uid: str, rowid: int) -> tuple[RecentRow, ...]:
+    rows = queries.get_rows(conn, uid, max(rowid - RECENT_ROWS, 0), RECENT_ROWS)
+    return tuple(RecentRow(row.timestamp, row.value, row.anomaly) for row in rows if row.rowid <= rowid)
+
+
+def _forget(conn: Connection, config: AlertConfig, now: float) -> None:
+    alert_queries.give_up_unknown(conn, [receiver.name for receiver in config.receivers], now)
+    alert_queries.forget_deleted_metrics(conn)
+    alert_queries.prune_alerts(conn, now - config.general.keep_days * DAY_S)
