@@ -7,12 +7,13 @@ up.  A receiver that hangs or fails holds up nobody else.  Owned by `htmengine.r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from htmengine.alerts.configuration import Receiver, described
+from htmengine.alerts.configuration import Alertmanager, Receiver, described
 from htmengine.alerts.notifications import Notification
 from htmengine.errors import DeliveryFailed
 from htmengine.repository import alert_queries
@@ -34,6 +35,10 @@ class Sends(Protocol):
 
     async def send(self, receiver: Receiver, notification: Notification, delivery_id: str) -> str:
         """One attempt; what came back.  Raises `DeliveryFailed`."""
+        ...
+
+    async def send_all(self, receiver: Alertmanager, notifications: Sequence[Notification]) -> str:
+        """Several alerts in one request.  Raises `DeliveryFailed`."""
         ...
 
 

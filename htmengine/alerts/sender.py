@@ -17,7 +17,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
@@ -41,6 +41,8 @@ class Sender:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
+        self._pool = HTTPConnectionPool(reactor, persistent=False)
+        self._pool._factory = _QuietFactory
 
     async def send(self, receiver: Receiver, notification: Notification, delivery_id: str) -> str:
         """One attempt.  Raises `DeliveryFailed`."""
@@ -79,7 +81,7 @@ class Sender:
         self, receiver: Webhook | Alertmanager | Slack, request: HttpRequest
     ) -> tuple[int, str, float, str]:
         policy = BrowserLikePolicyForHTTPS(trustRoot=_trust(receiver.tls_ca_file))
-        agent: Any = Agent(self._reactor, policy, connectTimeout=receiver.timeout_s)
+        agent: Any = Agent(self._reactor, policy, receiver.timeout_s, pool=self._pool)
         headers = Headers({"Content-Type": ["application/json"], "User-Agent": ["HTM Engine"]})
         for name, value in request.headers.items():
             headers.setRawHeaders(name, [value])
@@ -126,6 +128,12 @@ class Sender:
         if refused and not taken:
             raise DeliveryFailed(_shown("; ".join(refused)))
         return _shown("; ".join([f"taken for {taken} of {len(receiver.to)} addresses", *refused]))
+
+
+class _QuietFactory(_HTTP11ClientFactory):
+    """Writes no line to the log at each connection."""
+
+    noisy = False
 
 
 @implementer(IBodyProducer)

@@ -24,11 +24,10 @@ from twisted.python.failure import Failure
 
 from htmengine.alerts import evaluation
 from htmengine.alerts.configuration import AlertConfig, Alertmanager, described
-from htmengine.alerts.courier import Courier
+from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
 from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow, metric_page
-from htmengine.alerts.sender import Sender
 from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
 from htmengine.errors import DeliveryFailed, InvalidMessage
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, ScoredRow, decode_broadcast
@@ -65,7 +64,7 @@ class AlertService(Service):
         clock: Clock,
         bus: Bus,
         database: Database,
-        sender: Sender,
+        sender: Sends,
         options: AlertOptions,
         on_failure: Callable[[Failure], None],
     ) -> None:

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from tests.support.servers import mariadb, postgresql, rabbitmq
+from tests.support.servers import alertmanager, mariadb, postgresql, rabbitmq
 
-__all__ = ["mariadb", "postgresql", "rabbitmq"]
+__all__ = ["alertmanager", "mariadb", "postgresql", "rabbitmq"]

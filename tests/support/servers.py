@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Private RabbitMQ, MariaDB and PostgreSQL servers for tests: each in a temporary folder, on free loopback ports.
+"""Private servers for tests: RabbitMQ, MariaDB, PostgreSQL and Alertmanager, in temporary folders, on free loopback
+ports.
 
 Each is a context manager, and a pytest fixture that lives as long as the session (tests/integration/conftest.py
 names them)::
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import json
 import os
 import pwd
 import shutil
@@ -24,9 +26,10 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import pytest
 
@@ -353,6 +356,36 @@ class PostgreSQL(Server):
         return [program("setpriv"), *drop, "--pdeathsig", "KILL", *command]
 
 
+class Alertmanager(Server):
+    """A Prometheus Alertmanager of its own, that notifies nobody."""
+
+    greeting = b"GET /-/ready HTTP/1.0\r\n\r\n"
+
+    def prepare(self) -> None:
+        (self.folder / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
+
+    def commands(self) -> Sequence[Sequence[str]]:
+        command = [
+            program("prometheus-alertmanager"),
+            f"--config.file={self.folder / 'alertmanager.yml'}",
+            f"--storage.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--cluster.listen-address=",
+        ]
+        return [command]
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """What it holds as firing now."""
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts?active=true", timeout=PATIENCE_S) as answer:  # noqa: S310
+            found: list[dict[str, Any]] = json.load(answer)
+        return found
+
+
 def _unprivileged() -> str | None:
     """Whom root runs PostgreSQL as; None: we are not root."""
     if os.geteuid() != 0:
@@ -379,4 +412,11 @@ def mariadb() -> Iterator[MariaDB]:
 def postgresql() -> Iterator[PostgreSQL]:
     """A PostgreSQL server for all tests of the session: each makes a `PostgreSQL.new_database`."""
     with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def alertmanager() -> Iterator[Alertmanager]:
+    """An Alertmanager for all tests of the session: they send alerts of their own names."""
+    with Alertmanager() as server:
         yield server

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +36,9 @@ from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.runtime import anomaly_service
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+from tests.support.database import InlineDatabase
 
 ROWS = 700
-
-
-class InlineDatabase:
-    """A database whose transactions are done when they are asked for."""
-
-    def __init__(self, database: Database) -> None:
-        self.run_sync = database.run_sync
-
-    async def run(self, fn: Callable[..., Any], *args: Any) -> Any:
-        return self.run_sync(fn, *args)
-
-    read = run
 
 
 class Listeners:

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: MIT
+"""Alerts of a real engine at real receivers: HTTP and SMTP servers, an Alertmanager."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.receivers import (
+    HttpReceiver,
+    endless,
+    hang,
+    http_receiver,
+    refusing_port,
+    self_signed,
+    smtp_server,
+    status,
+)
+from tests.support.servers import Alertmanager
+
+START = 1_400_000_000
+#: Rows a minute apart: a window of one row, so that the next one resolves.
+RULE = "window_s = 60\nmax_age_s = 0\n"
+
+
+@pytest.fixture
+def hook() -> Iterator[HttpReceiver]:
+    with http_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[[str], Path]:
+    """Writes alerts.conf, and says where."""
+
+    def write(text: str) -> Path:
+        folder = tmp_path / "conf"
+        folder.mkdir(exist_ok=True)
+        (folder / "alerts.conf").write_text(text)
+        return folder
+
+    return write
+
+
+def usual(metric: str) -> list[str]:
+    """Rows that give a model its range; nothing in them is anomalous enough."""
+    return [f"{metric} {50 + number % 3} {START + 60 * number}" for number in range(400)]
+
+
+def sample(metric: str, number: int, value: float) -> str:
+    return f"{metric} {value} {START + 60 * number}"
+
+
+def start_firing(engine: Engine, metric: str = "web.load") -> None:
+    engine.send(usual(metric))
+    engine.wait_until_scored(metric, 400)
+    engine.send([sample(metric, 400, 1000.0)])
+
+
+def alert(*arguments: str, code: int = 0) -> str:
+    """``htmengine alert``; what it prints."""
+    command = [sys.executable, "-m", "htmengine.cli.main", "alert", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr + done.stdout
+    return done.stdout + done.stderr
+
+
+class TestEngine:
+    def test_every_kind_of_receiver_is_told_of_an_anomaly_and_of_its_end(
+        self, tmp_path: Path, config: Callable[[str], Path], alertmanager: Alertmanager
+    ) -> None:
+        with http_receiver() as hook, http_receiver() as chat, smtp_server() as mailbox:
+            folder = config(
+                f"[alert:load]\nmetrics = web.*\nreceivers = hook, chat, am, mail\nlabels = severity=page\n{RULE}"
+                f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\nsecret = s3cret\n"
+                f"[receiver:chat]\ntype = slack\nurl = {chat.url}\n"
+                f"[receiver:am]\ntype = alertmanager\nurl = {alertmanager.url}\n"
+                f"[receiver:mail]\ntype = email\nhost = 127.0.0.1\nport = {mailbox.port}\ntls = no\n"
+                "sender = htm@example.com\nto = ops@example.com\n"
+            )
+            with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
+                start_firing(engine)
+                wait_for(lambda: hook.requests and chat.requests and mailbox.mails, "the alert")
+                held = wait_for(alertmanager.alerts, "the alert in Alertmanager")
+                engine.send([sample("web.load", 401, 52.0), sample("web.load", 402, 50.0)])
+                wait_for(lambda: min(len(hook.requests), len(chat.requests), len(mailbox.mails)) == 2, "its end")
+                wait_for(lambda: alertmanager.alerts() == [], "its end in Alertmanager")
+                listed = alert("list", "--data-dir", str(engine.data_dir), "--config", str(folder))
+
+        fired, over = (request.json for request in hook.requests)
+        assert (fired["status"], fired["metric"]["name"], fired["value"]) == ("firing", "web.load", 1000.0)
+        assert fired["anomaly_score"] >= 0.99999
+        assert [row["value"] for row in fired["recent"]][-3:] == [52.0, 50.0, 1000.0]
+        # The jump back, row 401, counts too.
+        assert (over["status"], over["rowid"], over["id"]) == ("resolved", 403, fired["id"])
+        for request in hook.requests:
+            signed = request.headers["HTMEngine-Timestamp"].encode() + b"." + request.body
+            expected = "sha256=" + hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
+            assert request.headers["HTMEngine-Signature"] == expected
+        assert "web.load" in chat.requests[0].json["blocks"][0]["text"]["text"]
+        assert [(each["labels"]["alertname"], each["labels"]["metric"]) for each in held] == [("load", "web.load")]
+        assert held[0]["labels"]["severity"] == "page"
+        assert [mail["Subject"] for mail in mailbox.mails] == ["[FIRING] load: web.load", "[RESOLVED] load: web.load"]
+        assert mailbox.to == [["ops@example.com"]] * 2
+        assert "load  web.load" in listed
+        assert "RESOLVED" in listed
+        assert listed.count("DELIVERED, 1 attempts") == 8
+
+    def test_receivers_that_fail_hang_and_refuse_are_tried_again_and_hold_up_nobody(
+        self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
+    ) -> None:
+        closed = refusing_port()
+        hook.answers = [status(500, "out of order"), status(503)]
+        with http_receiver() as slow, http_receiver() as good:
+            slow.answers = [hang(30)]
+            folder = config(
+                f"[alert:load]\nresolved = no\nreceivers = hook, slow, closed, good\n{RULE}"
+                f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\n"
+                f"[receiver:slow]\ntype = webhook\nurl = {slow.url}\ntimeout_s = 1\n"
+                f"[receiver:closed]\ntype = slack\nurl = http://127.0.0.1:{closed}/secret-path\n"
+                f"[receiver:good]\ntype = webhook\nurl = {good.url}\n"
+            )
+            with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
+                start_firing(engine)
+                wait_for(lambda: good.requests, "the good receiver")
+                wait_for(lambda: len(hook.requests) == 3 and len(slow.requests) == 2, "the others")
+                engine.send([sample("web.load", 401, 51.0)])
+                engine.wait_until_scored("web.load", 402)
+                with http_receiver(closed) as opened:
+                    wait_for(lambda: opened.requests, "the one that was closed")
+                delivered = "SELECT count(*) FROM alert_delivery WHERE state = 'DELIVERED'"
+                wait_for(lambda: engine.query(delivered) == [(4,)], "all deliveries")
+            assert len({request.headers["HTMEngine-Delivery"] for request in hook.requests}) == 1
+            assert len(good.requests) == 1
+            log = engine.log_path.read_text()
+            assert "500 Internal Server Error out of order" in log
+            assert "no answer within 1 s" in log
+            assert "refused" in log
+            assert "secret-path" not in log
+
+    def test_killed_between_firing_and_delivery_it_delivers_the_same_message_after_the_start(
+        self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
+    ) -> None:
+        hook.answers = [hang(60)]
+        folder = config(
+            f"[alert:load]\nreceivers = hook\n{RULE}[receiver:hook]\ntype = webhook\nurl = {hook.url}\ntimeout_s = 2\n"
+        )
+        with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
+            start_firing(engine)
+            wait_for(lambda: len(hook.requests) == 1, "the first attempt")
+            engine.kill()
+            engine.start()
+            wait_for(lambda: len(hook.requests) == 2, "the second attempt")
+            wait_for(lambda: engine.query("SELECT state FROM alert_delivery") == [("DELIVERED",)], "its delivery")
+            assert engine.query("SELECT count(*) FROM alert") == [(1,)]
+        first, second = hook.requests
+        assert first.headers["HTMEngine-Delivery"] == second.headers["HTMEngine-Delivery"]
+        assert first.json == second.json
+
+    def test_a_wrong_alerts_conf_is_refused_at_the_start_by_name(
+        self, tmp_path: Path, config: Callable[[str], Path]
+    ) -> None:
+        folder = config("[alert:load]\nthreshold = high\nreceivers = x\n")
+        options = ("--data-dir", str(tmp_path / "data"), "--config", str(folder))
+        for command in (["run", *options], ["check-config", "--config", str(folder)]):
+            done = subprocess.run(
+                [sys.executable, "-m", "htmengine.cli.main", *command],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 1
+            assert "alerts.conf [alert:load] threshold = 'high': a number from 0 to 1 is allowed" in done.stderr
+
+
+class TestCommand:
+    """``htmengine alert test``: one attempt at each receiver, and what came back."""
+
+    def test_it_says_what_each_receiver_answered(
+        self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver, alertmanager: Alertmanager
+    ) -> None:
+        folder = config(
+            f"[alert:load]\nreceivers = hook, am\n[alert:other]\nreceivers = closed\n"
+            f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\n"
+            f"[receiver:am]\ntype = alertmanager\nurl = {alertmanager.url}\n"
+            f"[receiver:closed]\ntype = slack\nurl = http://127.0.0.1:{refusing_port()}/services/secret\n"
+        )
+        at = ("--data-dir", str(tmp_path / "data"), "--config", str(folder))
+        said = alert("test", "load", *at).splitlines()
+        assert said == [
+            f"load -> hook (webhook, http://127.0.0.1:{hook.port}): 200 OK taken",
+            f"load -> am (alertmanager, {alertmanager.url}): 200 OK",
+        ]
+        assert hook.requests[0].json["status"] == "test"
+        assert {"test": "true", "alertname": "load", "metric": "htmengine.test"} in [
+            each["labels"] for each in alertmanager.alerts()
+        ]
+        said_of_all = alert("test", *at, code=1)
+        assert said_of_all.count("\n") == 3
+        assert "FAILED: Connection was refused by other side" in said_of_all
+        assert "secret" not in said_of_all
+        assert alert("test", "nothing", *at, code=1) == "Error: no rule nothing; alerts.conf has load, other\n"
+        assert alert("list", *at) == "no alerts\n"
+
+    def test_a_redirect_carries_no_alert_elsewhere_and_no_answer_is_endless(
+        self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
+    ) -> None:
+        folder = config(
+            f"[alert:load]\nreceivers = hook\n[receiver:hook]\ntype = webhook\nurl = {hook.url}\ntimeout_s = 20\n"
+        )
+        at = ("--data-dir", str(tmp_path / "data"), "--config", str(folder))
+        with http_receiver() as elsewhere:
+            hook.answers = [status(307, Location=elsewhere.url), endless]
+            assert "FAILED: 307 Temporary Redirect" in alert("test", *at, code=1)
+            assert elsewhere.requests == []
+        assert "200 OK xxxx" in alert("test", *at)
+
+    def test_mail_goes_encrypted_and_with_a_login_and_no_error_tells_the_password(
+        self, tmp_path: Path, config: Callable[[str], Path]
+    ) -> None:
+        certificate = self_signed(tmp_path / "server.pem")
+
+        def at(host: str, port: int, password: str, ca_file: Path | None) -> tuple[str, ...]:
+            folder = config(
+                f"[alert:load]\nreceivers = mail\n[receiver:mail]\ntype = email\nhost = {host}\nport = {port}\n"
+                f"sender = htm@example.com\nto = ops@example.com\nuser = htm\npassword = {password}\n"
+                + (f"tls_ca_file = {ca_file}\n" if ca_file else "")
+            )
+            return ("--data-dir", str(tmp_path / "data"), "--config", str(folder))
+
+        with smtp_server(certificate, "sw0rdfish") as mailbox:
+            said = alert("test", *at("localhost", mailbox.port, "sw0rdfish", certificate))
+            assert "taken for 1 of 1 addresses" in said
+            assert [mail["Subject"] for mail in mailbox.mails] == ["[TEST] load: htmengine.test"]
+            said = alert("test", *at("localhost", mailbox.port, "wr0ng-pass", certificate), code=1)
+            assert "FAILED: 535" in said
+            assert "wr0ng-pass" not in said
+            said = alert("test", *at("localhost", mailbox.port, "sw0rdfish", None), code=1)
+            assert "certificate" in said
+            assert len(mailbox.mails) == 1
+        with smtp_server() as plain:
+            said = alert("test", *at("127.0.0.1", plain.port, "sw0rdfish", certificate), code=1)
+            assert "FAILED" in said
+            assert plain.mails == []

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""alerts.conf: what is read, and what is refused, by name and all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.alerts.configuration import (
+    AlertConfig,
+    Alertmanager,
+    Email,
+    General,
+    Rule,
+    Slack,
+    Webhook,
+    described,
+    load_alerts,
+)
+from htmengine.errors import ConfigError
+
+COMPLETE = """\
+[alerts]
+give_up_s = 3600
+
+[receiver:hook]
+type = webhook
+url = https://hooks.example.com/htm?token=abc
+secret = s3cret
+
+[receiver:am]
+type = alertmanager
+url = http://127.0.0.1:9093
+
+[receiver:mail]
+type = email
+host = mail.example.com
+port = 587
+sender = htm@example.com
+to = ops@example.com, dev@example.com
+user = htm
+password = pass word
+
+[receiver:chat]
+type = slack
+url = https://hooks.slack.example.com/services/T0/B0/xyz
+
+[alert:load]
+metrics = web.*, !web.test.*
+threshold = 0.999
+rows = 3
+window_s = 1800
+cooldown_s = 7200
+max_age_s = 0
+resolved = no
+receivers = hook, mail
+labels = severity=page, team=web
+
+[alert:everything]
+receivers = am
+    chat
+"""
+
+
+class ConfigurationTest(SynchronousTestCase):
+    def load(self, text: str, **environ: str) -> AlertConfig:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "alerts.conf").write_text(text)
+        return load_alerts(folder, environ)
+
+    def problems(self, text: str, **environ: str) -> list[str]:
+        """Without the folder's name."""
+        error = self.assertRaises(ConfigError, self.load, text, **environ)
+        return [problem.partition("alerts.conf ")[2] or problem for problem in error.problems]
+
+    def test_every_option_is_read(self) -> None:
+        config = self.load(COMPLETE)
+        self.assertEqual(config.general, General(give_up_s=3600.0))
+        self.assertEqual(
+            config.rules,
+            (
+                Rule(
+                    "load",
+                    metrics=("web.*", "!web.test.*"),
+                    threshold=0.999,
+                    rows=3,
+                    window_s=1800.0,
+                    cooldown_s=7200.0,
+                    max_age_s=0.0,
+                    resolved=False,
+                    receivers=("hook", "mail"),
+                    labels=(("severity", "page"), ("team", "web")),
+                ),
+                Rule("everything", receivers=("am", "chat")),
+            ),
+        )
+        self.assertEqual(
+            config.receivers,
+            (
+                Webhook("hook", url="https://hooks.example.com/htm?token=abc", secret="s3cret"),
+                Alertmanager("am", url="http://127.0.0.1:9093"),
+                Email(
+                    "mail",
+                    host="mail.example.com",
+                    port=587,
+                    sender="htm@example.com",
+                    to=("ops@example.com", "dev@example.com"),
+                    user="htm",
+                    password="pass word",
+                ),
+                Slack("chat", url="https://hooks.slack.example.com/services/T0/B0/xyz"),
+            ),
+        )
+        self.assertEqual([each.name for each in config.receivers_of(config.rules[1])], ["am", "chat"])
+
+    def test_without_a_folder_or_a_file_there_are_no_alerts(self) -> None:
+        self.assertEqual(load_alerts(None, {}), AlertConfig())
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        self.assertEqual(load_alerts(folder, {}), AlertConfig())
+
+    def test_the_environment_wins_and_keeps_secrets_out_of_the_file(self) -> None:
+        config = self.load(
+            COMPLETE, HTMENGINE__ALERTS__RECEIVER_HOOK__SECRET="other", HTMENGINE__ALERTS__ALERT_LOAD__ROWS="5"
+        )
+        self.assertEqual((config.receivers[0].secret, config.rules[0].rows), ("other", 5))
+
+    def test_a_variable_that_names_nothing_is_refused_with_the_nearest_name(self) -> None:
+        [problem] = self.problems(COMPLETE, HTMENGINE__ALERTS__RECEIVER_HOOK__SECERT="x")
+        self.assertEqual(
+            problem,
+            "environment variable HTMENGINE__ALERTS__RECEIVER_HOOK__SECERT names no option; "
+            "perhaps HTMENGINE__ALERTS__RECEIVER_HOOK__SECRET",
+        )
+
+    def test_all_that_is_wrong_is_told_at_once_and_no_secret_with_it(self) -> None:
+        problems = self.problems(
+            "[receiver:hook]\ntype = webhook\nurl = ftp://user:hunter2@example.com\n"
+            "[receiver:pigeon]\ntype = pigeon\n[receivers:x]\n"
+            "[alert:load]\nthreshold = 2\nrow = 3\nreceivers = hook\nlabels = 1=2\n"
+        )
+        self.assertEqual(
+            problems,
+            [
+                "[receiver:pigeon] type = 'pigeon': webhook, alertmanager, email, slack are allowed",
+                "[receivers:x]: [alerts], [alert:NAME] and [receiver:NAME] are allowed, "
+                "NAME of at most 60 letters, digits, - and _",
+                "[receiver:hook] url: an http or https URL without user and password is allowed",
+                "[alert:load] threshold = '2': a number from 0 to 1 is allowed",
+                "[alert:load] row: no such option; perhaps rows",
+                "[alert:load] labels = '1=2': name=value pairs, separated by commas is allowed",
+            ],
+        )
+
+    def test_what_belongs_together_is_checked(self) -> None:
+        self.assertEqual(
+            self.problems(
+                "[alert:a]\n[alert:b]\nreceivers = nobody\n[receiver:hook]\ntype = webhook\n"
+                "[receiver:mail]\ntype = email\nhost = mail.example.com\nto = a@b.c\nuser = u\ntls = no\n"
+            ),
+            [
+                "[alert:a] receivers: at least one is needed; there are hook, mail",
+                "[alert:b] receivers: there is no [receiver:nobody]; there are hook, mail",
+                "[receiver:hook] url: is needed",
+                "[receiver:mail] sender: is needed",
+                "[receiver:mail] tls = no: a password travels encrypted only; starttls or implicit",
+            ],
+        )
+
+    def test_addresses_cannot_smuggle_headers_or_commands(self) -> None:
+        for address in ("a@b.c\n Bcc: x@y.z", "a@b.c> SIZE=1", "nobody"):
+            text = f"[receiver:mail]\ntype = email\nto = a@b.c\nsender = {address}\n"
+            self.assertIn("[receiver:mail] sender", self.problems(text)[0])
+
+    def test_a_receiver_is_described_without_its_secrets(self) -> None:
+        shown = " ".join(described(receiver) for receiver in self.load(COMPLETE).receivers)
+        for secret in ("s3cret", "abc", "pass word", "xyz"):
+            self.assertNotIn(secret, shown)

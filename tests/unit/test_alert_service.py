@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""Scored rows to messages for the receivers: stored once, whatever comes twice, and told to those who are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.alerts.configuration import AlertConfig, Alertmanager, Receiver, Rule, Webhook
+from htmengine.alerts.notifications import Notification
+from htmengine.errors import DeliveryFailed
+from htmengine.messages import MetricInfo, ScoredRow, encode_inference
+from htmengine.repository import alert_queries, queries, schema
+from htmengine.repository.alert_queries import AlertRecord
+from htmengine.repository.engine import Database
+from htmengine.runtime.alert_service import AlertOptions, AlertService
+from htmengine.testing import MemoryBus
+from tests.support.database import InlineDatabase
+
+START = 1_400_000_000
+EXCHANGE = "results"
+CONFIG = AlertConfig(
+    rules=(
+        Rule("load", metrics=("web.*",), threshold=0.999, window_s=600, receivers=("hook", "am")),
+        Rule("quiet", metrics=("db.*",), threshold=0.999, window_s=600, resolved=False, receivers=("hook",)),
+    ),
+    receivers=(Webhook("hook", url="http://127.0.0.1/"), Alertmanager("am", url="http://127.0.0.1:9093")),
+)
+
+
+class FakeSender:
+    """Takes everything, or refuses it."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, Notification]] = []
+        self.resent: list[list[str]] = []
+        self.refuses = False
+
+    async def send(self, receiver: Receiver, notification: Notification, delivery_id: str) -> str:
+        if self.refuses:
+            raise DeliveryFailed("no")
+        self.sent.append((receiver.name, notification))
+        return "200 OK"
+
+    async def send_all(self, receiver: Alertmanager, notifications: Sequence[Notification]) -> str:
+        if self.refuses:
+            raise DeliveryFailed("no")
+        self.resent.append([each.metric for each in notifications])
+        return "200 OK"
+
+
+class AlertServiceTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        database = Database(f"sqlite:///{self.mktemp()}")
+        database.run_sync(schema.metadata.create_all)
+        self.addCleanup(database.close)
+        self.database = InlineDatabase(database)
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.bus = MemoryBus(self.clock)
+        self.bus.startService()
+        self.done(self.bus.declare_fanout(EXCHANGE))
+        self.sender = FakeSender()
+        self.failures: list[Failure] = []
+        self.uids = {name: self.new_metric(name) for name in ("web.a", "db.b")}
+        self.service = self.start(CONFIG)
+
+    def tearDown(self) -> None:
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(self.failures, [])
+
+    def done(self, coroutine: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    def new_metric(self, name: str) -> str:
+        metric, _ = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name(name, min=0, max=10), 288)
+        rows = [(metric.uid, n, START + 60 * n, float(n)) for n in range(1, 101)]
+        self.database.run_sync(queries.insert_samples, rows)
+        return metric.uid
+
+    def start(self, config: AlertConfig) -> AlertService:
+        service = AlertService(
+            clock=self.clock,
+            bus=self.bus,
+            database=self.database,
+            sender=self.sender,
+            options=AlertOptions(config, EXCHANGE, "http://127.0.0.1:8080"),
+            on_failure=self.failures.append,
+        )
+        service.startService()
+        return service
+
+    def restart(self, config: AlertConfig = CONFIG) -> None:
+        self.successResultOf(self.service.stopService())
+        self.service = self.start(config)
+
+    def hear(self, name: str, *scores: tuple[int, float]) -> None:
+        """Rows of a metric are broadcast."""
+        info = MetricInfo(self.uids[name], name, None, None, None, "custom", {})
+        rows = [ScoredRow(n, START + 60 * n, float(n), 0.5, anomaly) for n, anomaly in scores]
+        self.done(self.bus.broadcast(EXCHANGE, [encode_inference(info, rows)]))
+
+    def records(self) -> list[AlertRecord]:
+        return self.database.run_sync(alert_queries.list_alerts, 10)
+
+    def told(self) -> list[tuple[str, str, str]]:
+        return [(receiver, each.status, each.metric) for receiver, each in self.sender.sent]
+
+    def test_an_anomalous_row_is_told_to_each_receiver_of_its_rule(self) -> None:
+        self.hear("web.a", (69, 0.1), (70, 0.9995))
+        self.assertEqual(self.told(), [("hook", "firing", "web.a"), ("am", "firing", "web.a")])
+        _, notification = self.sender.sent[0]
+        self.assertEqual(
+            (notification.rowid, notification.timestamp, notification.value, notification.score),
+            (70, START + 4200, 70.0, 0.9995),
+        )
+        self.assertEqual(notification.link, f"http://127.0.0.1:8080/#/metrics/{self.uids['web.a']}")
+        self.assertEqual([row.value for row in notification.recent], [float(n) for n in range(11, 71)])
+
+    def test_its_end_is_told_once_with_the_row_that_ended_it(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.hear("web.a", *((n, 0.2) for n in range(2, 20)))
+        self.assertEqual(self.told()[2:], [("hook", "resolved", "web.a"), ("am", "resolved", "web.a")])
+        notification = self.sender.sent[-1][1]
+        self.assertEqual((notification.rowid, notification.started), (11, START + 60))
+        self.assertEqual((self.service.fired, self.service.resolved), (1, 1))
+
+    def test_a_rule_may_keep_its_end_to_itself(self) -> None:
+        self.hear("db.b", (1, 1.0), (50, 0.0))
+        self.assertEqual(self.told(), [("hook", "firing", "db.b")])
+        [record] = self.records()
+        self.assertIsNotNone(record.resolved_at)
+
+    def test_rows_that_come_again_after_a_restart_are_not_told_again(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.restart()
+        self.hear("web.a", (1, 1.0), (2, 0.0))
+        self.assertEqual(len(self.told()), 2)
+        self.assertEqual(len(self.records()), 1)
+
+    def test_what_a_refusing_receiver_did_not_take_is_delivered_after_a_restart(self) -> None:
+        self.sender.refuses = True
+        self.hear("web.a", (1, 1.0))
+        self.sender.refuses = False
+        self.restart()
+        self.clock.pump([1] * 5)
+        self.assertEqual(sorted(self.told()), [("am", "firing", "web.a"), ("hook", "firing", "web.a")])
+
+    def test_rows_of_the_time_when_it_was_away_are_evaluated_after_the_start(self) -> None:
+        self.successResultOf(self.service.stopService())
+        self.hear("web.a", (1, 1.0))
+        self.assertEqual(self.told(), [])
+        self.service = self.start(CONFIG)
+        self.assertEqual(len(self.told()), 2)
+
+    def test_a_silent_metric_is_resolved(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.clock.pump([60] * 10)
+        self.assertEqual(len(self.told()), 2)
+        self.clock.pump([60])
+        self.assertEqual(self.told()[2:], [("hook", "resolved", "web.a"), ("am", "resolved", "web.a")])
+        self.assertEqual(self.sender.sent[-1][1].reason, "no samples for 600 s")
+
+    def test_a_deleted_metric_is_resolved_and_forgotten(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.database.run_sync(queries.delete_metric, self.uids["web.a"])
+        self.clock.pump([60] * 2)
+        self.assertEqual(self.sender.sent[-1][1].reason, "the metric was deleted")
+        key = ("load", self.uids["web.a"])
+        self.assertEqual(self.database.run_sync(alert_queries.load_alert_states, [key]), {})
+
+    def test_a_rule_that_is_gone_is_resolved_for_those_who_were_told(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.restart(replace(CONFIG, rules=CONFIG.rules[1:]))
+        self.clock.advance(60)
+        self.assertEqual(self.told()[2:], [("hook", "resolved", "web.a"), ("am", "resolved", "web.a")])
+        self.assertEqual(self.sender.sent[-1][1].reason, "the rule was removed")
+
+    def test_a_metric_that_a_rule_is_no_longer_for_is_resolved(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.restart(replace(CONFIG, rules=(replace(CONFIG.rules[0], metrics=("db.*",)),)))
+        self.clock.advance(60)
+        self.assertEqual(len(self.told()), 4)
+
+    def test_an_alertmanager_is_told_again_as_long_as_it_fires(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.clock.pump([60] * 2)
+        self.assertEqual(self.sender.resent, [["web.a"], ["web.a"]])
+        self.hear("web.a", (50, 0.0))
+        self.clock.pump([60] * 2)
+        self.assertEqual(len(self.sender.resent), 2)
+
+    def test_an_alertmanager_that_is_away_harms_nothing(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.sender.refuses = True
+        self.clock.pump([60] * 2)
+        self.assertEqual(self.failures, [])
+
+    def test_alerts_that_are_long_over_are_forgotten(self) -> None:
+        self.hear("web.a", (1, 1.0), (50, 0.0))
+        self.clock.pump([60] * 2)
+        self.assertEqual(len(self.records()), 1)
+        self.clock.advance(31 * 86_400)
+        self.clock.advance(60)
+        self.assertEqual(self.records(), [])
+
+    def test_a_message_that_is_none_is_counted_and_harms_no_other(self) -> None:
+        self.done(self.bus.broadcast(EXCHANGE, [b"nonsense"]))
+        self.hear("web.a", (1, 1.0))
+        self.assertEqual((self.service.rejected, len(self.told())), (1, 2))
+
+    def test_without_rules_no_queue_fills_up(self) -> None:
+        self.restart(AlertConfig())
+        self.hear("web.a", (1, 1.0))
+        self.assertEqual(self.told(), [])
+        failure = self.failureResultOf(Deferred.fromCoroutine(self.bus.depth("htmengine.alerts")))
+        self.assertIn("htmengine.alerts", failure.getErrorMessage())
