@@ -287,3 +287,9 @@ def _forget(conn: Connection, config: AlertConfig, now: float) -> None:
     alert_queries.give_up_unknown(conn, [receiver.name for receiver in config.receivers], now)
     alert_queries.forget_deleted_metrics(conn)
     alert_queries.prune_alerts(conn, now - config.general.keep_days * DAY_S)
+
+
+if __name__ == "__main__":
+    from htmengine.services import ALERTS
+
+    ALERTS.run()

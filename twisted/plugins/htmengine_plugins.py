@@ -17,3 +17,6 @@ anomaly = ServiceMaker(
     "HTM Engine anomaly", "htmengine.services.ANOMALY", "HTM Engine's Anomaly Service.", "htmengine-anomaly"
 )
 web = ServiceMaker("HTM Engine web", "htmengine.services.WEB", "HTM Engine's HTTP API and dashboard.", "htmengine-web")
+alerts = ServiceMaker(
+    "HTM Engine alerts", "htmengine.services.ALERTS", "HTM Engine's Alert Service.", "htmengine-alerts"
+)
