@@ -41,7 +41,7 @@ class AlertDocsTest(SynchronousTestCase):
         self.assertEqual(len(config.receivers), 2)
 
     def test_the_table_of_a_rule_has_every_option_with_its_default(self) -> None:
-        documented = dict(re.findall(r"^\| `(\w+)` \| ?(.*?) \|", TEXT, re.MULTILINE))
+        documented = dict(re.findall(r"^\| `(\w+)` \| ?(.*?) ?\|", TEXT, re.MULTILINE))
         expected = {each.name: _shown(each.default) for each in dataclasses.fields(Rule) if each.metadata}
         self.assertEqual(documented, expected)
 
