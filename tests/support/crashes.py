@@ -347,6 +347,28 @@ def run_seed(seed: int, folder: Path) -> Report:
         return run.report
 
 
+@dataclass(slots=True)
+class Summary:
+    """What many runs led to."""
+
+    seeds: int = 0
+    happened: Counter[str] = field(default_factory=Counter)
+    failed: list[int] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, report: Report) -> None:
+        self.seeds += 1
+        self.happened.update(report.happened)
+        if report.problems:
+            self.failed.append(report.seed)
+
+    def lines(self) -> Iterator[str]:
+        for what, count in sorted(self.happened.items()):
+            yield f"{what:<24} {count:>6}"
+        seconds = time.monotonic() - self.began
+        yield f"{self.seeds} seeds, {self.happened.total()} crashes, {len(self.failed)} failed, {seconds:.0f} s"
+
+
 def main() -> None:
     """``make crashes``: status 1 if any seed has a problem; its folder is kept."""
     parser = argparse.ArgumentParser(description="Kill engines at seeded points and compare what is left.")
@@ -354,27 +376,27 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
-    began = time.monotonic()
-    happened: Counter[str] = Counter()
-    failed: list[Report] = []
+    summary = Summary()
+    try:
+        _run_seeds(range(options.first, options.first + options.seeds), summary)
+    finally:
+        print("\n".join(summary.lines()))
+    sys.exit(1 if summary.failed else 0)
+
+
+def _run_seeds(seeds: Sequence[int], summary: Summary) -> None:
     root = Path(tempfile.mkdtemp(prefix="htmengine-crashes-"))
-    with tqdm(range(options.first, options.first + options.seeds), unit="seed") as progress:
+    with tqdm(seeds, unit="seed") as progress:
         for seed in progress:
             folder = root / str(seed)
             folder.mkdir()
             report = run_seed(seed, folder)
-            happened.update(report.happened)
+            summary.add(report)
             if report.problems:
-                failed.append(report)
                 progress.write(f"seed {seed}: {'; '.join(report.problems)}\n  kept in {folder}")
             else:
                 shutil.rmtree(folder)
-            progress.set_postfix(crashes=happened.total(), failed=len(failed))
-    for what, count in sorted(happened.items()):
-        print(f"{what:<24} {count:>6}")
-    seconds = time.monotonic() - began
-    print(f"{options.seeds} seeds, {happened.total()} crashes, {len(failed)} failed, {seconds:.0f} s")
-    sys.exit(1 if failed else 0)
+            progress.set_postfix(crashes=summary.happened.total(), failed=len(summary.failed))
 
 
 if __name__ == "__main__":
