@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import random
 import shutil
 import signal
@@ -21,28 +20,24 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from htmengine import crash_points
-from htmengine.bus.interface import QueueLimits
-from htmengine.bus.queue_file import QueueFile
 from htmengine.htm.model import Model
 from htmengine.htm.scoring import likelihood_for
-from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import decode_broadcast
 from htmengine.offline import params_for, score_rows
-from htmengine.repository.engine import Database
-from tests.support.engine import PATIENCE_S, Engine, wait_for
+from htmengine.repository.queries import Metric
+from tests.support.crash_targets import DistributedTarget, EmbeddedTarget, Target
+from tests.support.engine import wait_for
+from tests.support.servers import MariaDB, RabbitMQ
 
 METRICS = 4
 PENDING_SAMPLES = 20
-AUDIT_QUEUE = "audit"
-RESULTS_QUEUE = "htmengine.mswapper.results"
-EXCHANGE = "htmengine.model.results"
 
 #: Everything happens soon and often: small batches and turns, many checkpoints, models swapped all the time.
 SETTINGS = {
@@ -55,7 +50,10 @@ SETTINGS = {
 }
 
 #: (timestamp, value, raw anomaly score, anomaly score), as stored
-Rows = list[tuple[int, float, float, float]]
+Scored = tuple[int, float, float | None, float | None]
+Rows = list[Scored]
+#: A metric's status and message.
+ACTIVE = ("ACTIVE", None)
 
 
 # --- what a seed decides --------------------------------------------------------------------------------
@@ -68,6 +66,7 @@ class Crash:
     what: str  #: a crash point, "engine", "workers" or "stop" (SIGTERM)
     times: int = 1
     after_s: float = 0.0
+    pick: float = 0.0  #: which of several processes, from 0 to 1
 
     @property
     def at_point(self) -> bool:
@@ -128,7 +127,7 @@ def _crash(chance: random.Random, points: Sequence[str]) -> Crash:
     what = chance.choice(("point", "point", "engine", "engine", "workers", "stop"))
     if what == "point":
         return Crash(chance.choice(points), chance.randint(1, 4))
-    return Crash(what, after_s=chance.uniform(0.0, 0.6))
+    return Crash(what, after_s=chance.uniform(0.0, 0.6), pick=chance.random())
 
 
 def _scored(samples: Sequence[tuple[int, float]]) -> Rows:
@@ -154,31 +153,30 @@ class Report:
 
 
 class Run:
-    """One scenario on one engine in a folder of its own."""
+    """One scenario on one engine."""
 
-    def __init__(self, scenario: Scenario, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, target: Target) -> None:
         self._scenario = scenario
-        self._once = folder / "crashed"
-        self._data = folder / "data"
-        self._engine = Engine(self._data, "--workers", str(scenario.workers))
+        self._target = target
         self._ahead = list(scenario.crashes)
         self._killer: threading.Timer | None = None
         self._at: Crash | None = None
+        self._to_send = 0  #: the first sending that may not have arrived
         self.report = Report(scenario.seed)
 
     def run(self) -> Report:
         """To the end, whatever happens on the way; then look at what is left."""
-        _make_audit_queue(self._data)
         try:
             self._start()
-            while not self._send() or not self._wait_for_scores():
-                self._ended()
+            while not (self._send() and self._wait_for_scores()):
+                self._target.wait_for_death()
+                self._disarm()
                 self._start()
+            self._disarm()
+            self._compare()
         finally:
             self._disarm()
-            if self._engine.process is not None and self._engine.process.poll() is None:
-                self._engine.kill()
-        self._compare()
+            self._target.close()
         return self.report
 
     # --- crashes
@@ -186,160 +184,137 @@ class Run:
     def _start(self) -> None:
         """With the next crash ahead; it may come before the engine listens."""
         while True:
-            self._arm()
+            order = self._arm()
             try:
-                self._engine.start()
+                self._target.start(order)
             except AssertionError:
-                self._ended()
+                self._target.wait_for_death()
+                self._disarm()
             else:
                 return
 
-    def _arm(self) -> None:
+    def _arm(self) -> str | None:
         self._at = self._ahead.pop(0) if self._ahead else None
-        self._engine.environment = dict(SETTINGS)
         if self._at is None:
-            return
+            return None
         if self._at.at_point:
-            self._engine.environment[crash_points.VARIABLE] = f"{self._at.what}:{self._at.times}"
-            self._engine.environment[crash_points.ONCE_VARIABLE] = str(self._once)
-        else:
-            self._killer = threading.Timer(self._at.after_s, self._kill, (self._at.what,))
-            self._killer.start()
+            return f"{self._at.what}:{self._at.times}"
+        self._killer = threading.Timer(self._at.after_s, self._kill, (self._at,))
+        self._killer.start()
+        return None
 
-    def _kill(self, what: str) -> None:
-        process = self._engine.process
-        with contextlib.suppress(OSError):  # whoever is to die may have ended by itself
-            if process is None or process.poll() is not None:
-                return
-            if what == "workers":
-                for pid in self._engine.worker_pids():
-                    os.kill(pid, signal.SIGKILL)
-            else:
-                process.send_signal(signal.SIGTERM if what == "stop" else signal.SIGKILL)
-            self.report.happened[what] += 1
+    def _kill(self, crash: Crash) -> None:
+        if self._target.kill(crash.what, crash.pick):
+            self.report.happened[crash.what] += 1
 
     def _disarm(self) -> None:
         if self._killer is not None:
             self._killer.cancel()
             self._killer.join()
             self._killer = None
-        if self._once.exists():
+        if self._target.once.exists():
             assert self._at is not None
-            self._once.unlink()
+            self._target.once.unlink()
             self.report.happened[self._at.what] += 1
-
-    def _ended(self) -> None:
-        """The engine is gone; for a reason that we know, or the run has failed."""
-        process = self._engine.process
-        assert process is not None
-        status = process.wait(PATIENCE_S)
-        self._disarm()
-        if status not in (-signal.SIGKILL, -signal.SIGTERM, 0):
-            raise AssertionError(f"the engine ended with status {status}")
 
     # --- the client
 
     def _send(self) -> bool:
-        """All samples from the first; False if the engine died meanwhile."""
-        for lines in self._scenario.sendings:
+        """What is not sure to have arrived; False if a process died meanwhile.
+
+        When the listener dies, nothing is sure: all samples are sent again.
+        """
+        sendings = self._scenario.sendings
+        while self._to_send < len(sendings):
+            lines = sendings[self._to_send]
             try:
-                self._engine.send(lines)
+                self._target.send(lines)
             except OSError:
+                self._to_send = 0
                 return False
             self.report.sent += len(lines)
-        return True
+            self._to_send += 1
+            if self._target.dead():
+                break
+        return not self._dead()
+
+    def _dead(self) -> bool:
+        if self._target.listener_dead():
+            self._to_send = 0
+        return self._target.dead()
 
     def _wait_for_scores(self) -> bool:
-        """False if the engine died meanwhile."""
-        process = self._engine.process
-        assert process is not None
-        done = wait_for(
-            lambda: self._progress() or (process.poll() is not None and "dead"),
-            f"{self._scenario.rows} scores; {self._ledger()}",
-        )
-        return bool(done != "dead")
+        """False if a process died meanwhile."""
+        wait_for(lambda: self._dead() or self._is_complete(), f"{self._scenario.rows} scores")
+        return not self._dead() and self._target.told()
 
-    def _progress(self) -> bool:
-        ledger = self._ledger()
+    def _is_complete(self) -> bool:
+        ledger = self._target.ledger()
         if not ledger.adds_up:
             raise AssertionError(f"the ledger does not add up: {ledger}")
-        return ledger.scored >= self._scenario.rows and ledger.waiting == 0 and self._is_told()
-
-    def _is_told(self) -> bool:
-        """Whether all scores were broadcast: then their messages are gone from the results queue."""
-        with contextlib.closing(QueueFile(self._data / "bus.db")) as file:
-            return file.queue(RESULTS_QUEUE).messages == 0
+        return ledger.scored >= self._scenario.rows and ledger.waiting == 0
 
     # --- the end
 
-    def _ledger(self) -> Ledger:
-        with contextlib.closing(Database(f"sqlite:///{self._data / 'htmengine.db'}")) as database:
-            return database.run_sync(read_ledger, None)
-
     def _compare(self) -> None:
         expected = self._scenario.expected()
-        ledger = self._ledger()
+        ledger = self._target.ledger()
         self.report.received = ledger.received
         self._expect("the ledger adds up", ledger.adds_up, True)
         self._expect("rows stored", ledger.stored, self._scenario.rows)
         self._expect("rows scored", ledger.scored, self._scenario.rows)
-        for name, rows in expected.items():
-            self._expect(f"rows of {name}", self._stored(name), rows)
-        self._expect(
-            "metrics by status", self._engine.query("SELECT DISTINCT status, message FROM metric"), [(1, None)]
-        )
-        self._expect("rows broadcast", _audit(self._data), expected)
+        metrics = self._target.metrics()
+        self._expect("metrics", {m.name: (m.status.name, m.message) for m in metrics}, dict.fromkeys(expected, ACTIVE))
+        self._expect("rows", {metric.name: self._stored(metric) for metric in metrics}, expected)
+        self._expect("rows broadcast", _heard(self._target.broadcasts()), expected)
 
-    def _stored(self, name: str) -> Rows:
-        rows = self._engine.query(
-            "SELECT rowid, CAST(strftime('%s', timestamp) AS INTEGER), metric_value, raw_anomaly_score, anomaly_score"
-            " FROM metric_data WHERE uid = (SELECT uid FROM metric WHERE name = ?) ORDER BY rowid",
-            name,
-        )
-        assert [rowid for rowid, *_ in rows] == list(range(1, len(rows) + 1))
-        return [(at, value, raw, anomaly) for _, at, value, raw, anomaly in rows]
+    def _stored(self, metric: Metric) -> Rows:
+        rows = self._target.rows(metric)
+        assert [row.rowid for row in rows] == list(range(1, len(rows) + 1))
+        return [(row.timestamp, row.value, row.raw, row.anomaly) for row in rows]
 
     def _expect(self, what: str, found: object, expected: object) -> None:
         if found != expected:
             self.report.problems.append(f"{what}: {found!r:.300} instead of {expected!r:.300}")
 
 
-def _make_audit_queue(data: Path) -> None:
-    """A queue that hears all broadcasts, from before the first one."""
-    data.mkdir(mode=0o700)
-    with contextlib.closing(QueueFile(data / "bus.db")) as file, file.transaction():
-        file.declare_queue(AUDIT_QUEUE, QueueLimits(max_messages=1_000_000), time.time())
-        file.declare_fanout(EXCHANGE)
-        file.bind(AUDIT_QUEUE, EXCHANGE)
-
-
-def _audit(data: Path) -> dict[str, Rows]:
+def _heard(bodies: Iterable[bytes]) -> dict[str, Rows]:
     """What was broadcast, by metric; raises if a row was broadcast with different scores."""
-    heard: dict[str, dict[int, tuple[int, float, float, float]]] = {}
-    for message in _messages(data):
-        for row in decode_broadcast(message).get("results", []):
-            rows = heard.setdefault(decode_broadcast(message)["metric"]["name"], {})
+    heard: dict[str, dict[int, Scored]] = {}
+    for message in map(decode_broadcast, bodies):
+        for row in message.get("results", []):
+            rows = heard.setdefault(message["metric"]["name"], {})
             scored = (row["ts"], row["value"], row["rawAnomaly"], row["anomaly"])
             if rows.setdefault(row["rowid"], scored) != scored:
                 raise AssertionError(f"row {row['rowid']} was broadcast as {rows[row['rowid']]} and {scored}")
     return {name: [rows[rowid] for rowid in sorted(rows)] for name, rows in sorted(heard.items())}
 
 
-def _messages(data: Path) -> Iterator[bytes]:
-    with contextlib.closing(QueueFile(data / "bus.db")) as file:
-        at, complete = 0, False
-        while not complete:
-            part = file.read(AUDIT_QUEUE, at, 1000, 1 << 24)
-            yield from (body for _, _, body in part.messages)
-            at, complete = part.end, part.complete
-
-
 # --- many runs ------------------------------------------------------------------------------------------
 
 
-def run_seed(seed: int, folder: Path) -> Report:
+#: Makes an engine in a folder for a scenario.
+MakeTarget = Callable[[Path, Scenario], Target]
+
+
+def embedded(folder: Path, scenario: Scenario) -> Target:
+    """The embedded deployment."""
+    return EmbeddedTarget(SETTINGS, folder, scenario.workers)
+
+
+def distributed(rabbitmq: RabbitMQ, mariadb: MariaDB) -> MakeTarget:
+    """The distributed deployment; all engines share the servers."""
+
+    def make(folder: Path, scenario: Scenario) -> Target:
+        return DistributedTarget(SETTINGS, folder, rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database())
+
+    return make
+
+
+def run_seed(seed: int, folder: Path, make: MakeTarget = embedded) -> Report:
     """One seed in a new folder; an engine that hangs or ends wrongly is a problem of its report."""
-    run = Run(Scenario.of(seed), folder)
+    scenario = Scenario.of(seed)
+    run = Run(scenario, make(folder, scenario))
     try:
         return run.run()
     except AssertionError as error:
@@ -374,23 +349,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill engines at seeded points and compare what is left.")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--distributed", action="store_true", help="a process a service, RabbitMQ and MariaDB")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
     summary = Summary()
-    try:
-        _run_seeds(range(options.first, options.first + options.seeds), summary)
-    finally:
-        print("\n".join(summary.lines()))
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: print("\n".join(summary.lines())))
+        make = embedded
+        if options.distributed:
+            make = distributed(stack.enter_context(RabbitMQ()), stack.enter_context(MariaDB()))
+        _run_seeds(range(options.first, options.first + options.seeds), summary, make)
     sys.exit(1 if summary.failed else 0)
 
 
-def _run_seeds(seeds: Sequence[int], summary: Summary) -> None:
+def _run_seeds(seeds: Sequence[int], summary: Summary, make: MakeTarget) -> None:
     root = Path(tempfile.mkdtemp(prefix="htmengine-crashes-"))
     with tqdm(seeds, unit="seed") as progress:
         for seed in progress:
             folder = root / str(seed)
             folder.mkdir()
-            report = run_seed(seed, folder)
+            report = run_seed(seed, folder, make)
             summary.add(report)
             if report.problems:
                 progress.write(f"seed {seed}: {'; '.join(report.problems)}\n  kept in {folder}")
