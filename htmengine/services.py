@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
 import platformdirs
 from sqlalchemy import URL
@@ -24,7 +24,6 @@ from twisted.python import usage
 from htmengine import crash_points
 from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, load_alerts
 from htmengine.alerts.sender import Sender
-from htmengine.bus.amqp import AmqpBus, AmqpParams
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError, HtmEngineError
@@ -41,10 +40,13 @@ from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.sharding import ShardQueues
 from htmengine.tasks import Tasks
-from htmengine.web.access import AccessRules
-from htmengine.web.service import WebOptions, WebService
 
-BusService = EmbeddedBus | AmqpBus
+# Imported when they are used, since they take a command's or a service's start longer than all the rest.
+if TYPE_CHECKING:
+    from htmengine.bus.amqp import AmqpBus
+    from htmengine.web.service import WebService
+
+BusService: TypeAlias = "EmbeddedBus | AmqpBus"
 
 
 def load_all(config_dir: Path | None, environ: Mapping[str, str]) -> tuple[Config, AlertConfig]:
@@ -136,6 +138,8 @@ class Deployment:
         """The bus, not started."""
         if self.folder is not None:
             return EmbeddedBus(self.folder.bus_path, reactor=reactor)
+        from htmengine.bus.amqp import AmqpBus, AmqpParams
+
         connection, credentials = self.config.connection, self.config.credentials
         params = AmqpParams(
             host=connection.host,
@@ -266,6 +270,9 @@ class Parts:
 
     def web_service(self) -> WebService:
         """With a way to the database of its own: however many read, the engine's threads stay free."""
+        from htmengine.web.access import AccessRules
+        from htmengine.web.service import WebOptions, WebService
+
         config = self.deployment.config
         section = config.web
         options = WebOptions(

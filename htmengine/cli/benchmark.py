@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from htmengine.cli.benchmark_swap import swap
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.errors import BenchmarkFailed
 from htmengine.htm.model import Model
@@ -49,6 +50,9 @@ sys.stdout.write("\\n" + json.dumps(seconds) + "\\n")
 @click.group()
 def benchmark() -> None:
     """Measure this machine."""
+
+
+benchmark.add_command(swap)
 
 
 @benchmark.command(epilog=example("htmengine benchmark model --nupic-python ~/nupic/bin/python"))

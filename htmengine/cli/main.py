@@ -1,53 +1,69 @@
 # SPDX-License-Identifier: MIT
-"""``htmengine``: all commands."""
+"""``htmengine``: all commands.  Each is imported when it is used, so that none waits for what it does not need."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator, MutableMapping
+
 import click
 
-from htmengine.cli.admin import check_config, db, gc
-from htmengine.cli.alert import alert
-from htmengine.cli.benchmark import benchmark
-from htmengine.cli.benchmark_swap import swap
-from htmengine.cli.demo import demo
-from htmengine.cli.engine import run
-from htmengine.cli.files import replay, score
-from htmengine.cli.ledger import ledger
-from htmengine.cli.metrics import delete, export, follow, import_, metrics, monitor, results, unmonitor
-from htmengine.cli.model import model
-from htmengine.cli.nab import nab
+#: The command's module in this package, and its name there.
+_PLACES = {
+    "run": ("engine", "run"),
+    "demo": ("demo", "demo"),
+    "metrics": ("metrics", "metrics"),
+    "monitor": ("metrics", "monitor"),
+    "unmonitor": ("metrics", "unmonitor"),
+    "delete": ("metrics", "delete"),
+    "results": ("metrics", "results"),
+    "follow": ("metrics", "follow"),
+    "ledger": ("ledger", "ledger"),
+    "model": ("model", "model"),
+    "export": ("metrics", "export"),
+    "import": ("metrics", "import_"),
+    "score": ("files", "score"),
+    "replay": ("files", "replay"),
+    "alert": ("alert", "alert"),
+    "db": ("admin", "db"),
+    "gc": ("admin", "gc"),
+    "check-config": ("admin", "check_config"),
+    "nab": ("nab", "nab"),
+    "benchmark": ("benchmark", "benchmark"),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands by name, imported when they are asked for."""
+
+    def __init__(self, places: dict[str, tuple[str, str]]) -> None:
+        self._places = places
+        self._added: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._added:
+            module, attribute = self._places[name]
+            self._added[name] = getattr(importlib.import_module(f"htmengine.cli.{module}"), attribute)
+        return self._added[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._added[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        self._added.pop(name, None)
+        del self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._places, **self._added})
+
+    def __len__(self) -> int:
+        return len({**self._places, **self._added})
+
+
+@click.group(commands=_Commands(_PLACES), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="htmengine")
 def main() -> None:
     """Streaming anomaly detection for metrics: one HTM model a metric, learning online, no thresholds."""
-
-
-for command in (
-    run,
-    demo,
-    metrics,
-    monitor,
-    unmonitor,
-    delete,
-    results,
-    follow,
-    ledger,
-    model,
-    export,
-    import_,
-    score,
-    replay,
-    alert,
-    db,
-    gc,
-    check_config,
-    nab,
-    benchmark,
-):
-    main.add_command(command)
-benchmark.add_command(swap)
 
 
 if __name__ == "__main__":

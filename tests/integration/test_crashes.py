@@ -12,8 +12,8 @@ from htmengine import crash_points
 from tests.support.crashes import Run, Scenario, distributed, embedded, run_seed
 from tests.support.servers import MariaDB, RabbitMQ
 
-#: So many that every point is among them.
-SEEDS = len(crash_points.POINTS)
+#: So many that every point is among them; with those of the services 30.
+SEEDS = len(crash_points.POINTS) + 2
 
 
 def test_without_a_crash_everything_sent_is_received_and_scored(tmp_path: Path) -> None:

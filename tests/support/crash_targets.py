@@ -26,9 +26,10 @@ from htmengine.repository import queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, Row
 from tests.support.distributed import DistributedEngine
-from tests.support.engine import PATIENCE_S, Engine
+from tests.support.engine import PATIENCE_S, Engine, wait_for
 
 AUDIT_QUEUE = "audit"
+_LISTENING = "listening for Graphite lines"
 #: The prefixes of crash points that are reached in another service's process than that of their name.
 _PROCESS_OF = {"worker": "scheduler", "checkpoint": "scheduler"}
 
@@ -200,7 +201,17 @@ class DistributedTarget(Target):
                 if service != condemned:
                     continue
                 self._engine.stop(service)
+            listened = self._engine.log("listener").count(_LISTENING)
             self._engine.start(service, **_order(order if service == condemned else None, self.once))
+            if service == "listener":
+                self._wait_for_port(listened)
+
+    def _wait_for_port(self, listened: int) -> None:
+        """A listener that was started again says anew where it listens."""
+        wait_for(
+            lambda: self.listener_dead() or self._engine.log("listener").count(_LISTENING) > listened,
+            "the listener to listen",
+        )
 
     def send(self, lines: Sequence[str]) -> None:
         self._engine.send(lines)

@@ -355,7 +355,7 @@ def main() -> None:
     summary = Summary()
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: print("\n".join(summary.lines())))
-        make = embedded
+        make: MakeTarget = embedded
         if options.distributed:
             make = distributed(stack.enter_context(RabbitMQ()), stack.enter_context(MariaDB()))
         _run_seeds(range(options.first, options.first + options.seeds), summary, make)
