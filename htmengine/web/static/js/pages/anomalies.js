@@ -16,6 +16,8 @@ import { timeline } from "../timeline.js";
 const PAGE = 200;
 const TYPING_MS = 250;
 const LIVE_MS = 1000;
+//: The timeline spans at least that much.
+const SHORTEST_S = 3600;
 const AROUND_S = 43200;
 const MOST_LIVE = 1000;
 const SPANS = [["", "All time"], ["3600", "Last hour"], ["86400", "Last day"], ["604800", "Last week"], ["2592000", "Last 30 days"]];
@@ -105,8 +107,8 @@ class AnomaliesPage {
   /** A search is the engine's to decide: with one, ask; without, the new one stands at the top. */
   #live(result) {
     if (this.#filter.search && !result.name.toLowerCase().includes(this.#filter.search.toLowerCase())) return;
-    this.#anomalies.unshift(result);
-    this.#anomalies.splice(MOST_LIVE + PAGE);
+    const others = this.#anomalies.filter(({ uid, rowid }) => uid !== result.uid || rowid !== result.rowid);
+    this.#anomalies = [result, ...others].slice(0, Math.max(MOST_LIVE, this.#anomalies.length));
     this.#showSoon();
   }
 
@@ -126,7 +128,9 @@ class AnomaliesPage {
     const { timeline: box } = this.#parts;
     if (!this.#anomalies.length || !box.clientWidth) return;
     const names = parseFloat(getComputedStyle(box).getPropertyValue("--lane-names"));
-    const range = { from: this.#anomalies.at(-1).timestamp, until: this.#anomalies[0].timestamp };
+    const [first, last] = [this.#anomalies.at(-1).timestamp, this.#anomalies[0].timestamp];
+    const room = Math.max(0, SHORTEST_S - (last - first)) / 2;
+    const range = { from: first - room, until: last + room };
     fill(box, timeline(this.#anomalies, range, Math.max(160, box.clientWidth - names)));
   }
 

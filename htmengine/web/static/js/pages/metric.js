@@ -19,6 +19,7 @@ import { announce } from "../toasts.js";
 const REFRESH_MS = 5000;
 const ADDRESS_MS = 400;
 const FIRST_SAMPLE_MS = 200;
+const CATCHING_UP_MS = 3000;
 const ANOMALIES = 20;
 
 export function openMetric(main, { uid, query }) {
@@ -39,6 +40,7 @@ class MetricPage {
   #given = new AbortController();
   #back = () => (this.#metric ? this.#reload() : this.load());
   #refreshSoon = spaced(() => this.#refresh(), FIRST_SAMPLE_MS);
+  #reloadSoon = spaced(() => this.#panel?.reload().catch(tolerate), CATCHING_UP_MS);
   #saveView = spaced(() => remember(this.#view), ADDRESS_MS);
 
   constructor(main, uid, view) {
@@ -81,6 +83,7 @@ class MetricPage {
   #stop() {
     this.#saveView.cancel();
     this.#refreshSoon.cancel();
+    this.#reloadSoon.cancel();
     this.#panel?.close();
     this.#panel = null;
     this.#ends.splice(0).forEach((end) => end());
@@ -118,6 +121,7 @@ class MetricPage {
 
   #live(result) {
     if (result.uid !== this.#uid) return; // a name that reads as a pattern matches others, too
+    if (result.rowid <= this.#metric.rows) this.#reloadSoon(); // a row that is drawn already gets its score
     this.#metric.newest = result;
     this.#metric.rows = Math.max(this.#metric.rows, result.rowid);
     this.#metric.last_timestamp = Math.max(this.#metric.last_timestamp, result.timestamp);

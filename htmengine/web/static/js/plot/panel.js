@@ -6,7 +6,7 @@ import { h, setText } from "../dom.js";
 import * as format from "../format.js";
 import { LEVELS, levelOf } from "../scores.js";
 import { onceAFrame, spaced } from "../tasks.js";
-import { EMPTY, appended, drawn } from "./columns.js";
+import { EMPTY, appended } from "./columns.js";
 import { gestures } from "./gestures.js";
 import { Minimap } from "./minimap.js";
 import { Plot } from "./plot.js";
@@ -108,7 +108,7 @@ export class PlotPanel {
 
   #build() {
     const { box, minimap, host } = this.#parts;
-    this.#plot = new Plot(box, { onSelect: (view) => this.show(view), onCursor: (index) => this.#read(index) });
+    this.#plot = new Plot(box, { onSelect: (view) => this.show(view), onCursor: (row) => this.#read(row) });
     this.#minimap = new Minimap(minimap, (from) => this.show({ from, until: from + span(this.#view) }));
     const stopGestures = gestures(host, box, {
       view: () => this.#view,
@@ -144,8 +144,11 @@ export class PlotPanel {
   #append() {
     const follows = this.following;
     const length = span(this.#view);
-    this.#setColumns(this.#results.splice(0).reduce(appended, this.#columns));
-    this.#extend(this.#columns.timestamp.at(-1));
+    const results = this.#results.splice(0);
+    // While one looks at older samples, what is far from them is left to the next fetch.
+    const near = results.filter(({ timestamp }) => follows || timestamp <= (this.#request?.until ?? 0));
+    if (near.length) this.#setColumns(near.reduce(appended, this.#columns));
+    this.#extend(results.at(-1).timestamp);
     if (follows) this.showNewest(length);
     else this.#minimap.setView(this.#view);
   }
@@ -172,19 +175,18 @@ export class PlotPanel {
     this.#parts.element.dataset.until = Math.round(until);
   }
 
-  /** Show the numbers of a column's place; `aloud` for screen readers, too. */
-  #read(index, aloud = false) {
+  /** Show the numbers of one place; `aloud` for screen readers, too. */
+  #read(row, aloud = false) {
     this.#parts.readout.setAttribute("aria-live", aloud ? "polite" : "off");
-    setText(this.#parts.readout, reading(drawn(this.#columns), index));
+    setText(this.#parts.readout, row ? reading(row) : HINT);
   }
 }
 
-function reading([xs, last, low, high, scores], index) {
-  if (index === null || index === undefined || last[index] === null || last[index] === undefined) return HINT;
-  const band = low[index] === high[index] ? "" : ` (${format.value(low[index])} to ${format.value(high[index])})`;
-  const level = LEVELS[levelOf(scores[index])];
-  const score = scores[index] === null ? "not scored" : `score ${format.score(scores[index])} ${level.shape} ${level.word}`;
-  return `${format.time(xs[index])} · ${format.value(last[index])}${band} · ${score}`;
+function reading({ timestamp, last, min, max, score }) {
+  const band = min === max ? "" : ` (${format.value(min)} to ${format.value(max)})`;
+  const { shape, word } = LEVELS[levelOf(score)];
+  const scored = score === null ? "" : `score ${format.score(score)} `;
+  return `${format.time(timestamp)} · ${format.value(last)}${band} · ${scored}${shape} ${word}`;
 }
 
 const HINT = matchMedia("(pointer: coarse)").matches

@@ -31,8 +31,8 @@ export class Plot {
   #ends;
 
   /**
-   * element: an empty box.  onSelect(view): a range was dragged over; onCursor(index): the cursor is at a column's
-   * place, or null.
+   * element: an empty box.  onSelect(view): a range was dragged over; onCursor({timestamp, last, min, max, score}):
+   * the cursor is there, or nowhere (null).
    */
   constructor(element, { onSelect, onCursor }) {
     this.#element = element;
@@ -67,13 +67,20 @@ export class Plot {
     return this.#value.posToVal(clientX - left, "x");
   }
 
-  /** Put the cursor on the next column's place, later or earlier; returns it. */
+  /** Put the cursor on the next place in view, later or earlier; returns what is there. */
   stepCursor(by) {
     const [first, last] = this.#value.series[0].idxs ?? [0, 0];
     const now = this.#value.cursor.idx ?? (by > 0 ? first - 1 : last + 1);
-    const index = Math.max(first, Math.min(last, now + by));
+    const within = (index) => Math.max(first, Math.min(last, index));
+    const next = within(now + by);
+    const index = this.#rowAt(next) ? next : within(next + by); // beyond a gap
     this.#value.setCursor({ left: this.#value.valToPos(this.#columns[0][index], "x"), top: 0 });
-    return index;
+    return this.#rowAt(index);
+  }
+
+  #rowAt(index) {
+    const [timestamp, last, min, max, score] = this.#columns.map((column) => column[index]);
+    return last === null || last === undefined ? null : { timestamp, last, min, max, score };
   }
 
   #rebuild() {
@@ -121,7 +128,7 @@ export class Plot {
         points: { size: 7 },
         bind: { dblclick: () => null }, // ours: it shows everything
       },
-      hooks: { setSelect: [select], setCursor: [(plot) => plot === this.#value && this.#onCursor(plot.cursor.idx)] },
+      hooks: { setSelect: [select], setCursor: [(plot) => plot === this.#value && this.#onCursor(this.#rowAt(plot.cursor.idx))] },
     };
   }
 

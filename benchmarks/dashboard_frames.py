@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""How smoothly the dashboard's list scrolls: times between frames in a real headless Chromium.
+"""How smoothly the dashboard moves: times between frames in a real headless Chromium.
 
-Beside it, in the same run: a page at rest (what the browser and the machine can do at best), and the same rows without
-the virtual list, all in the page at once.
+The list of many metrics is scrolled, and the plot of a year of minutes is dragged.  Beside them, in the same run: a page
+at rest (what the browser and the machine can do at best), and the same rows without the virtual list, all in the page
+at once.
 
-    python benchmarks/dashboard_scroll.py --metrics 10000 --seconds 5
+    python benchmarks/dashboard_frames.py --metrics 10000 --seconds 5
 """
 
 from __future__ import annotations
@@ -41,6 +42,19 @@ SCROLL = """
 })
 """
 
+#: Notes the times between frames in `window.frames_ms` from now on.
+WATCH = """
+() => {
+  window.frames_ms = [];
+  let last = null;
+  requestAnimationFrame(function frame(now) {
+    if (last !== null) window.frames_ms.push(now - last);
+    last = now;
+    requestAnimationFrame(frame);
+  });
+}
+"""
+
 #: Puts all rows into the page at once, in a box of the same size.
 ALL_ROWS = """
 async (number) => {
@@ -65,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metrics", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=60, help="samples of each metric")
+    parser.add_argument("--year", type=int, default=525_600, help="samples of the metric whose plot is dragged")
     parser.add_argument("--seconds", type=float, default=5.0, help="of scrolling")
     parser.add_argument("--pixels", type=int, default=200, help="scrolled each frame; a row has 40")
     options = parser.parse_args()
@@ -75,14 +90,42 @@ def main() -> None:
         watched_page(browser) as page,
     ):
         seed_metrics(engine, tqdm(range(options.metrics), unit="metric"), options.rows)
+        seed_metrics(engine, [options.metrics], options.year)
         page.goto(f"{engine.url}/#/?sort=name")
-        page.wait_for_function(f"document.querySelector('.badge').textContent === '{options.metrics:,}'")
+        page.wait_for_function(f"document.querySelector('.badge').textContent === '{options.metrics + 1:,}'")
         scroll = [".table-scroll", options.pixels, options.seconds]
         print(f"{'':>28} {'median':>8} {'95 %':>8} {'99 %':>8} {'longest':>8}   ms between frames")
         show("at rest", page.evaluate(SCROLL, ["body", 0, options.seconds]))
         show(f"{options.metrics:,} metrics", page.evaluate(SCROLL, scroll), page)
         page.evaluate(ALL_ROWS, options.metrics)
         show("without the virtual list", page.evaluate(SCROLL, scroll), page)
+        show(
+            f"plot of {options.year:,}",
+            drag_plot(page, f"{engine.url}/#/metrics/{options.metrics:032x}", options.seconds),
+        )
+
+
+def drag_plot(page: Page, url: str, seconds: float) -> list[float]:
+    """Drag the plot, zoomed to a sixteenth of its series, through the rest of it."""
+    page.goto(url)
+    page.get_by_role("button", name="Show everything").click()
+    for _ in range(4):
+        page.get_by_role("button", name="Zoom in").click()
+    page.wait_for_timeout(3000)  # for what is fetched
+    box = page.locator(".u-over").first.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + 50
+    page.evaluate(WATCH)
+    page.keyboard.down("Shift")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(int(60 * seconds)):
+        page.mouse.move(x - 8 * step, y)
+        page.wait_for_timeout(1000 / 60)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    times: list[float] = page.evaluate("window.frames_ms")
+    return times
 
 
 def show(what: str, times: list[float], page: Page | None = None) -> None:
