@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.servers import program
 
+#: No page takes this long unless it hangs.
+PATIENCE_MS = 20_000
 #: Without these, Chromium talks to its maker's servers.
 FLAGS = (
     "--no-sandbox",
@@ -31,6 +33,7 @@ _REPORT_VIOLATIONS = "document.addEventListener('securitypolicyviolation', (e) =
 def chromium() -> Iterator[Browser]:
     """The browser, its profile empty; a missing one skips the test, or fails it under HTMENGINE_CI=1."""
     executable = program("chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         try:
@@ -43,7 +46,7 @@ def chromium() -> Iterator[Browser]:
 def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
     """A page with storage of its own; errors of scripts and violations of the content policy fail at its end."""
     context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     complaints: list[str] = []
 

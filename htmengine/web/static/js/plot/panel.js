@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The plot with all that moves it: buttons, keys, minimap, live results.  Fetches what the view needs.
 
-import { isAbort } from "../api.js";
+import { isAbort, tolerate } from "../api.js";
 import { h, setText } from "../dom.js";
 import * as format from "../format.js";
 import { LEVELS, levelOf } from "../scores.js";
@@ -32,6 +32,7 @@ export class PlotPanel {
   #columns = EMPTY;
   #coarse = null;
   #request = null;
+  #pending = null;
   #whole = null;
   #view = null;
   #results = [];
@@ -130,6 +131,8 @@ export class PlotPanel {
 
   async #fetch() {
     const request = PlotSource.request(this.#view);
+    if (this.#pending && PlotSource.serves(this.#pending, this.#view)) return;
+    this.#pending = request;
     this.#parts.element.classList.add("fetching");
     try {
       this.#setColumns(await this.#source.load(request));
@@ -137,7 +140,10 @@ export class PlotPanel {
       this.#parts.element.classList.remove("fetching");
       if (!PlotSource.serves(request, this.#view)) this.#fetchSoon();
     } catch (error) {
+      tolerate(error);
       if (!isAbort(error)) this.#request = null; // the next move asks again
+    } finally {
+      if (this.#pending === request) this.#pending = null;
     }
   }
 
