@@ -175,7 +175,7 @@ class TestMetrics:
         page = open_page("#/?search=machine")
         drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
         expect(rows_of(page)).to_have_count(1)
-        wait_until(lambda: page.locator(".metric-row canvas").evaluate(drawn))
+        wait_until(lambda: rows_of(page).locator("canvas").evaluate(drawn))
 
     def test_the_keyboard_alone_reaches_every_row(self, open_page: OpenPage) -> None:
         page = open_page("#/?sort=name")
