@@ -138,7 +138,7 @@ class AnomalyLikelihood:
     """[anomaly_likelihood] of application.conf."""
 
     range_rule: bool = option(True, FLAG, "flag values outside all that was seen; no: HTM Engine's scores")
-    states_in_memory: int = option(20_000, whole(1, 10_000_000), "metrics whose likelihood is kept in memory")
+    states_in_memory: int = option(100_000, whole(1, 10_000_000), "metrics whose likelihood, 15 KB, is kept in memory")
     anomaly_floor: float = option(0.99, real(0, 1), "rows with at least this score are listed as anomalies")
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
+from htmengine.repository.bulk import bulk_update
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.schema import ledger_total, metric, metric_score, reject_count
 from htmengine.repository.times import from_datetime, to_datetime
@@ -68,13 +69,7 @@ def start_scores(conn: Connection, start: MetricScore) -> None:
 
 def save_scores(conn: Connection, scores: Sequence[MetricScore]) -> None:
     """Advance models' counts; those of a model that was replaced meanwhile change nothing."""
-    if scores:
-        conn.execute(
-            update(metric_score)
-            .where(metric_score.c.uid == bindparam("u"), metric_score.c.generation == bindparam("g"))
-            .values({name: bindparam(name) for name in _CHANGING}),
-            [{"u": s.uid, "g": s.generation, **_changing_values(s)} for s in sorted(scores, key=lambda s: s.uid)],
-        )
+    bulk_update(conn, metric_score, ["uid", "generation"], [_score_values(score) for score in scores])
 
 
 def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str, MetricScore]:

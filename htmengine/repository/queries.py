@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
+from htmengine.repository.bulk import bulk_update
 from htmengine.repository.schema import anomaly, anomaly_state, metric, metric_data, outbox, processed_batch
 from htmengine.repository.times import from_datetime as _epoch
 from htmengine.repository.times import to_datetime as _time
@@ -189,12 +190,8 @@ def insert_samples(conn: Connection, rows: Sequence[tuple[str, int, int, float]]
 
 
 def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> None:
-    conn.execute(
-        update(metric)
-        .where(metric.c.uid == bindparam("u"))
-        .values(last_rowid=bindparam("r"), last_timestamp=bindparam("t")),
-        [{"u": u, "r": r, "t": _time(t)} for u, r, t in sorted(tails)],
-    )
+    rows = [{"uid": u, "last_rowid": r, "last_timestamp": _time(t)} for u, r, t in tails]
+    bulk_update(conn, metric, ["uid"], rows)
 
 
 def get_rows(conn: Connection, uid: str, after_rowid: int, limit: int) -> list[Row]:
@@ -229,21 +226,18 @@ def value_range(conn: Connection, uid: str, last_rowid: int) -> tuple[float, flo
 def save_scores(
     conn: Connection, scores: Sequence[tuple[str, int, float, float, float, dict[str, Any] | None]]
 ) -> None:
-    if scores:
-        conn.execute(
-            update(metric_data)
-            .where(metric_data.c.uid == bindparam("u"), metric_data.c.rowid == bindparam("r"))
-            .values(
-                raw_anomaly_score=bindparam("raw"),
-                anomaly_score=bindparam("a"),
-                display_value=bindparam("d"),
-                multi_step_best_predictions=bindparam("p"),
-            ),
-            [
-                {"u": u, "r": r, "raw": raw, "a": a, "d": d, "p": json.dumps(p) if p is not None else None}
-                for u, r, raw, a, d, p in scores
-            ],
-        )
+    rows = [
+        {
+            "uid": uid,
+            "rowid": rowid,
+            "raw_anomaly_score": raw,
+            "anomaly_score": anomaly,
+            "display_value": display,
+            "multi_step_best_predictions": None if predictions is None else json.dumps(predictions),
+        }
+        for uid, rowid, raw, anomaly, display, predictions in scores
+    ]
+    bulk_update(conn, metric_data, ["uid", "rowid"], rows)
 
 
 def delete_rows_before(conn: Connection, before: int, most: int) -> int:

@@ -56,8 +56,9 @@ from htmengine.tasks import Tasks
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100
-#: A state is written when this many rows have advanced it since the last time.
-STATE_EVERY_ROWS = 500
+#: A state is written when this many rows have advanced it since the last time: a sum that costs a row next to
+#: nothing, and after a crash no more rows than these are read again.
+STATE_EVERY_ROWS = 50
 #: Rows read at once when a state is brought up to date.
 ROWS_AT_ONCE = 5000
 
@@ -69,7 +70,7 @@ class AnomalyOptions:
     results_queue: str
     results_exchange: str
     chunk_size: int = 4000  #: rows in one message on the results exchange
-    states_in_memory: int = 20_000
+    states_in_memory: int = 100_000  #: some 15 KB each
     range_rule: bool = True
     anomaly_floor: float = 0.99  #: rows with at least this score are listed as anomalies
 
