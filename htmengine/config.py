@@ -170,7 +170,7 @@ class InterfaceBus:
     model_input_queue_prefix: str = option("htmengine.mswapper.model.input.", TEXT, "prefix of the shards' queues")
     results_queue: str = option("htmengine.mswapper.results", TEXT, "the results queue")
     scheduler_notification_queue: str = option(
-        "htmengine.mswapper.scheduler.notification", TEXT, "kept for HTM Engine's applications; not used"
+        "htmengine.mswapper.scheduler.notification", TEXT, "the queue by whose consumers schedulers count each other"
     )
     shards: int = option(16, whole(1, 1024), "model input queues; the same for all services")
 

@@ -236,6 +236,7 @@ class Parts:
         )
         options = SchedulerOptions(
             shards=self.deployment.shards,
+            group=config.interface_bus.scheduler_notification_queue,
             results_queue=config.interface_bus.results_queue,
             workers=section.workers or os.cpu_count() or 1,
             runner=runner,

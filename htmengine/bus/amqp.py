@@ -114,14 +114,21 @@ class AmqpBus(Service):
 
     async def subscribe(self, queue: str, *, prefetch: int) -> AmqpSubscription:
         """See `Bus.subscribe`."""
-        subscription = AmqpSubscription(self, queue, prefetch)
-        self._subscriptions.append(subscription)
-        try:
-            await subscription.start()
-        except BusError:
-            self._subscriptions.remove(subscription)
-            raise
-        return subscription
+        return await self._start(AmqpSubscription(self, queue, prefetch))
+
+    async def claim(self, queue: str, *, prefetch: int) -> AmqpSubscription | None:
+        """See `Bus.claim`."""
+        subscription = await self._start(AmqpSubscription(self, queue, prefetch, lasting=False))
+        return None if subscription.ended else subscription
+
+    async def join(self, group: str) -> None:
+        """See `Bus.join`.  A member is a consumer of the group's queue, to which nobody publishes."""
+        await self.declare_queue(group)
+        await self._start(AmqpSubscription(self, group, prefetch=1, shared=True))
+
+    async def members(self, group: str) -> int:
+        """See `Bus.members`."""
+        return int((await self._state(group)).consumer_count)
 
     async def depth(self, queue: str) -> int:
         """See `Bus.depth`.  Unacknowledged messages are counted if this process has them."""
@@ -154,8 +161,19 @@ class AmqpBus(Service):
         return self._limits.get(queue, DEFAULT_LIMITS)
 
     async def _waiting(self, queue: str) -> int:
-        declared = await self._ask_for(queue, lambda channel: channel.queue_declare(queue, passive=True))
-        return int(declared.method.message_count)
+        return int((await self._state(queue)).message_count)
+
+    async def _state(self, queue: str) -> Any:
+        return (await self._ask_for(queue, lambda channel: channel.queue_declare(queue, passive=True))).method
+
+    async def _start(self, subscription: AmqpSubscription) -> AmqpSubscription:
+        self._subscriptions.append(subscription)
+        try:
+            await subscription.start()
+        except BusError as error:
+            subscription.end(error)
+            raise
+        return subscription
 
     async def _check_exchange(self, exchange: str) -> None:
         await self._ask_for(exchange, lambda channel: channel.exchange_declare(exchange, passive=True))
@@ -187,15 +205,20 @@ class AmqpBus(Service):
 
 
 class AmqpSubscription:
-    """A queue's messages, from a channel of its own; after a lost connection, and while another one has the queue,
-    it waits for its turn again."""
+    """A queue's messages, from a channel of its own.
+
+    A ``lasting`` one waits for its turn while another has the queue, and again after a lost connection; one that is
+    not ends instead.  A ``shared`` one takes the queue beside others.
+    """
 
     log = Logger()
 
-    def __init__(self, bus: AmqpBus, queue: str, prefetch: int) -> None:
+    def __init__(self, bus: AmqpBus, queue: str, prefetch: int, *, lasting: bool = True, shared: bool = False) -> None:
         self.queue = queue
         self._bus = bus
         self._prefetch = prefetch
+        self._lasting = lasting
+        self._shared = shared
         self._inbox = Inbox(prefetch)
         self._channel: TwistedChannel | None = None
         self._channels = 0  #: so far; part of a delivery's tag, since each channel counts its messages anew
@@ -204,9 +227,17 @@ class AmqpSubscription:
         """Messages that have come and are not acknowledged."""
         return len(self._inbox)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it will give nothing any more."""
+        return self._inbox.closed
+
     async def start(self) -> None:
-        """Take the queue if it is free, and wait for it in the background if it is not."""
+        """Take the queue if it is free; if it is not, wait for it in the background, or end."""
         incoming = await self._take()
+        if incoming is None and not self._lasting:
+            self.end(BusClosed(f"queue {self.queue!r} has a subscriber"))
+            return
         Deferred.fromCoroutine(self._receive(incoming)).addErrback(self._failed)
 
     async def get(self, most: int) -> list[Delivery]:
@@ -243,7 +274,10 @@ class AmqpSubscription:
     def connection_lost(self) -> None:
         """Called by the bus: what was in flight comes again."""
         self._channel = None
-        self._inbox.clear()
+        if self._lasting:
+            self._inbox.clear()
+        else:
+            self.end(BusClosed(f"the connection that had queue {self.queue!r} is lost"))
 
     # --- the queue -------------------------------------------------------------------------------------
 
@@ -251,12 +285,12 @@ class AmqpSubscription:
         """Become the queue's subscriber, unless it has one.  Raises `UnroutableMessage`."""
         channel = await self._bus.channel()
         try:
-            if await self._subscribers(channel):
+            if await self._subscribers(channel) and not self._shared:
                 channel.close()
                 return None
             await channel.basic_qos(prefetch_count=self._prefetch)
-            incoming, _ = await channel.basic_consume(self.queue, exclusive=True)
-            if await self._subscribers(channel) > 1:  # quorum queues know no exclusive consumers
+            incoming, _ = await channel.basic_consume(self.queue, exclusive=not self._shared)
+            if not self._shared and await self._subscribers(channel) > 1:  # a quorum queue takes every consumer
                 channel.close()
                 return None
         except ChannelClosedByBroker as error:
@@ -304,7 +338,7 @@ class AmqpSubscription:
 def _arguments(limits: QueueLimits, queue_type: QueueType) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if queue_type == "quorum" and limits.expires_s is None:  # what may go when nobody reads it needs no replicas
-        arguments |= {"x-queue-type": "quorum", "x-single-active-consumer": True}
+        arguments["x-queue-type"] = "quorum"
     if limits.overflow == "drop-head":
         arguments |= {"x-max-length": limits.max_messages, "x-max-length-bytes": limits.max_bytes}
     if limits.expires_s is not None:

@@ -12,7 +12,7 @@ published, is read from the file.  Another process's work is noticed within `POL
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +30,7 @@ from twisted.python.threadpool import ThreadPool
 from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
-from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull
+from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, UnroutableMessage
 from htmengine.twisted_types import Clock
 
 #: How often the file is looked at for the work of other processes.
@@ -129,6 +129,7 @@ class EmbeddedBus(Service):
         self._operations: list[_Operation] = []
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._subscriptions: dict[str, list[EmbeddedSubscription]] = {}
+        self._members: Counter[str] = Counter()
         self._idle: list[Deferred[None]] = []
         self._expired: set[str] = set()
         self._timers = [
@@ -214,6 +215,20 @@ class EmbeddedBus(Service):
         subscriptions.append(subscription)
         subscriptions[0].read_more()
         return subscription
+
+    async def claim(self, queue: str, *, prefetch: int) -> EmbeddedSubscription | None:
+        """See `Bus.claim`."""
+        return None if queue in self._subscriptions else await self.subscribe(queue, prefetch=prefetch)
+
+    async def join(self, group: str) -> None:
+        """See `Bus.join`.  One process owns the file: its members are all there are."""
+        self._members[group] += 1
+
+    async def members(self, group: str) -> int:
+        """See `Bus.members`."""
+        if group not in self._members:
+            raise UnroutableMessage(group)
+        return self._members[group]
 
     async def depth(self, queue: str) -> int:
         """See `Bus.depth`."""

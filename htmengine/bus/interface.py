@@ -115,6 +115,21 @@ class Bus(Protocol):
         """Read a queue.  A second subscriber waits until the first one ends.  Raises `UnroutableMessage`."""
         ...
 
+    async def claim(self, queue: str, *, prefetch: int) -> Subscription | None:
+        """Subscribe if nobody has; None if somebody has.  Raises `UnroutableMessage`.
+
+        Unlike other subscriptions it ends when its connection is lost: another process may have the queue then.
+        """
+        ...
+
+    async def join(self, group: str) -> None:
+        """Be counted as a member of a group of processes, until the bus stops or the process ends."""
+        ...
+
+    async def members(self, group: str) -> int:
+        """How many have joined, of all processes.  Raises `UnroutableMessage` if nobody ever has."""
+        ...
+
     async def depth(self, queue: str) -> int:
         """Messages that wait or are unacknowledged.  Raises `UnroutableMessage`."""
         ...

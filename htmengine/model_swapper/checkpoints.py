@@ -11,7 +11,7 @@ again, so losing one costs time, never a score.
         3f/                        first two hexadecimal digits of the CRC-32 of the model's id
             3fb1...e9.0            two slots, written in turn: the older one is replaced
             3fb1...e9.1
-            3fb1...e9.1.partial    being written; renamed when complete
+            3fb1...e9.1.<host>-<pid>.partial    being written; renamed when complete
 
 A file is: magic ``HTMC``, format 1 (u32), generation (u64), rowid (u64), length of the id (u32), the id,
 length of the results (u32), the results (JSON), the model's bytes, CRC-32 of all before (u32); little-endian.
@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import struct
 import zlib
 from collections.abc import Iterator
@@ -56,7 +57,11 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The checkpoints below one folder, which several processes may share: each model has one writer.
+    """The checkpoints below one folder, which several processes, and hosts, may share.
+
+    A model has one writer at a time, but for one that does not know yet that it has lost its connection.  What such a
+    one writes is right, only old: the same rows make the same model.  So an old state never replaces a newer one,
+    and each writer has a partial file of its own.
 
     >>> import tempfile
     >>> store = CheckpointStore(Path(tempfile.mkdtemp()))
@@ -68,14 +73,18 @@ class CheckpointStore:
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self._root = root
         self._durable = durable
+        self._writer = f"{socket.gethostname()}-{os.getpid()}"
         #: Files that were found damaged: (path, why), for whoever tells the operator.
         self.damaged: list[tuple[Path, str]] = []
+        self._unusable: set[Path] = set()
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the older slot, atomically.  Raises OSError if the disk is full or not writable."""
+        """Replace the older slot, atomically, if it is older.  Raises OSError if the disk is full or not writable."""
         path = self._slot_to_replace(checkpoint.model_id)
+        if self._state_of(path) > (checkpoint.generation, checkpoint.rowid):
+            return  # another scheduler has gone on with this model
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
+        partial = path.with_name(f"{path.name}.{self._writer}.partial")
         try:
             with partial.open("wb") as file:
                 _write(file, _pack(checkpoint))
@@ -84,6 +93,7 @@ class CheckpointStore:
                     os.fdatasync(file.fileno())
             crash_points.reached("checkpoint.written")
             partial.replace(path)
+            self._unusable.discard(path)
             crash_points.reached("checkpoint.replaced")
         except OSError:
             with contextlib.suppress(OSError):
@@ -95,10 +105,15 @@ class CheckpointStore:
 
         The older one is only read when it is asked for.
         """
-        for path in sorted(self._slots(model_id), key=_state_of, reverse=True):
+        for path in sorted(self._slots(model_id), key=_state_in, reverse=True):
             checkpoint = self._read(path) if path.exists() else None
             if checkpoint is not None and (checkpoint.model_id, checkpoint.generation) == (model_id, generation):
                 yield checkpoint
+
+    def newest_rowid(self, model_id: str, generation: int) -> int:
+        """The last rowid of the newest checkpoint of that generation, intact or not; -1: there is none."""
+        states = [self._state_of(path) for path in self._slots(model_id)]
+        return max((rowid for found, rowid in states if found == generation), default=-1)
 
     def delete(self, model_id: str) -> None:
         """Remove all of a model's files."""
@@ -111,14 +126,21 @@ class CheckpointStore:
 
     def _slot_to_replace(self, model_id: str) -> Path:
         """An unused or unreadable slot, else the one with the older state."""
-        return min(self._slots(model_id), key=_state_of)
+        return min(self._slots(model_id), key=self._state_of)
+
+    def _state_of(self, path: Path) -> tuple[int, int]:
+        """(generation, rowid); (-1, -1) if it holds nothing of use."""
+        return (-1, -1) if path in self._unusable else _state_in(path)
 
     def _read(self, path: Path) -> Checkpoint | None:
         try:
-            return _unpack(path.read_bytes())
+            checkpoint = _unpack(path.read_bytes())
         except (CorruptCheckpoint, UnknownCheckpointVersion, OSError) as error:
             self.damaged.append((path, str(error)))
+            self._unusable.add(path)
             return None
+        self._unusable.discard(path)
+        return checkpoint
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
@@ -130,7 +152,7 @@ def _write(file: BinaryIO, data: bytes) -> None:
     file.write(data[half:])
 
 
-def _state_of(path: Path) -> tuple[int, int]:
+def _state_in(path: Path) -> tuple[int, int]:
     """(generation, rowid) from a file's head; (-1, -1) if there is none."""
     try:
         with path.open("rb") as file:

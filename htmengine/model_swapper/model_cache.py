@@ -28,6 +28,7 @@ from htmengine.errors import CheckpointError
 from htmengine.htm.model import Model
 from htmengine.messages import InputRow, ResultRow
 from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
+from htmengine.sharding import shard_of
 
 log = logging.getLogger("htmengine.model_runner")
 
@@ -75,7 +76,7 @@ class Resident:
     memory_bytes: int = 0
     #: Results up to ``rowid`` that are not known to be published: a checkpoint has to carry them.
     results: list[ResultRow] = field(default_factory=list)
-    #: Loaded from a checkpoint: its results may never have left the worker that made it.
+    #: Loaded from a checkpoint, or of a shard that was lost: its results may never have been published.
     restored: bool = False
     #: Timestamps and values of the rows since the checkpoint, as `_ROW`; None: too many, or there is none.
     unwritten: bytes | None = b""
@@ -215,6 +216,33 @@ class ModelCache:
         """Swap models out until the others fit; one may always stay."""
         while self.memory_bytes > self._options.memory_bytes and len(self._residents) > 1:
             self._swap_out(self._last_to_be_used())
+
+    # --- other schedulers ------------------------------------------------------------------------------
+
+    def release(self, shard: int, shards: int) -> None:
+        """Another scheduler goes on with the models of a shard: write them, and forget them."""
+        for model_id in [each for each in self._residents if shard_of(each, shards) == shard]:
+            resident = self._residents[model_id]
+            if not resident.is_written:
+                self.save(model_id, resident)
+            self.discard(model_id)
+        self._forget_swapped_out(shard, shards)
+
+    def doubt(self, shard: int, shards: int) -> None:
+        """The shard was lost and may come back: what its models' last rows gave may not have been published."""
+        for model_id, resident in self._residents.items():
+            if shard_of(model_id, shards) == shard:
+                resident.restored = True
+        self._forget_swapped_out(shard, shards)
+
+    def is_overtaken(self, model_id: str, resident: Resident) -> bool:
+        """Whether another scheduler has gone on with the model: there is a checkpoint of later rows."""
+        return resident.rowid < self._store.newest_rowid(model_id, resident.generation)
+
+    def _forget_swapped_out(self, shard: int, shards: int) -> None:
+        """What their checkpoints lack is run again."""
+        for model_id in [each for each in self._swapped_out if shard_of(each, shards) == shard]:
+            del self._swapped_out[model_id]
 
     # --- checkpoints -----------------------------------------------------------------------------------
 

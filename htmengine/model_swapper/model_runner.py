@@ -52,6 +52,9 @@ class ModelRunner:
 
     def _rows(self, sent: Slice) -> Outcome:
         resident = self._resident(sent)
+        if resident is not None and resident.rowid < sent.after and self.cache.is_overtaken(sent.model_id, resident):
+            self.cache.discard(sent.model_id)
+            resident = self._resident(sent)
         if resident is None:
             return Outcome(sent.model_id, sent.generation, need=Need.DEFINITION)
         again = _carried(resident, sent.confirmed)
@@ -139,6 +142,14 @@ def serve(runner: ModelRunner, incoming: IO[bytes], outgoing: IO[bytes]) -> None
         if "stop" in message:
             runner.cache.save_all()
             return
+        if "release" in message:
+            runner.cache.release(message["release"], message["shards"])
+            outgoing.write(frames.pack({"released": message["release"]}))
+            outgoing.flush()
+            continue
+        if "doubt" in message:
+            runner.cache.doubt(message["doubt"], message["shards"])
+            continue
         outcomes = []
         for data in message["slices"]:
             outgoing.write(frames.pack({"begin": data["id"]}))

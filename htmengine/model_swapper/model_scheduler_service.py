@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The Model Scheduler: feeds many models in few processes and publishes their raw scores.
 
-In: rows and commands from the shards' model input queues.  Out: messages on the results queue.  The decisions
-are `swap_controller`'s; this service performs its instructions: turns go to the workers (`worker_pool`), missing
-rows and definitions come from the database, results go to the bus, and a message is acknowledged when all
-results that it asked for are confirmed.
+In: rows and commands from the model input queues of the shards that it has (`shard_claims`).  Out: messages on the
+results queue.  The decisions are `swap_controller`'s; this service performs its instructions: turns go to the workers
+(`worker_pool`), missing rows and definitions come from the database, results go to the bus, and a message is
+acknowledged when all results that it asked for are confirmed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any
 from sqlalchemy import Connection
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine import crash_points
 from htmengine.bus.interface import Bus, Delivery, Subscription
-from htmengine.errors import InvalidMessage
+from htmengine.errors import BusClosed, InvalidMessage
 from htmengine.messages import (
     CommandResult,
     InputRow,
@@ -38,6 +39,7 @@ from htmengine.messages import (
     encode_results,
 )
 from htmengine.model_swapper.model_cache import RunnerOptions
+from htmengine.model_swapper.shard_claims import ShardClaims
 from htmengine.model_swapper.swap_controller import (
     DEFAULT_LIMITS,
     Acknowledge,
@@ -65,6 +67,8 @@ PREFETCH = 500
 ROWS_AHEAD = 50_000
 #: Rows in one message on the results queue.
 ROWS_IN_MESSAGE = 2000
+#: How often schedulers look whether they have their share of the shards.
+BALANCE_S = 1.0
 #: A stop waits this long for the turns in flight.
 DRAIN_S = 10.0
 
@@ -74,6 +78,7 @@ class SchedulerOptions:
     """model-swapper.conf and model-checkpoint.conf, as far as this service uses them."""
 
     shards: ShardQueues
+    group: str  #: names all schedulers of the engine
     results_queue: str
     workers: int
     runner: RunnerOptions
@@ -86,7 +91,7 @@ MODELLED = frozenset({MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING})
 
 
 class ModelScheduler(Service):
-    """Runs the models of all shards whose active consumer it is."""
+    """Runs the models of the shards that it has."""
 
     log = Logger()
 
@@ -114,8 +119,17 @@ class ModelScheduler(Service):
             on_answer=self._answered,
             on_death=lambda worker, culprit: self._perform(self.controller.worker_died(worker, culprit)),
         )
-        self._subscriptions: list[Subscription] = []
-        self._deliveries: dict[MessageToken, tuple[Subscription, Delivery]] = {}
+        self.claims = ShardClaims(
+            bus=bus,
+            shards=options.shards,
+            group=options.group,
+            prefetch=PREFETCH,
+            on_claimed=self._claimed,
+            release=self._release,
+        )
+        self._balancing = LoopingCall(lambda: self._tasks.start(self.claims.balance()))
+        self._balancing.clock = reactor  # type: ignore[assignment]
+        self._deliveries: dict[MessageToken, tuple[int, Subscription, Delivery]] = {}
         self._serial = 0
         self._unpublished: deque[Publish] = deque()
         self._publishing = False
@@ -129,13 +143,15 @@ class ModelScheduler(Service):
     def startService(self) -> None:
         super().startService()
         self.pool.start()
-        self._tasks.start(self._consume_shards())
+        self._tasks.start(self._join())
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        if self._balancing.running:
+            self._balancing.stop()
         self.controller.drain()
         if not self.controller.at_rest:
             self._at_rest = Deferred()
@@ -144,8 +160,7 @@ class ModelScheduler(Service):
             if timer.active():
                 timer.cancel()
         await self.pool.stop()
-        for subscription in self._subscriptions:
-            await subscription.close()
+        await self.claims.close()
         self._make_room()
         await self._tasks.finished()
 
@@ -154,31 +169,65 @@ class ModelScheduler(Service):
             waiting, self._at_rest = self._at_rest, None
             waiting.callback(None)
 
+    # --- shards ----------------------------------------------------------------------------------------
+
+    async def _join(self) -> None:
+        await self._bus.declare_queue(self._options.results_queue)
+        await self.claims.join()
+        if self.running:
+            self._balancing.start(BALANCE_S)
+
+    def _claimed(self, shard: int, subscription: Subscription) -> None:
+        self.log.info("shard {shard} taken", shard=shard)
+        self._tasks.start(self._consume(shard, subscription))
+
+    async def _release(self, shard: int) -> None:
+        """Another scheduler is to have the shard: it finds the models on disk, and what is not done in the queue."""
+        self.log.info("shard {shard} given to another scheduler", shard=shard)
+        self._leave(shard)
+        shards = self._options.shards.count
+        await self.pool.release(shard % self._options.workers, shard, shards)
+
+    def _lost(self, shard: int, subscription: Subscription) -> None:
+        """The connection is lost.  The shard may come back: its models stay in memory, where they are right, if old."""
+        if self.claims.has(shard, subscription):
+            self.log.warn("shard {shard} lost", shard=shard)
+            self.claims.lost(shard, subscription)
+            self._leave(shard)
+            self.pool.doubt(shard % self._options.workers, shard, self._options.shards.count)
+
+    def _leave(self, shard: int) -> None:
+        """Do no more for a shard, and acknowledge nothing."""
+        for token in [token for token, (of, _, _) in self._deliveries.items() if of == shard]:
+            del self._deliveries[token]
+        self._perform(self.controller.shard_left(shard))
+
     # --- messages in -----------------------------------------------------------------------------------
 
-    async def _consume_shards(self) -> None:
-        await self._bus.declare_queue(self._options.results_queue)
-        for queue in self._options.shards.queues:
-            await self._bus.declare_queue(queue)
-            subscription = await self._bus.subscribe(queue, prefetch=PREFETCH)
-            self._subscriptions.append(subscription)
-            self._tasks.start(self._consume(subscription))
+    async def _consume(self, shard: int, subscription: Subscription) -> None:
+        try:
+            await self._read(shard, subscription)
+        except BusClosed:
+            self._lost(shard, subscription)
 
-    async def _consume(self, subscription: Subscription) -> None:
-        while self.running:
+    async def _read(self, shard: int, subscription: Subscription) -> None:
+        while self.running and self.claims.has(shard, subscription):
             if self.controller.cached_rows > ROWS_AHEAD:
                 waiting: Deferred[None] = Deferred()
                 self._room.append(waiting)
                 await waiting
                 continue
-            for delivery in await subscription.get(100):
-                self._message_arrived(subscription, delivery)
+            deliveries = await subscription.get(100)
+            if not self.claims.has(shard, subscription):
+                break  # they go back to the queue
+            for delivery in deliveries:
+                self._message_arrived(shard, subscription, delivery)
 
-    def _message_arrived(self, subscription: Subscription, delivery: Delivery) -> None:
+    def _message_arrived(self, shard: int, subscription: Subscription, delivery: Delivery) -> None:
         crash_points.reached("scheduler.received")
         self._serial += 1
         token = self._serial
-        self._deliveries[token] = (subscription, delivery)
+        self._deliveries[token] = (shard, subscription, delivery)
         try:
             message = decode_model_message(delivery.body)
         except InvalidMessage as error:
@@ -245,7 +294,9 @@ class ModelScheduler(Service):
     def _acknowledge(self, messages: Sequence[MessageToken]) -> None:
         by_subscription: dict[int, tuple[Subscription, list[Delivery]]] = {}
         for message in messages:
-            subscription, delivery = self._deliveries.pop(message)
+            if message not in self._deliveries:
+                continue  # of a shard that another scheduler has now
+            _, subscription, delivery = self._deliveries.pop(message)
             by_subscription.setdefault(id(subscription), (subscription, []))[1].append(delivery)
         for subscription, deliveries in by_subscription.values():
             self._tasks.start(_acknowledge(subscription, deliveries))

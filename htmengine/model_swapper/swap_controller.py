@@ -257,6 +257,13 @@ class SwapController:
         self._advance(model, instructions)
         return self._dispatched(instructions)
 
+    def shard_left(self, shard: int) -> list[Instruction]:
+        """Another scheduler has the shard's models now: forget them.  Their messages come to it again."""
+        instructions: list[Instruction] = []
+        for model in [each for each in self._models.values() if shard_of(each.model_id, self._shards) == shard]:
+            self._drop(model.model_id, model.generation, instructions)
+        return instructions
+
     # --- events: workers -------------------------------------------------------------------------------
 
     def worker_started(self, worker: int) -> list[Instruction]:

@@ -42,7 +42,8 @@ class WorkerProcess(ProcessProtocol):
         self.statistics: dict[str, int] = {}
         self.gone: Deferred[None] = Deferred()
         self._received = bytearray()
-        self._unanswered: OrderedDict[int, None] = OrderedDict()
+        self._unanswered: OrderedDict[int | tuple[str, int], None] = OrderedDict()
+        self._released: dict[int, Deferred[None]] = {}
         self._watch: Timer | None = None
 
     def connectionMade(self) -> None:
@@ -53,6 +54,17 @@ class WorkerProcess(ProcessProtocol):
         self._unanswered[turn] = None
         self._rewind_watch()
         self._write({"turn": turn, "slices": [frames.slice_to_json(each) for each in slices]})
+
+    def release(self, shard: int, shards: int) -> Deferred[None]:
+        """Ask it to write and forget a shard's models; fires when it has, or is gone."""
+        self._unanswered["release", shard] = None
+        self._rewind_watch()
+        self._write({"release": shard, "shards": shards})
+        return self._released.setdefault(shard, Deferred())
+
+    def doubt(self, shard: int, shards: int) -> None:
+        """Tell it that the results of a shard's last rows may have been lost."""
+        self._write({"doubt": shard, "shards": shards})
 
     def stop(self) -> None:
         """Ask it to write its models and end; `gone` fires when it has."""
@@ -90,6 +102,8 @@ class WorkerProcess(ProcessProtocol):
             self._watch.cancel()
             self._watch = None
         self._pool.ended(self, reason)
+        for shard in list(self._released):
+            self._has_released(shard)
         self.gone.callback(None)
 
     def _frame_received(self, message: dict[str, Any]) -> None:
@@ -98,11 +112,19 @@ class WorkerProcess(ProcessProtocol):
             self._rewind_watch()
             return
         self.begun = None
+        if "released" in message:
+            self._unanswered.pop(("release", message["released"]), None)
+            self._rewind_watch()
+            self._has_released(message["released"])
+            return
         self.statistics = message["statistics"]
         self._unanswered.pop(message["turn"], None)
         self._rewind_watch()
         outcomes = [frames.outcome_from_json(each) for each in message["outcomes"]]
         self._pool.answered(self.number, message["turn"], outcomes)
+
+    def _has_released(self, shard: int) -> None:
+        self._released.pop(shard).callback(None)
 
     def _write(self, message: dict[str, Any]) -> None:
         self.transport.write(frames.pack(message))
@@ -161,6 +183,17 @@ class WorkerPool:
     def send_turn(self, worker: int, turn: int, slices: Sequence[Slice]) -> None:
         """Give a running worker a turn."""
         self._workers[worker].send_turn(turn, slices)
+
+    def release(self, worker: int, shard: int, shards: int) -> Deferred[None]:
+        """Fires when a worker, if it runs, has written and forgotten the models of a shard."""
+        if worker not in self._workers:
+            return succeed(None)
+        return self._workers[worker].release(shard, shards)
+
+    def doubt(self, worker: int, shard: int, shards: int) -> None:
+        """Have a worker, if it runs, give the results of a shard's last rows again when it is asked."""
+        if worker in self._workers:
+            self._workers[worker].doubt(shard, shards)
 
     def stop(self) -> Deferred[Any]:
         """Fires when all workers have written their models and are gone."""

@@ -184,6 +184,25 @@ class BusContract(Contract):
         await first.close()
         self.assertEqual(bodies(await waiting), [b"two"])
 
+    async def test_only_a_queue_that_nobody_reads_can_be_claimed(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, [b"one"])
+        claimed = await self.bus.claim(queue, prefetch=10)
+        self.assertIsNone(await self.bus.claim(queue, prefetch=10))
+        self.assertEqual(bodies(await claimed.get(1)), [b"one"])
+        await claimed.close()
+        again = await self.bus.claim(queue, prefetch=10)
+        self.assertEqual(bodies(await again.get(1)), [b"one"])
+        with self.assertRaises(UnroutableMessage):
+            await self.bus.claim(self.name("nothing"), prefetch=1)
+
+    async def test_the_members_of_a_group_are_counted(self) -> None:
+        with self.assertRaises(UnroutableMessage):
+            await self.bus.members(self.name("group"))
+        for number in (1, 2):
+            await self.bus.join(self.name("group"))
+            self.assertEqual(await self.bus.members(self.name("group")), number)
+
     async def test_depth_counts_what_waits_and_what_is_unacknowledged(self) -> None:
         queue = await self.queue()
         await self.bus.publish(queue, numbered(1, 5))

@@ -60,6 +60,23 @@ class CheckpointStoreTest(SynchronousTestCase):
         self.store.save(checkpoint(30))
         self.assertEqual(list(self.store.load("m", 1)), [checkpoint(30), checkpoint(10)])
 
+    def test_an_old_state_never_replaces_a_newer_one(self) -> None:
+        self.store.save(checkpoint(100))
+        self.store.save(checkpoint(200))
+        CheckpointStore(self.root).save(checkpoint(50))  # by a scheduler that lost the shard long ago
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(200), checkpoint(100)])
+        self.assertEqual(self.store.newest_rowid("m", 1), 200)
+        self.assertEqual(self.store.newest_rowid("m", 2), -1)
+
+    def test_what_cannot_be_used_is_replaced_by_any_state(self) -> None:
+        self.store.save(checkpoint(100))
+        self.store.save(checkpoint(200))
+        for path in self.files():
+            path.write_bytes(path.read_bytes()[:-1])
+        self.assertEqual(list(self.store.load("m", 1)), [])
+        self.store.save(checkpoint(50))
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(50)])
+
     def test_a_write_that_was_cut_off_is_not_seen(self) -> None:
         self.store.save(checkpoint(10))
         [saved] = self.files()

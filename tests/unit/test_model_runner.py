@@ -29,6 +29,7 @@ from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, RunnerOptions
 from htmengine.model_swapper.model_runner import ModelRunner, serve
 from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
+from htmengine.sharding import shard_of
 
 PARAMS = ModelParams.for_range(0.0, 100.0)
 
@@ -145,6 +146,34 @@ class CheckpointsTest(RunnerTestCase):
         outcome = runner.run(define())
         self.assertEqual((outcome.at, raws(outcome)), (30, expected(30)))
         self.assertEqual(raws(runner.run(Slice("m", 1, 30, rows(31, 40)))), expected(40)[30:])
+
+    def test_they_come_again_when_the_shard_was_lost(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.cache.doubt(0, 1)
+        again = self.runner.run(Slice("m", 1, 30, confirmed=25))
+        self.assertEqual((again.at, raws(again)), (30, expected(30)[25:]))
+        self.assertEqual(self.runner.run(Slice("m", 1, 30)).rows, ())
+
+    def test_a_shard_that_is_given_away_leaves_memory_for_the_disk(self) -> None:
+        self.assertNotEqual(shard_of("a", 2), shard_of("other", 2))
+        for name in ("a", "other"):
+            self.runner.run(define(name))
+            self.runner.run(Slice(name, 1, 0, rows(1, 30)))
+        self.runner.cache.release(shard_of("a", 2), 2)
+        self.assertEqual(self.runner.cache.statistics()["models"], 1)
+        outcome = self.new_runner().run(Slice("a", 1, 30, rows(31, 60), confirmed=30))
+        self.assertEqual(raws(outcome), expected(60)[30:])
+
+    def test_a_model_that_another_scheduler_went_on_with_is_taken_from_its_checkpoint(self) -> None:
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, rows(1, 30)))
+        self.runner.cache.save_all()
+        other = self.new_runner()
+        other.run(Slice("m", 1, 30, rows(31, 60), confirmed=30))
+        other.cache.save_all()
+        outcome = self.runner.run(Slice("m", 1, 60, rows(61, 90), confirmed=60))
+        self.assertEqual((outcome.need, raws(outcome)), (None, expected(90)[60:]))
 
     def test_they_come_with_the_question_for_missing_rows_too(self) -> None:
         self.runner.run(define())

@@ -253,7 +253,8 @@ class World:
         self.restored: set[str] = set()
         self.controller = self.new_controller()
         self.pending: deque[Instruction] = deque()
-        self.turns: deque[RunTurn] = deque()
+        self.turns: deque[RunTurn | None] = deque()  # None: results of what was run may be lost
+        self.left: set[int] = set()  # messages that are not ours any more
         self.alive = False
 
     def new_controller(self) -> SwapController:
@@ -272,12 +273,23 @@ class World:
         for inputs in redelivered:
             self.arrive(inputs)
 
+    def lose(self) -> None:
+        """The bus's connection is lost, and all shards with it; then they come back, and their messages again."""
+        redelivered = list(self.unacknowledged.values())
+        self.left.update(self.unacknowledged)
+        self.unacknowledged.clear()
+        for shard in range(8):
+            self.do(self.controller.shard_left(shard))
+        self.turns.append(None)  # the worker is told after the turns that were sent before
+        for inputs in redelivered:
+            self.arrive(inputs)
+
     def do(self, instructions: Sequence[Instruction]) -> None:
         for instruction in instructions:
             if isinstance(instruction, RunTurn):
                 self.turns.append(instruction)
             elif isinstance(instruction, Acknowledge):
-                for message in instruction.messages:
+                for message in set(instruction.messages) - self.left:
                     for model_id, rowid in _asked_for(self.unacknowledged.pop(message)):
                         assert max(self.published[model_id], default=0) >= rowid
             else:
@@ -285,7 +297,7 @@ class World:
 
     def step(self) -> None:
         action = self.random.choice(
-            ["feed", "feed", "worker", "worker", "worker", "io", "io", "die", "redeliver", "restart"]
+            ["feed", "feed", "worker", "worker", "worker", "io", "io", "die", "redeliver", "restart", "lose"]
         )
         if action == "feed":
             self.feed()
@@ -295,6 +307,8 @@ class World:
         elif action == "restart":
             if self.random.random() < 0.3:
                 self.restart()
+        elif action == "lose":
+            self.lose()
         elif action == "io" and self.pending:
             self.answer(self.pending.popleft())
         elif action == "worker":
@@ -302,7 +316,7 @@ class World:
         elif action == "die" and self.alive:
             self.alive = False
             self.memory.clear()
-            culprit = self.turns[0].slices[0].model_id if self.turns else None
+            culprit = self.turns[0].slices[0].model_id if self.turns and self.turns[0] else None
             self.turns.clear()
             self.do(self.controller.worker_died(0, culprit))
 
@@ -331,6 +345,9 @@ class World:
             self.do(self.controller.worker_started(0))
         elif self.turns:
             turn = self.turns.popleft()
+            if turn is None:
+                self.restored.update(self.memory)
+                return
             self.do(self.controller.turn_done(0, turn.turn, [self.run(each) for each in turn.slices]))
 
     def run(self, sent: Slice) -> Outcome:
