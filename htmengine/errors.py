@@ -11,6 +11,7 @@ HtmEngineError
 │   ├── UnroutableMessage     the queue or exchange does not exist
 │   └── QueueFull             a queue stayed full for as long as the publisher was to wait
 ├── RepositoryError
+│   ├── DatabaseClosed        the process stops while the database is waited for
 │   ├── MetricNotFound        no metric of that name or uid
 │   ├── MetricExists          a metric of that name exists already
 │   ├── ModelNotFound         the metric has no model that runs
@@ -91,6 +92,13 @@ class QueueFull(BusError):
 
 class RepositoryError(HtmEngineError):
     """Something between the services and the database."""
+
+
+class DatabaseClosed(RepositoryError):
+    """The process stops while the database is waited for; what was to be stored comes again."""
+
+    def __init__(self) -> None:
+        super().__init__("stopping while the database is away")
 
 
 class MetricNotFound(RepositoryError):

@@ -60,7 +60,7 @@ class Operations:
         """Stop a metric's model; its rows stay.  Raises `MetricNotFound`."""
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
-            metric = custom.find_metric(conn, name)
+            metric = custom.find_metric(conn, name, lock=True)
             return metric, [custom.unmonitor_metric(conn, metric)]
 
         return await self._change(change)
@@ -69,7 +69,7 @@ class Operations:
         """Remove a metric, its rows and its model.  Raises `MetricNotFound`."""
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
-            metric = custom.find_metric(conn, name)
+            metric = custom.find_metric(conn, name, lock=True)
             return metric, [custom.delete_metric(conn, metric)]
 
         return await self._change(change)
@@ -101,7 +101,9 @@ class Operations:
         """
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
-            metric, message = models.revert_model(conn, custom.find_metric(conn, name), version, replay=replay)
+            metric, message = models.revert_model(
+                conn, custom.find_metric(conn, name, lock=True), version, replay=replay
+            )
             return metric, [message]
 
         return await self._change(change)

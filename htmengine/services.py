@@ -316,6 +316,17 @@ class _DatabaseService(Service):
         self._database.close()
 
 
+class _StopsFirst(Service):
+    """When the process stops, no service waits for a database that is away any more."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._database.stop_waiting()
+
+
 # --- the embedded engine --------------------------------------------------------------------------------
 
 
@@ -337,6 +348,7 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
         parts.metric_storer(),
         parts.metric_listener(),
         parts.web_service(),
+        _StopsFirst(database),
     ]
     return OrderedServices(services), end
 
@@ -354,7 +366,7 @@ def _make_distributed(make: Callable[[Parts], Any], *, with_database: bool) -> C
         bus = deployment.bus(reactor)
         check = Tasks(end.fail) if with_database else None
         service = make(Parts(deployment, reactor, bus, database, end))
-        return OrderedServices([_DatabaseService(database, check), bus, service])
+        return OrderedServices([_DatabaseService(database, check), bus, service, _StopsFirst(database)])
 
     return make_service
 

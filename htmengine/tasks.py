@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine.errors import BusClosed
+from htmengine.errors import BusClosed, DatabaseClosed
 
 
 class Tasks:
@@ -27,7 +27,7 @@ class Tasks:
         self._running: set[Deferred[Any]] = set()
 
     def start(self, coroutine: Coroutine[Deferred[Any], Any, Any]) -> None:
-        """Run it to its end.  A closed bus or a cancellation is a regular end, anything else a failure."""
+        """Run it to its end.  A closed bus or database and a cancellation are regular ends, anything else a failure."""
         deferred = Deferred.fromCoroutine(coroutine)
         self._running.add(deferred)
         deferred.addErrback(self._failed)
@@ -43,7 +43,7 @@ class Tasks:
         return DeferredList([_watched(deferred) for deferred in self._running])
 
     def _failed(self, failure: Failure) -> None:
-        if isinstance(failure.value, (BusClosed, CancelledError)):
+        if isinstance(failure.value, (BusClosed, DatabaseClosed, CancelledError)):
             return
         self.log.failure("a task failed", failure=failure)
         self._on_failure(failure)

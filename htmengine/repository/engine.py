@@ -4,6 +4,9 @@
 In: synchronous functions that take ``conn`` first (`queries`), from services, command line and HTTP API.  Out: their
 results, each after one transaction.  What passes (a deadlock, a lost connection) is tried again; a server that
 is away is waited for, so that its callers simply take longer, and nothing is lost.
+
+A transaction is tried again as a whole, and a connection may be lost while it commits: then nobody knows whether
+it did.  So every function that changes something finds what an earlier try of its own has done.
 """
 
 from __future__ import annotations
@@ -12,14 +15,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from htmengine.errors import BusClosed
+from htmengine.errors import ConfigError, DatabaseClosed
 from htmengine.twisted_types import Reactor
 
 P = ParamSpec("P")
@@ -32,14 +36,34 @@ FIRST_DELAY_S = 0.05
 AWAY_DELAY_S = 5.0
 LOG_INTERVAL_S = 60.0
 SQLITE_TIMEOUT_S = 60.0
+#: A server that accepts no connection, or does not answer a statement, for this long counts as away.  An answer may
+#: wait for a lock, which MySQL gives up after 50 s.
+CONNECT_TIMEOUT_S = 10
+ANSWER_TIMEOUT_S = 120
 
-#: What is worth another try.  MySQL: lock wait timeout, deadlock.  PostgreSQL: serialization failure, deadlock.
-RETRY = {"mysql": {1205, 1213}, "postgresql": {"40001", "40P01"}}
+#: What is worth another try, by the driver's number.  MySQL: lock wait timeout, deadlock, duplicate key.  PostgreSQL:
+#: serialization failure, deadlock, lock not available, duplicate key.  SQLite: busy.  A key is there twice when two
+#: transactions looked for it in vain and both made it: the next try finds it.
+RETRY: dict[str, set[int | str]] = {
+    "mysql": {1205, 1213, 1062},
+    "postgresql": {"40001", "40P01", "55P03", "23505"},
+    "sqlite": {5},
+}
 #: The server cannot be reached, or threw us out.  MySQL: gone away, lost connection, cannot connect, too many
-#: connections, shutting down, read-only after a failover.  PostgreSQL: admin shutdown, crash, starting, no connection.
-AWAY = {
-    "mysql": {2006, 2013, 2003, 2002, 1040, 1053, 1290},
-    "postgresql": {"57P01", "57P02", "57P03", "53300", "08000", "08001", "08003", "08006", None},
+#: connections, connection killed, shutting down, read-only after a failover.  PostgreSQL: admin shutdown, crash,
+#: starting, read-only after a failover, too many connections.  SQLite: disk full.
+AWAY: dict[str, set[int | str]] = {
+    "mysql": {2006, 2013, 2003, 2002, 1040, 1927, 1053, 1290},
+    "postgresql": {"57P01", "57P02", "57P03", "25006", "53300"},
+    "sqlite": {13},
+}
+#: What users write, and the driver that we bring for it.
+DRIVERS = {
+    "mysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
 }
 
 
@@ -59,10 +83,11 @@ class Database:
     log = Logger()
 
     def __init__(self, url: str, *, reactor: Reactor | None = None, threads: int = 4) -> None:
-        self._engine = _make_engine(url)
+        self._engine = make_engine(url)
         self._dialect = self._engine.dialect.name
         self._reactor = reactor
-        self._closed = False
+        self._closing = False
+        self._waiting: set[Deferred[None]] = set()
         self._away_since: float | None = None
         self._logged_at = 0.0
         # SQLite has one writer at a time: a thread of its own keeps the order, and readers never wait for it.
@@ -72,10 +97,15 @@ class Database:
             self._writers.start()
             self._readers.start()
 
+    @property
+    def away(self) -> bool:
+        """Whether the server is waited for now."""
+        return self._away_since is not None
+
     async def run(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``fn(conn, ...)`` in one transaction, in a thread.  It may be called again, so it must have no other effect.
 
-        Raises what ``fn`` raises.
+        Raises what ``fn`` raises, and `DatabaseClosed`.
         """
         return await self._persist(self._writers, self._write, fn, *args, **kwargs)
 
@@ -85,18 +115,25 @@ class Database:
 
     def run_sync(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run`, in the caller's thread; a server that is away is not waited for."""
-        for attempt in range(TRIES):
+        attempt = 0
+        while True:
             try:
                 return self._write(fn, *args, **kwargs)
             except DBAPIError as error:
-                if not self._is(RETRY, error) or attempt == TRIES - 1:
+                attempt += 1
+                if attempt == TRIES or not self._passes(error):
                     raise
-            time.sleep(FIRST_DELAY_S * 2**attempt)
-        raise AssertionError("unreachable")
+            time.sleep(_delay_s(attempt))
+
+    def stop_waiting(self) -> None:
+        """From now on nobody waits for a server that is away: such calls end with `DatabaseClosed`."""
+        self._closing = True
+        for waiting in list(self._waiting):
+            waiting.cancel()
 
     def close(self) -> None:
-        """End all connections; what still waits for a server that is away ends with `BusClosed`."""
-        self._closed = True
+        """End all connections."""
+        self.stop_waiting()
         if self._reactor is not None:
             self._writers.stop()
             self._readers.stop()
@@ -104,26 +141,34 @@ class Database:
 
     async def _persist(self, pool: ThreadPool, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call in a thread, again and again while that helps."""
-        assert self._reactor is not None
         reactor: Any = self._reactor
         attempt = 0
         while True:
             try:
                 result: T = await deferToThreadPool(reactor, pool, call, *args, **kwargs)
             except DBAPIError as error:
-                away = self._is(AWAY, error)
                 attempt += 1
-                if self._closed:
-                    raise BusClosed("the database is closed") from None
-                if not away and (attempt == TRIES or not self._is(RETRY, error)):
-                    raise
+                away = self._is_away(error)
                 if away:
                     self._log_away(error)
-                delay = min(FIRST_DELAY_S * 2 ** min(attempt, 10), AWAY_DELAY_S)
+                elif attempt == TRIES or not self._passes(error):
+                    raise
+                await self._wait(_delay_s(attempt))
             else:
                 self._back()
                 return result
-            await deferLater(reactor, delay)
+
+    async def _wait(self, delay_s: float) -> None:
+        if self._closing:
+            raise DatabaseClosed
+        waiting: Deferred[None] = deferLater(self._reactor, delay_s)  # type: ignore[arg-type]
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        except CancelledError:
+            raise DatabaseClosed from None
+        finally:
+            self._waiting.discard(waiting)
 
     def _write(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         with self._engine.begin() as conn:
@@ -133,20 +178,31 @@ class Database:
         with self._engine.connect().execution_options(htmengine_read=True) as conn:
             return fn(conn, *args, **kwargs)
 
-    def _is(self, kinds: dict[str, Any], error: DBAPIError) -> bool:
-        """Whether the driver's error number is among those of a kind."""
+    # --- errors ----------------------------------------------------------------------------------------
+
+    def _passes(self, error: DBAPIError) -> bool:
+        """Whether the same transaction may well succeed the next time."""
+        return self._number(error) in RETRY[self._dialect]
+
+    def _is_away(self, error: DBAPIError) -> bool:
+        """Whether there is no server, or it ended our connection."""
+        number = self._number(error)
+        nameless = self._dialect == "postgresql" and number is None and isinstance(error, OperationalError)
+        return error.connection_invalidated or number in AWAY[self._dialect] or nameless
+
+    def _number(self, error: DBAPIError) -> int | str | None:
+        """The driver's number of an error; PostgreSQL's is a text, and missing when there is no connection."""
+        original: Any = error.orig
         if self._dialect == "mysql":
-            number = error.orig.args[0] if error.orig is not None and error.orig.args else None
-            return number in kinds["mysql"]
+            return original.args[0] if original.args else None
         if self._dialect == "postgresql":
-            known = kinds["postgresql"]
-            state = getattr(error.orig, "sqlstate", None)
-            return state in known and (state is not None or isinstance(error, OperationalError))
-        return False
+            return getattr(original, "sqlstate", None)
+        return getattr(original, "sqlite_errorcode", 0) & 0xFF  # above it: details
 
     def _log_away(self, error: DBAPIError) -> None:
         now = time.monotonic()
-        self._away_since = self._away_since or now
+        if self._away_since is None:
+            self._away_since = now
         if now - self._logged_at >= LOG_INTERVAL_S:
             self._logged_at = now
             self.log.error(
@@ -161,20 +217,72 @@ class Database:
             self._away_since, self._logged_at = None, 0.0
 
 
+def _delay_s(attempt: int) -> float:
+    return min(FIRST_DELAY_S * 2.0 ** min(attempt - 1, 10), AWAY_DELAY_S)
+
+
 def as_of_now(conn: Connection) -> None:
     """Let all that a transaction reads be as of one moment.  Called before it reads anything."""
     if conn.dialect.name != "sqlite":  # whose transactions always do
         conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
-def _make_engine(url: str) -> Engine:
-    if url.startswith("sqlite"):
-        engine = create_engine(url, connect_args={"timeout": SQLITE_TIMEOUT_S, "check_same_thread": False})
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    # pool_pre_ping: a connection that the server closed meanwhile is replaced before it is used.
-    return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8, isolation_level="READ COMMITTED")
+# --- connections ----------------------------------------------------------------------------------------
+
+
+def database_url(url: str) -> URL:
+    """SQLAlchemy's URL of a database, with our driver where none is named.  Raises `ConfigError`.
+
+    >>> database_url("mariadb://root@127.0.0.1/htmengine").drivername
+    'mysql+pymysql'
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        example = "mysql://user:password@host/database"
+        raise ConfigError([f"[repository] url is no SQLAlchemy URL such as {example}"]) from None
+    return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+
+
+def make_engine(url: str) -> Engine:
+    """The way to a database; nothing is connected yet.  Raises `ConfigError`."""
+    parsed = database_url(url)
+    kind = parsed.get_backend_name()
+    if kind not in RETRY:
+        raise ConfigError([f"[repository] url: {kind} is no database of ours; {', '.join(RETRY)} are"])
+    try:
+        return _ENGINES[kind](parsed)
+    except (ImportError, NoSuchModuleError) as error:
+        raise ConfigError([f"[repository] url: no driver for {parsed.drivername}: {error}"]) from None
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": SQLITE_TIMEOUT_S, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _mysql_engine(url: URL) -> Engine:
+    timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "read_timeout": ANSWER_TIMEOUT_S}
+    return create_engine(url, connect_args={"charset": "utf8mb4", **timeouts}, **_SERVER)
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    timeouts = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": ANSWER_TIMEOUT_S * 1000}
+    waits = f"-c lock_timeout={ANSWER_TIMEOUT_S // 2}s -c timezone=UTC"
+    return create_engine(url, connect_args={**timeouts, "options": waits}, **_SERVER)
+
+
+#: pool_pre_ping: a connection that the server closed meanwhile is replaced before it is used.  Locks on what was
+#: looked for and not found (MySQL's default) would only make deadlocks.
+_SERVER: dict[str, Any] = {
+    "pool_pre_ping": True,
+    "pool_size": 8,
+    "max_overflow": 8,
+    "isolation_level": "READ COMMITTED",
+}
+_ENGINES = {"sqlite": _sqlite_engine, "mysql": _mysql_engine, "postgresql": _postgresql_engine}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
@@ -54,10 +54,10 @@ class Metric:
     location: str | None
     parameters: str | None
     status: MetricStatus
-    message: str | None
-    last_timestamp: int | None
-    last_rowid: int
-    definition: Definition | None
+    message: str | None = None
+    last_timestamp: int | None = None
+    last_rowid: int = 0
+    definition: Definition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +110,20 @@ def _parts(values: Collection[Any]) -> Iterator[list[Any]]:
         yield each[at : at + IN_AT_ONCE]
 
 
-def get_metrics(conn: Connection, uids: Sequence[str]) -> list[Metric]:
+def get_metrics(conn: Connection, uids: Sequence[str], *, lock: bool = False) -> list[Metric]:
+    """Those that there are, by uid.  With ``lock`` nobody else changes or removes them until the transaction ends."""
+    query = select(metric).order_by(metric.c.uid)
+    if lock:
+        query = query.with_for_update()
     return [
         _metric(row)
-        for part in _parts(uids)
-        for row in conn.execute(select(metric).where(metric.c.uid.in_(part))).mappings()
+        for part in _parts(sorted(uids))
+        for row in conn.execute(query.where(metric.c.uid.in_(part))).mappings()
     ]
 
 
-def find_metric_by_uid(conn: Connection, uid: str) -> Metric | None:
-    found = get_metrics(conn, [uid])
+def find_metric_by_uid(conn: Connection, uid: str, *, lock: bool = False) -> Metric | None:
+    found = get_metrics(conn, [uid], lock=lock)
     return found[0] if found else None
 
 
@@ -130,11 +134,18 @@ def get_metric(conn: Connection, uid: str) -> Metric:
     return found
 
 
-def find_metrics(conn: Connection, names: Sequence[str]) -> dict[str, Metric]:
+def find_metrics(conn: Connection, names: Sequence[str], *, lock: bool = False) -> dict[str, Metric]:
+    """Those that there are, by name; ``lock`` as in `get_metrics`.
+
+    All lock in the same order, so that two who want the same metrics do not wait for each other.
+    """
+    query = select(metric).order_by(metric.c.name)
+    if lock:
+        query = query.with_for_update()
     return {
         row["name"]: _metric(row)
-        for part in _parts(names)
-        for row in conn.execute(select(metric).where(metric.c.name.in_(part))).mappings()
+        for part in _parts(sorted(names))
+        for row in conn.execute(query.where(metric.c.name.in_(part))).mappings()
     }
 
 
@@ -142,25 +153,22 @@ def list_metrics(conn: Connection) -> list[Metric]:
     return [_metric(row) for row in conn.execute(select(metric).order_by(metric.c.name)).mappings()]
 
 
-def lock_metrics(conn: Connection, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
-    return dict(metrics)
-
-
-def create_metric(
-    conn: Connection, *, uid: str, datasource: str, name: str, status: MetricStatus, parameters: str
-) -> Metric:
-    conn.execute(
-        insert(metric),
-        {
-            "uid": uid,
-            "datasource": datasource,
-            "name": name,
-            "status": int(status),
-            "parameters": parameters,
-            "last_rowid": 0,
-        },
-    )
-    return get_metric(conn, uid)
+def create_metrics(conn: Connection, metrics: Sequence[Metric]) -> None:
+    """Add metrics without a model.  Another transaction that makes one of them too fails, and then finds it."""
+    if metrics:
+        conn.execute(
+            insert(metric),
+            [
+                {
+                    "uid": each.uid,
+                    "datasource": each.datasource,
+                    "name": each.name,
+                    "status": int(each.status),
+                    "parameters": each.parameters,
+                }
+                for each in metrics
+            ],
+        )
 
 
 def set_parameters(conn: Connection, uid: str, parameters: str) -> None:
@@ -215,11 +223,12 @@ def last_row(conn: Connection, uid: str) -> Row | None:
     return get_rows(conn, uid, newest - 1, 1)[0] if newest is not None else None
 
 
-def value_range(conn: Connection, uid: str, last_rowid: int) -> tuple[float, float]:
-    v = metric_data.c.metric_value
-    low, high = conn.execute(
-        select(func.min(v), func.max(v)).where(metric_data.c.uid == uid, metric_data.c.rowid <= last_rowid)
-    ).one()
+def value_range(conn: Connection, uid: str, rows: int) -> tuple[float, float]:
+    """The least and the greatest value of the first rows that there are."""
+    c = metric_data.c
+    first = select(c.metric_value).where(c.uid == uid).order_by(c.rowid).limit(rows).subquery()
+    v = first.c.metric_value
+    low, high = conn.execute(select(func.min(v), func.max(v))).one()
     return low, high
 
 
@@ -241,16 +250,16 @@ def save_scores(
 
 
 def delete_rows_before(conn: Connection, before: int, most: int) -> int:
-    """Delete at most that many rows that are older than an epoch, and all such anomalies; returns how many rows."""
+    """Delete about that many rows that are older than an epoch, and all such anomalies; returns how many rows."""
     conn.execute(delete(anomaly).where(anomaly.c.timestamp < _time(before)))
     c = metric_data.c
-    old = conn.execute(select(c.uid, c.rowid).where(c.timestamp < _time(before)).limit(most)).all()
-    if old:
-        conn.execute(
-            delete(metric_data).where(c.uid == bindparam("u"), c.rowid == bindparam("r")),
-            [{"u": row.uid, "r": row.rowid} for row in old],
-        )
-    return len(old)
+    some = select(c.uid, c.rowid).where(c.timestamp < _time(before)).limit(most).subquery()
+    newest = conn.execute(select(some.c.uid, func.max(some.c.rowid)).group_by(some.c.uid)).all()
+    # A metric's timestamps grow with its rowids: what is older than an old row is old.
+    return sum(
+        conn.execute(delete(metric_data).where(c.uid == uid, c.rowid <= rowid)).rowcount
+        for uid, rowid in sorted(map(tuple, newest))
+    )
 
 
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:

@@ -2,6 +2,9 @@
 """The tables: HTM Engine's own, as its applications read them, and ours for exactly-once delivery.
 
 Timestamps are UTC without a zone.  Text columns that hold JSON are read and written by `queries`.
+
+Text is compared byte by byte on every database: MySQL's default, which takes "CPU" and "cpu" for one name, does
+not do for names of metrics.
 """
 
 from __future__ import annotations
@@ -22,43 +25,68 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import mysql
 
 metadata = MetaData()
+
+
+def exact(length: int) -> String:
+    """A text of that many characters, whatever they are, that is equal to itself alone."""
+    return String(length).with_variant(mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+
+
+#: A text of up to 64 KB.
+LONG_TEXT = Text().with_variant(mysql.TEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql")
+
+#: Up to 16 MB.
+LONG_BYTES = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 
 metric = Table(
     "metric",
     metadata,
-    Column("uid", String(40), primary_key=True),
-    Column("datasource", String(100), nullable=False),
-    Column("name", String(255), nullable=False),
-    Column("description", String(200)),
-    Column("server", String(100)),
-    Column("location", String(200)),
-    Column("parameters", Text),
+    Column("uid", exact(40), primary_key=True),
+    Column("datasource", exact(100), nullable=False),
+    Column("name", exact(255), nullable=False),
+    Column("description", exact(200)),
+    Column("server", exact(255)),
+    Column("location", exact(200)),
+    Column("parameters", LONG_TEXT),
     Column("status", Integer, nullable=False, server_default="0"),
-    Column("message", Text),
-    Column("collector_error", Text),
+    Column("message", LONG_TEXT),
+    Column("collector_error", LONG_TEXT),
     Column("last_timestamp", DateTime),
     Column("poll_interval", Integer),
     Column("tag_name", String(200)),
-    Column("model_params", Text),
+    Column("model_params", LONG_TEXT),
     Column("last_rowid", Integer, nullable=False, server_default="0"),
-    UniqueConstraint("datasource", "name", name="metric_name"),
+    UniqueConstraint("name", "datasource", name="metric_name"),
     Index("metric_status", "status"),
 )
 
 metric_data = Table(
     "metric_data",
     metadata,
-    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
     Column("rowid", Integer, primary_key=True, autoincrement=False),
     Column("timestamp", DateTime, nullable=False),
     Column("metric_value", Double, nullable=False),
     Column("raw_anomaly_score", Double),
     Column("anomaly_score", Double),
     Column("display_value", Double),
-    Column("multi_step_best_predictions", Text),
+    Column("multi_step_best_predictions", LONG_TEXT),
 )
+
+#: HTM Engine's history of the states of servers: its applications write and read it, the engine does not.
+instance_status_history = Table(
+    "instance_status_history",
+    metadata,
+    Column("server", String(100), primary_key=True),
+    Column("timestamp", DateTime, primary_key=True),
+    Column("status", String(32), nullable=False, server_default="active"),
+)
+
+#: HTM Engine's named locks, for its applications: each row is one that they lock.
+lock = Table("lock", metadata, Column("name", String(40), primary_key=True))
 
 #: Messages of a transaction that are still to be published.
 outbox = Table(
@@ -66,7 +94,7 @@ outbox = Table(
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("queue", String(255), nullable=False),
-    Column("body", LargeBinary(2**24 - 1), nullable=False),
+    Column("body", LONG_BYTES, nullable=False),
     sqlite_autoincrement=True,  # an id is never used again: it may still stand in somebody's list
 )
 
@@ -74,22 +102,22 @@ outbox = Table(
 model_snapshot = Table(
     "model_snapshot",
     metadata,
-    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("generation", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("params", Text, nullable=False),
     Column("rowid", Integer),
     Column("scored", Integer),
-    Column("model", LargeBinary(2**24 - 1)),
-    Column("likelihood", LargeBinary(2**24 - 1)),
+    Column("model", LONG_BYTES),
+    Column("likelihood", LONG_BYTES),
 )
 
 #: Batches of samples that were stored, so that a redelivered one is known.
 processed_batch = Table(
     "processed_batch",
     metadata,
-    Column("batch_id", String(64), primary_key=True),
+    Column("batch_id", exact(64), primary_key=True),
     Column("processed_at", BigInteger, nullable=False, index=True),
 )
 
@@ -97,18 +125,18 @@ processed_batch = Table(
 anomaly_state = Table(
     "anomaly_state",
     metadata,
-    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
     Column("generation", Integer, nullable=False),
     Column("rowid", Integer, nullable=False),
-    Column("state", LargeBinary(2**24 - 1), nullable=False),
+    Column("state", LONG_BYTES, nullable=False),
 )
 
 #: Rejected samples by metric ("" while it is not known) and reason.
 reject_count = Table(
     "reject_count",
     metadata,
-    Column("uid", String(40), primary_key=True),
-    Column("reason", String(40), primary_key=True),
+    Column("uid", exact(40), primary_key=True),
+    Column("reason", exact(40), primary_key=True),
     Column("count", BigInteger, nullable=False),
     Column("last_at", BigInteger),  # when the last of them was counted, epoch seconds
 )
@@ -117,7 +145,7 @@ reject_count = Table(
 metric_score = Table(
     "metric_score",
     metadata,
-    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
     Column("generation", Integer, nullable=False),
     Column("rowid", Integer, nullable=False),
     Column("scored", Integer, nullable=False),
@@ -139,7 +167,7 @@ ledger_total = Table(
 anomaly = Table(
     "anomaly",
     metadata,
-    Column("uid", String(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
     Column("rowid", Integer, primary_key=True, autoincrement=False),
     Column("timestamp", DateTime, nullable=False),
     Column("metric_value", Double, nullable=False),
@@ -152,7 +180,7 @@ result_log = Table(
     "result_log",
     metadata,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("spans", LargeBinary(2**24 - 1), nullable=False),
+    Column("spans", LONG_BYTES, nullable=False),
 )
 
 #: A rule and a metric: what the alert service knows of them after some row.
@@ -160,7 +188,7 @@ alert_state = Table(
     "alert_state",
     metadata,
     Column("rule", String(60), primary_key=True),
-    Column("uid", String(40), primary_key=True),
+    Column("uid", exact(40), primary_key=True),
     Column("phase", String(8), nullable=False),
     Column("open", Boolean, nullable=False, index=True),
     Column("rowid", Integer, nullable=False),
@@ -176,8 +204,8 @@ alert = Table(
     metadata,
     Column("id", String(36), primary_key=True),
     Column("rule", String(60), nullable=False),
-    Column("uid", String(40), nullable=False),
-    Column("metric", String(255), nullable=False),
+    Column("uid", exact(40), nullable=False),
+    Column("metric", exact(255), nullable=False),
     Column("rowid", Integer, nullable=False),
     Column("timestamp", BigInteger, nullable=False),
     Column("metric_value", Double, nullable=False),

@@ -427,7 +427,7 @@ def _store(
         snapshots.fill(conn, model.model_id, model.version, model.rowid, each.scored, state)
     metrics = {}
     for notice in notices:
-        metric = queries.find_metric_by_uid(conn, notice.model_id)
+        metric = queries.find_metric_by_uid(conn, notice.model_id, lock=True)
         if metric is not None:
             metrics[metric.uid] = metric
             if metric.definition is not None and metric.definition.generation == notice.generation:

@@ -256,11 +256,9 @@ def _parse(batches: Sequence[SampleBatch], now: float, done: Stored) -> list[Sam
 def _metrics_of(conn: Connection, samples: Sequence[Sample], options: StorerOptions) -> dict[str, Metric]:
     """The metrics of the samples by name, locked; those that are new are made."""
     names = sorted({sample.name for sample in samples})
-    metrics = queries.find_metrics(conn, names)
-    for name in names:
-        if name not in metrics:
-            metrics[name] = custom.create_metric(conn, ModelSpec.for_name(name), monitor=options.auto_monitor)
-    return queries.lock_metrics(conn, metrics)
+    known = queries.find_metrics(conn, names, lock=True)
+    new = [ModelSpec.for_name(name) for name in names if name not in known]
+    return known | custom.create_metrics(conn, new, monitor=options.auto_monitor)
 
 
 def _number(

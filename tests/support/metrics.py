@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from htmengine.repository import queries
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus
 from tests.support.engine import Engine
 
 
@@ -27,8 +27,8 @@ def _create(conn: Connection, numbers: Iterable[int], rows: int) -> None:
     for number in numbers:
         uid = f"{number:032x}"
         name = f"metric.{number:05d}"
-        status = MetricStatus.UNMONITORED
-        queries.create_metric(conn, uid=uid, datasource="custom", name=name, status=status, parameters="{}")
+        metric = Metric(uid, "custom", name, None, None, None, "{}", MetricStatus.UNMONITORED)
+        queries.create_metrics(conn, [metric])
         if rows:
             samples = [(uid, row, 1_400_000_000 + 60 * row, math.sin(row + number)) for row in range(1, rows + 1)]
             queries.insert_samples(conn, samples)

@@ -23,7 +23,7 @@ from htmengine.htm.params import (
 )
 
 #: What NuPIC's own helper for anomaly models returns, for a resolution of 1.5.
-_DESCRIPTION: dict[str, Any] = {
+DESCRIPTION: dict[str, Any] = {
     "aggregationInfo": {"seconds": 0, "hours": 0, "fields": []},
     "model": "HTMPrediction",
     "version": 1,
@@ -98,7 +98,7 @@ _ARGS = {"predictionSteps": [1], "predictedField": "c1", "inputPredictedField": 
 
 def _with(path: str, value: object) -> dict[str, Any]:
     """The description with one value set, at a path below modelParams."""
-    description = copy.deepcopy(_DESCRIPTION)
+    description = copy.deepcopy(DESCRIPTION)
     *parents, name = path.split(".")
     target = description["modelParams"]
     for parent in parents:
@@ -114,14 +114,14 @@ def _with_encoder(**encoder: object) -> dict[str, Any]:
 class ReadingTest(SynchronousTestCase):
     def test_the_standard_description_is_the_standard_model(self) -> None:
         expected = ModelParams(RandomDistributedScalarParams(1.5), spatial=SpatialPoolerParams(learn_every=1))
-        self.assertEqual(ModelParams.from_opf(_DESCRIPTION, _ARGS), expected)
+        self.assertEqual(ModelParams.from_opf(DESCRIPTION, _ARGS), expected)
 
     def test_the_description_may_come_wrapped_with_its_inference_args(self) -> None:
-        wrapped = {"modelConfig": _DESCRIPTION, "inferenceArgs": _ARGS}
-        self.assertEqual(ModelParams.from_opf(wrapped), ModelParams.from_opf(_DESCRIPTION))
+        wrapped = {"modelConfig": DESCRIPTION, "inferenceArgs": _ARGS}
+        self.assertEqual(ModelParams.from_opf(wrapped), ModelParams.from_opf(DESCRIPTION))
 
     def test_older_names_mean_the_same(self) -> None:
-        old = copy.deepcopy(_DESCRIPTION)
+        old = copy.deepcopy(DESCRIPTION)
         old["model"] = "CLA"
         parts = old["modelParams"]
         parts["tpParams"] = parts.pop("tmParams")
@@ -129,10 +129,10 @@ class ReadingTest(SynchronousTestCase):
         del parts["spParams"]["boostStrength"]
         parts["spParams"]["maxBoost"] = 1.0
         parts["clParams"]["regionName"] = "CLAClassifierRegion"
-        self.assertEqual(ModelParams.from_opf(old), ModelParams.from_opf(_DESCRIPTION))
+        self.assertEqual(ModelParams.from_opf(old), ModelParams.from_opf(DESCRIPTION))
 
     def test_the_plain_temporal_memory(self) -> None:
-        description = copy.deepcopy(_DESCRIPTION)
+        description = copy.deepcopy(DESCRIPTION)
         description["modelParams"]["tmParams"].update(
             temporalImp="tm_cpp",
             activationThreshold=20,
@@ -225,12 +225,12 @@ class ReadingTest(SynchronousTestCase):
             self.assertEqual(params.classifier, ClassifierParams(alpha=0.0358, steps=expected))
 
     def test_field_names_are_those_of_the_specification(self) -> None:
-        ModelParams.from_opf(_DESCRIPTION, _ARGS, timestamp_field="c0", value_field="c1")
+        ModelParams.from_opf(DESCRIPTION, _ARGS, timestamp_field="c0", value_field="c1")
         for fields in ({"timestamp_field": "time"}, {"value_field": "load"}):
             with self.assertRaisesRegex(InvalidModelSpec, "fieldname: 'c[01]' is not allowed"):
-                ModelParams.from_opf(_DESCRIPTION, **fields)
+                ModelParams.from_opf(DESCRIPTION, **fields)
         with self.assertRaisesRegex(InvalidModelSpec, "inferenceArgs.predictedField: 'c2'"):
-            ModelParams.from_opf(_DESCRIPTION, {"predictedField": "c2"})
+            ModelParams.from_opf(DESCRIPTION, {"predictedField": "c2"})
 
 
 class RefusalTest(SynchronousTestCase):
@@ -262,7 +262,7 @@ class RefusalTest(SynchronousTestCase):
         changes: list[dict[str, Any]] = [{"model": "TwoGram"}, {"aggregationInfo": {"hours": 1}}, {"control": {}}]
         for change in changes:
             with self.assertRaisesRegex(UnsupportedModelParams, next(iter(change))):
-                ModelParams.from_opf({**_DESCRIPTION, **change})
+                ModelParams.from_opf({**DESCRIPTION, **change})
 
     def test_unknown_encoders_and_encoder_parameters_are_refused(self) -> None:
         for encoder, named in (
@@ -278,7 +278,7 @@ class RefusalTest(SynchronousTestCase):
 
     def test_a_model_has_one_value(self) -> None:
         for change in ({"c1": None}, {"c2": {"type": "DeltaEncoder", "n": 100}}):
-            description = copy.deepcopy(_DESCRIPTION)
+            description = copy.deepcopy(DESCRIPTION)
             description["modelParams"]["sensorParams"]["encoders"].update(change)
             with self.assertRaisesRegex(UnsupportedModelParams, "encoders: a model has one encoder of its value"):
                 ModelParams.from_opf(description)

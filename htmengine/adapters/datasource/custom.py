@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,14 +128,18 @@ def create_metric(conn: Connection, spec: ModelSpec, *, monitor: bool = False) -
         raise MetricNotFound(str(spec.uid))
     if queries.find_metrics(conn, [spec.name]):
         raise MetricExists(spec.name)
-    return queries.create_metric(
-        conn,
-        uid=uuid.uuid4().hex,
-        datasource=DATASOURCE,
-        name=spec.name,
-        status=MetricStatus.PENDING_DATA if monitor else MetricStatus.UNMONITORED,
-        parameters=json.dumps(spec.source),
-    )
+    return create_metrics(conn, [spec], monitor=monitor)[spec.name]
+
+
+def create_metrics(conn: Connection, specs: Sequence[ModelSpec], *, monitor: bool) -> dict[str, Metric]:
+    """Metrics that do not exist yet, by name; ``monitor`` as in `create_metric`."""
+    status = MetricStatus.PENDING_DATA if monitor else MetricStatus.UNMONITORED
+    metrics = [
+        Metric(uuid.uuid4().hex, DATASOURCE, str(spec.name), None, None, None, json.dumps(spec.source), status)
+        for spec in specs
+    ]
+    queries.create_metrics(conn, metrics)
+    return {metric.name: metric for metric in metrics}
 
 
 def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> tuple[Metric, list[bytes]]:
@@ -175,9 +179,10 @@ def delete_metric(conn: Connection, metric: Metric) -> bytes:
     return _delete_model(metric)
 
 
-def find_metric(conn: Connection, name: str) -> Metric:
-    """The metric of that name, or of that uid.  Raises `MetricNotFound`."""
-    metric = queries.find_metrics(conn, [name]).get(name) or queries.find_metric_by_uid(conn, name)
+def find_metric(conn: Connection, name: str, *, lock: bool = False) -> Metric:
+    """The metric of that name, or of that uid; ``lock``: it is to be changed.  Raises `MetricNotFound`."""
+    by_name = queries.find_metrics(conn, [name], lock=lock)
+    metric = by_name.get(name) or queries.find_metric_by_uid(conn, name, lock=lock)
     if metric is None:
         raise MetricNotFound(name)
     return metric
@@ -211,11 +216,11 @@ def _delete_model(metric: Metric) -> bytes:
 
 def _find_or_create(conn: Connection, spec: ModelSpec) -> Metric:
     if spec.uid is not None:
-        metric = queries.find_metric_by_uid(conn, spec.uid)
+        metric = queries.find_metric_by_uid(conn, spec.uid, lock=True)
         if metric is None:
             raise MetricNotFound(spec.uid)
         return metric
-    known = queries.find_metrics(conn, [spec.name] if spec.name else [])
+    known = queries.find_metrics(conn, [spec.name] if spec.name else [], lock=True)
     return known.get(spec.name or "") or create_metric(conn, spec)
 
 

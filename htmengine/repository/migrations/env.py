@@ -4,25 +4,50 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine, pool
+from sqlalchemy import Connection, create_engine, event, pool, text
 
+from htmengine.repository.engine import SQLITE_TIMEOUT_S, database_url
 from htmengine.repository.migrations import VERSION_TABLE
 from htmengine.repository.schema import metadata
 
+#: One process at a time upgrades a database; a server keeps these locks until they are given back or the
+#: connection ends.
+_LOCKS = {
+    "mysql": ("SELECT GET_LOCK('htmengine_schema', 86400)", "SELECT RELEASE_LOCK('htmengine_schema')"),
+    "postgresql": ("SELECT pg_advisory_lock(7211903)", "SELECT pg_advisory_unlock(7211903)"),
+}
+
 
 def run_migrations() -> None:
-    """All versions in one transaction where the database can."""
-    engine = create_engine(context.config.attributes["url"], poolclass=pool.NullPool)
+    """All versions in one transaction where the database can; MySQL commits after each change of a table.
+
+    SQLite's foreign keys are not enforced here: a table that is made anew is dropped in between.
+    """
+    url = database_url(context.config.attributes["url"])
+    sqlite = url.get_backend_name() == "sqlite"
+    engine = create_engine(url, poolclass=pool.NullPool, connect_args={"timeout": SQLITE_TIMEOUT_S} if sqlite else {})
+    if sqlite:
+        event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+        event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.connect() as connection:
+        lock, unlock = _LOCKS.get(engine.dialect.name, (None, None))
+        _execute(connection, lock)
         context.configure(
             connection=connection,
             target_metadata=metadata,
             version_table=VERSION_TABLE,
             render_as_batch=True,
+            transactional_ddl=engine.dialect.name != "mysql",
         )
         with context.begin_transaction():
             context.run_migrations()
-    engine.dispose()
+        _execute(connection, unlock)
+
+
+def _execute(connection: Connection, statement: str | None) -> None:
+    if statement is not None:
+        connection.execute(text(statement))
+        connection.commit()
 
 
 run_migrations()

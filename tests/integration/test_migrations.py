@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: MIT
+"""A database that HTM Engine made, at each of its four versions, is upgraded in place; its rows stay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Connection, MetaData, Table, text
+from sqlalchemy import insert as insert_into
+from sqlalchemy.types import NullType
+
+from htmengine.errors import RepositoryError
+from htmengine.messages import InputRow, ModelInput, SampleBatch, decode_model_message
+from htmengine.repository import counts, migrations, queries, schema
+from htmengine.repository.engine import Database, make_engine
+from htmengine.repository.queries import MetricStatus
+from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.sharding import ShardQueues
+from tests.support.servers import MariaDB
+from tests.unit.test_opf import DESCRIPTION
+
+#: HTM Engine's versions, in order: initial tables, TIMESTAMP to DATETIME, defaults, the classifier's predictions.
+INITIAL, DATETIME, DEFAULTS, PREDICTIONS = range(1, 5)
+#: HTM Engine's column model_params: the description of a NuPIC model.
+MODEL = json.dumps(
+    {
+        "modelConfig": DESCRIPTION,
+        "inferenceArgs": {"predictionSteps": [1], "predictedField": "c1", "inputPredictedField": "auto"},
+        "timestampFieldName": "c0",
+        "valueFieldName": "c1",
+    }
+)
+SPEC = json.dumps({"datasource": "custom", "metricSpec": {"metric": "m"}, "modelParams": {"min": 0, "max": 10}})
+OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, pending_samples=3)
+
+
+def htm_engine_tables(version: int, mysql: bool) -> Iterator[str]:
+    """The statements that make HTM Engine's tables as of one of its versions."""
+    moment = "DATETIME" if version >= DATETIME else "TIMESTAMP"
+    zero, minute, nothing = (f" DEFAULT {each}" if version >= DEFAULTS else "" for each in ("0", "60", "''"))
+    # COMPACT and 3-byte characters: what MySQL 5.6 gave to tables by default
+    storage = " ENGINE=InnoDB ROW_FORMAT=COMPACT DEFAULT CHARSET=utf8mb3" if mysql else ""
+    predictions = "multi_step_best_predictions TEXT," if version >= PREDICTIONS else ""
+    yield f"""CREATE TABLE metric (
+        uid VARCHAR(40) NOT NULL, datasource VARCHAR(100){nothing}, name VARCHAR(255){nothing},
+        description VARCHAR(200){nothing}, server VARCHAR(100){nothing}, location VARCHAR(200){nothing},
+        parameters TEXT, status INTEGER{zero}, message TEXT, collector_error TEXT,
+        last_timestamp {moment} NULL, poll_interval INTEGER{minute}, tag_name VARCHAR(200){nothing},
+        model_params TEXT, last_rowid INTEGER{zero}, PRIMARY KEY (uid)){storage}"""
+    yield "CREATE INDEX location_index ON metric (location)"
+    yield "CREATE INDEX server_index ON metric (server)"
+    yield f"""CREATE TABLE metric_data (
+        uid VARCHAR(40) NOT NULL, rowid INTEGER NOT NULL, timestamp {moment} NOT NULL, metric_value DOUBLE NOT NULL,
+        raw_anomaly_score DOUBLE, anomaly_score DOUBLE, display_value INTEGER, {predictions}
+        PRIMARY KEY (uid, rowid),
+        CONSTRAINT metric_data_metric FOREIGN KEY (uid) REFERENCES metric (uid) ON UPDATE CASCADE ON DELETE CASCADE
+        ){storage}"""
+    yield "CREATE INDEX timestamp_index ON metric_data (timestamp)"
+    yield f"""CREATE TABLE instance_status_history (
+        server VARCHAR(100) NOT NULL, timestamp {moment} NOT NULL, status VARCHAR(32) NOT NULL DEFAULT 'active',
+        PRIMARY KEY (server, timestamp)){storage}"""
+    yield f"CREATE TABLE `lock` (name VARCHAR(40) NOT NULL, PRIMARY KEY (name)){storage}"
+    yield f"CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL){storage}"
+
+
+#: uid, name, status, parameters, model_params, last_rowid, last_timestamp
+METRICS: Sequence[tuple[Any, ...]] = [
+    ("a" * 32, "active", 1, SPEC, MODEL, 3, datetime(2015, 7, 2, 10, 10)),
+    ("b" * 32, "plain", 0, None, None, 2, datetime(2015, 7, 2, 10, 5)),
+    ("c" * 32, "creating", 2, SPEC, MODEL, 0, None),
+    ("d" * 32, "strange", 1, SPEC, json.dumps({"modelConfig": {"model": "CLA2"}}), 0, None),
+    ("e" * 32, "undescribed", 1, "{}", None, 2, None),
+]
+#: uid, rowid, timestamp, value, raw score, score, display value
+ROWS: Sequence[tuple[Any, ...]] = [
+    ("a" * 32, 1, datetime(2015, 7, 2, 10, 0), 1.5, 1.0, 0.0, 0),
+    ("a" * 32, 2, datetime(2015, 7, 2, 10, 5), 2.5, 0.25, 0.125, 0),
+    ("a" * 32, 3, datetime(2015, 7, 2, 10, 10), 3.5, None, None, None),
+    ("b" * 32, 1, datetime(2015, 7, 2, 10, 0), 0.1, None, None, None),
+    ("b" * 32, 2, datetime(2015, 7, 2, 10, 5), 0.2, None, None, None),
+    ("e" * 32, 1, datetime(2015, 7, 2, 10, 0), 0.1, None, None, None),
+    ("e" * 32, 2, datetime(2015, 7, 2, 10, 5), 0.3, None, None, None),
+]
+
+
+def make_htm_engines(url: str, version: int) -> None:
+    """A database as HTM Engine left it."""
+    engine = make_engine(url)
+    with engine.begin() as conn:
+        mysql = conn.dialect.name == "mysql"
+        for statement in htm_engine_tables(version, mysql):
+            conn.exec_driver_sql(statement)
+        insert(
+            conn,
+            "metric",
+            "datasource, server, location, uid, name, status, parameters, model_params, last_rowid, last_timestamp",
+            [("custom", row[1], "", *row) for row in METRICS],
+        )
+        insert(
+            conn,
+            "metric_data",
+            "uid, rowid, timestamp, metric_value, raw_anomaly_score, anomaly_score, display_value",
+            ROWS,
+        )
+        conn.exec_driver_sql("INSERT INTO instance_status_history VALUES ('i-1', '2015-07-02 10:00:00', 'active')")
+        conn.exec_driver_sql("INSERT INTO alembic_version VALUES ('their-own')")
+    engine.dispose()
+
+
+def insert(conn: Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    names = columns.split(", ")
+    fill = insert_into(Table(table, MetaData(), *[Column(name, NullType) for name in names]))
+    conn.execute(fill, [dict(zip(names, map(plain, row), strict=True)) for row in rows])
+
+
+def plain(value: Any) -> Any:
+    return str(value) if isinstance(value, datetime) else value
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'db'}"
+    server: MariaDB = request.getfixturevalue("mariadb")
+    return server.new_database()
+
+
+@pytest.fixture(params=[INITIAL, DATETIME, DEFAULTS, PREDICTIONS])
+def upgraded(request: pytest.FixtureRequest, empty: str) -> Iterator[Database]:
+    make_htm_engines(empty, request.param)
+    migrations.upgrade(empty)
+    database = Database(empty)
+    yield database
+    database.close()
+
+
+def test_rows_and_scores_stay(upgraded: Database) -> None:
+    for uid in ("a" * 32, "b" * 32):
+        rows = upgraded.run_sync(queries.get_rows, uid, 0, 100)
+        stored = [(uid, row.rowid, row.timestamp, row.value, row.raw, row.anomaly) for row in rows]
+        assert stored == [(row[0], row[1], epoch(row[2]), row[3], row[4], row[5]) for row in ROWS if row[0] == uid]
+    assert upgraded.run_sync(lambda conn: conn.execute(text("SELECT * FROM alembic_version")).all()) == [("their-own",)]
+    history = upgraded.run_sync(lambda conn: conn.execute(schema.instance_status_history.select()).all())
+    assert history == [("i-1", datetime(2015, 7, 2, 10, 0), "active")]
+
+
+def test_columns_have_the_types_that_the_program_expects(upgraded: Database) -> None:
+    def differences(conn: Connection) -> list[Any]:
+        context = MigrationContext.configure(conn, opts={"version_table": migrations.VERSION_TABLE})
+        return [*flat(compare_metadata(context, schema.metadata))]
+
+    # Theirs and harmless: more indexes, the table alembic_version, columns that may be NULL, ON UPDATE CASCADE.
+    allowed = {"remove_index", "remove_table", "modify_nullable", "modify_default", "remove_fk", "add_fk"}
+    assert [each for each in upgraded.run_sync(differences) if each[0] not in allowed] == []
+
+
+def test_metrics_go_on_where_they_were(upgraded: Database) -> None:
+    found = {metric.name: metric for metric in upgraded.run_sync(queries.list_metrics)}
+    assert {name: metric.status for name, metric in found.items()} == {
+        "active": MetricStatus.ACTIVE,
+        "creating": MetricStatus.ACTIVE,
+        "plain": MetricStatus.UNMONITORED,
+        "strange": MetricStatus.ERROR,
+        "undescribed": MetricStatus.PENDING_DATA,
+    }
+    assert found["active"].definition.generation == 1
+    assert found["active"].definition.params["value"]["resolution"] == 1.5
+    assert str(found["strange"].message).startswith("HTM Engine's model cannot be made here")
+    assert [found[name].last_rowid for name in ("active", "plain", "undescribed")] == [3, 2, 2]
+    scores = upgraded.run_sync(counts.get_scores)
+    assert {uid: (score.generation, score.scored) for uid, score in scores.items()} == {
+        "a" * 32: (1, 0),
+        "c" * 32: (1, 0),
+    }
+
+
+def test_the_next_samples_are_stored_after_the_old_ones_and_fed_to_models(upgraded: Database) -> None:
+    at = epoch(datetime(2015, 7, 2, 10, 15))
+    lines = [f"active 4.5 {at}", f"plain 0.3 {at}", f"undescribed 0.5 {at}", f"Active 1 {at}"]
+    stored = upgraded.run_sync(store_batches, [SampleBatch(lines)], OPTIONS, 1.5e9, [])
+    assert stored.stored == 4
+    messages = [decode_model_message(message.body) for message in stored.outbox]
+    assert [ModelInput("a" * 32, 1, 3, (InputRow(4, at, 4.5),))] in messages
+    [definition] = [message for message in messages if not isinstance(message, list)]
+    assert (definition.model_id, definition.args["upTo"]) == ("e" * 32, 3)
+
+
+def test_names_that_are_there_twice_are_named(empty: str) -> None:
+    make_htm_engines(empty, PREDICTIONS)
+    engine = make_engine(empty)
+    with engine.begin() as conn:
+        conn.exec_driver_sql("UPDATE metric SET name = 'active' WHERE name = 'plain'")
+    engine.dispose()
+    with pytest.raises(RepositoryError, match="metrics of the same name: active"):
+        migrations.upgrade(empty)
+
+
+def epoch(moment: datetime) -> int:
+    return int((moment - datetime(1970, 1, 1)).total_seconds())
+
+
+def flat(differences: Sequence[Any]) -> Iterator[Any]:
+    for each in differences:
+        yield from each if isinstance(each, list) else [each]
