@@ -61,4 +61,4 @@ def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
         yield page
     finally:
         context.close()
-    assert complaints == []
+    assert not complaints, complaints

@@ -108,7 +108,8 @@ export class PlotPanel {
   }
 
   #build() {
-    const { box, minimap, host } = this.#parts;
+    const { box, minimap, host, tools } = this.#parts;
+    tools.disabled = false;
     this.#plot = new Plot(box, { onSelect: (view) => this.show(view), onCursor: (row) => this.#read(row) });
     this.#minimap = new Minimap(minimap, (from) => this.show({ from, until: from + span(this.#view) }));
     const stopGestures = gestures(host, box, {
@@ -237,30 +238,31 @@ function layout(name, panel, table) {
         h("span", { class: `score ${level}` }, h("span", { class: "shape" }, shape), word, BOUNDS[level]),
       ),
   );
+  const tools = h(
+    "fieldset",
+    { class: "plot-tools", disabled: true, "aria-label": "What is seen" },
+    h("div", { class: "button-row" }, ...presets),
+    h(
+      "div",
+      { class: "button-row" },
+      button("Earlier", "◀", () => panel.move(-0.5)),
+      button("Later", "▶", () => panel.move(0.5)),
+      button("Zoom out", "−", () => panel.zoom(2)),
+      button("Zoom in", "+", () => panel.zoom(0.5)),
+    ),
+    range,
+  );
   const element = h(
     "section",
     { class: "panel plot-panel", "aria-label": "Value and anomaly score" },
-    h(
-      "div",
-      { class: "plot-tools" },
-      h("div", { class: "button-row" }, ...presets),
-      h(
-        "div",
-        { class: "button-row" },
-        button("Earlier", "◀", () => panel.move(-0.5)),
-        button("Later", "▶", () => panel.move(0.5)),
-        button("Zoom out", "−", () => panel.zoom(2)),
-        button("Zoom in", "+", () => panel.zoom(0.5)),
-      ),
-      range,
-    ),
+    tools,
     readout,
     host,
     minimap,
     h("div", { class: "plot-foot" }, legend, keys),
     table,
   );
-  return { element, range, readout, box, minimap, host };
+  return { element, tools, range, readout, box, minimap, host };
 }
 
 const BOUNDS = { usual: "", unusual: " from 0.999", anomalous: " from 0.99999" };

@@ -16,6 +16,7 @@ export class PlotSource {
   #path;
   #kept = new Map();
   #loading = null;
+  #closed = new AbortController();
 
   constructor(uid) {
     this.#path = metricPath(uid, "/plot");
@@ -51,7 +52,7 @@ export class PlotSource {
 
   /** The whole series, coarsely. */
   whole(points) {
-    return get(this.#path, { points });
+    return get(this.#path, { points }, this.#closed.signal);
   }
 
   /** Forget all: scores have changed. */
@@ -60,6 +61,7 @@ export class PlotSource {
   }
 
   close() {
+    this.#closed.abort();
     this.#loading?.abort();
   }
 
