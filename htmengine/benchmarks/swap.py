@@ -59,6 +59,7 @@ class SwapPlan:
     memory_mb: int
     folder: Path
     rows_per_s: float | None = None  #: feed no faster than this
+    most_s: float | None = None  #: feed no longer than this, be it fewer rows
 
     def runner(self) -> RunnerOptions:
         """What the workers are told."""
@@ -79,6 +80,7 @@ class SwapReport:
     p50_ms: float  #: from a row's arrival to its result
     p99_ms: float
     cpu_ms_per_row: float  #: of all processes: with the CPUs for itself, this is what bounds rows_per_s
+    worker_ms_per_row: float  #: the workers' part of it
     model_bytes: int  #: one model in memory at the start
     checkpoint_bytes: int  #: and on disk
     seconds: float
@@ -162,6 +164,7 @@ class Feeder:
             p50_ms=1000 * ordered[len(ordered) // 2],
             p99_ms=1000 * ordered[len(ordered) * 99 // 100],
             cpu_ms_per_row=(total["cpu_us"] / 1e3 + 1e3 * (time.process_time() - self._cpu_at_start)) / self._done,
+            worker_ms_per_row=total["cpu_us"] / 1e3 / self._done,
             model_bytes=self._template.memory_bytes,
             checkpoint_bytes=len(self._template.model),
             seconds=seconds,
@@ -197,7 +200,8 @@ class Feeder:
     def _feed(self) -> None:
         while self._waiting < self._most_waiting and not self._finished.called:
             self._next = self._next or next(self._messages, None)
-            if self._next is None:
+            if self._next is None or self._is_late():
+                self._finish()
                 return
             early = self._early()
             if early > 0:
@@ -210,6 +214,14 @@ class Feeder:
             self._waiting += len(message)
             self._serial += 1
             self._perform(self._controller.inputs_arrived(self._serial, message))
+
+    def _is_late(self) -> bool:
+        return self._plan.most_s is not None and time.perf_counter() - self._started_at > self._plan.most_s
+
+    def _finish(self) -> None:
+        """Nothing is left to feed; what is under way comes first."""
+        if self._waiting == 0 and not self._finished.called:
+            self._finished.callback(None)
 
     def _early(self) -> float:
         """Seconds until the next rows are due."""
@@ -244,8 +256,6 @@ class Feeder:
         self._done += rows
         self._progress(rows)
         self._perform(self._controller.published(publication.publication))
-        if self._done == self._plan.models * self._plan.rows and not self._finished.called:
-            self._finished.callback(None)
 
 
 def _messages(plan: SwapPlan, template: Template) -> Iterator[list[ModelInput]]:

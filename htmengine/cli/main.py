@@ -30,6 +30,7 @@ _PLACES = {
     "check-config": ("admin", "check_config"),
     "nab": ("nab", "nab"),
     "benchmark": ("benchmark", "benchmark"),
+    "capacity": ("capacity", "capacity"),
 }
 
 
