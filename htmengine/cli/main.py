@@ -19,6 +19,7 @@ _PLACES = {
     "results": ("metrics", "results"),
     "follow": ("metrics", "follow"),
     "ledger": ("ledger", "ledger"),
+    "status": ("status", "status"),
     "model": ("model", "model"),
     "export": ("metrics", "export"),
     "import": ("metrics", "import_"),

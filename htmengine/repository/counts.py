@@ -162,6 +162,12 @@ def get_rejects(conn: Connection, uid: str | None = None) -> dict[str, int]:
     return {each.reason: each.count for each in reject_totals(conn, uid)}
 
 
+def metrics_by_status(conn: Connection) -> dict[str, int]:
+    """How many metrics are in each status, by its name; those without any are left out."""
+    query = select(metric.c.status, func.count()).group_by(metric.c.status)
+    return {MetricStatus(status).name: int(number) for status, number in conn.execute(query)}
+
+
 def status_totals(conn: Connection) -> list[StatusTotal]:
     """All metrics by status."""
     m, s = metric.c, metric_score.c

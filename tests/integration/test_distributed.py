@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -59,6 +60,10 @@ def test_samples_become_scores_and_a_stop_is_orderly(engine: DistributedEngine) 
     engine.start_all()
     engine.send(lines(1, 60))
     engine.wait_until_scored(300)
+    status = json.loads(engine.command("status", "--json"))
+    assert status["lengths"] == {"samples": 0, "model_input": 0, "results": 0}
+    assert (status["schedulers"], status["metrics"], status["waiting"]) == (1, {"ACTIVE": 5}, 0)
+    assert "Model Scheduler" in engine.command("status")
     assert [engine.stop(name) for name in ("listener", "storer", "scheduler", "anomaly")] == [0, 0, 0, 0]
     assert len(list((engine.folder / "checkpoints").rglob("*.[01]"))) >= 5
 

@@ -144,6 +144,11 @@ class DistributedEngine:
             connection.shutdown(socket.SHUT_WR)
             connection.recv(1)  # the listener has read it all when it closes
 
+    def command(self, *words: str) -> str:
+        """What ``htmengine`` prints."""
+        command = [sys.executable, "-m", "htmengine.cli.main", *words]
+        return subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=True).stdout
+
     def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Read the engine's database, as another program would."""
         with self._database.connect() as connection:

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine status``: queue lengths, rates and lags of every stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import click
+from twisted.internet.task import deferLater
+
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
+from htmengine.csv_files import format_timestamp
+from htmengine.status import Queues, Status, queue_samples, read_status
+
+#: Rates are of this many seconds.
+LOOK_S = 1.0
+_LINE = "{:<14}{:>12}  {:<26}{:>12}  {}"
+
+
+@click.command(epilog=example("htmengine status --every 60 --send"))
+@engine_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--every", "every_s", type=click.FloatRange(min=2.0), help="Look again every so many seconds.")
+@click.option("--send", is_flag=True, help="Send the queues' lengths to the engine, as metrics htmengine.queues.*.")
+@failing_cleanly
+def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> None:
+    """Show queue lengths, rates and lags of every stage, whether the engine runs or not."""
+
+    async def start(reactor: Any) -> None:
+        async with engine.operations(reactor) as operations:
+            sleep: Callable[[float], Awaitable[None]] = lambda seconds: deferLater(reactor, seconds)  # noqa: E731
+            while True:
+                found = await read_status(
+                    operations.bus, operations.database, _queues(engine), seconds=LOOK_S, sleep=sleep
+                )
+                click.echo(json.dumps(found.to_json()) if as_json else "\n".join(_lines(found)))
+                if send:
+                    await operations.send(queue_samples(found.lengths, int(reactor.seconds())))
+                if every_s is None:
+                    return
+                await sleep(every_s - LOOK_S)
+
+    run_reactor(start)
+
+
+def _queues(engine: Engine) -> Queues:
+    config = engine.deployment.config
+    return Queues(
+        samples=config.metric_listener.queue_name,
+        model_input=engine.deployment.shards.queues,
+        results=config.interface_bus.results_queue,
+        schedulers=config.interface_bus.scheduler_notification_queue,
+    )
+
+
+def _lines(found: Status) -> Iterator[str]:
+    waiting, lag = f"{found.waiting} rows wait", "-" if found.lag_s is None else f"{found.lag_s:.0f} s behind"
+    yield _LINE.format("queue", "messages", "taken by", "rows/s", "newest sample")
+    yield _row("samples", found.lengths.samples, "Metric Storer", found.stored_per_s, found.newest_stored)
+    schedulers = f"Model Scheduler ({found.schedulers})" if found.schedulers > 1 else "Model Scheduler"
+    yield _row("model input", found.lengths.model_input, schedulers, None, None)
+    yield _row("results", found.lengths.results, "Anomaly Service", found.scored_per_s, found.newest_scored)
+    yield f"{waiting} for their score, the newest score is {lag}"
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.metrics.items())) or "none"
+    yield f"metrics: {counts}"
+
+
+def _row(queue: str, messages: int | None, taker: str, per_s: float | None, newest: int | None) -> str:
+    return _LINE.format(
+        queue,
+        "-" if messages is None else messages,
+        taker,
+        "" if per_s is None else f"{per_s:.0f}",
+        "" if newest is None else format_timestamp(newest),
+    ).rstrip()
