@@ -43,15 +43,12 @@ class History {
 
   void save(Writer& out) const {
     out.number(static_cast<uint16_t>(count_));
-    for (size_t i = 0; i < count_; ++i) out.packed(rows_[i]);
+    for (size_t i = 0; i < count_; ++i) out.ascending(rows_[i]);
   }
 
   void restore(Reader& in, unsigned columns) {
     count_ = in.number_to<uint16_t>(rows_.size(), "history");
-    for (size_t i = 0; i < count_; ++i) {
-      rows_[i] = in.packed(columns, columns - 1, "history");
-      require_columns(rows_[i], columns);
-    }
+    for (size_t i = 0; i < count_; ++i) rows_[i] = in.ascending(columns, columns - 1, "history");
   }
 
  private:
@@ -156,8 +153,7 @@ class BacktrackingMemory final : public TemporalMemory {
     std::fill(hinted_.begin(), hinted_.end(), 0);
     for (const ColumnCells& c : active_) {
       scratch_->active.insert(c);
-      for (uint32_t rest = c.cells; rest; rest &= rest - 1)
-        segments_.excite(cell_number(c.column, lowest_bit(rest)), *scratch_);
+      segments_.excite(c, *scratch_);
     }
     unsigned columns = 0;
     segments_.collect(params_.activation_threshold, *scratch_, [&](uint16_t segment, unsigned) {
@@ -198,10 +194,7 @@ class BacktrackingMemory final : public TemporalMemory {
   void learn(const Columns& columns) {
     step();
     learning_history_.push(columns);
-    for (uint16_t column : columns) {
-      Match match = previous_matches_[column];
-      if (match.count >= params_.activation_threshold) reinforce(match.segment);
-    }
+    reinforce_followed(columns);
     pam_ = pam_ > 0 ? pam_ - 1 : 0;
     ++run_;
     if (follow(columns, true)) pam_ = params_.pam_length;
@@ -291,7 +284,7 @@ class BacktrackingMemory final : public TemporalMemory {
   // slot.  Permanence plays no part.
   void match() {
     std::fill(matches_.begin(), matches_.end(), Match{});
-    for (uint16_t cell : learning_) segments_.excite(cell, *scratch_);
+    for (uint16_t cell : learning_) segments_.excite(only(cell), *scratch_);
     segments_.collect(params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count) {
       uint16_t cell = segments_.owner(segment);
       Match& best = matches_[column_of(cell)];
@@ -370,10 +363,9 @@ void BacktrackingMemory<Permanence>::save(Writer& out) const {
     if (hinted_[column]) hinted.push_back(static_cast<uint16_t>(column));
   }
   save_columns(predicted, out);
-  out.packed(hinted);
-  save_columns(active_, out);
+  out.ascending(hinted);
   inference_history_.save(out);
-  out.packed(learning_);
+  out.ascending(learning_);
   learning_history_.save(out);
   segments_.save(out);
 }
@@ -387,12 +379,9 @@ void BacktrackingMemory<Permanence>::restore(Reader& in) {
   pam_ = in.number_to<uint32_t>(params_.pam_length, "pam");
   run_ = in.number<uint32_t>();
   for (const ColumnCells& c : restore_columns(in, params_.columns, all_cells_)) predicted_[c.column] = c.cells;
-  Columns hinted = in.packed(params_.columns, params_.columns - 1, "expected columns");
-  require_columns(hinted, params_.columns);
-  for (uint16_t column : hinted) hinted_[column] = 1;
-  active_ = restore_columns(in, params_.columns, all_cells_);
+  for (uint16_t column : in.ascending(params_.columns, params_.columns - 1, "expected columns")) hinted_[column] = 1;
   inference_history_.restore(in, params_.columns);
-  learning_ = in.packed(params_.columns, kMaxCells - 1, "learning cells");
+  learning_ = in.ascending(params_.columns, kMaxCells - 1, "learning cells");
   for (size_t i = 0; i < learning_.size(); ++i)
     require(column_of(learning_[i]) < params_.columns && learning_[i] % kCellsPerColumn < params_.cells_per_column &&
                 (i == 0 || column_of(learning_[i - 1]) < column_of(learning_[i])),

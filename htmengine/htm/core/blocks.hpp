@@ -39,7 +39,7 @@ class Blocks {
     }
     block = static_cast<uint32_t>(words_.size());
     size_t needed = block + words_of(size);
-    if (needed > words_.capacity()) words_.reserve(needed + needed / 16 + 256);
+    if (needed > words_.capacity()) words_.reserve(needed + needed / 32 + 256);
     words_.resize(needed);
     return block;
   }

@@ -27,6 +27,8 @@ struct ColumnCells {
   uint32_t cells;
 };
 
+inline ColumnCells only(uint16_t cell) { return {static_cast<uint16_t>(column_of(cell)), bit_of(cell)}; }
+
 inline unsigned popcount(uint64_t bits) { return static_cast<unsigned>(__builtin_popcountll(bits)); }
 inline unsigned lowest_bit(uint64_t bits) { return static_cast<unsigned>(__builtin_ctzll(bits)); }
 inline unsigned highest_bit(uint64_t bits) { return 63u - static_cast<unsigned>(__builtin_clzll(bits)); }

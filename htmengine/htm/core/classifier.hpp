@@ -77,7 +77,7 @@ class Classifier {
     for (const Weights& weights : weights_) {
       Cells cells;
       for (const auto& entry : weights) cells.push_back(entry.first);
-      out.packed(cells);
+      out.ascending(cells);
       for (const auto& entry : weights) {
         out.number(static_cast<uint16_t>(entry.second.size()));
         for (float weight : entry.second) out.real32(weight);
@@ -97,7 +97,7 @@ class Classifier {
     }
     history_.restore(in, kMaxCells);
     for (Weights& weights : weights_)
-      for (uint16_t cell : in.packed(kMaxCells, kMaxCells - 1, "classifier cells")) {
+      for (uint16_t cell : in.ascending(kMaxCells, kMaxCells - 1, "classifier cells")) {
         std::vector<float>& row = weights[cell];
         row.resize(in.number_to<uint16_t>(buckets_.size(), "classifier weights"));
         for (float& weight : row) {

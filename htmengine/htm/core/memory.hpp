@@ -61,22 +61,15 @@ inline void context_of(const std::vector<ColumnCells>& active, uint32_t all_cell
       cells.push_back(cell_number(c.column, lowest_bit(rest)));
 }
 
-// Columns that a restored state names: ascending, each below `columns`.
-inline void require_columns(const Columns& columns, unsigned limit) {
-  for (size_t i = 0; i < columns.size(); ++i)
-    require(columns[i] < limit && (i == 0 || columns[i - 1] < columns[i]), "column numbers");
-}
-
 inline void save_columns(const std::vector<ColumnCells>& state, Writer& out) {
   Columns columns;
   for (const ColumnCells& c : state) columns.push_back(c.column);
-  out.packed(columns);
+  out.ascending(columns);
   for (const ColumnCells& c : state) out.number(c.cells);
 }
 
 inline std::vector<ColumnCells> restore_columns(Reader& in, unsigned limit, uint32_t all_cells) {
-  Columns columns = in.packed(limit, limit - 1, "column numbers");
-  require_columns(columns, limit);
+  Columns columns = in.ascending(limit, limit - 1, "column numbers");
   std::vector<ColumnCells> state;
   for (uint16_t column : columns) {
     uint32_t cells = in.number_to<uint32_t>(all_cells, "cells of a column");

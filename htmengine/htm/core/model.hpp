@@ -84,7 +84,7 @@ class Model {
     pooler_.save(out);
     memory_->save(out);
     if (classifier_) classifier_->save(out);
-    return out.bytes();
+    return out.take();
   }
 
   // The state that save() wrote, into a new model of the same parameters.  Throws CorruptState for anything else;

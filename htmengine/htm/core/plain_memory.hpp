@@ -78,7 +78,7 @@ class PlainMemory final : public TemporalMemory {
     out.number(rows_);
     out.number(random_.state());
     save_columns(active_, out);
-    out.packed(winners_);
+    out.ascending(winners_);
     segments_.save(out);
   }
 
@@ -86,11 +86,9 @@ class PlainMemory final : public TemporalMemory {
     rows_ = in.number<uint32_t>();
     random_.set_state(in.number<uint64_t>());
     active_ = restore_columns(in, params_.columns, all_cells_);
-    winners_ = in.packed(kMaxCells, kMaxCells - 1, "winner cells");
-    for (size_t i = 0; i < winners_.size(); ++i)
-      require(column_of(winners_[i]) < params_.columns && winners_[i] % kCellsPerColumn < params_.cells_per_column &&
-                  (i == 0 || winners_[i - 1] < winners_[i]),
-              "winner cells");
+    winners_ = in.ascending(kMaxCells, kMaxCells - 1, "winner cells");
+    for (uint16_t cell : winners_)
+      require(column_of(cell) < params_.columns && cell % kCellsPerColumn < params_.cells_per_column, "winner cells");
     segments_.restore(in, params_.columns, params_.cells_per_column);
     segments_.for_each_live([&](uint16_t segment) { ++counts_.of(segments_.owner(segment)); });
     scratch_ = &Scratch::of_this_thread();
@@ -163,8 +161,7 @@ class PlainMemory final : public TemporalMemory {
   void activate_segments() {
     for (const ColumnCells& c : active_) {
       scratch_->active.insert(c);
-      for (uint32_t rest = c.cells; rest; rest &= rest - 1)
-        segments_.excite(cell_number(c.column, lowest_bit(rest)), *scratch_);
+      segments_.excite(c, *scratch_);
     }
     hits_.clear();
     segments_.collect(params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count) {

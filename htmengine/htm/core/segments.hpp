@@ -10,6 +10,7 @@
 #include "blocks.hpp"
 #include "cells.hpp"
 #include "random.hpp"
+#include "recent_cells.hpp"
 #include "serialize.hpp"
 
 namespace htm {
@@ -44,18 +45,23 @@ class SourceIndex {
     --list.length;
   }
 
-  // Adds 1 to the counter of each segment, once for each of its synapses from `cell`.
-  void count_from(uint16_t cell, uint8_t* counters) const {
-    unsigned place = place_[column_of(cell)];
+  // Adds 1 to the counter of each segment, once for each of its synapses from these cells.
+  void count_from(const ColumnCells& source, uint8_t* counters) const {
+    unsigned place = place_[source.column];
     if (place == 0) return;
-    const List& list = lists_[(place - 1) * kCellsPerColumn + cell % kCellsPerColumn];
-    const uint16_t* segments = blocks_.at(list.block);
-    const uint16_t* end = segments + list.length;
-    for (; segments != end; ++segments) ++counters[*segments];
+    const List* lists = &lists_[(place - 1) * kCellsPerColumn];
+    for (uint32_t rest = source.cells; rest; rest &= rest - 1) {
+      const List& list = lists[lowest_bit(rest)];
+      const uint16_t* segments = blocks_.at(list.block);
+      const uint16_t* end = segments + list.length;
+      for (; segments != end; ++segments) ++counters[*segments];
+    }
   }
 
-  // Makes all lists as long as they will be, by cell: the way to build an index without waste.
-  void prepare(const std::vector<uint32_t>& lengths) {
+  // Makes all lists as long as they will be: the way to build an index without waste.
+  void prepare(const Cells& sources) {
+    std::vector<uint32_t> lengths(kMaxCells, 0);
+    for (uint16_t cell : sources) ++lengths[cell];
     size_t words = 0;
     for (unsigned cell = 0; cell < lengths.size(); ++cell)
       if (lengths[cell]) words += Blocks::words_of(Blocks::size_for(lengths[cell]));
@@ -201,8 +207,8 @@ class Segments {
 
   // --- activity
 
-  // Counts the synapses from `cell`, connected or not, of all segments; collect() ends the counting.
-  void excite(uint16_t cell, Scratch& scratch) const { index_.count_from(cell, scratch.counters.data()); }
+  // Counts the synapses from these cells, connected or not, of all segments; collect() ends the counting.
+  void excite(const ColumnCells& cells, Scratch& scratch) const { index_.count_from(cells, scratch.counters.data()); }
 
   // Calls visit(segment, count) for each segment with at least `threshold` counted synapses, in slot order, and
   // sets all counters back to zero.
@@ -290,44 +296,36 @@ class Segments {
     return total;
   }
 
+  // The order of a segment's synapses means nothing and is not kept.
   void save(Writer& out) const {
-    std::vector<uint16_t> counts(counts_.begin(), counts_.end()), sources_of, permanences_of;
-    sources_of.reserve(synapses());
-    permanences_of.reserve(synapses());
-    for (unsigned segment = 0; segment < slots(); ++segment) {
-      sources_of.insert(sources_of.end(), sources(segment), sources(segment) + count(segment));
-      permanences_of.insert(permanences_of.end(), permanences(segment), permanences(segment) + count(segment));
+    std::vector<uint16_t> counts(counts_.begin(), counts_.end()), low, high;
+    low.reserve(slots());
+    high.reserve(slots());
+    for (uint32_t row : used_) {
+      low.push_back(static_cast<uint16_t>(row));
+      high.push_back(static_cast<uint16_t>(row >> 16));
     }
     out.packed(owners_);
+    out.packed(low);
+    out.packed(high);
     out.packed(free_);
     out.packed(counts);
-    out.packed(sources_of);
-    out.packed(permanences_of);
-    for (uint32_t row : used_) out.number(row);
+    save_synapses(out);
   }
 
   // The state that save() wrote, into an empty object.  `columns` and `cells` bound the cell numbers.
   void restore(Reader& in, unsigned columns, unsigned cells) {
     owners_ = in.packed(max_segments_, kMaxCells - 1, "segments");
     for (uint16_t owner : owners_) require_cell(owner, columns, cells);
-    free_ = in.packed(owners_.size(), static_cast<uint32_t>(owners_.size()), "free segments");
-    std::vector<uint16_t> counts = in.packed(owners_.size(), max_synapses_, "synapse counts");
-    require(counts.size() == owners_.size(), "synapse counts");
+    std::vector<uint16_t> low = in.packed(slots(), 65535, "last uses");
+    std::vector<uint16_t> high = in.packed(slots(), 65535, "last uses");
+    require(low.size() == slots() && high.size() == slots(), "last uses");
+    for (unsigned i = 0; i < slots(); ++i) used_.push_back(low[i] | static_cast<uint32_t>(high[i]) << 16);
+    free_ = in.packed(slots(), slots(), "free segments");
+    std::vector<uint16_t> counts = in.packed(slots(), max_synapses_, "synapse counts");
+    require(counts.size() == slots(), "synapse counts");
     check_free(counts);
-    size_t total = 0;
-    for (uint16_t count : counts) total += count;
-    std::vector<uint16_t> sources_of = in.packed(total, kMaxCells - 1, "synapse sources");
-    std::vector<uint16_t> permanences_of = in.packed(total, permanence_one<Permanence>(), "permanences");
-    require(sources_of.size() == total && permanences_of.size() == total, "synapses");
-    for (uint16_t cell : sources_of) require_cell(cell, columns, cells);
-    for (uint16_t permanence : permanences_of) require(permanence > 0, "permanences");
-    used_.resize(slots());
-    for (uint32_t& row : used_) row = in.number<uint32_t>();
-    starts_.resize(slots());
-    counts_.resize(slots());
-    capacities_.resize(slots());
-    connected_counts_.resize(slots());
-    place_synapses(counts, sources_of, permanences_of);
+    restore_synapses(in, counts, columns, cells);
   }
 
  private:
@@ -392,7 +390,8 @@ class Segments {
     connected_counts_[segment] = static_cast<uint8_t>(found);
   }
 
-  // Removes `surplus` synapses: first those not from `active`, of these the weakest, of equals the first.
+  // Removes `surplus` synapses: first those not from `active`, of these the weakest, of equals that from the lowest
+  // cell.
   void remove_weakest(uint16_t segment, unsigned surplus, const CellSet& active, Scratch& scratch) {
     uint16_t* from = mutable_sources(segment);
     Permanence* permanence = mutable_permanences(segment);
@@ -403,7 +402,7 @@ class Segments {
     auto weaker = [&](uint8_t a, uint8_t b) {
       bool a_active = active.has(from[a]), b_active = active.has(from[b]);
       if (a_active != b_active) return b_active;
-      return permanence[a] != permanence[b] ? permanence[a] < permanence[b] : a < b;
+      return permanence[a] != permanence[b] ? permanence[a] < permanence[b] : from[a] < from[b];
     };
     std::partial_sort(order.begin(), order.begin() + surplus, order.end(), weaker);
     order.resize(surplus);
@@ -433,30 +432,96 @@ class Segments {
     }
   }
 
-  void place_synapses(const std::vector<uint16_t>& counts, const std::vector<uint16_t>& sources_of,
+  // For each segment which of the recent cells are among its sources, the other sources, and the permanences of all
+  // in this order.
+  void save_synapses(Writer& out) const {
+    RecentCells recent;
+    Cells others;
+    std::vector<uint16_t> permanences_of;
+    std::vector<uint64_t> known(slots(), 0);
+    std::vector<std::pair<uint16_t, uint16_t>> unknown;  // source, permanence
+    permanences_of.reserve(synapses());
+    for (unsigned segment = 0; segment < slots(); ++segment) {
+      const uint16_t* from = sources(segment);
+      const Permanence* permanence = permanences(segment);
+      uint16_t recent_permanences[RecentCells::kMost];
+      uint64_t places = 0;
+      unknown.clear();
+      for (unsigned i = 0, end = count(segment); i < end; ++i)
+        if (recent.has(from[i])) {
+          places |= uint64_t{1} << recent.place(from[i]);
+          recent_permanences[recent.place(from[i])] = permanence[i];
+        } else {
+          unknown.push_back({from[i], permanence[i]});
+        }
+      known[segment] = places;
+      for (uint64_t rest = places; rest; rest &= rest - 1)
+        permanences_of.push_back(recent_permanences[lowest_bit(rest)]);
+      std::sort(unknown.begin(), unknown.end());
+      for (const auto& synapse : unknown) {
+        others.push_back(synapse.first);
+        permanences_of.push_back(synapse.second);
+        recent.add(synapse.first);
+      }
+    }
+    out.packed(others);
+    for (uint64_t places : known) out.number(places);
+    out.packed(permanences_of);
+  }
+
+  void restore_synapses(Reader& in, const std::vector<uint16_t>& counts, unsigned columns, unsigned cells) {
+    size_t total = 0;
+    for (uint16_t count : counts) total += count;
+    Cells sources_of = restore_sources(in, counts, total);
+    std::vector<uint16_t> permanences_of = in.packed(total, permanence_one<Permanence>(), "permanences");
+    require(permanences_of.size() == total, "permanences");
+    for (uint16_t permanence : permanences_of) require(permanence > 0, "permanences");
+    for (uint16_t cell : sources_of) require_cell(cell, columns, cells);
+    place_synapses(counts, sources_of, permanences_of);
+  }
+
+  // The sources of all segments, one segment's after the other's.
+  Cells restore_sources(Reader& in, const std::vector<uint16_t>& counts, size_t total) const {
+    RecentCells recent;
+    Cells others = in.packed(total, kMaxCells - 1, "synapse sources"), all(total);
+    auto to = all.begin();
+    size_t next = 0;
+    for (uint16_t count : counts) {
+      uint64_t known = in.number<uint64_t>();
+      size_t first = next;
+      next += count - popcount(known);
+      require(popcount(known) <= count && next <= others.size() &&
+                  (known == 0 || highest_bit(known) < recent.size()), "synapse sources");
+      for (uint64_t rest = known; rest; rest &= rest - 1) *to++ = recent.at(lowest_bit(rest));
+      for (size_t i = first; i < next; ++i) {
+        require(!recent.has(others[i]) && (i == first || others[i - 1] < others[i]), "synapse sources");
+        *to++ = others[i];
+      }
+      for (size_t i = first; i < next; ++i) recent.add(others[i]);
+    }
+    require(next == others.size(), "synapse sources");
+    return all;
+  }
+
+  void place_synapses(const std::vector<uint16_t>& counts, const Cells& sources_of,
                       const std::vector<uint16_t>& permanences_of) {
-    std::vector<uint32_t> lengths(kMaxCells, 0);
-    for (uint16_t cell : sources_of) ++lengths[cell];
-    index_.prepare(lengths);
+    index_.prepare(sources_of);
+    starts_.resize(slots());
+    counts_.resize(slots());
+    capacities_.resize(slots());
+    connected_counts_.resize(slots());
     size_t words = 0;
     for (uint16_t count : counts)
       if (count) words += Blocks::words_of(block_size(count));
     blocks_.reserve(words);
-    CellSet seen;
     size_t first = 0;
     for (unsigned segment = 0; segment < slots(); ++segment) {
       unsigned count = counts[segment];
       if (count == 0) continue;
       make_room(segment, count);
-      const uint16_t* from = &sources_of[first];
-      std::copy_n(from, count, mutable_sources(segment));
+      std::copy_n(&sources_of[first], count, mutable_sources(segment));
       std::copy_n(&permanences_of[first], count, mutable_permanences(segment));
-      for (unsigned i = 0; i < count; ++i) {
-        require(!seen.has(from[i]), "two synapses from one cell");
-        seen.insert(from[i]);
-        index_.add(from[i], static_cast<uint16_t>(segment));
-      }
-      for (unsigned i = 0; i < count; ++i) seen.erase_column(column_of(from[i]));
+      for (unsigned i = 0; i < count; ++i) index_.add(sources_of[first + i], static_cast<uint16_t>(segment));
       counts_[segment] = static_cast<uint8_t>(count);
       count_connected(segment);
       first += count;

@@ -214,41 +214,47 @@ class SpatialPooler {
            owned_.capacity() * sizeof(int16_t) + owned_connected_.capacity() * sizeof(uint64_t);
   }
 
-  // Owned columns as differences from the initial permanences: while a column is young these are few numbers.
+  // Each owned column's changes since the beginning, which are few different numbers: how often it learnt with the
+  // input on, and how often with the input off.
   void save(Writer& out) const {
     out.number(rows_);
-    out.packed(owned_columns_);
+    Columns columns = owned_columns_;
+    std::sort(columns.begin(), columns.end());
+    out.ascending(columns);
     std::vector<uint16_t> changes;
-    for (uint16_t column : owned_columns_) {
+    for (uint16_t column : columns) {
       const int16_t *now = permanences(column), *initial = initial_->permanences(column);
+      changes.clear();
       for (unsigned input = 0; input < params_.inputs; ++input)
-        if (initial[input] != kOutsidePool) changes.push_back(static_cast<uint16_t>(now[input] - initial[input]));
+        if (initial[input] != kOutsidePool) changes.push_back(change(initial[input], now[input]));
+      out.packed(changes);
     }
-    out.packed(changes);
   }
 
   void restore(Reader& in) {
     rows_ = in.number<uint32_t>();
-    Columns columns = in.packed(params_.columns, params_.columns - 1, "pooler columns");
+    Columns columns = in.ascending(params_.columns, params_.columns - 1, "pooler columns");
+    owned_columns_.reserve(columns.size());
     owned_.reserve(columns.size() * params_.inputs);
     owned_connected_.reserve(columns.size() * input_words_);
-    std::vector<uint16_t> changes = in.packed(columns.size() * params_.inputs, 65535, "pooler permanences");
-    size_t next = 0;
     for (uint16_t column : columns) {
-      require(place_[column] == 0, "pooler columns");
+      std::vector<uint16_t> changes = in.packed(params_.inputs, 65535, "pooler permanences");
+      size_t next = 0;
       int16_t* permanences = own(column);
       for (unsigned input = 0; input < params_.inputs; ++input) {
         if (permanences[input] == kOutsidePool) continue;
         require(next < changes.size(), "pooler permanences");
-        permanences[input] = static_cast<int16_t>(static_cast<uint16_t>(permanences[input]) + changes[next++]);
+        permanences[input] = changed(permanences[input], changes[next++]);
         require(permanences[input] >= 0 && permanences[input] <= kPermanenceOne, "pooler permanences");
       }
+      require(next == changes.size(), "pooler permanences");
       refresh_connected(column);
     }
-    require(next == changes.size(), "pooler permanences");
   }
 
  private:
+  static constexpr uint16_t kToZero = 0x8000, kToOne = 0x7FFF;  // no differences of permanences
+
   struct Scratch {
     OverlapPlanes planes;
     std::vector<uint64_t> on;     // the input bits as a bitmap
@@ -295,6 +301,21 @@ class SpatialPooler {
         permanences[input] = moved(permanences[input], scratch.change[input]);
       refresh_connected(column);
     }
+  }
+
+  // From one permanence to another as a number: most are the difference, but where a permanence met its limit this
+  // would be a different one for each.
+  static uint16_t change(int16_t before, int16_t after) {
+    if (before == after) return 0;
+    if (after == 0) return kToZero;
+    if (after == kPermanenceOne) return kToOne;
+    return static_cast<uint16_t>(after - before);
+  }
+
+  static int16_t changed(int16_t before, uint16_t change) {
+    if (change == kToZero) return 0;
+    if (change == kToOne) return kPermanenceOne;
+    return static_cast<int16_t>(static_cast<uint16_t>(before) + change);
   }
 
   static int16_t moved(int16_t permanence, int16_t change) {
