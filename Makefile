@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint types unit integration fuzz sanitize crashes clean
+.PHONY: demo test check lint types unit integration fuzz sanitize compilers crashes clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -31,6 +31,34 @@ unit:
 
 integration:
 	$(BIN)/python -m pytest -q tests/integration
+
+# --- the compiled core, made in other ways
+
+CORE_TESTS := tests/unit/test_model.py $(wildcard tests/unit/test_core_*.py)
+FUZZ_SECONDS ?= 60
+SANITIZED := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+# Every compiler must give the same bytes: the tests compare them with the same digests.
+compilers: $(VENV)/tests
+	for cxx in g++ clang++; do \
+	  CC=$$cxx CXX=$$cxx $(BIN)/python setup.py -q build_ext --build-temp build/$$cxx/objects --build-lib build/$$cxx && \
+	  $(BIN)/python -m tests.support.other_core build/$$cxx/htmengine/htm/_core*.so $(CORE_TESTS) || exit 1; \
+	done
+
+# Python itself is not sanitized, so the run-time libraries come first, and its own leaks do not count.
+sanitize: $(VENV)/tests
+	CC=g++ CXX=g++ CFLAGS="$(SANITIZED)" LDSHARED="g++ -shared $(SANITIZED)" $(BIN)/python setup.py -q build_ext \
+	  --build-temp build/sanitized/objects --build-lib build/sanitized
+	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
+	  $(BIN)/python -m tests.support.other_core build/sanitized/htmengine/htm/_core*.so $(CORE_TESTS)
+
+fuzz: $(VENV)/tests
+	mkdir -p build/fuzz
+	clang++ -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -ffp-contract=off \
+	  -Ihtmengine/htm/core tests/fuzz/restore.cpp -o build/fuzz/restore
+	$(BIN)/python -m tests.fuzz.seeds build/fuzz/seeds
+	mkdir -p build/fuzz/corpus
+	build/fuzz/restore -max_total_time=$(FUZZ_SECONDS) -max_len=65536 build/fuzz/corpus build/fuzz/seeds
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
