@@ -22,7 +22,8 @@ LONGEST_BODY = 1024 * 1024
 MOST_THROWN_AWAY = 64 * 1024 * 1024
 #: A request has to arrive within this time, and a connection without one is closed after it.
 ARRIVAL_S = 60.0
-MOST_CONNECTIONS = 500
+#: Each may hold a body of LONGEST_BODY before anybody knows whose it is.
+MOST_CONNECTIONS = 250
 
 
 class BoundedRequest(Request):

@@ -327,6 +327,19 @@ class TestRefusals:
         assert client.post("/api/v1/samples", content="own.page 1\n", headers={**TEXT, **own}).status_code == 202
 
 
+def test_no_request_forges_a_line_of_the_log(client: httpx.Client, engine: Engine) -> None:
+    forged = quote("\n2026-01-01T00:00:00+0000 [forged] <script>", safe="")
+    for path in (
+        f"/api/v1/metrics/{forged}",
+        f"/{forged}",
+        f"/api/v1/metrics?search={forged}",
+        f"/render?target={forged}",
+    ):
+        assert client.get(path).status_code in (400, 404)
+    client.post("/api/v1/samples", content=f"{forged} 1\n", headers={**TEXT, "User-Agent": "forged\tagent"})
+    assert "[forged]" not in engine.log_path.read_text()
+
+
 class TestSkeleton:
     def test_the_routes_of_the_skeleton_application(self, client: httpx.Client, engine: Engine) -> None:
         assert client.put("/skeleton.cpu", content=json.dumps({"min": 0, "max": 12})).status_code == 201
