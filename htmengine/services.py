@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -240,6 +241,7 @@ class Parts:
             results_queue=config.interface_bus.results_queue,
             workers=section.workers or os.cpu_count() or 1,
             runner=runner,
+            host=platform.node(),
             worker_timeout_s=section.worker_timeout_s,
             limits=Limits(rows_per_turn=section.rows_per_turn, rows_cached=4 * section.rows_per_turn),
         )

@@ -122,6 +122,7 @@ class Feeder:
             on_started=self._started,
             on_answer=self._answered,
             on_death=self._died,
+            on_troubles=lambda worker, texts: None,
         )
         self._waiting = 0
         #: Rows under way: what keeps every worker busy, and no more.

@@ -12,6 +12,7 @@ published, is read from the file.  Another process's work is noticed within `POL
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -35,6 +36,9 @@ from htmengine.twisted_types import Clock
 
 #: How often the file is looked at for the work of other processes.
 POLL_S = 0.05
+#: A full disk is tried again after this, and the log says so once a minute.
+DISK_FULL_RETRY_S = 1.0
+LOG_INTERVAL_S = 60.0
 #: How often queues that nobody reads any more are removed, and unused space is given back.
 HOUSEKEEPING_S = 5.0
 #: A subscriber that has this much waiting for it is given no more from memory.
@@ -130,6 +134,7 @@ class EmbeddedBus(Service):
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._subscriptions: dict[str, list[EmbeddedSubscription]] = {}
         self._members: Counter[str] = Counter()
+        self._disk_full_logged_at = float("-inf")
         self._idle: list[Deferred[None]] = []
         self._expired: set[str] = set()
         self._timers = [
@@ -354,12 +359,27 @@ class EmbeddedBus(Service):
             if not lane.waiting:
                 del self._lanes[destination]
 
-    def _failed(self, work: Sequence[_Operation], failure: Failure) -> None:
-        """A transaction failed as a whole: the disk is full, or a process held its lock for too long."""
+    def _failed(self, work: Sequence[_Operation], failure: Failure) -> Deferred[None] | None:
+        """A transaction failed as a whole: a process held its lock for too long, or the disk has a fault.
+
+        If the disk is full nothing fails: all that was asked for waits, until there is room or the bus stops.
+        """
+        if getattr(failure.value, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL and not self._stopped:
+            return self._wait_for_room_on_disk(work)
         self.log.error("bus file {path}: {error}", path=self._path, error=failure.getErrorMessage())
         error = BusError(f"bus file {self._path}: {failure.getErrorMessage()}")
         self._settle_lanes(dict.fromkeys(work, error), set())
         _fail(work, error)
+        return None
+
+    def _wait_for_room_on_disk(self, work: Sequence[_Operation]) -> Deferred[None]:
+        now = self._clock.seconds()
+        if now - self._disk_full_logged_at >= LOG_INTERVAL_S:
+            self._disk_full_logged_at = now
+            self.log.critical("bus file {path}: the disk is full; all services wait", path=self._path)
+        publications = {each for lane in self._lanes.values() for each in lane.waiting}
+        self._operations = [each for each in work if each not in publications] + self._operations
+        return deferLater(self._clock, DISK_FULL_RETRY_S)  # type: ignore[arg-type]
 
     def _go_on(self) -> None:
         self._committing = False

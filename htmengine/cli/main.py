@@ -21,6 +21,7 @@ _PLACES = {
     "ledger": ("ledger", "ledger"),
     "status": ("status", "status"),
     "model": ("model", "model"),
+    "troubles": ("troubles", "troubles"),
     "export": ("metrics", "export"),
     "import": ("metrics", "import_"),
     "score": ("files", "score"),

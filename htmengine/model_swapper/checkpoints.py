@@ -12,6 +12,7 @@ again, so losing one costs time, never a score.
             3fb1...e9.0            two slots, written in turn: the older one is replaced
             3fb1...e9.1
             3fb1...e9.1.<host>-<pid>.partial    being written; renamed when complete
+            3fb1...e9.0.damaged    was found damaged; kept for whoever wants to know why
 
 A file is: magic ``HTMC``, format 1 (u32), generation (u64), rowid (u64), length of the id (u32), the id,
 length of the results (u32), the results (JSON), the model's bytes, CRC-32 of all before (u32); little-endian.
@@ -43,6 +44,8 @@ _HEAD = struct.Struct("<4sIQQI")
 _LENGTH = struct.Struct("<I")
 _CHECKSUM = struct.Struct("<I")
 _SLOTS = (0, 1)
+_DAMAGED = ".damaged"
+_NO_STATE = (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +108,11 @@ class CheckpointStore:
 
         The older one is only read when it is asked for.
         """
-        for path in sorted(self._slots(model_id), key=_state_in, reverse=True):
-            checkpoint = self._read(path) if path.exists() else None
-            if checkpoint is not None and (checkpoint.model_id, checkpoint.generation) == (model_id, generation):
+        states = {path: _state_in(path) for path in self._slots(model_id) if path.exists()}
+        # What has no head is looked at first, so that it is found.
+        for path in sorted(states, key=lambda path: (states[path] == _NO_STATE, states[path]), reverse=True):
+            checkpoint = self._read(path, model_id)
+            if checkpoint is not None and checkpoint.generation == generation:
                 yield checkpoint
 
     def newest_rowid(self, model_id: str, generation: int) -> int:
@@ -118,7 +123,8 @@ class CheckpointStore:
     def delete(self, model_id: str) -> None:
         """Remove all of a model's files."""
         for path in self._slots(model_id):
-            path.unlink(missing_ok=True)
+            for suffix in ("", _DAMAGED):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
 
     def _slots(self, model_id: str) -> list[Path]:
         folder = self._root / f"{zlib.crc32(model_id.encode()) >> 24:02x}"
@@ -129,15 +135,20 @@ class CheckpointStore:
         return min(self._slots(model_id), key=self._state_of)
 
     def _state_of(self, path: Path) -> tuple[int, int]:
-        """(generation, rowid); (-1, -1) if it holds nothing of use."""
-        return (-1, -1) if path in self._unusable else _state_in(path)
+        """(generation, rowid); `_NO_STATE` if it holds nothing of use."""
+        return _NO_STATE if path in self._unusable else _state_in(path)
 
-    def _read(self, path: Path) -> Checkpoint | None:
+    def _read(self, path: Path, model_id: str) -> Checkpoint | None:
         try:
             checkpoint = _unpack(path.read_bytes())
+            if checkpoint.model_id != model_id:
+                raise CorruptCheckpoint(f"it is one of model {checkpoint.model_id}")
         except (CorruptCheckpoint, UnknownCheckpointVersion, OSError) as error:
             self.damaged.append((path, str(error)))
             self._unusable.add(path)
+            if isinstance(error, CorruptCheckpoint):
+                with contextlib.suppress(OSError):  # a disk that cannot be written; it is found again then
+                    path.replace(path.with_name(path.name + _DAMAGED))
             return None
         self._unusable.discard(path)
         return checkpoint
@@ -153,13 +164,13 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 
 def _state_in(path: Path) -> tuple[int, int]:
-    """(generation, rowid) from a file's head; (-1, -1) if there is none."""
+    """(generation, rowid) from a file's head; `_NO_STATE` if there is none."""
     try:
         with path.open("rb") as file:
             magic, version, generation, rowid, _ = _HEAD.unpack(file.read(_HEAD.size))
     except (OSError, struct.error):
-        return (-1, -1)
-    return (generation, rowid) if (magic, version) == (_MAGIC, _FORMAT) else (-1, -1)
+        return _NO_STATE
+    return (generation, rowid) if (magic, version) == (_MAGIC, _FORMAT) else _NO_STATE
 
 
 def _pack(checkpoint: Checkpoint) -> bytes:

@@ -40,6 +40,9 @@ _UNWRITTEN_S = 6 * 3600.0
 #: Writing what has grown old takes at most this much of a turn.
 _SAVING_S = 0.05
 
+#: A disk that refuses checkpoints is logged at most this often.
+_LOG_INTERVAL_S = 60.0
+
 #: Timestamp and value of a row.
 _ROW = struct.Struct("<qd")
 
@@ -126,7 +129,12 @@ class ModelCache:
         self.memory_bytes = 0
         self.swapped_in = 0
         self.swapped_out = 0
+        self._refusal: str | None = None  #: why the last checkpoint could not be written
+        self._refusal_logged_at = float("-inf")
+        self._damage: str | None = None  #: the last checkpoint that could not be used
         self.checkpoints = 0
+        self.refused = 0
+        self.damaged = 0
         self.checkpoint_bytes = 0
 
     def __len__(self) -> int:
@@ -141,9 +149,20 @@ class ModelCache:
             "swapped_out": self.swapped_out,
             "checkpoints": self.checkpoints,
             "checkpoint_bytes": self.checkpoint_bytes,
+            "checkpoints_refused": self.refused,
+            "checkpoints_damaged": self.damaged,
             "peak_rss_bytes": _peak_rss_bytes(),
             "cpu_us": int(1e6 * (time.process_time() - self._cpu_at_start)),
         }
+
+    def troubles(self) -> list[str]:
+        """What the operator should know of."""
+        found = []
+        if self._refusal is not None:
+            found.append(f"checkpoints cannot be written, a restart will replay rows: {self._refusal}")
+        if self._damage is not None:
+            found.append(f"{self.damaged} damaged checkpoints were passed by and their rows run again: {self._damage}")
+        return found
 
     # --- models ----------------------------------------------------------------------------------------
 
@@ -253,8 +272,9 @@ class ModelCache:
         try:
             self._store.save(Checkpoint(model_id, resident.generation, resident.rowid, data, results))
         except OSError as error:
-            log.error("checkpoint of model %s cannot be written: %s", model_id, error)
+            self._refused(model_id, error)
             return False
+        self._refusal = None
         self._unwritten.pop(model_id, None)
         resident.saved_rowid = resident.rowid
         resident.unwritten = b""
@@ -362,7 +382,17 @@ class ModelCache:
     def _report_damaged(self) -> None:
         while self._store.damaged:
             path, why = self._store.damaged.pop()
+            self.damaged += 1
+            self._damage = f"{path}: {why}"
             log.error("checkpoint %s cannot be used: %s", path, why)
+
+    def _refused(self, model_id: str, error: OSError) -> None:
+        """The disk is full, read-only or broken.  All models meet this; the log says it once in a while."""
+        self.refused += 1
+        self._refusal = str(error)
+        if self._clock() - self._refusal_logged_at >= _LOG_INTERVAL_S:
+            self._refusal_logged_at = self._clock()
+            log.error("checkpoint of model %s cannot be written (%d so far): %s", model_id, self.refused, error)
 
 
 def _peak_rss_bytes() -> int:

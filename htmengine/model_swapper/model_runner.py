@@ -157,7 +157,12 @@ def serve(runner: ModelRunner, incoming: IO[bytes], outgoing: IO[bytes]) -> None
             outcomes.append(frames.outcome_to_json(runner.run(frames.slice_from_json(data))))
         runner.cache.save_stale()
         crash_points.reached("worker.answering")
-        answer = {"turn": message["turn"], "outcomes": outcomes, "statistics": runner.cache.statistics()}
+        answer = {
+            "turn": message["turn"],
+            "outcomes": outcomes,
+            "statistics": runner.cache.statistics(),
+            "troubles": runner.cache.troubles(),
+        }
         outgoing.write(frames.pack(answer))
         outgoing.flush()
 

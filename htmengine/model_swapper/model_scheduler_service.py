@@ -54,7 +54,7 @@ from htmengine.model_swapper.swap_controller import (
     SwapController,
 )
 from htmengine.model_swapper.worker_pool import WorkerPool
-from htmengine.repository import queries, snapshots
+from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.sharding import ShardQueues
@@ -82,6 +82,7 @@ class SchedulerOptions:
     results_queue: str
     workers: int
     runner: RunnerOptions
+    host: str = "localhost"  #: where it runs, for the operator
     worker_timeout_s: float = 60.0
     limits: Limits = field(default=DEFAULT_LIMITS)
 
@@ -118,6 +119,7 @@ class ModelScheduler(Service):
             on_started=lambda worker: self._perform(self.controller.worker_started(worker)),
             on_answer=self._answered,
             on_death=lambda worker, culprit: self._perform(self.controller.worker_died(worker, culprit)),
+            on_troubles=lambda worker, texts: self._tasks.start(self._tell_of(worker, texts)),
         )
         self.claims = ShardClaims(
             bus=bus,
@@ -300,6 +302,11 @@ class ModelScheduler(Service):
             by_subscription.setdefault(id(subscription), (subscription, []))[1].append(delivery)
         for subscription, deliveries in by_subscription.values():
             self._tasks.start(_acknowledge(subscription, deliveries))
+
+    async def _tell_of(self, worker: int, messages: Sequence[str]) -> None:
+        """Let the operator know what is wrong with a worker's checkpoints; a new worker begins with nothing wrong."""
+        source = f"worker {worker} of the scheduler on {self._options.host}"
+        await self._database.run(troubles.replace, source, messages, int(self._reactor.seconds()))
 
     async def _fetch_rows(self, asked: FetchRows) -> None:
         stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)

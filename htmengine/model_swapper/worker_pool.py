@@ -118,6 +118,7 @@ class WorkerProcess(ProcessProtocol):
             self._has_released(message["released"])
             return
         self.statistics = message["statistics"]
+        self._pool.troubled(self.number, message["troubles"])
         self._unanswered.pop(message["turn"], None)
         self._rewind_watch()
         outcomes = [frames.outcome_from_json(each) for each in message["outcomes"]]
@@ -146,8 +147,9 @@ class WorkerProcess(ProcessProtocol):
 class WorkerPool:
     """``workers`` processes, numbered from 0.
 
-    ``on_started(worker)``, ``on_answer(worker, turn, outcomes)`` and ``on_death(worker, culprit)`` are called in
-    the reactor; between a worker's death and its successor's start no turn may be sent to it.
+    ``on_started(worker)``, ``on_answer(worker, turn, outcomes)``, ``on_death(worker, culprit)`` and
+    ``on_troubles(worker, texts)`` are called in the reactor; between a worker's death and its successor's start no
+    turn may be sent to it.
     """
 
     log = Logger()
@@ -162,6 +164,7 @@ class WorkerPool:
         on_started: Callable[[int], None],
         on_answer: Callable[[int, int, Sequence[Outcome]], None],
         on_death: Callable[[int, str | None], None],
+        on_troubles: Callable[[int, Sequence[str]], None],
     ) -> None:
         self.reactor = reactor
         self.options = options
@@ -170,6 +173,8 @@ class WorkerPool:
         self._on_answer = on_answer
         self._on_started = on_started
         self._on_death = on_death
+        self._on_troubles = on_troubles
+        self._troubles: dict[int, Sequence[str]] = {}
         self._workers: dict[int, WorkerProcess] = {}
         self._restarts: dict[int, Timer] = {}
         self._stopping = False
@@ -241,6 +246,12 @@ class WorkerPool:
     def answered(self, number: int, turn: int, outcomes: Sequence[Outcome]) -> None:
         """Called by a worker that has answered a turn."""
         self._on_answer(number, turn, outcomes)
+
+    def troubled(self, number: int, troubles: Sequence[str]) -> None:
+        """Called by a worker with what the operator should know of; passed on when it has changed."""
+        if self._troubles.get(number) != troubles:
+            self._troubles[number] = troubles
+            self._on_troubles(number, troubles)
 
     def ended(self, worker: WorkerProcess, reason: Failure) -> None:
         """Called by a worker whose process is gone."""

@@ -50,11 +50,11 @@ RETRY: dict[str, set[int | str]] = {
     "sqlite": {5},
 }
 #: The server cannot be reached, or threw us out.  MySQL: gone away, lost connection, cannot connect, too many
-#: connections, connection killed, shutting down, read-only after a failover.  PostgreSQL: admin shutdown, crash,
-#: starting, read-only after a failover, too many connections.  SQLite: disk full.
+#: connections, connection killed, shutting down, read-only after a failover, disk full, table full.  PostgreSQL:
+#: admin shutdown, crash, starting, read-only after a failover, too many connections, disk full.  SQLite: disk full.
 AWAY: dict[str, set[int | str]] = {
-    "mysql": {2006, 2013, 2003, 2002, 1040, 1927, 1053, 1290},
-    "postgresql": {"57P01", "57P02", "57P03", "25006", "53300"},
+    "mysql": {2006, 2013, 2003, 2002, 1040, 1927, 1053, 1290, 1021, 1114},
+    "postgresql": {"57P01", "57P02", "57P03", "25006", "53300", "53100"},
     "sqlite": {13},
 }
 #: What users write, and the driver that we bring for it.

@@ -233,3 +233,13 @@ alert_delivery = Table(
     UniqueConstraint("alert_id", "status", "receiver", name="alert_delivery_once"),
     Index("alert_delivery_due", "receiver", "state", "next_at"),
 )
+
+#: What is wrong now, by who says so.
+trouble = Table(
+    "trouble",
+    metadata,
+    Column("source", String(200), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("message", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+)

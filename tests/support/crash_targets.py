@@ -231,8 +231,11 @@ class DistributedTarget(Target):
         self._engine.close()
 
     def told(self) -> bool:
-        """A stop of the Anomaly Service ends what it has begun."""
-        return self._engine.stop("anomaly") == 0
+        """A stop of the Anomaly Service ends what it has begun, unless it is told to die on the way."""
+        if self._engine.stop("anomaly") == 0:
+            return True
+        self._engine.start("anomaly")
+        return False
 
     def broadcasts(self) -> Iterator[bytes]:
         with self._channel() as channel:

@@ -245,14 +245,14 @@ class Run:
 
     def _wait_for_scores(self) -> bool:
         """False if a process died meanwhile."""
-        wait_for(lambda: self._dead() or self._is_complete(), f"{self._scenario.rows} scores")
-        return not self._dead() and self._target.told()
+        wait_for(lambda: self._dead() or self._is_complete(), f"{self._scenario.rows} scores, all broadcast")
+        return not self._dead()
 
     def _is_complete(self) -> bool:
         ledger = self._target.ledger()
         if not ledger.adds_up:
             raise AssertionError(f"the ledger does not add up: {ledger}")
-        return ledger.scored >= self._scenario.rows and ledger.waiting == 0
+        return ledger.scored >= self._scenario.rows and ledger.waiting == 0 and self._target.told()
 
     # --- the end
 

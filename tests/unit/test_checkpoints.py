@@ -52,6 +52,26 @@ class CheckpointStoreTest(SynchronousTestCase):
         self.assertEqual(list(self.store.load("m", 1)), [checkpoint(10)])
         self.assertEqual([path for path, _ in self.store.damaged], [newest])
 
+    def test_a_damaged_file_is_put_aside_and_goes_with_its_model(self) -> None:
+        self.store.save(checkpoint(300))
+        [path] = self.root.rglob("m.0")
+        path.write_bytes(b"")
+        self.assertEqual(list(self.store.load("m", 1)), [])
+        self.assertEqual(list(self.store.load("m", 1)), [])
+        self.assertEqual(self.store.damaged, [(path, "0 bytes are too few for a checkpoint")])
+        self.assertEqual([each.name for each in path.parent.iterdir()], ["m.0.damaged"])
+        self.store.delete("m")
+        self.assertEqual(list(path.parent.iterdir()), [])
+
+    def test_a_file_of_another_model_is_not_taken(self) -> None:
+        self.store.save(checkpoint(300))
+        [path] = self.root.rglob("m.0")
+        path.with_name("n.0").write_bytes(path.read_bytes())
+        store = CheckpointStore(self.root)
+        self.patch(store, "_slots", lambda model_id: [path.with_name(f"{model_id}.0")])  # in the same folder
+        self.assertEqual(list(store.load("n", 1)), [])
+        self.assertEqual([why for _, why in store.damaged], ["it is one of model m"])
+
     def test_a_damaged_file_is_the_next_to_be_replaced(self) -> None:
         self.store.save(checkpoint(10))
         self.store.save(checkpoint(20))

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: MIT
+"""``htmengine troubles``: what is wrong now."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
+from htmengine.csv_files import format_timestamp
+from htmengine.repository import troubles as stored
+
+
+@click.command(epilog=example("htmengine troubles"))
+@engine_options
+@failing_cleanly
+def troubles(engine: Engine) -> None:
+    """List what is wrong now though the engine goes on: checkpoints that cannot be written, or are damaged.
+
+    Status 1 if there is something.
+    """
+    with engine.database() as database:
+        found = database.run_sync(stored.list_of)
+    for each in found:
+        click.echo(f"{format_timestamp(each.since)}  {each.source}: {each.message}")
+    if found:
+        sys.exit(1)
+    click.echo("no troubles")

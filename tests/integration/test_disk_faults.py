@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: MIT
+"""Disks that lie, refuse or are full: no score changes, no other model is harmed, and the operator is told."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from htmengine.htm.model import Model
+from htmengine.htm.params import ModelParams
+from htmengine.htm.scoring import likelihood_for
+from htmengine.offline import score_rows
+from tests.support.crashes import SETTINGS
+from tests.support.engine import Engine, wait_for
+
+METRICS = ("a", "b", "c")
+FIRST, SECOND = 80, 100
+#: No model is written when it has grown old, only after so many rows: the test knows what is on the disk.
+QUIET = SETTINGS | {"HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_SECONDS": "3600"}
+
+
+def value(row: int) -> float:
+    return round(50 + 40 * math.sin(row / 5) + row * 7 % 5, 3)
+
+
+def lines(first: int, last: int) -> list[str]:
+    return [f"{name} {value(row)!r} {1_400_000_000 + 60 * row}" for row in range(first, last + 1) for name in METRICS]
+
+
+def expected(last: int) -> list[tuple[float, float]]:
+    """The scores of an engine whose disk is well."""
+    values = [value(row) for row in range(1, last + 1)]
+    params = ModelParams.for_sample(min(values[:20]), max(values[:20]))
+    timestamps = [1_400_000_000 + 60 * row for row in range(1, last + 1)]
+    return score_rows(Model(params), likelihood_for(params), timestamps, values)
+
+
+def assert_scored(engine: Engine, last: int) -> None:
+    for name in METRICS:
+        scores = engine.wait_until_scored(name, last)
+        assert [(raw, anomaly) for _, raw, anomaly in scores] == expected(last)
+
+
+def troubles(engine: Engine, *, status: int) -> str:
+    command = [sys.executable, "-m", "htmengine.cli.main", "troubles", "--data-dir", str(engine.data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(tmp_path / "data", "--workers", "1")
+    engine.environment = dict(QUIET)
+    yield engine
+    if engine.process is not None and engine.process.poll() is None:
+        engine.kill()
+
+
+# --- checkpoints that lie -------------------------------------------------------------------------------
+
+
+def newest_checkpoints(engine: Engine) -> list[Path]:
+    """Of each model the file that was written last."""
+    files = [path for path in (engine.data_dir / "checkpoints").rglob("*.[01]") if path.is_file()]
+    newest: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
+        newest[path.stem] = path
+    assert len(newest) == len(METRICS)
+    return list(newest.values())
+
+
+def torn(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) * 3 // 4] ^= 0x10
+    path.write_bytes(data)
+
+
+def of_another(path: Path) -> None:
+    """A backup of another model, put back under the wrong name."""
+    other = next(each for each in path.parent.parent.rglob("*.[01]") if each.stem != path.stem)
+    path.write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("damage", [torn, empty, flipped, of_another, Path.unlink])
+def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
+    engine: Engine, damage: Callable[[Path], None]
+) -> None:
+    engine.start()
+    engine.send(lines(1, FIRST))
+    assert_scored(engine, FIRST)
+    engine.kill()
+    damaged = newest_checkpoints(engine)[0]
+    damage(damaged)
+    engine.start()
+    engine.send(lines(FIRST + 1, SECOND))
+    assert_scored(engine, SECOND)
+    if damage in (torn, empty, flipped):
+        assert f"{damaged} cannot be used" in engine.log_path.read_text()
+        assert "1 damaged checkpoints were passed by" in troubles(engine, status=1)
+
+
+def test_with_all_checkpoints_damaged_all_rows_are_run_again(engine: Engine) -> None:
+    engine.start()
+    engine.send(lines(1, FIRST))
+    assert_scored(engine, FIRST)
+    engine.kill()
+    for path in (engine.data_dir / "checkpoints").rglob("*.[01]"):
+        flipped(path)
+    engine.start()
+    engine.send(lines(FIRST + 1, SECOND))
+    assert_scored(engine, SECOND)
+
+
+# --- disks that refuse ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, which only root can mount."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(path: Path) -> Path:
+    """Leave no room on a disk."""
+    filler = path / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        for block in (1 << 20, 1 << 12):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * block)
+    return filler
+
+
+@pytest.mark.parametrize("fault", ["full", "read-only"])
+def test_models_go_on_while_checkpoints_are_refused(engine: Engine, tmp_path: Path, fault: str) -> None:
+    with small_disk(tmp_path / "disk", "8M") as disk:
+        engine.environment["HTMENGINE__MODEL_CHECKPOINT__STORAGE__ROOT"] = str(disk / "checkpoints")
+        engine.start()
+        engine.send(lines(1, 40))
+        assert_scored(engine, 40)
+        if fault == "full":
+            filler = fill(disk)
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        engine.send(lines(41, FIRST))
+        assert_scored(engine, FIRST)
+        reason = "No space left on device" if fault == "full" else "Read-only file system"
+        wait_for(lambda: engine.query("SELECT 1 FROM trouble"), "the trouble to be told")
+        assert "checkpoints cannot be written, a restart will replay rows: [Errno" in troubles(engine, status=1)
+        assert reason in troubles(engine, status=1)
+        assert reason in engine.log_path.read_text()
+        engine.kill()  # and what was not written is run again
+        engine.start()
+        engine.send(lines(FIRST + 1, 90))
+        assert_scored(engine, 90)
+        if fault == "full":
+            filler.unlink()
+        else:
+            subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        engine.send(lines(91, 130))
+        assert_scored(engine, 130)
+        wait_for(lambda: not engine.query("SELECT 1 FROM trouble"), "the trouble to be over")
+        engine.kill()
+
+
+def test_an_engine_whose_whole_disk_is_full_waits_for_room_and_loses_nothing(engine: Engine, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "24M") as disk:
+        engine.data_dir = disk / "data"
+        engine._options[1] = str(engine.data_dir)
+        engine.start()
+        engine.send(lines(1, 40))
+        assert_scored(engine, 40)
+        filler = fill(disk)
+        engine.send(lines(41, FIRST))
+        wait_for(lambda: "is full" in engine.log_path.read_text(), "the log to tell of the full disk")
+        assert engine.process is not None
+        assert engine.process.poll() is None
+        filler.unlink()
+        assert_scored(engine, FIRST)
+        engine.kill()
