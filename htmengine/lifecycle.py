@@ -19,6 +19,9 @@ from twisted.python.failure import Failure
 
 from htmengine.errors import StartError
 
+#: A service's stop takes no longer, unless what it needs is away.
+STOP_S = 30.0
+
 
 class DataFolder:
     """A folder that one engine at a time owns.
@@ -74,12 +77,16 @@ class DataFolder:
 
 
 class OrderedServices(Service):
-    """Starts its parts one after the other, and stops each when those after it have stopped."""
+    """Starts its parts one after the other, and stops each when those after it have stopped.
+
+    One that takes longer than `STOP_S` is not waited for: what it waits for, a broker that is away, may never come.
+    """
 
     log = Logger()
 
-    def __init__(self, parts: Sequence[Any]) -> None:
+    def __init__(self, parts: Sequence[Any], *, clock: Any) -> None:
         self._parts = parts
+        self._clock = clock
 
     def privilegedStartService(self) -> None:
         """A part that cannot start ends the process with one clear line and status 1."""
@@ -101,7 +108,7 @@ class OrderedServices(Service):
     async def _stop(self) -> None:
         for part in reversed(self._parts):
             try:
-                await maybeDeferred(part.stopService)
+                await maybeDeferred(part.stopService).addTimeout(STOP_S, self._clock)
             except Exception:
                 self.log.failure("{part} did not stop cleanly", part=part)
 

@@ -352,7 +352,7 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
         parts.web_service(),
         _StopsFirst(database),
     ]
-    return OrderedServices(services), end
+    return OrderedServices(services, clock=reactor), end
 
 
 def _make_distributed(make: Callable[[Parts], Any], *, with_database: bool) -> Callable[[Mapping[str, Any]], Service]:
@@ -368,7 +368,8 @@ def _make_distributed(make: Callable[[Parts], Any], *, with_database: bool) -> C
         bus = deployment.bus(reactor)
         check = Tasks(end.fail) if with_database else None
         service = make(Parts(deployment, reactor, bus, database, end))
-        return OrderedServices([_DatabaseService(database, check), bus, service, _StopsFirst(database)])
+        parts = [_DatabaseService(database, check), bus, service, _StopsFirst(database)]
+        return OrderedServices(parts, clock=reactor)
 
     return make_service
 

@@ -58,12 +58,8 @@ class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]
 
     reason: BaseException | None = None
 
-    def _on_connection_failed(self, connection: Any, error: BaseException | None = None) -> None:
-        self.reason = error  # a wrong password, for example
-        super()._on_connection_failed(connection, error)
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.reason = self.reason or self._impl._error or reason.value
+        self.reason = self._impl._error or reason.value  # what the broker said, a wrong password for example
         super().connectionLost(reason)
 
     def on_blocked(self, tell: Callable[[bool], None]) -> None:
@@ -107,6 +103,8 @@ class Link(Service):
             clock=reactor,
         )
         self._backoff = backoffPolicy(0.2, 15.0, 1.5)
+        self._attempts = 0  #: since the last connection
+        self._shaking_hands: Deferred[None] | None = None  #: fires when a handshake has ended, well or not
         self._away_since: float | None = None
         self._logged_at = -LOG_INTERVAL_S
         self._sleeping: set[Deferred[None]] = set()
@@ -128,7 +126,11 @@ class Link(Service):
         for sleeping in list(self._sleeping):
             sleeping.cancel()
         connection = self._connections.newest
-        if connection is not None and connection.is_open:
+        if self._shaking_hands is not None and connection is not None:
+            connection.transport.abortConnection()
+            await self._shaking_hands
+            await deferLater(self._reactor, 0)  # now ClientService knows of the loss
+        elif connection is not None and connection.is_open:
             closed: Deferred[Any] = connection.close()
             closed.addTimeout(CLOSE_S, self._reactor)
             closed.addErrback(lambda _: None)  # ending without the broker's answer
@@ -166,11 +168,20 @@ class Link(Service):
     # --- connections -----------------------------------------------------------------------------------
 
     def _prepare(self, connection: AmqpConnection) -> Deferred[None]:
+        self._shaking_hands = Deferred()
         # The proxy that ClientService puts around a protocol gives its attributes; `ready` is taken before it fires.
         return Deferred.fromCoroutine(self._shake_hands(connection, connection.ready))
 
     async def _shake_hands(self, connection: AmqpConnection, ready: Deferred[Any]) -> None:
-        await ready
+        """ClientService does not expect that a connection is lost now: it is told of the loss when this has ended."""
+        try:
+            await ready
+        except LOST:
+            return
+        finally:
+            shaking, self._shaking_hands = self._shaking_hands, None
+            assert shaking is not None
+            shaking.callback(None)
         connection.closed.addBoth(lambda _: self._lost())
         connection.on_blocked(self._blocked)
         self.log.info(
@@ -179,6 +190,7 @@ class Link(Service):
             port=self._params.port,
             purpose=self._purpose,
         )
+        self._attempts = 0
         self._away_since, self._logged_at = None, -LOG_INTERVAL_S
 
     def _lost(self) -> None:
@@ -186,9 +198,12 @@ class Link(Service):
             self._tell_away()
         self._on_lost()
 
-    def _retry(self, attempt: int) -> float:
-        self._tell_away()
-        return self._backoff(attempt)
+    def _retry(self, _attempt: int) -> float:
+        """Seconds until the next attempt.  ClientService's own count forgets those that came as far as a handshake."""
+        if not self._stopped:
+            self._tell_away()
+        self._attempts += 1
+        return self._backoff(self._attempts)
 
     def _tell_away(self) -> None:
         now = self._reactor.seconds()
