@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import BaseConverter, Map, ValidationError
+from werkzeug.routing import BaseConverter, ValidationError
 
 from htmengine.errors import (
     BusError,
@@ -73,7 +73,9 @@ class Routes:
         self._clock = clock
         self._deadline_s = deadline_s
         self._klein = Klein()
-        self._klein._url_map = Map(strict_slashes=False, merge_slashes=False, converters={"name": _NamePart})
+        rules = self._klein.url_map
+        rules.strict_slashes = rules.merge_slashes = False
+        rules.converters["name"] = _NamePart
         self._klein.handle_errors(Exception)(self._failed)
         self.answered = 0
         self.refused = 0

@@ -53,11 +53,8 @@ def parse_zone(text: str) -> tzinfo:
     """A time zone by its name, such as Europe/Berlin.  Raises `Refused`."""
     try:
         return ZoneInfo(text)
-    except (ValueError, OSError):  # unknown names are ZoneInfoNotFoundError, a KeyError
-        pass
-    except KeyError:
-        pass
-    raise Refused(400, f"tz: {text[:60]!r} is no time zone", [("tz", "is no time zone")])
+    except (ValueError, OSError, KeyError):  # an unknown name is a ZoneInfoNotFoundError, a KeyError
+        raise Refused(400, f"tz: {text[:60]!r} is no time zone", [("tz", "is no time zone")]) from None
 
 
 def _reference(found: re.Match[str], now: datetime) -> datetime:
