@@ -164,6 +164,20 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """[telemetry] of application.conf: /metrics, /healthz and /readyz of services without the web service's port."""
+
+    host: str = option("127.0.0.1", TEXT, "address of the ports below; beyond loopback [web] tokens are required")
+    listener_port: int = option(0, PORT, "of htmengine-listener; 0: none")
+    storer_port: int = option(0, PORT, "of htmengine-storer; 0: none")
+    scheduler_port: int = option(0, PORT, "of htmengine-scheduler; 0: none")
+    anomaly_port: int = option(0, PORT, "of htmengine-anomaly; 0: none")
+    alerts_port: int = option(0, PORT, "of htmengine-alerts; 0: none")
+    self_monitor: bool = option(False, FLAG, "send the engine's own figures into the engine, once a minute")
+    self_monitor_prefix: str = option("htmengine.", TEXT, "beginning of the names of the engine's own metrics")
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceBus:
     """[interface_bus] of model-swapper.conf."""
 
@@ -231,6 +245,7 @@ class Config:
     anomaly_likelihood: AnomalyLikelihood = _section("application", AnomalyLikelihood)
     garbage_collection: GarbageCollection = _section("application", GarbageCollection)
     web: Web = _section("application", Web)
+    telemetry: Telemetry = _section("application", Telemetry)
     interface_bus: InterfaceBus = _section("model-swapper", InterfaceBus)
     model_scheduler: ModelScheduler = _section("model-swapper", ModelScheduler)
     storage: Storage = _section("model-checkpoint", Storage)

@@ -58,6 +58,7 @@ class SampleBatch:
     batch_id: str = ""
     #: Lines that the listener rejected since its last batch, by reason.
     rejected: dict[str, int] = field(default_factory=dict)
+    received_at: float | None = None  #: epoch seconds of its first line, for the self-metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class ModelInput:
     generation: int
     after: int
     rows: tuple[InputRow, ...]
+    received_at: float | None = None  #: `SampleBatch.received_at` of the last row; some messages have it
 
     @property
     def last_rowid(self) -> int:
@@ -117,6 +119,7 @@ class ModelResult:
     model_id: str
     generation: int
     rows: tuple[ResultRow, ...]
+    received_at: float | None = None  #: as in `ModelInput`
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +227,8 @@ def encode_samples(batch: SampleBatch) -> bytes:
         message["batchId"] = batch.batch_id
     if batch.rejected:
         message["rejected"] = batch.rejected
+    if batch.received_at is not None:
+        message["receivedAt"] = batch.received_at
     return _dump(message)
 
 
@@ -245,7 +250,17 @@ def decode_samples(body: bytes) -> SampleBatch:
     if not (isinstance(batch_id, str) and len(batch_id) <= 64):
         raise InvalidMessage("batchId is no text of at most 64 characters")
     lines = [line if isinstance(line, str) else json.dumps(line) for line in data]
-    return SampleBatch(lines, batch_id, rejected)
+    return SampleBatch(lines, batch_id, rejected, _read_received_at(message))
+
+
+def _read_received_at(message: Mapping[str, Any]) -> float | None:
+    """A figure for people: one that is none is as good as missing."""
+    found = message.get("receivedAt")
+    return found if isinstance(found, float) and math.isfinite(found) else None
+
+
+def _received_at(mark: float | None) -> dict[str, float]:
+    return {} if mark is None else {"receivedAt": mark}
 
 
 # --- model input queues --------------------------------------------------------------------------------
@@ -288,12 +303,14 @@ def _model_input_json(model_input: ModelInput) -> dict[str, Any]:
         "generation": model_input.generation,
         "after": model_input.after,
         "rows": [(row.rowid, row.timestamp, row.value) for row in model_input.rows],
+        **_received_at(model_input.received_at),
     }
 
 
 def _read_model_input(message: Mapping[str, Any]) -> ModelInput:
     rows = tuple(InputRow(int(rowid), int(ts), float(value)) for rowid, ts, value in message["rows"])
-    return ModelInput(str(message["modelId"]), int(message["generation"]), int(message["after"]), rows)
+    mark = _read_received_at(message)
+    return ModelInput(str(message["modelId"]), int(message["generation"]), int(message["after"]), rows, mark)
 
 
 def _read_command(message: Mapping[str, Any]) -> ModelCommand:
@@ -323,6 +340,7 @@ def encode_results(results: Iterable[ModelResult]) -> bytes:
                     "modelId": result.model_id,
                     "generation": result.generation,
                     "rows": [(r.rowid, r.timestamp, r.value, r.raw, r.predictions) for r in result.rows],
+                    **_received_at(result.received_at),
                 }
                 for result in results
             ]
@@ -410,7 +428,7 @@ def _read_model_result(message: Mapping[str, Any]) -> ModelResult:
         ResultRow(int(rowid), int(ts), float(value), float(raw), predictions)
         for rowid, ts, value, raw, predictions in message["rows"]
     )
-    return ModelResult(str(message["modelId"]), int(message["generation"]), rows)
+    return ModelResult(str(message["modelId"]), int(message["generation"]), rows, _read_received_at(message))
 
 
 # --- results exchange ----------------------------------------------------------------------------------

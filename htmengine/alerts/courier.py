@@ -59,6 +59,7 @@ class Courier:
     def __init__(
         self, *, receiver: Receiver, sender: Sends, database: Database, clock: Clock, give_up_s: float
     ) -> None:
+        self.name = receiver.name
         self._receiver = receiver
         self._sender = sender
         self._database = database

@@ -61,6 +61,11 @@ class AmqpBus(Service):
             self._publishing, limits_of=self._limits_of, depth_of=self._waiting, check_exchange=self._check_exchange
         )
 
+    @property
+    def lost_connections(self) -> int:
+        """How often a connection was lost; each is made again."""
+        return self._consuming.lost + self._publishing.lost
+
     # --- service ---------------------------------------------------------------------------------------
 
     def startService(self) -> None:

@@ -109,6 +109,7 @@ class Link(Service):
         self._logged_at = -LOG_INTERVAL_S
         self._sleeping: set[Deferred[None]] = set()
         self._stopped = False
+        self.lost = 0  #: connections
 
     # --- service ---------------------------------------------------------------------------------------
 
@@ -195,6 +196,7 @@ class Link(Service):
 
     def _lost(self) -> None:
         if not self._stopped:
+            self.lost += 1
             self._tell_away()
         self._on_lost()
 

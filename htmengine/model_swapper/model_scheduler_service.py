@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -137,6 +137,7 @@ class ModelScheduler(Service):
         self._publishing = False
         self._room: list[Deferred[None]] = []
         self._at_rest: Deferred[None] | None = None
+        self._received: dict[str, tuple[int, float]] = {}  #: of some models: a rowid, and when it was received
         self.rejected = 0  #: messages that are no model input
         self.scored = 0  #: rows whose results are confirmed
 
@@ -240,6 +241,9 @@ class ModelScheduler(Service):
         if isinstance(message, ModelCommand):
             self._perform(self.controller.command_arrived(token, message))
         else:
+            self._received |= {
+                each.model_id: (each.last_rowid, each.received_at) for each in message if each.received_at is not None
+            }
             self._perform(self.controller.inputs_arrived(token, message))
 
     # --- instructions ----------------------------------------------------------------------------------
@@ -283,7 +287,7 @@ class ModelScheduler(Service):
             while self._unpublished:
                 publications = list(self._unpublished)
                 self._unpublished.clear()
-                bodies = [body for publication in publications for body in _bodies(publication)]
+                bodies = [body for each in publications for body in _bodies(each, self._with_mark)]
                 if bodies:
                     await self._bus.publish(self._options.results_queue, bodies)
                 crash_points.reached("scheduler.published")
@@ -292,6 +296,14 @@ class ModelScheduler(Service):
                     self._perform(self.controller.published(publication.publication))
         finally:
             self._publishing = False
+
+    def _with_mark(self, result: ModelResult) -> ModelResult:
+        """A result tells when its rows were received, if it has the row that this is known of."""
+        mark = self._received.get(result.model_id)
+        if mark is None or not result.rows or result.rows[-1].rowid < mark[0]:
+            return result
+        del self._received[result.model_id]
+        return replace(result, received_at=mark[1])
 
     def _acknowledge(self, messages: Sequence[MessageToken]) -> None:
         by_subscription: dict[int, tuple[Subscription, list[Delivery]]] = {}
@@ -335,13 +347,13 @@ async def _acknowledge(subscription: Subscription, deliveries: Sequence[Delivery
     crash_points.reached("scheduler.acknowledged")
 
 
-def _bodies(publication: Publish) -> list[bytes]:
+def _bodies(publication: Publish, marked: Callable[[ModelResult], ModelResult]) -> list[bytes]:
     """The messages of one publication: results in parts of bounded size, then notices."""
     bodies = []
     part: list[ModelResult] = []
     rows = 0
     for result in publication.results:
-        part.append(result)
+        part.append(marked(result))
         rows += len(result.rows)
         if rows >= ROWS_IN_MESSAGE:
             bodies.append(encode_results(part))

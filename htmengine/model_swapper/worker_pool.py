@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.swap_controller import Outcome, Slice
+from htmengine.observations import SECONDS, Observations
 from htmengine.twisted_types import Reactor, Timer
 
 #: A worker that dies is replaced after this; one that cannot even start must not spin.
@@ -42,7 +43,7 @@ class WorkerProcess(ProcessProtocol):
         self.statistics: dict[str, int] = {}
         self.gone: Deferred[None] = Deferred()
         self._received = bytearray()
-        self._unanswered: OrderedDict[int | tuple[str, int], None] = OrderedDict()
+        self._unanswered: OrderedDict[int | tuple[str, int], float] = OrderedDict()  #: and when they were sent
         self._released: dict[int, Deferred[None]] = {}
         self._watch: Timer | None = None
 
@@ -51,13 +52,13 @@ class WorkerProcess(ProcessProtocol):
 
     def send_turn(self, turn: int, slices: Sequence[Slice]) -> None:
         """The worker answers turns in the order in which they are sent."""
-        self._unanswered[turn] = None
+        self._unanswered[turn] = self._pool.reactor.seconds()
         self._rewind_watch()
         self._write({"turn": turn, "slices": [frames.slice_to_json(each) for each in slices]})
 
     def release(self, shard: int, shards: int) -> Deferred[None]:
         """Ask it to write and forget a shard's models; fires when it has, or is gone."""
-        self._unanswered["release", shard] = None
+        self._unanswered["release", shard] = self._pool.reactor.seconds()
         self._rewind_watch()
         self._write({"release": shard, "shards": shards})
         return self._released.setdefault(shard, Deferred())
@@ -69,7 +70,7 @@ class WorkerProcess(ProcessProtocol):
     def stop(self) -> None:
         """Ask it to write its models and end; `gone` fires when it has."""
         self._write({"stop": True})
-        self._unanswered[-1] = None  # the watch kills one that does not end
+        self._unanswered[-1] = self._pool.reactor.seconds()  # the watch kills one that does not end
         self._rewind_watch(self._pool.options.stop_seconds + STOP_MARGIN_S)
 
     def kill(self) -> None:
@@ -119,7 +120,9 @@ class WorkerProcess(ProcessProtocol):
             return
         self.statistics = message["statistics"]
         self._pool.troubled(self.number, message["troubles"])
-        self._unanswered.pop(message["turn"], None)
+        sent_at = self._unanswered.pop(message["turn"], None)
+        if sent_at is not None:
+            self._pool.turn_seconds.observe(self._pool.reactor.seconds() - sent_at)
         self._rewind_watch()
         outcomes = [frames.outcome_from_json(each) for each in message["outcomes"]]
         self._pool.answered(self.number, message["turn"], outcomes)
@@ -179,6 +182,7 @@ class WorkerPool:
         self._restarts: dict[int, Timer] = {}
         self._stopping = False
         self.deaths = 0
+        self.turn_seconds = Observations(SECONDS)
 
     def start(self) -> None:
         """Start all workers."""
@@ -211,6 +215,11 @@ class WorkerPool:
         if not self._workers:
             return succeed(None)
         return DeferredList([worker.gone for worker in self._workers.values()])
+
+    @property
+    def count(self) -> int:
+        """How many workers there should be."""
+        return self._count
 
     def statistics(self) -> dict[int, dict[str, int]]:
         """Each running worker's latest figures (`ModelRunner.statistics`)."""

@@ -13,6 +13,7 @@ broadcast again.
 from __future__ import annotations
 
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ from htmengine.messages import (
     encode_command_outcome,
     encode_inference,
 )
+from htmengine.observations import SECONDS, SIZES, Observations
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
@@ -136,7 +138,13 @@ class AnomalyService(Service):
     log = Logger()
 
     def __init__(
-        self, *, bus: Bus, database: Database, options: AnomalyOptions, on_failure: Callable[[Failure], None]
+        self,
+        *,
+        bus: Bus,
+        database: Database,
+        options: AnomalyOptions,
+        on_failure: Callable[[Failure], None],
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._bus = bus
         self._database = database
@@ -144,7 +152,12 @@ class AnomalyService(Service):
         self._tasks = Tasks(on_failure)
         self._states: OrderedDict[str, MetricState] = OrderedDict()
         self._subscription: Subscription | None = None
+        self._now = now
         self.scored = 0
+        self.rejected = 0  #: messages that are no results
+        self.transaction_rows = Observations(SIZES)
+        self.transaction_seconds = Observations(SECONDS)
+        self.received_to_scored_seconds = Observations(SECONDS)
 
     def startService(self) -> None:
         super().startService()
@@ -183,9 +196,10 @@ class AnomalyService(Service):
             else:
                 await self._score(result, outcome)
         due = [state for state in outcome.touched.values() if state.due]
-        command_metrics = await self._database.run(
-            _store, outcome.scores, self._options.anomaly_floor, outcome.newest, due, outcome.snapshots, notices
-        )
+        with self.transaction_seconds.timed(self._now):
+            command_metrics = await self._database.run(
+                _store, outcome.scores, self._options.anomaly_floor, outcome.newest, due, outcome.snapshots, notices
+            )
         crash_points.reached("anomaly.committed")
         for state in due:
             state.saved_rowid = state.rowid
@@ -197,7 +211,15 @@ class AnomalyService(Service):
                 )
         await self._broadcast(outcome.broadcasts)
         self.scored += len(outcome.scores)
+        self._observe(results, len(outcome.scores))
         await self._shrink()
+
+    def _observe(self, results: Sequence[ModelResult | ModelSnapshot], rows: int) -> None:
+        """Note how many rows were scored, and how long those took that say when they were received."""
+        self.transaction_rows.observe(rows)
+        for result in results:
+            if isinstance(result, ModelResult) and result.received_at is not None:
+                self.received_to_scored_seconds.observe(self._now() - result.received_at)
 
     def _decode(
         self, deliveries: Sequence[Delivery]
@@ -209,6 +231,7 @@ class AnomalyService(Service):
             try:
                 message = decode_result_message(delivery.body)
             except InvalidMessage as error:
+                self.rejected += 1
                 self.log.error("message rejected: {error}", error=error)
                 continue
             if isinstance(message, list):

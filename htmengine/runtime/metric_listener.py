@@ -26,6 +26,7 @@ from htmengine import crash_points
 from htmengine.bus.interface import Bus
 from htmengine.errors import InvalidSample, StartError
 from htmengine.messages import MAX_LINE_LENGTH, SampleBatch, encode_samples, parse_sample
+from htmengine.observations import SECONDS, SIZES, Observations
 from htmengine.tasks import Tasks
 from htmengine.twisted_types import Clock, Reactor, Timer
 
@@ -79,6 +80,9 @@ class SampleBatcher:
         self.received = 0  #: lines, accepted or not
         self.batches = 0
         self.rejected: Counter[str] = Counter()
+        self.batch_lines = Observations(SIZES)
+        self.publish_seconds = Observations(SECONDS)
+        self._since = 0.0  #: when the oldest line that waits came
 
     def take(self, line: bytes) -> None:
         """One line as it came, without its end; blank ones are nothing."""
@@ -95,6 +99,8 @@ class SampleBatcher:
         except InvalidSample as refused:
             self.reject(refused.reason, line)
         else:
+            if not self._lines:
+                self._since = now
             # The storer reads the client's own digits; only "now" has to be fixed here.
             said_now = text.rsplit(maxsplit=1)[1].startswith("-")
             self._lines.append(f"{sample.name} {sample.value!r} {sample.timestamp}" if said_now else text)
@@ -158,7 +164,8 @@ class SampleBatcher:
                 bodies = [self._body(lines) for lines in batches[:BATCHES_AHEAD]]
                 del self._lines[: most * BATCHES_AHEAD]
                 crash_points.reached("listener.publishing")
-                await self._bus.publish(self._options.queue_name, bodies)
+                with self.publish_seconds.timed(self._clock.seconds):
+                    await self._bus.publish(self._options.queue_name, bodies)
                 crash_points.reached("listener.published")
                 self.batches += len(bodies)
                 self._weigh()
@@ -169,7 +176,9 @@ class SampleBatcher:
         self._serial += 1
         rejected = dict(self._rejected_since)
         self._rejected_since.clear()
-        return encode_samples(SampleBatch(lines, f"{self._batch_ids}-{self._serial}", rejected))
+        self.batch_lines.observe(len(lines))
+        received_at = self._since if lines else None
+        return encode_samples(SampleBatch(lines, f"{self._batch_ids}-{self._serial}", rejected, received_at))
 
     def _weigh(self) -> None:
         """Tell the sockets when the lines that wait cross the watermarks."""

@@ -35,6 +35,7 @@ from htmengine.messages import (
     encode_model_inputs,
     parse_sample,
 )
+from htmengine.observations import SECONDS, SIZES, Observations
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
@@ -99,6 +100,9 @@ class MetricStorer(Service):
         self.stored = 0
         self.received = 0
         self.rejected: Counter[str] = Counter()
+        self.transaction_samples = Observations(SIZES)
+        self.transaction_seconds = Observations(SECONDS)
+        self.received_to_stored_seconds = Observations(SECONDS)
 
     def startService(self) -> None:
         super().startService()
@@ -131,18 +135,22 @@ class MetricStorer(Service):
     async def _store(self, batch: list[tuple[Delivery, SampleBatch]]) -> None:
         """One transaction and what follows from it."""
         crash_points.reached("storer.received")
-        stored = await self._database.run(
-            store_batches,
-            [each for _, each in batch],
-            self._options,
-            self._clock.seconds(),
-            [message.id for message in self._published],
-        )
+        with self.transaction_seconds.timed(self._clock.seconds):
+            stored = await self._database.run(
+                store_batches,
+                [each for _, each in batch],
+                self._options,
+                self._clock.seconds(),
+                [message.id for message in self._published],
+            )
         crash_points.reached("storer.committed")
         self._published = []
         self.received += stored.received
         self.stored += stored.stored
         self.rejected.update(stored.rejected)
+        self.transaction_samples.observe(stored.received)
+        for received_at in (each.received_at for _, each in batch if each.received_at is not None):
+            self.received_to_stored_seconds.observe(self._clock.seconds() - received_at)
         await self._publish(stored.outbox)
         crash_points.reached("storer.published")
         assert self._subscription is not None
@@ -221,7 +229,8 @@ def store_batches(
             conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
-        messages = _feed(conn, {metric.uid: metric for metric in metrics.values()}, rows, options)
+        newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
+        messages = _feed(conn, {metric.uid: metric for metric in metrics.values()}, rows, options, newest)
         done.outbox = queries.add_outbox(conn, messages)
         done.stored = sum(len(each) for each in rows.values())
     crash_points.reached("storer.storing")
@@ -295,9 +304,16 @@ def _count_rejects(
 
 
 def _feed(
-    conn: Connection, metrics: dict[str, Metric], rows: dict[str, list[InputRow]], options: StorerOptions
+    conn: Connection,
+    metrics: dict[str, Metric],
+    rows: dict[str, list[InputRow]],
+    options: StorerOptions,
+    received_at: float | None,
 ) -> list[tuple[str, bytes]]:
-    """(queue, body) for the models: new rows by shard, and the definitions of models that can start now."""
+    """(queue, body) for the models: new rows by shard, and the definitions of models that can start now.
+
+    One model's rows of each message tell when they were received, to measure how long scores take.
+    """
     messages: list[tuple[str, bytes]] = []
     by_shard: defaultdict[str, list[ModelInput]] = defaultdict(list)
     for uid, each in rows.items():
@@ -305,7 +321,8 @@ def _feed(
         queue = options.shards.queue_of(uid)
         if metric.status in FED and metric.definition is not None:
             generation = metric.definition.generation
-            by_shard[queue].append(ModelInput(uid, generation, each[0].rowid - 1, tuple(each)))
+            mark = None if by_shard[queue] else received_at
+            by_shard[queue].append(ModelInput(uid, generation, each[0].rowid - 1, tuple(each), mark))
         elif metric.status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
             messages.append((queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid)))
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: MIT
+"""Whether a process is alive, and whether it can do its work now.
+
+In: probes that services.py makes.  Out: a `Report` for ``/healthz`` and ``/readyz``, each check by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferTimeout
+
+from htmengine.bus.interface import Bus
+from htmengine.errors import UnroutableMessage
+from htmengine.repository.engine import Database
+from htmengine.twisted_types import Clock
+
+#: A probe that has not ended then has failed.
+PROBE_S = 3.0
+
+#: Raises `Unhealthy`, or another error, when something is wrong.
+Probe = Callable[[], Awaitable[None]]
+
+
+class Unhealthy(Exception):
+    """Why a check fails, for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The checks by name; "" stands for one that passes, else the text says why not."""
+
+    checks: dict[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all pass."""
+        return not any(self.checks.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """For HTTP.
+
+        >>> Report({"bus": "", "database": "no answer within 3 s"}).to_json()["status"]
+        'failing'
+        """
+        return {
+            "status": "ok" if self.ok else "failing",
+            "checks": {name: {"ok": not why, "detail": why} for name, why in self.checks.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A process's checks.  When an ``alive`` one fails only a restart helps; a ``ready`` one may pass again by itself."""
+
+    clock: Clock
+    alive: dict[str, Probe] = field(default_factory=dict)
+    ready: dict[str, Probe] = field(default_factory=dict)
+
+    async def aliveness(self) -> Report:
+        """Whether the process has not failed."""
+        return await self._report(self.alive)
+
+    async def readiness(self) -> Report:
+        """Whether it can work."""
+        return await self._report({**self.alive, **self.ready})
+
+    async def _report(self, probes: dict[str, Probe]) -> Report:
+        # All begin before any is waited for: together they take as long as the slowest.
+        running = {name: Deferred.fromCoroutine(self._why_not(probe)) for name, probe in probes.items()}
+        return Report({name: await result for name, result in running.items()})
+
+    async def _why_not(self, probe: Probe) -> str:
+        clock: Any = self.clock
+        try:
+            await Deferred.fromCoroutine(_coroutine(probe)).addTimeout(PROBE_S, clock)
+        except DeferTimeout:
+            return f"no answer within {PROBE_S:g} s"
+        except Exception as error:
+            return str(error) or type(error).__name__
+        return ""
+
+
+async def _coroutine(probe: Probe) -> None:
+    await probe()
+
+
+def bus_answers(bus: Bus, queue: str) -> Probe:
+    """The bus can be asked about a queue, whether that exists or not."""
+
+    async def probe() -> None:
+        with contextlib.suppress(UnroutableMessage):
+            await bus.depth(queue)
+
+    return probe
+
+
+def database_answers(database: Database) -> Probe:
+    """The database does what it is asked."""
+
+    def ask(conn: Connection) -> None:
+        conn.execute(text("SELECT 1"))
+
+    async def probe() -> None:
+        await database.read(ask)
+
+    return probe
+
+
+def holds(condition: Callable[[], bool], why_not: Callable[[], str]) -> Probe:
+    """Something that can be told at once."""
+
+    async def probe() -> None:
+        if not condition():
+            raise Unhealthy(why_not())
+
+    return probe

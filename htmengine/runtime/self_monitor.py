@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""The engine watches itself: its own figures become metrics like any other, with models of their own.
+
+In: what `htmengine.telemetry` collects, once a minute.  Out: samples in the samples queue.  Counters are sent as how
+much they grew, histograms as their mean, since a model learns what is usual and not what only grows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+
+from prometheus_client.metrics_core import Metric as Figure
+from prometheus_client.samples import Sample
+from sqlalchemy import Connection
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.messages import MAX_NAME_LENGTH
+from htmengine.operations import Operations
+from htmengine.repository import queries
+from htmengine.tasks import Tasks
+from htmengine.twisted_types import Clock
+
+INTERVAL_S = 60.0
+_UNWANTED = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+class Differences:
+    """Figures to samples: what a counter grew by, a histogram's mean since the last time, a gauge as it is."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._before: dict[str, float] = {}
+
+    def of(self, figures: Iterable[Figure]) -> Iterator[tuple[str, float]]:
+        """(name, value).  What is new has nothing to be compared with, and gives none yet."""
+        for figure in figures:
+            sums = {self._name(figure, each): each.value for each in figure.samples if each.name.endswith("_sum")}
+            for each in figure.samples:
+                name = self._name(figure, each)
+                if figure.type == "gauge":
+                    yield name, each.value
+                elif figure.type == "counter" and each.name.endswith("_total"):
+                    yield from self._grown(name, each.value)
+                elif figure.type == "histogram" and each.name.endswith("_count"):
+                    yield from self._mean(name, sums[name], each.value)
+
+    def _grown(self, key: str, value: float) -> Iterator[tuple[str, float]]:
+        before = self._before.get(key)
+        self._before[key] = value
+        if before is not None:
+            # Less than before: another process counts from nothing again.
+            yield key, value - before if value >= before else value
+
+    def _mean(self, name: str, total: float, count: float) -> Iterator[tuple[str, float]]:
+        grown_total = dict(self._grown(f"{name} sum", total)).values()
+        grown_count = dict(self._grown(f"{name} count", count)).values()
+        yield from ((name, more / times) for more, times in zip(grown_total, grown_count, strict=True) if times)
+
+    def _name(self, figure: Figure, sample: Sample) -> str:
+        """``htmengine_queue_messages{queue="samples"}`` is ``htmengine.queue_messages.samples``."""
+        labels = [_UNWANTED.sub("_", value) for value in sample.labels.values()]
+        return ".".join([self._prefix + figure.name.removeprefix("htmengine_"), *labels])[:MAX_NAME_LENGTH]
+
+
+class SelfMonitor(Service):
+    """Sends the figures once a minute, and gives each of them a model."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        collect: Callable[[], Awaitable[Sequence[Figure]]],
+        operations: Operations,
+        prefix: str,
+        on_failure: Callable[[Failure], None],
+    ) -> None:
+        self._clock = clock
+        self._collect = collect
+        self._operations = operations
+        self._differences = Differences(prefix)
+        self._monitored: set[str] = set()
+        self._tasks = Tasks(on_failure)
+        self._timer = LoopingCall(lambda: self._tasks.start(self._send()))
+        self._timer.clock = clock  # type: ignore[assignment]
+
+    def startService(self) -> None:
+        super().startService()
+        self._timer.start(INTERVAL_S)
+
+    def stopService(self) -> Deferred[object]:
+        super().stopService()
+        self._timer.stop()
+        return self._tasks.finished()
+
+    async def _send(self) -> None:
+        now = int(self._clock.seconds())
+        samples = list(self._differences.of(await self._collect()))
+        await self._monitor([name for name, _ in samples if name not in self._monitored])
+        await self._operations.send([f"{name} {value!r} {now}" for name, value in samples])
+
+    async def _monitor(self, names: Sequence[str]) -> None:
+        """Metrics that do not exist yet get a model; whoever took one's model away meant it."""
+
+        def known(conn: Connection) -> set[str]:
+            return set(queries.find_metrics(conn, names))
+
+        for name in sorted(set(names) - await self._operations.database.read(known)):
+            await self._operations.monitor(ModelSpec.for_name(name))
+        self._monitored.update(names)
