@@ -11,8 +11,9 @@ import dataclasses
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 
@@ -24,14 +25,15 @@ from twisted.python import usage
 
 from htmengine import crash_points
 from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, load_alerts
-from htmengine.alerts.sender import Sender
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError, HtmEngineError
+from htmengine.health import Health, Probe, bus_answers, database_answers, holds
 from htmengine.lifecycle import DataFolder, OrderedServices, ProcessEnd
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
+from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.operations import Operations
 from htmengine.repository import migrations
 from htmengine.repository.engine import Database
@@ -45,7 +47,9 @@ from htmengine.tasks import Tasks
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
     from htmengine.bus.amqp import AmqpBus
+    from htmengine.telemetry import Telemetry
     from htmengine.web.service import WebService
+    from htmengine.web.telemetry import TelemetryRoutes
 
 BusService: TypeAlias = "EmbeddedBus | AmqpBus"
 
@@ -160,6 +164,16 @@ class Deployment:
         return ShardQueues(self.config.interface_bus.model_input_queue_prefix, self.config.interface_bus.shards)
 
     @property
+    def queues(self) -> dict[str, list[str]]:
+        """All queues, by what they carry."""
+        return {
+            "samples": [self.config.metric_listener.queue_name],
+            "model_input": list(self.shards.queues),
+            "results": [self.config.interface_bus.results_queue],
+            "alerts": [self.alerts.general.queue_name],
+        }
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the models."""
         root = self.config.storage.root
@@ -262,6 +276,8 @@ class Parts:
         return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.end.fail)
 
     def alert_service(self) -> AlertService:
+        from htmengine.alerts.sender import Sender
+
         return AlertService(
             clock=self.reactor,
             bus=self.bus,
@@ -283,11 +299,7 @@ class Parts:
             access=AccessRules(section.host, section.read_token, section.write_token, section.allowed_hosts.split()),
             tls_certificate=Path(section.tls_certificate) if section.tls_certificate else None,
             answer_within_s=section.answer_within_s,
-            queues={
-                "samples": [config.metric_listener.queue_name],
-                "model_input": self.deployment.shards.queues,
-                "results": [config.interface_bus.results_queue],
-            },
+            queues={name: queues for name, queues in self.deployment.queues.items() if name != "alerts"},
             anomaly_floor=config.anomaly_likelihood.anomaly_floor,
         )
         return WebService(
@@ -296,6 +308,72 @@ class Parts:
             database=Database(self.deployment.database_url, reactor=self.reactor),
             options=options,
         )
+
+    # --- what the process tells about itself ------------------------------------------------------------
+
+    def telemetry(
+        self, services: Sequence[Any], queues: Sequence[str], *, port: int | None, with_database: bool = True
+    ) -> list[Service]:
+        """What shows how these services are, on a port (None: that of the last of them, the web service; 0: none).
+
+        Also what sends their figures into the engine itself, if that is wanted.  ``queues`` are those that they read.
+        """
+        section = self.deployment.config.telemetry
+        if port == 0 and not section.self_monitor:
+            return []
+        from prometheus_client import CollectorRegistry
+
+        from htmengine.telemetry import Telemetry
+
+        depths = {name: each for name, each in self.deployment.queues.items() if name in queues}
+        telemetry = Telemetry(CollectorRegistry(), self.bus, self.reactor, depths)
+        telemetry.watch(self.bus, *services)
+        further: list[Service] = []
+        if port != 0:
+            from htmengine.web.telemetry import TelemetryRoutes
+
+            routes = TelemetryRoutes(telemetry.page, self._health(services, with_database))
+            if port is None:
+                routes.add_to(services[-1].routes)
+            else:
+                further.append(self._telemetry_endpoint(port, routes))
+        if section.self_monitor and with_database:
+            further.append(self._self_monitor(telemetry))
+        return further
+
+    def _health(self, services: Sequence[Any], with_database: bool) -> Health:
+        ready = {"bus": bus_answers(self.bus, self.deployment.config.metric_listener.queue_name)}
+        if with_database:
+            ready["database"] = database_answers(self.database)
+        for service in services:
+            ready[type(service).__name__] = holds(partial(getattr, service, "running"), lambda: "does not run")
+            if isinstance(service, ModelScheduler):
+                ready["workers"] = _all_workers_run(service.pool)
+        alive = {"process": holds(lambda: self.end.status == 0, lambda: "a service has failed; the process is ending")}
+        return Health(self.reactor, alive, ready)
+
+    def _telemetry_endpoint(self, port: int, routes: TelemetryRoutes) -> Service:
+        from htmengine.web.access import AccessRules
+        from htmengine.web.telemetry import TelemetryEndpoint
+
+        host, web = self.deployment.config.telemetry.host, self.deployment.config.web
+        access = AccessRules(host, web.read_token, web.write_token, web.allowed_hosts.split())
+        return TelemetryEndpoint(reactor=self.reactor, port=port, access=access, routes=routes)
+
+    def _self_monitor(self, telemetry: Telemetry) -> Service:
+        from htmengine.runtime.self_monitor import SelfMonitor
+
+        return SelfMonitor(
+            clock=self.reactor,
+            collect=telemetry.collect,
+            operations=self.deployment.operations(self.bus, self.database),
+            prefix=self.deployment.config.telemetry.self_monitor_prefix,
+            on_failure=self.end.fail,
+        )
+
+
+def _all_workers_run(pool: WorkerPool) -> Probe:
+    return holds(lambda: len(pool.pids()) == pool.count, lambda: f"{len(pool.pids())} of {pool.count} run")
 
 
 class _DatabaseService(Service):
@@ -342,21 +420,25 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
     bus = deployment.bus(reactor)
     parts = Parts(deployment, reactor, bus, database, end)
     services = [
-        _DatabaseService(database),
-        bus,
         parts.alert_service(),
         parts.anomaly_service(),
         parts.model_scheduler(),
         parts.metric_storer(),
         parts.metric_listener(),
         parts.web_service(),
-        _StopsFirst(database),
     ]
-    return OrderedServices(services, clock=reactor), end
+    services += parts.telemetry(services, list(deployment.queues), port=None)
+    ordered = [_DatabaseService(database), bus, *services, _StopsFirst(database)]
+    return OrderedServices(ordered, clock=reactor), end
 
 
-def _make_distributed(make: Callable[[Parts], Any], *, with_database: bool) -> Callable[[Mapping[str, Any]], Service]:
-    """A service of its own process, on RabbitMQ and, but for the listener, a database server."""
+def _make_distributed(
+    make: Callable[[Parts], Any], *, port: str | None, queues: Sequence[str], with_database: bool = True
+) -> Callable[[Mapping[str, Any]], Service]:
+    """A service of its own process, on RabbitMQ and, but for the listener, a database server.
+
+    ``port`` is the option of [telemetry] that says where it tells about itself; None: where it answers anyway.
+    """
 
     def make_service(_options: Mapping[str, Any]) -> Service:
         from twisted.internet import reactor  # chosen by twistd
@@ -367,9 +449,12 @@ def _make_distributed(make: Callable[[Parts], Any], *, with_database: bool) -> C
         database = deployment.database(reactor)
         bus = deployment.bus(reactor)
         check = Tasks(end.fail) if with_database else None
-        service = make(Parts(deployment, reactor, bus, database, end))
-        parts = [_DatabaseService(database, check), bus, service, _StopsFirst(database)]
-        return OrderedServices(parts, clock=reactor)
+        parts = Parts(deployment, reactor, bus, database, end)
+        services = [make(parts)]
+        number = getattr(deployment.config.telemetry, port) if port else None
+        services += parts.telemetry(services, queues, port=number, with_database=with_database)
+        ordered = [_DatabaseService(database, check), bus, *services, _StopsFirst(database)]
+        return OrderedServices(ordered, clock=reactor)
 
     return make_service
 
@@ -478,9 +563,14 @@ class ServiceOptions(usage.Options):
 
 
 EMBEDDED = Tap(EngineOptions, _make_embedded)
-LISTENER = Tap(ServiceOptions, _make_distributed(Parts.metric_listener, with_database=False))
-STORER = Tap(ServiceOptions, _make_distributed(Parts.metric_storer, with_database=True))
-SCHEDULER = Tap(ServiceOptions, _make_distributed(Parts.model_scheduler, with_database=True))
-ANOMALY = Tap(ServiceOptions, _make_distributed(Parts.anomaly_service, with_database=True))
-ALERTS = Tap(ServiceOptions, _make_distributed(Parts.alert_service, with_database=True))
-WEB = Tap(ServiceOptions, _make_distributed(Parts.web_service, with_database=True))
+LISTENER = Tap(
+    ServiceOptions, _make_distributed(Parts.metric_listener, port="listener_port", queues=[], with_database=False)
+)
+STORER = Tap(ServiceOptions, _make_distributed(Parts.metric_storer, port="storer_port", queues=["samples"]))
+SCHEDULER = Tap(ServiceOptions, _make_distributed(Parts.model_scheduler, port="scheduler_port", queues=["model_input"]))
+ANOMALY = Tap(ServiceOptions, _make_distributed(Parts.anomaly_service, port="anomaly_port", queues=["results"]))
+ALERTS = Tap(ServiceOptions, _make_distributed(Parts.alert_service, port="alerts_port", queues=["alerts"]))
+WEB = Tap(
+    ServiceOptions,
+    _make_distributed(Parts.web_service, port=None, queues=["samples", "model_input", "results", "alerts"]),
+)

@@ -8,10 +8,11 @@ parts to watch; docs/self-metrics.md lists all metrics.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -20,17 +21,18 @@ from prometheus_client.registry import Collector
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferTimeout
 
-from htmengine.bus.amqp import AmqpBus
 from htmengine.bus.interface import Bus
-from htmengine.errors import BusError
-from htmengine.model_swapper.model_scheduler_service import ModelScheduler
+from htmengine.errors import BusError, UnroutableMessage
 from htmengine.observations import Observations
-from htmengine.runtime.alert_service import AlertService
-from htmengine.runtime.anomaly_service import AnomalyService
-from htmengine.runtime.metric_listener import MetricListener
-from htmengine.runtime.metric_storer import MetricStorer
 from htmengine.twisted_types import Clock
-from htmengine.web.service import WebService
+
+if TYPE_CHECKING:
+    from htmengine.model_swapper.model_scheduler_service import ModelScheduler
+    from htmengine.runtime.alert_service import AlertService
+    from htmengine.runtime.anomaly_service import AnomalyService
+    from htmengine.runtime.metric_listener import MetricListener
+    from htmengine.runtime.metric_storer import MetricStorer
+    from htmengine.web.service import WebService
 
 #: The bus has this long to tell how full the queues are; a broker that is away must not hold up the page.
 DEPTH_S = 2.0
@@ -51,7 +53,7 @@ class Telemetry:
     def watch(self, *parts: object) -> None:
         """Show the figures of services and of the bus; what has none is let be."""
         for part in parts:
-            read = _READERS.get(type(part))
+            read = _READERS.get(type(part).__name__)
             if read is not None:
                 self.registry.register(_Figures(read, part))
 
@@ -97,7 +99,8 @@ class _QueueDepths(Collector):
     async def _ask(self) -> None:
         depths = {}
         for name, queues in self._queues.items():
-            depths[name] = sum([await self._bus.depth(queue) for queue in queues])
+            with contextlib.suppress(UnroutableMessage):  # nobody has declared it yet
+                depths[name] = sum([await self._bus.depth(queue) for queue in queues])
         self._depths = depths
 
     def collect(self) -> Iterable[Metric]:
@@ -241,16 +244,17 @@ def _of_web(service: WebService) -> Iterable[Metric]:
     yield _gauge("htmengine_web_event_clients", "Clients of server-sent events", service.feed.clients)
 
 
-def _of_amqp_bus(bus: AmqpBus) -> Iterable[Metric]:
+def _of_amqp_bus(bus: Any) -> Iterable[Metric]:
     yield _counter("htmengine_bus_lost_connections", "Connections to RabbitMQ that were lost", bus.lost_connections)
 
 
-_READERS: Mapping[type[Any], Callable[[Any], Iterable[Metric]]] = {
-    MetricListener: _of_listener,
-    MetricStorer: _of_storer,
-    ModelScheduler: _of_scheduler,
-    AnomalyService: _of_anomaly_service,
-    AlertService: _of_alert_service,
-    WebService: _of_web,
-    AmqpBus: _of_amqp_bus,
+#: By the name of a part's class: a process does not load the parts that it has not got.
+_READERS: Mapping[str, Callable[[Any], Iterable[Metric]]] = {
+    "MetricListener": _of_listener,
+    "MetricStorer": _of_storer,
+    "ModelScheduler": _of_scheduler,
+    "AnomalyService": _of_anomaly_service,
+    "AlertService": _of_alert_service,
+    "WebService": _of_web,
+    "AmqpBus": _of_amqp_bus,
 }

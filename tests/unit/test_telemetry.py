@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+"""The engine's own metrics: what is counted is shown, by names that the documents know."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
+from htmengine.telemetry import Telemetry
+from htmengine.testing import MemoryBus
+
+
+class SilentBus:
+    """A bus whose broker is away: nobody ever answers."""
+
+    async def depth(self, queue: str) -> int:
+        return await Deferred[int]()
+
+
+class TelemetryTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = MemoryReactorClock()
+        self.bus = MemoryBus(self.clock)
+        self.bus.startService()
+        self.telemetry = self.new_telemetry(self.bus)
+
+    def new_telemetry(self, bus: Any) -> Telemetry:
+        queues = {"samples": ["s"], "model_input": ["in.0", "in.1"], "results": ["missing"]}
+        return Telemetry(CollectorRegistry(), bus, self.clock, queues)
+
+    def done(self, coroutine: Any) -> Any:
+        return self.successResultOf(Deferred.fromCoroutine(coroutine))
+
+    def samples(self) -> dict[tuple[str, ...], float]:
+        """By name and the values of its labels, from the page as Prometheus reads it."""
+        page = self.done(self.telemetry.page()).decode()
+        return {
+            (each.name, *each.labels.values()): each.value
+            for family in text_string_to_metric_families(page)
+            for each in family.samples
+        }
+
+    def test_queues_are_as_full_as_the_bus_says_and_missing_ones_are_left_out(self) -> None:
+        for queue, messages in (("s", 3), ("in.0", 1), ("in.1", 2)):
+            self.done(self.bus.declare_queue(queue))
+            self.done(self.bus.publish(queue, [b"x"] * messages))
+        shown = {key[1]: value for key, value in self.samples().items() if key[0] == "htmengine_queue_messages"}
+        self.assertEqual(shown, {"samples": 3, "model_input": 3})
+
+    def test_a_bus_that_does_not_answer_does_not_hold_up_the_page(self) -> None:
+        telemetry = self.new_telemetry(SilentBus())
+        page = Deferred.fromCoroutine(telemetry.page())
+        self.clock.advance(2)
+        self.assertIn(b"process_cpu_seconds_total", self.successResultOf(page))
+
+    def test_the_listeners_counts_and_histograms_are_shown(self) -> None:
+        options = ListenerOptions(queue_name="s", batch_max_delay_s=0.01)
+        listener = MetricListener(reactor=self.clock, bus=self.bus, options=options, on_failure=self.fail)
+        self.telemetry.watch(listener)
+        for line in (b"a 1 2", b"a 1 3", b"nonsense"):
+            listener.batcher.take(line)
+        self.clock.advance(0.02)
+        samples = self.samples()
+        self.assertEqual(samples["htmengine_listener_lines_total",], 3)
+        self.assertEqual(samples["htmengine_listener_rejected_total", "field_count"], 1)
+        self.assertEqual(samples["htmengine_listener_batch_lines_bucket", "1.0"], 0)
+        self.assertEqual(samples["htmengine_listener_batch_lines_bucket", "2.0"], 1)
+        self.assertEqual(samples["htmengine_listener_batch_lines_bucket", "+Inf"], 1)
+        self.assertEqual(samples["htmengine_listener_batch_lines_sum",], 2)
+
+    def test_parts_without_figures_are_let_be(self) -> None:
+        self.telemetry.watch(SimpleNamespace(), Clock())
+        self.assertIn(("process_cpu_seconds_total",), self.samples())
