@@ -25,10 +25,11 @@ def serve_listener(pipe: Connection) -> None:
     """The Metric Listener on a free port; tells the port, then when the client has gone the number of lines."""
     from twisted.internet import reactor as installed
 
+    from htmengine.bus.interface import QueueLimits
     from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 
     class NoBus:
-        async def declare_queue(self, name: str) -> None:
+        async def declare_queue(self, name: str, *, limits: QueueLimits) -> None:
             pass
 
         async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.bus.interface import Bus
+from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch, encode_samples
 from htmengine.model_file import ModelFile
@@ -151,7 +151,7 @@ class Operations:
 
     async def send(self, lines: Sequence[str]) -> None:
         """Samples as lines ``name value timestamp``; fires when they are durable in the samples queue."""
-        await self.bus.declare_queue(self.samples_queue)
+        await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
         await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(list(lines)))])
 
     async def _change(self, change: Callable[[Connection], tuple[Changed, list[bytes]]]) -> Changed:

@@ -55,6 +55,9 @@ class QueueLimits:
 
 
 DEFAULT_LIMITS = QueueLimits()
+#: Of the samples queue.  All metrics share it, so what one client piles up in it delays the rows of all others: it
+#: holds some seconds of work, 30,000 lines, and then clients wait before they have sent.
+SAMPLES_LIMITS = QueueLimits(max_bytes=1 << 20)
 
 
 class Subscription(Protocol):

@@ -23,7 +23,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from htmengine import crash_points
-from htmengine.bus.interface import Bus
+from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.errors import InvalidSample, StartError
 from htmengine.messages import MAX_LINE_LENGTH, SampleBatch, encode_samples, parse_sample
 from htmengine.observations import SECONDS, SIZES, Observations
@@ -156,7 +156,7 @@ class SampleBatcher:
         self._stop_timer()
         try:
             if not self._declared:
-                await self._bus.declare_queue(self._options.queue_name)
+                await self._bus.declare_queue(self._options.queue_name, limits=SAMPLES_LIMITS)
                 self._declared = True
             while self._lines or self._rejected_since:
                 most = self._options.batch_max_lines

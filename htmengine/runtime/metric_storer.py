@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from htmengine import crash_points
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.bus.interface import Bus, Delivery, Subscription
+from htmengine.bus.interface import SAMPLES_LIMITS, Bus, Delivery, Subscription
 from htmengine.errors import InvalidMessage, InvalidSample
 from htmengine.messages import (
     InputRow,
@@ -118,7 +118,7 @@ class MetricStorer(Service):
         await self._tasks.finished()
 
     async def _consume(self) -> None:
-        await self._bus.declare_queue(self._options.samples_queue)
+        await self._bus.declare_queue(self._options.samples_queue, limits=SAMPLES_LIMITS)
         for queue in self._options.shards.queues:
             await self._bus.declare_queue(queue)
         await self._tidy()

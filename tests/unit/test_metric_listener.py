@@ -11,6 +11,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.bus.interface import QueueLimits
 from htmengine.messages import SampleBatch, decode_samples
 from htmengine.runtime.metric_listener import (
     BATCHES_AHEAD,
@@ -31,7 +32,7 @@ class SlowBus:
         self.waiting: list[Deferred[None]] = []
         self.slow = False
 
-    async def declare_queue(self, name: str) -> None:
+    async def declare_queue(self, name: str, *, limits: QueueLimits) -> None:
         pass
 
     async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
