@@ -53,6 +53,7 @@ class ModelCost:
     checkpoint_bytes: int
     write_ms: float
     read_ms: float
+    learn_ms: float  #: a row, nothing but this model running
     written_bytes_per_s: float  #: of the disk alone, with a sync for each checkpoint
 
     @classmethod
@@ -68,8 +69,16 @@ class ModelCost:
             Model.restore(next(store.load(f"{number:032x}", 1)).model)
 
         to_disk_ms, read_ms, to_bytes_ms = _mean_ms(save), _mean_ms(read), _mean_ms(lambda _: model.save())
+        rows = iter(range(template.rowid + 1, template.rowid + _FILES + 1))
+
+        def learn(_: int) -> None:
+            row = template.row(next(rows))
+            model.learn(row.timestamp, row.value)
+
         size = len(template.model)
-        return cls(template.memory_bytes, size, to_bytes_ms + to_disk_ms, read_ms, 1000 * size / to_disk_ms)
+        return cls(
+            template.memory_bytes, size, to_bytes_ms + to_disk_ms, read_ms, _mean_ms(learn), 1000 * size / to_disk_ms
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,7 @@ def most_metrics(cadence_s: int, machine: Machine, model: ModelCost, row: RowCos
     """How many metrics with a row each ``cadence_s`` the machine carries.
 
     >>> machine = Machine(cpus=2, memory_bytes=24 << 30, disk_free_bytes=100 << 30)
-    >>> model = ModelCost(memory_bytes=1 << 20, checkpoint_bytes=400_000, write_ms=3.0, read_ms=2.0,
+    >>> model = ModelCost(memory_bytes=1 << 20, checkpoint_bytes=400_000, write_ms=3.0, read_ms=2.0, learn_ms=0.03,
     ...                   written_bytes_per_s=500e6)
     >>> row = RowCost(engine_ms=0.2, worker_ms=0.1, swapped_worker_ms=2.0, swapped_bytes=450_000)
     >>> carried = most_metrics(300, machine, model, row)

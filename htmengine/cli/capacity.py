@@ -85,7 +85,7 @@ async def _measure(reactor: Any, folder: Path, seconds: float) -> CapacityReport
         bar.update()
         engine_ms = await cpu_ms_per_row(reactor, folder / "engine", 0.4 * seconds)
         bar.update()
-    row = _row_cost(in_memory, swapped, engine_ms)
+    row = _row_cost(model, in_memory, swapped, engine_ms)
     cadences = [most_metrics(cadence, machine, model, row) for cadence in CADENCES_S]
     return CapacityReport(machine, load, model, row, cadences)
 
@@ -95,12 +95,12 @@ def _plan(folder: Path, models_that_fit: int, template: Template, seconds: float
     return SwapPlan(_MODELS, 1_000_000, os.cpu_count() or 1, megabytes, folder / "models", most_s=seconds)
 
 
-def _row_cost(in_memory: SwapReport, swapped: SwapReport, engine_ms: float) -> RowCost:
+def _row_cost(model: ModelCost, in_memory: SwapReport, swapped: SwapReport, engine_ms: float) -> RowCost:
     """Both runs read models from disk, one of them seldom: what a row and what a swap costs explains both."""
     seldom = in_memory.swaps_per_s / in_memory.rows_per_s
     often = swapped.swaps_per_s / swapped.rows_per_s
     swap_ms = max(0.0, swapped.worker_ms_per_row - in_memory.worker_ms_per_row) / max(often - seldom, 0.01)
-    worker_ms = max(0.0, in_memory.worker_ms_per_row - seldom * swap_ms)
+    worker_ms = max(model.learn_ms, in_memory.worker_ms_per_row - seldom * swap_ms)
     written = swapped.bytes_written / (swapped.swaps_per_s * swapped.seconds)
     return RowCost(engine_ms, worker_ms, worker_ms + swap_ms, swapped.checkpoint_bytes + written)
 

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.benchmarks.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
 
 MACHINE = Machine(cpus=2, memory_bytes=24 << 30, disk_free_bytes=1 << 40)
-MODEL = ModelCost(1 << 20, 400_000, write_ms=3.0, read_ms=2.0, written_bytes_per_s=5e9)
+MODEL = ModelCost(1 << 20, 400_000, write_ms=3.0, read_ms=2.0, learn_ms=0.03, written_bytes_per_s=5e9)
 ROW = RowCost(engine_ms=0.1, worker_ms=0.1, swapped_worker_ms=2.1, swapped_bytes=450_000)
 
 
