@@ -13,6 +13,9 @@ from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from tests.support.engine import Engine
 
+#: Time before the first sample.
+START = 1_400_000_000
+
 
 def seed_metrics(engine: Engine, numbers: Iterable[int], rows: int = 0) -> None:
     """Metrics named ``metric.00042`` without a model, each with that many samples, a minute apart."""
@@ -23,6 +26,11 @@ def seed_metrics(engine: Engine, numbers: Iterable[int], rows: int = 0) -> None:
         database.close()
 
 
+def _value(row: int, number: int) -> float:
+    """Days of 1440 minutes, with some noise."""
+    return math.sin(row / 1440 * math.tau + number) + 0.1 * math.sin(row * row)
+
+
 def _create(conn: Connection, numbers: Iterable[int], rows: int) -> None:
     for number in numbers:
         uid = f"{number:032x}"
@@ -30,6 +38,6 @@ def _create(conn: Connection, numbers: Iterable[int], rows: int) -> None:
         metric = Metric(uid, "custom", name, None, None, None, "{}", MetricStatus.UNMONITORED)
         queries.create_metrics(conn, [metric])
         if rows:
-            samples = [(uid, row, 1_400_000_000 + 60 * row, math.sin(row + number)) for row in range(1, rows + 1)]
+            samples = [(uid, row, START + 60 * row, _value(row, number)) for row in range(1, rows + 1)]
             queries.insert_samples(conn, samples)
             queries.update_tails(conn, [(uid, rows, samples[-1][2])])

@@ -65,14 +65,13 @@ class MetricPage {
       document.title = `${this.#metric.name} · HTM Engine`;
       this.#parts = layout(this.#metric, this.#actions());
       fill(this.#main, this.#parts.page);
-      await this.#openPlot();
+      this.#showMetric();
+      await Promise.all([this.#openPlot(), this.#showRest()]);
       if (this.#given.signal.aborted) return;
       this.#ends.push(
         repeated(() => this.#refresh(), REFRESH_MS),
         subscribe({ metric: this.#metric.name }, (result) => this.#live(result), () => this.#reload()),
       );
-      this.#showMetric();
-      await this.#showRest();
     } catch (error) {
       this.#fail(error);
     }
@@ -138,7 +137,9 @@ class MetricPage {
       this.#showMetric();
       await this.#showRest();
       if (!this.#panel && this.#metric.rows) await this.#openPlot();
-      else if (this.#panel && changed(before, this.#metric)) await this.#panel.reload();
+      else if (this.#panel && (this.#metric.last_timestamp > this.#panel.newest || changed(before, this.#metric))) {
+        await this.#panel.reload();
+      }
     } catch (error) {
       if (error.status === 404) this.#fail(error);
       tolerate(error);
@@ -188,10 +189,9 @@ function viewOf(query) {
   return from && until > from ? { from, until } : null;
 }
 
-/** Whether something has changed that no live result tells: samples without a score, another model. */
+/** Whether the model is another, which scores all rows anew. */
 function changed(before, now) {
-  const unscored = now.last_timestamp !== before.last_timestamp && now.newest?.timestamp !== now.last_timestamp;
-  return unscored || now.model?.generation !== before.model?.generation || now.status !== before.status;
+  return now.model?.generation !== before.model?.generation || now.status !== before.status;
 }
 
 function layout(metric, actions) {

@@ -56,6 +56,11 @@ export class PlotPanel {
     return atEnd(this.#view, this.#whole);
   }
 
+  /** The time of the newest sample that it knows of. */
+  get newest() {
+    return this.#whole.until;
+  }
+
   /** Load and show `view`, or the newest samples.  False: there are none.  Raises what get() raises. */
   async open(view) {
     this.#coarse = await this.#source.whole(MINIMAP_POINTS);
@@ -215,7 +220,7 @@ function layout(name, panel, table) {
   const presets = PRESETS.map(([text, length]) =>
     button(length === Infinity ? "Show everything" : `Show the newest ${text}`, text, () => panel.showNewest(length)),
   );
-  const range = h("span", { class: "range muted small" });
+  const range = h("span", { class: "range muted small" }, "Loading…");
   const readout = h("p", { class: "readout mono" }, HINT);
   const box = h("div", { class: "plot-box", id: "plot" });
   const minimap = h("div", { class: "minimap" });

@@ -151,8 +151,8 @@ export class Plot {
       series: [
         {},
         { stroke: line, width: 1.25, points: { show: false } },
-        { stroke: "transparent", points: { show: false } },
-        { stroke: "transparent", points: { show: false } },
+        { width: 0, points: { show: false } }, // least and greatest: the band between them is drawn
+        { width: 0, points: { show: false } },
       ],
       bands: [{ series: [3, 2], fill: band }],
       hooks: { ...common.hooks, draw: [valueMarks(() => this.#columns[4], () => this.#palette)] },
