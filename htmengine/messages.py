@@ -28,6 +28,9 @@ CLONE_MODEL = "cloneModel"
 SNAPSHOT_MODEL = "snapshotModel"
 COMMANDS = (DEFINE_MODEL, DELETE_MODEL, CLONE_MODEL, SNAPSHOT_MODEL)
 
+#: How a worker's words begin when the disk takes no checkpoints; meanwhile no row is removed.
+CHECKPOINTS_REFUSED = "checkpoints cannot be written"
+
 #: A longer results message is refused rather than inflated without end.
 MAX_INFLATED_BYTES = 256 * 1024 * 1024
 

@@ -39,6 +39,7 @@ from htmengine.repository import migrations
 from htmengine.repository.engine import Database
 from htmengine.runtime.alert_service import AlertOptions, AlertService
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, kept_rows
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.sharding import ShardQueues
@@ -239,6 +240,20 @@ class Parts:
             clock=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail
         )
 
+    def garbage_collection(self) -> list[MetricGarbageCollector]:
+        """Beside the storer, whoever removes old rows, if that is wanted."""
+        config = self.deployment.config
+        if not config.garbage_collection.threshold_days:
+            return []
+        collector = MetricGarbageCollector(
+            clock=self.reactor,
+            database=self.database,
+            threshold_days=config.garbage_collection.threshold_days,
+            keep=kept_rows(config.storage.checkpoint_rows),
+            on_failure=self.end.fail,
+        )
+        return [collector]
+
     def model_scheduler(self) -> ModelScheduler:
         config = self.deployment.config
         section, storage = config.model_scheduler, config.storage
@@ -428,7 +443,7 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
         parts.web_service(),
     ]
     services += parts.telemetry(services, list(deployment.queues), port=None)
-    ordered = [_DatabaseService(database), bus, *services, _StopsFirst(database)]
+    ordered = [_DatabaseService(database), bus, *parts.garbage_collection(), *services, _StopsFirst(database)]
     return OrderedServices(ordered, clock=reactor), end
 
 
@@ -453,7 +468,8 @@ def _make_distributed(
         services = [make(parts)]
         number = getattr(deployment.config.telemetry, port) if port else None
         services += parts.telemetry(services, queues, port=number, with_database=with_database)
-        ordered = [_DatabaseService(database, check), bus, *services, _StopsFirst(database)]
+        collectors = parts.garbage_collection() if make is Parts.metric_storer else []
+        ordered = [_DatabaseService(database, check), bus, *collectors, *services, _StopsFirst(database)]
         return OrderedServices(ordered, clock=reactor)
 
     return make_service

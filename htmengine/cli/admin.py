@@ -15,7 +15,7 @@ from htmengine.cli.common import Engine, engine_options, example, failing_cleanl
 from htmengine.config import APPLICATION_CONFIG_PATH
 from htmengine.errors import ConfigError
 from htmengine.repository import migrations
-from htmengine.runtime.metric_garbage_collector import collect
+from htmengine.runtime.metric_garbage_collector import collect, kept_rows
 from htmengine.services import load_all
 
 
@@ -50,10 +50,14 @@ def reset(engine: Engine, yes: bool) -> None:
 @click.option("--threshold-days", type=click.IntRange(min=1), required=True, help="Rows older than this go.")
 @failing_cleanly
 def gc(engine: Engine, threshold_days: int) -> None:
-    """Remove old rows, a bounded batch at a time; the engine may run meanwhile."""
+    """Remove old rows, a bounded batch at a time; the engine may run meanwhile.
+
+    Rows that a model may still need stay: those without a score, and the newest of each metric.
+    """
     total = 0
     with engine.database() as database, tqdm(unit="row", disable=not sys.stderr.isatty()) as progress:
-        for removed in collect(database, time.time(), threshold_days):
+        keep = kept_rows(engine.deployment.config.storage.checkpoint_rows)
+        for removed in collect(database, time.time(), threshold_days, keep):
             total += removed
             progress.update(removed)
     click.echo(f"{total} rows removed")

@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 
 from htmengine.errors import CheckpointError
 from htmengine.htm.model import Model
-from htmengine.messages import InputRow, ResultRow
+from htmengine.messages import CHECKPOINTS_REFUSED, InputRow, ResultRow
 from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
 from htmengine.sharding import shard_of
 
@@ -159,7 +159,7 @@ class ModelCache:
         """What the operator should know of."""
         found = []
         if self._refusal is not None:
-            found.append(f"checkpoints cannot be written, a restart will replay rows: {self._refusal}")
+            found.append(f"{CHECKPOINTS_REFUSED}, a restart will replay rows: {self._refusal}")
         if self._damage is not None:
             found.append(f"{self.damaged} damaged checkpoints were passed by and their rows run again: {self._damage}")
         return found

@@ -16,7 +16,7 @@ from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
 from htmengine.repository.bulk import bulk_update
-from htmengine.repository.schema import anomaly, anomaly_state, metric, metric_data, outbox, processed_batch
+from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch
 from htmengine.repository.times import from_datetime as _epoch
 from htmengine.repository.times import to_datetime as _time
 
@@ -247,19 +247,6 @@ def save_scores(
         for uid, rowid, raw, anomaly, display, predictions in scores
     ]
     bulk_update(conn, metric_data, ["uid", "rowid"], rows)
-
-
-def delete_rows_before(conn: Connection, before: int, most: int) -> int:
-    """Delete about that many rows that are older than an epoch, and all such anomalies; returns how many rows."""
-    conn.execute(delete(anomaly).where(anomaly.c.timestamp < _time(before)))
-    c = metric_data.c
-    some = select(c.uid, c.rowid).where(c.timestamp < _time(before)).limit(most).subquery()
-    newest = conn.execute(select(some.c.uid, func.max(some.c.rowid)).group_by(some.c.uid)).all()
-    # A metric's timestamps grow with its rowids: what is older than an old row is old.
-    return sum(
-        conn.execute(delete(metric_data).where(c.uid == uid, c.rowid <= rowid)).rowcount
-        for uid, rowid in sorted(map(tuple, newest))
-    )
 
 
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The garbage collector: rows older than a threshold go, a bounded batch at a time.
 
-In: metric_data.  Out: the same with fewer rows.  Called by ``htmengine gc``, and once an hour by the engine when
-[garbage_collection] threshold_days is set.  Rows are kept for days and checkpoints are minutes old, so no model
-needs what goes.
+In: metric_data.  Out: the same with fewer rows (`repository.old_rows` says which stay).  Called by ``htmengine gc``,
+and once an hour beside the Metric Storer when [garbage_collection] threshold_days is set.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine.repository import queries
+from htmengine.repository import old_rows
 from htmengine.repository.engine import Database
 from htmengine.tasks import Tasks
 from htmengine.twisted_types import Clock
@@ -27,10 +26,18 @@ INTERVAL_S = 3600.0
 ROWS_AT_ONCE = 5000
 
 
-def collect(database: Database, now: float, threshold_days: int) -> Iterator[int]:
+def kept_rows(checkpoint_rows: int) -> int:
+    """The last scored rows of each metric that stay: those that the older one of two checkpoints may lack."""
+    return 2 * checkpoint_rows
+
+
+def collect(database: Database, now: float, threshold_days: int, keep: int) -> Iterator[int]:
     """Remove rows older than that, for synchronous callers; yields the size of each batch."""
     before = int(now) - threshold_days * DAY_S
-    while removed := database.run_sync(queries.delete_rows_before, before, ROWS_AT_ONCE):
+    database.run_sync(old_rows.remove_anomalies, before)
+    after: str | None = ""
+    while after is not None:
+        removed, after = database.run_sync(old_rows.remove, after=after, before=before, keep=keep, most=ROWS_AT_ONCE)
         yield removed
 
 
@@ -40,11 +47,12 @@ class MetricGarbageCollector(Service):
     log = Logger()
 
     def __init__(
-        self, *, clock: Clock, database: Database, threshold_days: int, on_failure: Callable[[Failure], None]
+        self, *, clock: Clock, database: Database, threshold_days: int, keep: int, on_failure: Callable[[Failure], None]
     ) -> None:
         self._clock = clock
         self._database = database
         self._threshold_days = threshold_days
+        self._keep = keep
         self._tasks = Tasks(on_failure)
         self._timer = LoopingCall(lambda: self._tasks.start(self._collect()))
         self._timer.clock = clock  # type: ignore[assignment]
@@ -60,11 +68,13 @@ class MetricGarbageCollector(Service):
 
     async def _collect(self) -> None:
         before = int(self._clock.seconds()) - self._threshold_days * DAY_S
+        await self._database.run(old_rows.remove_anomalies, before)
         total = 0
-        while self.running:
-            removed = await self._database.run(queries.delete_rows_before, before, ROWS_AT_ONCE)
+        after: str | None = ""
+        while self.running and after is not None:
+            removed, after = await self._database.run(
+                old_rows.remove, after=after, before=before, keep=self._keep, most=ROWS_AT_ONCE
+            )
             total += removed
-            if removed < ROWS_AT_ONCE:
-                break
         if total:
             self.log.info("{rows} rows older than {days} days removed", rows=total, days=self._threshold_days)

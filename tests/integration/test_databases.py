@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -22,10 +23,13 @@ from twisted.trial.unittest import TestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ConfigError, DatabaseClosed, MetricExists, StartError
-from htmengine.messages import SampleBatch, encode_samples
-from htmengine.repository import counts, engine, migrations, queries, schema
+from htmengine.messages import CHECKPOINTS_REFUSED, SampleBatch, encode_samples
+from htmengine.repository import counts, engine, migrations, queries, schema, troubles
+from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database, make_engine
 from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.runtime import metric_garbage_collector
+from htmengine.runtime.metric_garbage_collector import DAY_S, collect
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from htmengine.testing import MemoryBus
@@ -190,12 +194,29 @@ class TestQueries:
     def test_old_rows_go_and_newer_ones_stay(self, database: Database) -> None:
         a, b = create(database, "a", "b")
         database.run_sync(queries.insert_samples, [(each.uid, n, 60 * n, n) for each in (a, b) for n in range(1, 11)])
-        removed = 0
-        while part := database.run_sync(queries.delete_rows_before, 60 * 6, 4):
-            removed += part
-        assert removed == 10
+        for metric in (a, b):
+            database.run_sync(queries.update_tails, [(metric.uid, 10, 600)])
+        now = 60 * 6 + DAY_S
+        with mock.patch.object(metric_garbage_collector, "ROWS_AT_ONCE", 4):
+            parts = list(collect(database, now, threshold_days=1, keep=3))
+        assert (sum(parts), max(parts)) == (10, 4)
         assert [rowid for rowid, _, _ in rows_of(database, "b")] == [6, 7, 8, 9, 10]
         assert database.run_sync(queries.value_range, a.uid, 3) == (6.0, 8.0)
+
+    def test_rows_that_a_model_may_still_need_stay_however_old_they_are(self, database: Database) -> None:
+        database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 21)])], OPTIONS, 0.0, [])
+        metric = database.run_sync(custom.find_metric, "m")
+        left = []
+        for scored in (0, 12, 20):
+            database.run_sync(counts.save_scores, [MetricScore(metric.uid, 1, scored, scored)])
+            assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=5)) in ([0], [7], [8])
+            left.append(rows_of(database, "m")[0][0])
+        assert left == [1, 8, 16]
+        trouble = f"{CHECKPOINTS_REFUSED}: the disk is full"
+        database.run_sync(troubles.replace, "worker 0", [trouble], 0)
+        assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=1)) == [0]
+        database.run_sync(troubles.replace, "worker 0", [], 0)
+        assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=1)) == [4]
 
     def test_a_deleted_metric_leaves_nothing(self, database: Database) -> None:
         database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 10)])], OPTIONS, 0.0, [])

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.messages import ScoredRow
-from htmengine.repository import migrations, queries, results
+from htmengine.repository import migrations, old_rows, queries, results
 from htmengine.repository.engine import Database
 from htmengine.repository.schema import anomaly, result_log
 
@@ -100,7 +100,7 @@ class ResultsTest(SynchronousTestCase):
     def test_anomalies_go_with_their_rows_and_their_metric(self) -> None:
         a, b = self.uids
         self.score((a, 1, 1.0), (a, 2, 1.0), (b, 1, 1.0))
-        self.database.run_sync(queries.delete_rows_before, 61, 100)
+        self.database.run_sync(old_rows.remove_anomalies, 61)
         self.assertEqual(self.anomalies(), [(a, 2)])
         self.database.run_sync(queries.delete_metric, a)
         self.assertEqual(self.anomalies(), [])
