@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.distributed import distributed_engine
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.receivers import (
     HttpReceiver,
@@ -23,7 +24,7 @@ from tests.support.receivers import (
     smtp_server,
     status,
 )
-from tests.support.servers import Alertmanager
+from tests.support.servers import Alertmanager, MariaDB, RabbitMQ
 
 START = 1_400_000_000
 #: Rows a minute apart: a window of one row, so that the next one resolves.
@@ -179,6 +180,36 @@ class TestEngine:
             )
             assert done.returncode == 1
             assert "alerts.conf [alert:load] threshold = 'high': a number from 0 to 1 is allowed" in done.stderr
+
+
+class TestDistributed:
+    def test_the_tap_tells_of_what_other_processes_scored(
+        self, tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB, hook: HttpReceiver
+    ) -> None:
+        options = {"HTMENGINE__APPLICATION__METRIC_STORER__AUTO_MONITOR": "yes"}
+        url = mariadb.new_database()
+        with distributed_engine(tmp_path, rabbitmq_port=rabbitmq.port, database_url=url, options=options) as engine:
+            (engine.config_dir / "alerts.conf").write_text(
+                f"[alerts]\nqueue_name = {engine.names}.alerts\n[alert:load]\nreceivers = hook\n{RULE}"
+                f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\n"
+            )
+            twistd = str(Path(sys.executable).with_name("twistd"))
+            command = [twistd, "-n", "--pidfile=", "htmengine-alerts"]
+            alerts = subprocess.Popen(command, env=engine.environment(), stdout=subprocess.PIPE, text=True)
+            try:
+                assert alerts.stdout is not None
+                wait_for(lambda: "(consuming)" in alerts.stdout.readline(), "the alert service")
+                engine.start_all()
+                engine.send(usual("web.load"))
+                engine.wait_until_scored(400)
+                engine.send([sample("web.load", 400, 1000.0)])
+                wait_for(lambda: hook.requests, "the alert")
+                engine.send([sample("web.load", 401, 52.0), sample("web.load", 402, 50.0)])
+                wait_for(lambda: len(hook.requests) == 2, "its end")
+            finally:
+                alerts.terminate()
+                alerts.communicate(timeout=20)
+        assert [request.json["status"] for request in hook.requests] == ["firing", "resolved"]
 
 
 class TestCommand:
