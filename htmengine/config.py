@@ -12,6 +12,7 @@ import configparser
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,15 @@ def real(low: float, high: float = math.inf) -> Kind:
     return Kind(above, _bounded(float, low, min(high, 1e300)))
 
 
+def _folder(text: str) -> str:
+    path = os.path.expanduser(os.path.expandvars(text))
+    if "$" in path:
+        raise ValueError(text)
+    return path
+
+
 FLAG = Kind("yes or no", _flag)
+FOLDER = Kind("a path, in which environment variables that are set ($NAME) and ~", _folder)
 TEXT = Kind("a text that is not empty", _text)
 ANY_TEXT = Kind("a text", str)
 PORT = whole(0, 65_535)
@@ -203,7 +212,7 @@ class ModelScheduler:
 class Storage:
     """[storage] of model-checkpoint.conf."""
 
-    root: str = option("", ANY_TEXT, "folder of the checkpoints; empty: checkpoints in the data folder")
+    root: str = option("", FOLDER, "folder of the checkpoints; empty: checkpoints in the data folder")
     checkpoint_rows: int = option(1000, whole(1, 10_000_000), "write a model after this many rows")
     checkpoint_seconds: float = option(900.0, real(0.1), "write a model this long after its first unwritten row")
     replay_rows: int = option(16, whole(1, 10_000), "rows that a model may be swapped out without being written")
@@ -253,13 +262,47 @@ class Config:
     credentials: Credentials = _section("rabbitmq", Credentials)
 
 
+# --- HTM Engine's own options ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Legacy:
+    """An option of HTM Engine's files that has another place here, or no meaning any more."""
+
+    why: str
+    place: tuple[str, str, str] | None = None  #: the option that it sets, if that is not set itself
+
+
+_FIXED = "the anomaly likelihood's parameters are fixed, so that the scores of all engines can be compared"
+
+#: By (file, section, option).
+LEGACY: dict[tuple[str, str, str], Legacy] = {
+    ("application", "metric_listener", "plaintext_port"): Legacy(
+        "is called port", ("application", "metric_listener", "port")
+    ),
+    ("application", "metric_listener", "protocol"): Legacy("Graphite's plaintext protocol is the only one"),
+    ("application", "metric_listener", "pickle_port"): Legacy("nothing is unpickled"),
+    ("application", "metric_listener", "pickle"): Legacy("nothing is unpickled"),
+    ("application", "anomaly_likelihood", "statistics_sample_size"): Legacy(_FIXED),
+    ("application", "anomaly_likelihood", "statistics_min_sample_size"): Legacy(_FIXED),
+    ("application", "anomaly_likelihood", "statistics_refresh_rate"): Legacy("it is refreshed with every row"),
+    ("rabbitmq", "connection", "user"): Legacy("stands in [credentials]", ("rabbitmq", "credentials", "user")),
+    ("rabbitmq", "connection", "password"): Legacy("stands in [credentials]", ("rabbitmq", "credentials", "password")),
+    ("rabbitmq", "connection", "vhost"): Legacy("is called virtual_host", ("rabbitmq", "connection", "virtual_host")),
+}
+
+
 # --- reading --------------------------------------------------------------------------------------------
 
 Values = dict[tuple[str, str, str], tuple[str, str]]  # (file, section, option) -> (text, where it stands)
 
 
-def load(directory: Path | None, environ: Mapping[str, str]) -> Config:
+def load(
+    directory: Path | None, environ: Mapping[str, str], warn: Callable[[str], None] = lambda warning: None
+) -> Config:
     """The configuration of a directory (None: all defaults) and an environment.  Raises `ConfigError`.
+
+    ``warn`` is told of each option that only HTM Engine knew.
 
     >>> load(None, {"HTMENGINE__APPLICATION__METRIC_LISTENER__PORT": "2103"}).metric_listener.port
     2103
@@ -270,6 +313,7 @@ def load(directory: Path | None, environ: Mapping[str, str]) -> Config:
         check_directory(directory)
         for file in FILES:
             _read_file(directory / f"{file}.conf", file, values, problems)
+        _replace_legacy(values, warn)
     _read_environment(environ, values, problems)
     sections = {
         each.name: read_section(each.metadata["file"], each.name, _type(each), values, problems)
@@ -316,8 +360,22 @@ def _read_file(path: Path, file: str, values: Values, problems: list[str]) -> No
     known = {section for each_file, section, _ in options() if each_file == file}
     for section in parser.sections():
         if section in known:  # applications keep sections of their own in these files
+            options_here = {each.name for _, each_section, each in options() if each_section == section}
             for name, text in parser.items(section):
-                values[file, section, name] = (text, f"{path} [{section}] {name}")
+                if name in options_here or name not in parser.defaults():  # [DEFAULT] is for all sections
+                    values[file, section, name] = (text, f"{path} [{section}] {name}")
+
+
+def _replace_legacy(values: Values, warn: Callable[[str], None]) -> None:
+    """What HTM Engine's options meant is set where it stands now; the others are left out."""
+    for place in [place for place in values if place in LEGACY]:
+        text, where = values.pop(place)
+        legacy = LEGACY[place]
+        if legacy.place is None:
+            warn(f"{where}: has no effect any more: {legacy.why}")
+        else:
+            warn(f"{where}: {legacy.why}")
+            values.setdefault(legacy.place, (text, where))
 
 
 def _read_environment(environ: Mapping[str, str], values: Values, problems: list[str]) -> None:

@@ -61,7 +61,8 @@ class Operations:
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
             metric = custom.find_metric(conn, name, lock=True)
-            return metric, [custom.unmonitor_metric(conn, metric)]
+            message = custom.unmonitor_metric(conn, metric)
+            return queries.get_metric(conn, metric.uid), [message]
 
         return await self._change(change)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
 import platformdirs
 from sqlalchemy import URL
 from twisted.application.service import Service
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
 from htmengine import crash_points
@@ -55,13 +55,25 @@ if TYPE_CHECKING:
 BusService: TypeAlias = "EmbeddedBus | AmqpBus"
 
 
-def load_all(config_dir: Path | None, environ: Mapping[str, str]) -> tuple[Config, AlertConfig]:
-    """The whole configuration.  Raises `ConfigError` with all that is wrong in any file."""
+_log = Logger("htmengine.config")
+
+
+def _warn(warning: str) -> None:
+    _log.warn("{warning}", warning=warning)
+
+
+def load_all(
+    config_dir: Path | None, environ: Mapping[str, str], warn: Callable[[str], None] = _warn
+) -> tuple[Config, AlertConfig]:
+    """The whole configuration.  Raises `ConfigError` with all that is wrong in any file.
+
+    ``warn`` is told of what only HTM Engine's configuration had.
+    """
     loaded: list[Any] = []
     problems: dict[str, None] = {}  # in order, each once
-    for read in (load, load_alerts):
+    for read in (lambda: load(config_dir, environ, warn), lambda: load_alerts(config_dir, environ)):
         try:
-            loaded.append(read(config_dir, environ))
+            loaded.append(read())
         except ConfigError as error:
             problems.update(dict.fromkeys(error.problems))
     if problems:

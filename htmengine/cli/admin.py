@@ -74,7 +74,7 @@ def gc(engine: Engine, threshold_days: int) -> None:
 def check_config(config_dir: Path | None) -> None:
     """List everything that is wrong with a configuration, all at once."""
     try:
-        load_all(config_dir, os.environ)
+        load_all(config_dir, os.environ, lambda warning: click.echo(f"warning: {warning}", err=True))
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)

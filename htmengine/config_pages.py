@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""What is written about the options, made from the options: conf/*.conf and docs/configuration.md.
+
+``python -m htmengine.config_pages`` writes both into the checkout that it is started in; a test tells when that was
+forgotten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from htmengine.config import ENVIRONMENT_PREFIX, FILES, LEGACY, options
+
+_HEADS = {
+    "application": "The services and the database.",
+    "model-swapper": "The Model Scheduler and its queues.",
+    "model-checkpoint": "Where models are kept.",
+    "rabbitmq": "The broker of the distributed deployment.",
+}
+_PAGE = f"""# Configuration
+
+`APPLICATION_CONFIG_PATH` names the folder with `application.conf`, `model-swapper.conf`, `model-checkpoint.conf`
+and `rabbitmq.conf`. The folder `conf/` of the source tree has all four, with every option at its default. A
+distributed engine needs the folder; an embedded one runs without it. A file, section or option that is missing has its
+default. Sections that the engine does not know belong to the application and are left alone; an option that a known
+section does not have is refused.
+
+Every option can be overridden by an environment variable, `{ENVIRONMENT_PREFIX}<FILE>__<SECTION>__<OPTION>` in
+capitals, with `_` for `-`: `{ENVIRONMENT_PREFIX}MODEL_SWAPPER__INTERFACE_BUS__SHARDS=32`. Passwords and tokens belong
+there, or in files that only the engine's user can read; no log shows them.
+
+`htmengine check-config` lists everything that is wrong, all at once: file, section, option, the value, and what is
+allowed. Alerts have a file of their own, [alerts.conf](alerts.md).
+"""
+_LEGACY = """
+## Options that only HTM Engine had
+
+They are accepted, and `htmengine check-config` and each start warn of them.
+
+| file | section | option | |
+|---|---|---|---|
+"""
+
+
+def conf(file: str) -> str:
+    """The text of ``conf/<file>.conf``: every option at its default, with its help.
+
+    >>> print(conf("model-checkpoint").splitlines()[1])
+    # Where models are kept.  docs/configuration.md tells what is allowed.
+    """
+    lines = ["# SPDX-License-Identifier: MIT", f"# {_HEADS[file]}  docs/configuration.md tells what is allowed."]
+    for section, fields in _sections(file):
+        lines += ["", f"[{section}]"]
+        for each in fields:
+            lines += [f"# {each.metadata['help']}", f"{each.name} = {_text(each.default)}".rstrip()]
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """The text of docs/configuration.md."""
+    parts = [_PAGE]
+    for file in FILES:
+        for section, fields in _sections(file):
+            parts.append(f"\n## {file}.conf, [{section}]\n\n| option | default | allowed | |\n|---|---|---|---|\n")
+            parts += [_row(each) for each in fields]
+    parts.append(_LEGACY)
+    for (file, section, name), legacy in LEGACY.items():
+        what = legacy.why if legacy.place else f"no effect: {legacy.why}"
+        parts.append(f"| {file}.conf | {section} | `{name}` | {what} |\n")
+    return "".join(parts)
+
+
+def write(checkout: Path) -> None:
+    """Write the files into a checkout."""
+    for file in FILES:
+        (checkout / "conf" / f"{file}.conf").write_text(conf(file))
+    (checkout / "docs" / "configuration.md").write_text(page())
+
+
+def _sections(file: str) -> Iterator[tuple[str, list[dataclasses.Field[Any]]]]:
+    of_file = [(section, each) for each_file, section, each in options() if each_file == file]
+    for section, group in groupby(of_file, key=lambda pair: pair[0]):
+        yield section, [each for _, each in group]
+
+
+def _row(option: dataclasses.Field[Any]) -> str:
+    default = f"`{_text(option.default)}`" if _text(option.default) else "empty"
+    return f"| `{option.name}` | {default} | {option.metadata['kind'].allowed} | {option.metadata['help']} |\n"
+
+
+def _text(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return str(default)
+
+
+if __name__ == "__main__":
+    write(Path.cwd())
