@@ -35,6 +35,7 @@ CHECKPOINTS_REFUSED = "checkpoints cannot be written"
 MAX_INFLATED_BYTES = 256 * 1024 * 1024
 
 MAX_NAME_LENGTH = 255
+MAX_REASON_LENGTH = 40
 #: Timestamps up to 2100-01-01; milliseconds sent by mistake lie far beyond.
 MAX_TIMESTAMP = 4_102_444_800
 MAX_LINE_LENGTH = 16_384
@@ -247,11 +248,11 @@ def decode_samples(body: bytes) -> SampleBatch:
     if not isinstance(data, list):
         raise InvalidMessage("data is missing or no list of lines")
     rejected = message.get("rejected", {})
-    if not (isinstance(rejected, dict) and all(isinstance(n, int) for n in rejected.values())):
-        raise InvalidMessage("rejected is no object of counts")
+    if not (isinstance(rejected, dict) and all(_is_count(reason, n) for reason, n in rejected.items())):
+        raise InvalidMessage("rejected is no object of counts by short reasons")
     batch_id = message.get("batchId", "")
-    if not (isinstance(batch_id, str) and len(batch_id) <= 64):
-        raise InvalidMessage("batchId is no text of at most 64 characters")
+    if not (isinstance(batch_id, str) and len(batch_id) <= 64 and batch_id.isprintable()):
+        raise InvalidMessage("batchId is no text of at most 64 printable characters")
     lines = [line if isinstance(line, str) else json.dumps(line) for line in data]
     return SampleBatch(lines, batch_id, rejected, _read_received_at(message))
 
@@ -264,6 +265,13 @@ def _read_received_at(message: Mapping[str, Any]) -> float | None:
 
 def _received_at(mark: float | None) -> dict[str, float]:
     return {} if mark is None else {"receivedAt": mark}
+
+
+def _is_count(reason: str, count: object) -> bool:
+    """Whether the database can keep it."""
+    if not isinstance(count, int) or isinstance(count, bool):
+        return False
+    return len(reason) <= MAX_REASON_LENGTH and reason.isprintable() and 0 <= count < 2**31
 
 
 # --- model input queues --------------------------------------------------------------------------------

@@ -9,8 +9,10 @@ import zlib
 
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine import message_schemas
 from htmengine import messages as m
 from htmengine.errors import InvalidMessage, InvalidSample
 
@@ -177,3 +179,43 @@ class BroadcastTest(SynchronousTestCase):
     def test_what_is_not_compressed_is_refused(self) -> None:
         with self.assertRaisesRegex(InvalidMessage, "zlib"):
             m.decode_broadcast(b"{}")
+
+
+class SchemasTest(SynchronousTestCase):
+    """Every message that is sent is valid against the published JSON Schema, and the schemas do refuse."""
+
+    METRIC = m.MetricInfo("u1", "cpu", None, None, None, "custom", {"metricSpec": {"metric": "cpu"}})
+
+    def test_schemas_are_schemas(self) -> None:
+        for name in message_schemas.NAMES:
+            Draft202012Validator.check_schema(message_schemas.schema(name))
+
+    def test_samples(self) -> None:
+        for batch in (m.SampleBatch([]), m.SampleBatch(["a 1 2"], "id", {"not_utf8": 1})):
+            message_schemas.validate("samples", json.loads(m.encode_samples(batch)))
+
+    def test_inference_results(self) -> None:
+        rows = [m.ScoredRow(1, 60, 0.5, 0.25, 0.75), m.ScoredRow(2, 120, 1e300, 1.0, 0.0, {"1": [[0.5, 1.0]]})]
+        message = m.decode_broadcast(m.encode_inference(self.METRIC, rows))
+        message_schemas.validate("model_inference_results", message)
+        message["results"][0]["anomaly"] = 2
+        with self.assertRaises(ValidationError):
+            message_schemas.validate("model_inference_results", message)
+
+    def test_command_results(self) -> None:
+        for method in m.COMMANDS:
+            for status, text in ((0, None), (1, "no such model")):
+                outcome = m.CommandResult(method, "u1", 1, "c1", status, text)
+                message = m.decode_broadcast(m.encode_command_outcome(outcome, self.METRIC))
+                message_schemas.validate("model_command_result", message)
+        del message["modelInfo"]
+        with self.assertRaises(ValidationError):
+            message_schemas.validate("model_command_result", message)
+
+    def test_samples_whose_batch_could_not_be_stored_are_refused(self) -> None:
+        for batch_id in ("a\0b", "\ud800", "x" * 65):
+            with self.assertRaises(InvalidMessage):
+                m.decode_samples(json.dumps({"protocol": "plain", "data": [], "batchId": batch_id}).encode())
+        for rejected in ({"x" * 41: 1}, {"a": -1}, {"a": True}, {"a\0": 1}, {"a": 2**63}):
+            with self.assertRaises(InvalidMessage):
+                m.decode_samples(json.dumps({"protocol": "plain", "data": [], "rejected": rejected}).encode())
