@@ -174,6 +174,16 @@ class DamageTest(SynchronousTestCase):
         with self.assertRaises(CorruptCheckpoint):
             Model.restore(self._resealed(struct.pack("<I", len(header)) + header + state[: len(state) // 2]))
 
+    def test_a_delta_encoder_with_half_a_range_is_refused(self) -> None:
+        model = Model(_MODELS["delta"])
+        _learn(model, 0, 5)
+        saved = model.save()
+        minimum = len(saved) - len(_state(saved)) + 16  # after the rows and the previous value
+        for number in (math.nan, -math.inf):
+            damaged = saved[14:minimum] + struct.pack("<d", number) + saved[minimum + 8 :]
+            with self.assertRaisesRegex(CorruptCheckpoint, "delta encoder"):
+                Model.restore(self._resealed(damaged))
+
     @settings(max_examples=300, deadline=None)
     @given(st.data())
     def test_a_damaged_state_with_a_right_checksum_is_refused_or_works(self, data: st.DataObject) -> None:

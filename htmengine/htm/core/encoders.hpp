@@ -343,7 +343,9 @@ class DeltaEncoder final : public ValueEncoder {
     previous_ = in.real();
     row_.minimum = in.real();
     row_.maximum = in.real();
-    require(!(row_.minimum >= row_.maximum), "delta encoder");
+    bool has_range = row_.minimum < row_.maximum && std::isfinite(row_.maximum - row_.minimum);
+    bool has_none = std::isnan(row_.minimum) && std::isnan(row_.maximum);
+    require((has_range || has_none) && !std::isinf(previous_), "delta encoder");
     refresh_step();
   }
 
