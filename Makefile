@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint types unit integration fuzz sanitize compilers crashes clean
+.PHONY: demo test check lint types unit integration fuzz sanitize compilers crashes reference clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -84,6 +84,10 @@ $(VENV)/tests: $(VENV)/engine
 SEEDS ?= 100
 crashes: $(VENV)/tests
 	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
+
+# The page of commands is made from their own help; a test holds them together.
+reference: $(VENV)/engine
+	$(BIN)/python -m htmengine.cli.reference > docs/commands.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/htm/*.so

@@ -4,26 +4,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.main import main
+from htmengine.cli.reference import commands
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.htm.scoring import likelihood_for
-
-
-def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """All commands with their words."""
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, (*path, name))
-        else:
-            yield (*path, name), command
 
 
 class CommandLineTestCase(SynchronousTestCase):

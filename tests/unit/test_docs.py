@@ -12,6 +12,7 @@ import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.main import main
+from htmengine.cli.reference import reference
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -69,3 +70,7 @@ class DocsTest(SynchronousTestCase):
         for document, line in shell_lines():
             for target in re.findall(r"(?:^|\s)make ([a-z-]+)", line):
                 self.assertIn(target, MAKE_TARGETS, f"{document}: {line}")
+
+    def test_the_command_reference_is_what_the_commands_say(self) -> None:
+        page = (ROOT / "docs" / "commands.md").read_text()
+        self.assertEqual(page, reference(), "make reference renews the page")
