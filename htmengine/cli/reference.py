@@ -14,8 +14,8 @@ from htmengine.cli.main import main
 
 HEAD = """# Commands
 
-All commands of `htmengine`, made from their own `--help` with `make reference`. Most work on an embedded engine, running
-or not, in the folder that `--data-dir` names, or on the distributed one whose configuration `--config` or
+All commands of `htmengine`, made from their own `--help` with `make reference`. Most work on an embedded engine,
+running or not, in the folder that `--data-dir` names, or on the distributed one whose configuration `--config` or
 `APPLICATION_CONFIG_PATH` names. Exit statuses: 0 done, 1 failed with one line on standard error that says why, 2 wrong
 use.
 """
