@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import fnmatch
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from htmengine.web.graphite.paths import Pattern
 from htmengine.web.graphite.times import parse_time
 from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.servers import program
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it misses a configuration file that nobody needs here
@@ -248,3 +251,27 @@ class TestOracle:
         berlin = ZoneInfo("Europe/Berlin")
         expected = int(parseATTime("10:00_20140513", berlin).timestamp())
         assert parse_time("10:00_20140513", 0.0, berlin) == expected == 1_399_968_000
+
+
+class TestRealClient:
+    """check_graphite, by which Nagios and Icinga watch metrics in Graphite."""
+
+    def check(self, engine: Engine, target: str, warning: float, critical: float) -> subprocess.CompletedProcess[str]:
+        span = ("--from", str(START), "--until", str(START + ROWS * 60))
+        levels = ("-W", str(warning), "-C", str(critical))
+        command = [sys.executable, program("check_graphite", "nagios/plugins/check_graphite")]
+        return subprocess.run(
+            [*command, "-U", engine.url, "-t", target, *span, *levels],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_values_within_their_bounds_are_ok(self, engine: Engine) -> None:
+        done = self.check(engine, "prod.web1.requests", 10, 20)
+        assert (done.returncode, done.stdout.startswith("OK")) == (0, True), done.stdout + done.stderr
+
+    def test_an_anomaly_score_beyond_its_bound_is_critical(self, engine: Engine) -> None:
+        done = self.check(engine, "prod.web1.requests.raw_anomaly_score", 0.5, 0.9)
+        assert (done.returncode, done.stdout.startswith("CRITICAL")) == (2, True), done.stdout + done.stderr
