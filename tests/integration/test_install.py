@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TAPS = {"htmengine"}
+TAPS = {"htmengine", *(f"htmengine-{part}" for part in ("listener", "storer", "scheduler", "anomaly", "web", "alerts"))}
 LIST_TAPS = """
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
@@ -43,16 +43,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("how", [[], ["-e"]], ids=["wheel", "editable"])
 def test_twistd_and_the_command_find_everything(how: list[str], source: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
-    run(sys.executable, "-m", "venv", "--system-site-packages", venv)
+    run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", venv)
     # The dependencies are those of the environment that runs the tests; only this package is installed anew.
     site = next(path for path in sys.path if path.endswith("site-packages"))
     [target] = (venv / "lib").glob("python*/site-packages")
     (target / "dependencies.pth").write_text(site + "\n")
     python = venv / "bin" / "python"
     run(
-        python,
+        sys.executable,
         "-m",
         "pip",
+        "--python",
+        python,
         "install",
         "--quiet",
         "--no-deps",
