@@ -86,10 +86,11 @@ class Target:
         chosen = running[int(pick * len(running))]
         with contextlib.suppress(OSError):
             if what == "workers":
-                for pid in self.worker_pids():
+                pids = self.worker_pids()
+                for pid in pids:
                     os.kill(pid, signal.SIGKILL)
-            else:
-                chosen.send_signal(signal.SIGTERM if what == "stop" else signal.SIGKILL)
+                return bool(pids)
+            chosen.send_signal(signal.SIGTERM if what == "stop" else signal.SIGKILL)
             return True
         return False
 
@@ -223,7 +224,10 @@ class DistributedTarget(Target):
         return self._engine.processes["listener"].poll() is not None
 
     def worker_pids(self) -> list[int]:
-        pid = self._engine.processes["scheduler"].pid
+        scheduler = self._engine.processes.get("scheduler")
+        if scheduler is None:  # it has died and is not started again yet
+            return []
+        pid = scheduler.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def close(self) -> None:
