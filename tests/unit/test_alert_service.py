@@ -67,6 +67,7 @@ class AlertServiceTest(SynchronousTestCase):
         self.clock.advance(START)
         self.bus = MemoryBus(self.clock)
         self.bus.startService()
+        self.addCleanup(self.bus.stopService)
         self.done(self.bus.declare_fanout(EXCHANGE))
         self.sender = FakeSender()
         self.failures: list[Failure] = []

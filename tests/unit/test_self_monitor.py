@@ -68,6 +68,7 @@ class SelfMonitorTest(SynchronousTestCase):
         self.clock.advance(1_400_000_000)
         self.bus = MemoryBus(self.clock)
         self.bus.startService()
+        self.addCleanup(self.bus.stopService)
         database = Database(f"sqlite:///{self.mktemp()}")
         database.run_sync(schema.metadata.create_all)
         self.addCleanup(database.close)
