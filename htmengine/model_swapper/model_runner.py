@@ -2,7 +2,7 @@
 """The worker process: many models in memory, the least recently used of them on disk.
 
 In: turns as frames on standard input (`frames`).  Out: each turn's outcomes as a frame on standard output, and
-before each slice a frame that names its model, so that the scheduler knows whom to blame for a crash.
+before each slice its place in a page of memory that the scheduler has too, so that it knows whom to blame for a crash.
 Started by `worker_pool` as ``python -m htmengine.model_swapper.model_runner OPTIONS``; ends when the scheduler
 says stop or goes away.
 """
@@ -10,7 +10,6 @@ says stop or goes away.
 from __future__ import annotations
 
 import base64
-import json
 import logging
 import os
 import signal
@@ -132,39 +131,39 @@ def _predictions(model: Model) -> Predictions:
     return {str(step): [list(pair) for pair in best] for step, best in predictions.items()}
 
 
-def serve(runner: ModelRunner, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
-    """Answer frames until the scheduler says stop (all models are written) or is gone (at once)."""
+def serve(runner: ModelRunner, incoming: IO[bytes], outgoing: IO[bytes], page: int) -> None:
+    """Answer frames until the scheduler says stop (all models are written) or is gone (at once).
+
+    ``page`` is the file descriptor that is told which slice runs.
+    """
     while True:
-        head = incoming.read(frames.LENGTH.size)
-        if len(head) < frames.LENGTH.size:
+        body = frames.read(incoming)
+        if body is None:
             return
-        message = json.loads(incoming.read(frames.LENGTH.unpack(head)[0]))
-        if "stop" in message:
+        head, columns = frames.unpack(body)
+        if "stop" in head:
             runner.cache.save_all()
             return
-        if "release" in message:
-            runner.cache.release(message["release"], message["shards"])
-            outgoing.write(frames.pack({"released": message["release"]}))
-            outgoing.flush()
+        if "doubt" in head:
+            runner.cache.doubt(head["doubt"], head["shards"])
             continue
-        if "doubt" in message:
-            runner.cache.doubt(message["doubt"], message["shards"])
-            continue
-        outcomes = []
-        for data in message["slices"]:
-            outgoing.write(frames.pack({"begin": data["id"]}))
-            outgoing.flush()
-            outcomes.append(frames.outcome_to_json(runner.run(frames.slice_from_json(data))))
-        runner.cache.save_stale()
-        crash_points.reached("worker.answering")
-        answer = {
-            "turn": message["turn"],
-            "outcomes": outcomes,
-            "statistics": runner.cache.statistics(),
-            "troubles": runner.cache.troubles(),
-        }
-        outgoing.write(frames.pack(answer))
+        if "release" in head:
+            runner.cache.release(head["release"], head["shards"])
+            outgoing.write(frames.pack({"released": head["release"]}))
+        else:
+            outgoing.write(_answer(runner, head["turn"], frames.slices_of(head, columns), page))
         outgoing.flush()
+
+
+def _answer(runner: ModelRunner, turn: int, slices: Sequence[Slice], page: int) -> bytes:
+    """Run a turn."""
+    outcomes = []
+    for place, sent in enumerate(slices):
+        os.pwrite(page, frames.PLACE.pack(turn, place), 0)
+        outcomes.append(runner.run(sent))
+    runner.cache.save_stale()
+    crash_points.reached("worker.answering")
+    return frames.pack_answer(turn, outcomes, runner.cache.statistics(), runner.cache.troubles())
 
 
 def main() -> None:
@@ -175,7 +174,7 @@ def main() -> None:
     options = RunnerOptions.from_argument(sys.argv[1])
     store = CheckpointStore(Path(options.checkpoint_root))
     runner = ModelRunner(ModelCache(options, store))
-    serve(runner, sys.stdin.buffer, sys.stdout.buffer)
+    serve(runner, sys.stdin.buffer, sys.stdout.buffer, frames.PAGE_FD)
 
 
 if __name__ == "__main__":

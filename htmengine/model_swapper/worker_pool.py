@@ -7,9 +7,9 @@ answered is the swap controller's to give out again.
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections import OrderedDict
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +29,8 @@ from htmengine.twisted_types import Reactor, Timer
 RESTART_DELAY_S = 0.5
 #: After a stop's frame a worker writes its models; then it is killed.
 STOP_MARGIN_S = 5.0
+#: How often a worker that should answer is looked at while it may be silent.
+LOOKS = 4
 
 
 class WorkerProcess(ProcessProtocol):
@@ -39,29 +41,42 @@ class WorkerProcess(ProcessProtocol):
     def __init__(self, pool: WorkerPool, number: int) -> None:
         self._pool = pool
         self.number = number
-        self.begun: str | None = None  #: the model it is running
+        self.page = _open_page()  #: where the worker notes the place of the slice that it runs
         self.statistics: dict[str, int] = {}
         self.gone: Deferred[None] = Deferred()
         self._received = bytearray()
-        self._unanswered: OrderedDict[int | tuple[str, int], float] = OrderedDict()  #: and when they were sent
+        self._turns: dict[int, tuple[float, Sequence[Slice]]] = {}  #: not answered; when they were sent
         self._released: dict[int, Deferred[None]] = {}
+        self._stopping = False
         self._watch: Timer | None = None
+        self._patience_s = pool.timeout_s
+        self._alive_at = 0.0  #: when it gave its last sign of life
+        self._seen = b""  #: its page then
 
     def connectionMade(self) -> None:
         self._pool.started(self.number)
 
+    @property
+    def begun(self) -> str | None:
+        """The model that it is running, or was when it died."""
+        place = os.pread(self.page, frames.PLACE.size, 0)
+        if not place:
+            return None
+        turn, number = frames.PLACE.unpack(place)
+        return self._turns[turn][1][number].model_id if turn in self._turns else None
+
     def send_turn(self, turn: int, slices: Sequence[Slice]) -> None:
         """The worker answers turns in the order in which they are sent."""
-        self._unanswered[turn] = self._pool.reactor.seconds()
-        self._rewind_watch()
-        self._write({"turn": turn, "slices": [frames.slice_to_json(each) for each in slices]})
+        self._turns[turn] = (self._pool.reactor.seconds(), slices)
+        self._expect_life()
+        self.transport.write(frames.pack_turn(turn, slices))
 
     def release(self, shard: int, shards: int) -> Deferred[None]:
         """Ask it to write and forget a shard's models; fires when it has, or is gone."""
-        self._unanswered["release", shard] = self._pool.reactor.seconds()
-        self._rewind_watch()
+        released = self._released.setdefault(shard, Deferred())
+        self._expect_life()
         self._write({"release": shard, "shards": shards})
-        return self._released.setdefault(shard, Deferred())
+        return released
 
     def doubt(self, shard: int, shards: int) -> None:
         """Tell it that the results of a shard's last rows may have been lost."""
@@ -70,8 +85,9 @@ class WorkerProcess(ProcessProtocol):
     def stop(self) -> None:
         """Ask it to write its models and end; `gone` fires when it has."""
         self._write({"stop": True})
-        self._unanswered[-1] = self._pool.reactor.seconds()  # the watch kills one that does not end
-        self._rewind_watch(self._pool.options.stop_seconds + STOP_MARGIN_S)
+        self._stopping = True
+        self._patience_s = self._pool.options.stop_seconds + STOP_MARGIN_S
+        self._expect_life()
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
@@ -96,55 +112,66 @@ class WorkerProcess(ProcessProtocol):
                 return
             body = bytes(self._received[head : head + length])
             del self._received[: head + length]
-            self._frame_received(json.loads(body))
+            self._frame_received(*frames.unpack(body))
 
     def processEnded(self, reason: Failure) -> None:
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
         self._pool.ended(self, reason)
+        os.close(self.page)
         for shard in list(self._released):
             self._has_released(shard)
         self.gone.callback(None)
 
-    def _frame_received(self, message: dict[str, Any]) -> None:
-        if "begin" in message:
-            self.begun = message["begin"]
-            self._rewind_watch()
+    def _frame_received(self, head: dict[str, Any], columns: frames.Columns) -> None:
+        self._expect_life()
+        if "released" in head:
+            self._has_released(head["released"])
             return
-        self.begun = None
-        if "released" in message:
-            self._unanswered.pop(("release", message["released"]), None)
-            self._rewind_watch()
-            self._has_released(message["released"])
-            return
-        self.statistics = message["statistics"]
-        self._pool.troubled(self.number, message["troubles"])
-        sent_at = self._unanswered.pop(message["turn"], None)
-        if sent_at is not None:
-            self._pool.turn_seconds.observe(self._pool.reactor.seconds() - sent_at)
-        self._rewind_watch()
-        outcomes = [frames.outcome_from_json(each) for each in message["outcomes"]]
-        self._pool.answered(self.number, message["turn"], outcomes)
+        self.statistics = head["statistics"]
+        self._pool.troubled(self.number, head["troubles"])
+        sent_at, _ = self._turns.pop(head["turn"])
+        self._pool.turn_seconds.observe(self._pool.reactor.seconds() - sent_at)
+        self._pool.answered(self.number, head["turn"], frames.outcomes_of(head, columns))
 
     def _has_released(self, shard: int) -> None:
         self._released.pop(shard).callback(None)
 
-    def _write(self, message: dict[str, Any]) -> None:
-        self.transport.write(frames.pack(message))
+    def _write(self, head: dict[str, Any]) -> None:
+        self.transport.write(frames.pack(head))
 
-    def _rewind_watch(self, seconds: float | None = None) -> None:
-        """A worker that should answer has this long for each sign of life."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        if self._unanswered:
-            self._watch = self._pool.reactor.callLater(seconds or self._pool.timeout_s, self._hangs)
+    # --- the watch
 
-    def _hangs(self) -> None:
+    def _expect_life(self) -> None:
+        """A worker that should answer has some time for each sign of life: an answer, or the next model begun."""
+        self._alive_at = self._pool.reactor.seconds()
+        self._watch_on()
+
+    def _watch_on(self) -> None:
+        if self._watch is None:
+            self._watch = self._pool.reactor.callLater(self._patience_s / LOOKS, self._look)
+
+    def _look(self) -> None:
         self._watch = None
+        if not (self._turns or self._released or self._stopping):
+            return
+        now, page = self._pool.reactor.seconds(), os.pread(self.page, frames.PLACE.size, 0)
+        if page != self._seen:
+            self._seen, self._alive_at = page, now
+        if now - self._alive_at < self._patience_s:
+            self._watch_on()
+            return
         self._pool.log.error("worker {worker} hangs at model {model}: killed", worker=self.number, model=self.begun)
         self.kill()
+
+
+def _open_page() -> int:
+    """A file of nobody else's in memory, or on disk where there is no such thing (macOS)."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("htmengine-worker")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 class WorkerPool:
@@ -245,7 +272,7 @@ class WorkerPool:
             sys.executable,
             [sys.executable, "-m", "htmengine.model_swapper.model_runner", self.options.to_argument()],
             env=None,
-            childFDs={0: "w", 1: "r", 2: 2},
+            childFDs={0: "w", 1: "r", 2: 2, frames.PAGE_FD: worker.page},
         )
 
     def started(self, number: int) -> None:

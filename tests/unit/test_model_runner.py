@@ -6,8 +6,9 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
 import math
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -240,34 +241,35 @@ class CommandsTest(RunnerTestCase):
 
 
 class ServeTest(RunnerTestCase):
-    def talk(self, *messages: dict[str, Any]) -> list[dict[str, Any]]:
+    def talk(self, *messages: bytes) -> list[tuple[dict[str, Any], frames.Columns]]:
+        """What it answers until it is told to stop or its input ends; its page is then `self.page`."""
         out = io.BytesIO()
-        serve(self.runner, io.BytesIO(b"".join(frames.pack(message) for message in messages)), out)
-        answers = []
-        data = out.getvalue()
-        while data:
-            (length,) = frames.LENGTH.unpack_from(data)
-            answers.append(json.loads(data[4 : 4 + length]))
-            data = data[4 + length :]
-        return answers
+        with tempfile.TemporaryFile() as page:
+            serve(self.runner, io.BytesIO(b"".join(messages)), out, page.fileno())
+            self.page = page.read()
+        out.seek(0)
+        return [frames.unpack(body) for body in iter(partial(frames.read, out), None)]
 
-    def test_a_turn_names_each_model_before_it_runs_and_is_answered_whole(self) -> None:
+    def test_a_turn_is_answered_whole(self) -> None:
         slices = [define("a"), define("b"), Slice("a", 1, 0, rows(1, 2))]
-        begins, answer = [], None
-        for message in self.talk({"turn": 7, "slices": [frames.slice_to_json(each) for each in slices]}):
-            if "begin" in message:
-                begins.append(message["begin"])
-            else:
-                answer = message
-        self.assertEqual(begins, ["a", "b", "a"])
-        self.assertEqual(answer["turn"], 7)
-        last = frames.outcome_from_json(answer["outcomes"][-1])
-        self.assertEqual([type(each) for each in last.rows], [ResultRow] * 2)
-        self.assertEqual(raws(last), expected(2))
+        [(head, columns)] = self.talk(frames.pack_turn(7, slices))
+        outcomes = frames.outcomes_of(head, columns)
+        self.assertEqual(head["turn"], 7)
+        self.assertEqual([each.model_id for each in outcomes], ["a", "b", "a"])
+        self.assertEqual([type(each) for each in outcomes[-1].rows], [ResultRow] * 2)
+        self.assertEqual(raws(outcomes[-1]), expected(2))
+
+    def test_the_page_has_the_place_of_the_slice_that_ran_last(self) -> None:
+        self.talk(frames.pack_turn(7, [define("a"), define("b"), Slice("a", 1, 0, rows(1, 2))]))
+        self.assertEqual(frames.PLACE.unpack(self.page), (7, 2))
 
     def test_a_stop_writes_the_models_and_a_scheduler_that_is_gone_does_not(self) -> None:
-        turn = {"turn": 1, "slices": [frames.slice_to_json(each) for each in (define(), Slice("m", 1, 0, rows(1, 2)))]}
+        turn = frames.pack_turn(1, (define(), Slice("m", 1, 0, rows(1, 2))))
         self.talk(turn)
         self.assertEqual(list(self.root.rglob("m.*")), [])
-        self.talk({"stop": True})
+        self.talk(frames.pack({"stop": True}))
         self.assertEqual(len(list(self.root.rglob("m.*"))), 1)
+
+    def test_a_frame_that_is_cut_short_is_the_end(self) -> None:
+        turn = frames.pack_turn(1, (define(),))
+        self.assertEqual(len(self.talk(turn, turn[:-1])), 1)
