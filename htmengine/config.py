@@ -13,7 +13,7 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -383,21 +383,23 @@ def _read_environment(environ: Mapping[str, str], values: Values, problems: list
         "__".join((file.replace("-", "_"), section, each.name)).upper(): (file, section, each.name)
         for file, section, each in options()
     }
-    for variable, text in environ.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(ALERTS_PREFIX):
-            continue
-        place = names.get(variable.removeprefix(ENVIRONMENT_PREFIX))
-        if place is None:
-            problems.append(unknown_variable(variable, names))
+    ours = {name: text for name, text in environ.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    ours = {name: text for name, text in ours.items() if not name.startswith(ALERTS_PREFIX)}
+    read_variables(ours, names, values, problems)
+
+
+def read_variables(
+    variables: Mapping[str, str], names: Mapping[str, tuple[str, str, str]], values: Values, problems: list[str]
+) -> None:
+    """Options from environment variables; ``names`` are those of all options, without the prefix."""
+    for variable, text in variables.items():
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name in names:
+            values[names[name]] = (text, f"environment variable {variable}")
         else:
-            values[place] = (text, f"environment variable {variable}")
-
-
-def unknown_variable(variable: str, names: Iterable[str]) -> str:
-    """The problem of a variable that names none of the options, whose variables are ``names`` after the prefix."""
-    close = difflib.get_close_matches(variable.removeprefix(ENVIRONMENT_PREFIX), names, 1)
-    hint = f"; perhaps {ENVIRONMENT_PREFIX}{close[0]}" if close else ""
-    return f"environment variable {variable} names no option{hint}"
+            close = difflib.get_close_matches(name, names, 1)
+            hint = f"; perhaps {ENVIRONMENT_PREFIX}{close[0]}" if close else ""
+            problems.append(f"environment variable {variable} names no option{hint}")
 
 
 Section = TypeVar("Section")

@@ -12,7 +12,8 @@ import base64
 import json
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -300,12 +301,10 @@ def encode_model_command(command: ModelCommand) -> bytes:
 def decode_model_message(body: bytes) -> list[ModelInput] | ModelCommand:
     """Read what one shard's model input queue carries."""
     message = _load(body)
-    try:
+    with _reading("a model input message"):
         if "command" in message:
             return _read_command(message["command"])
         return [_read_model_input(each) for each in message["models"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidMessage(f"not a model input message: {error!r}") from None
 
 
 def _model_input_json(model_input: ModelInput) -> dict[str, Any]:
@@ -399,17 +398,14 @@ def encode_model_error(error: ModelError) -> bytes:
 def decode_result_message(body: bytes) -> ResultMessage:
     """Read what the results queue carries."""
     message = _load(body)
-    try:
+    with _reading("a results message"):
         if "commandResult" in message:
             return _read_command_result(message["commandResult"])
         if "modelSnapshot" in message:
             return _read_snapshot(message["modelSnapshot"])
         if "modelError" in message:
-            error = message["modelError"]
-            return ModelError(str(error["modelId"]), int(error["generation"]), str(error["message"]))
+            return _read_model_error(message["modelError"])
         return [_read_model_result(each) for each in message["results"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidMessage(f"not a results message: {error!r}") from None
 
 
 def _read_command_result(message: Mapping[str, Any]) -> CommandResult:
@@ -432,6 +428,10 @@ def _read_snapshot(message: Mapping[str, Any]) -> ModelSnapshot:
         int(message["rowid"]),
         base64.b64decode(message["model"], validate=True),
     )
+
+
+def _read_model_error(message: Mapping[str, Any]) -> ModelError:
+    return ModelError(str(message["modelId"]), int(message["generation"]), str(message["message"]))
 
 
 def _read_model_result(message: Mapping[str, Any]) -> ModelResult:
@@ -524,6 +524,19 @@ def decode_broadcast(body: bytes) -> dict[str, Any]:
     return _load(text)
 
 
+def decode_inference(body: bytes) -> tuple[str, str, tuple[ScoredRow, ...]]:
+    """Read inference results: the metric's uid and name, and its rows without predictions."""
+    message = decode_broadcast(body)
+    with _reading("inference results"):
+        rows = tuple(
+            ScoredRow(
+                int(row["rowid"]), int(row["ts"]), float(row["value"]), float(row["rawAnomaly"]), float(row["anomaly"])
+            )
+            for row in message["results"]
+        )
+        return str(message["metric"]["uid"]), str(message["metric"]["name"]), rows
+
+
 # --- JSON ----------------------------------------------------------------------------------------------
 
 
@@ -533,6 +546,15 @@ def _deflate(message: Mapping[str, Any]) -> bytes:
 
 def _dump(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """A JSON object that lacks what is read of it is an `InvalidMessage`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InvalidMessage(f"not {what}: {error!r}") from None
 
 
 def _load(body: bytes) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 """Coroutines that a service runs beside its caller: none is forgotten, none fails unheard.
 
 Used by every service.  A service owns one `Tasks`, starts its loops in it, and at its stop waits for what is
-still in flight.
+still in flight.  A service that does one thing now and then is a `PeriodicService`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.errors import BusClosed, DatabaseClosed
+from htmengine.twisted_types import Clock
 
 
 class Tasks:
@@ -26,12 +29,15 @@ class Tasks:
         self._on_failure = on_failure
         self._running: set[Deferred[Any]] = set()
 
-    def start(self, coroutine: Coroutine[Deferred[Any], Any, Any]) -> None:
-        """Run it to its end.  A closed bus or database and a cancellation are regular ends, anything else a failure."""
+    def start(self, coroutine: Coroutine[Deferred[Any], Any, Any]) -> Deferred[None]:
+        """Run it to its end; fires then, and never fails.
+
+        A closed bus or database and a cancellation are regular ends, anything else a failure.
+        """
         deferred = Deferred.fromCoroutine(coroutine)
         self._running.add(deferred)
         deferred.addErrback(self._failed)
-        deferred.addBoth(lambda _: self._running.discard(deferred))
+        return deferred.addBoth(lambda _: self._running.discard(deferred))
 
     def cancel(self) -> None:
         """Cancel what waits for something that will not come any more."""
@@ -47,6 +53,35 @@ class Tasks:
             return
         self.log.failure("a task failed", failure=failure)
         self._on_failure(failure)
+
+
+def repeated(work: Callable[[], Coroutine[Deferred[Any], Any, Any]], tasks: Tasks, clock: Clock) -> LoopingCall:
+    """A timer that runs ``work`` in ``tasks`` each time, never while the last time's is still in flight."""
+    timer = LoopingCall(lambda: tasks.start(work()))
+    timer.clock = clock  # type: ignore[assignment]
+    return timer
+
+
+class PeriodicService(Service):
+    """Does its `work` at the start and every ``interval_s`` seconds; its stop waits for what is in flight."""
+
+    def __init__(self, *, clock: Clock, interval_s: float, on_failure: Callable[[Failure], None]) -> None:
+        self._interval_s = interval_s
+        self._tasks = Tasks(on_failure)
+        self._timer = repeated(self.work, self._tasks, clock)
+
+    async def work(self) -> None:
+        """What there is to do each time; it ends soon when the service is not ``running`` any more."""
+        raise NotImplementedError
+
+    def startService(self) -> None:
+        super().startService()
+        self._timer.start(self._interval_s)
+
+    def stopService(self) -> Deferred[Any]:
+        super().stopService()
+        self._timer.stop()
+        return self._tasks.finished()
 
 
 def _watched(deferred: Deferred[Any]) -> Deferred[None]:

@@ -22,7 +22,6 @@ from urllib.parse import urlsplit
 from htmengine.config import (
     ALERTS_PREFIX,
     ANY_TEXT,
-    ENVIRONMENT_PREFIX,
     FLAG,
     PORT,
     TEXT,
@@ -32,8 +31,8 @@ from htmengine.config import (
     option,
     parse_file,
     read_section,
+    read_variables,
     real,
-    unknown_variable,
     whole,
 )
 from htmengine.errors import ConfigError
@@ -218,12 +217,9 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
     }
     kinds = _kinds(path, values, parser.sections(), problems)
     _read_environment(environ, kinds, values, problems)
-    read = {section: read_section(FILE, section, kind, values, problems) for section, kind in kinds.items()}
-    config = AlertConfig(
-        read["alerts"],
-        tuple(_named(each, section) for section, each in read.items() if isinstance(each, Rule)),
-        tuple(_named(each, section) for section, each in read.items() if type(each) in RECEIVERS.values()),
-    )
+    general, *named = [_read(section, kind, values, problems) for section, kind in kinds.items()]
+    rules = tuple(each for each in named if isinstance(each, Rule))
+    config = AlertConfig(general, rules, tuple(each for each in named if not isinstance(each, Rule)))
     if not problems:  # what is missing is told when nothing else could be the reason
         problems += [f"{path} {problem}" for problem in _contradictions(config)]
     if problems:
@@ -231,8 +227,11 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
     return config
 
 
-def _named(section: Any, title: str) -> Any:
-    return dataclasses.replace(section, name=title.partition(":")[2])
+def _read(title: str, kind: type[Any], values: Values, problems: list[str]) -> Any:
+    """One section, with its name if it has one."""
+    section = read_section(FILE, title, kind, values, problems)
+    name = title.partition(":")[2]
+    return dataclasses.replace(section, name=name) if name else section
 
 
 def _kinds(path: Path, values: Values, sections: Iterable[str], problems: list[str]) -> dict[str, type[Any]]:
@@ -267,13 +266,8 @@ def _read_environment(
         for each in dataclasses.fields(kind)
         if each.metadata
     }
-    for variable, text in environ.items():
-        if variable.startswith(ALERTS_PREFIX):
-            place = names.get(variable.removeprefix(ENVIRONMENT_PREFIX))
-            if place is None:
-                problems.append(unknown_variable(variable, names))
-            else:
-                values[place] = (text, f"environment variable {variable}")
+    ours = {name: text for name, text in environ.items() if name.startswith(ALERTS_PREFIX)}
+    read_variables(ours, names, values, problems)
 
 
 def _contradictions(config: AlertConfig) -> Iterable[str]:

@@ -194,7 +194,7 @@ class WorkerPool:
         on_started: Callable[[int], None],
         on_answer: Callable[[int, int, Sequence[Outcome]], None],
         on_death: Callable[[int, str | None], None],
-        on_troubles: Callable[[int, Sequence[str]], None],
+        on_troubles: Callable[[int, Sequence[str]], object],
     ) -> None:
         self.reactor = reactor
         self.options = options

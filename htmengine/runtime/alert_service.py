@@ -18,7 +18,6 @@ from typing import Any
 from sqlalchemy import Connection
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -30,10 +29,10 @@ from htmengine.alerts.formats import RESEND_S
 from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow, metric_page
 from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
 from htmengine.errors import DeliveryFailed, InvalidMessage
-from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, ScoredRow, decode_broadcast
+from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
 from htmengine.repository import alert_queries, queries
 from htmengine.repository.engine import Database
-from htmengine.tasks import Tasks
+from htmengine.tasks import Tasks, repeated
 from htmengine.twisted_types import Clock
 
 #: Messages that may be unacknowledged, and are evaluated at once.
@@ -86,8 +85,7 @@ class AlertService(Service):
             )
             for receiver in self._config.receivers
         ]
-        self._timer = LoopingCall(lambda: self._tasks.start(self._look_after()))
-        self._timer.clock = clock  # type: ignore[assignment]
+        self._timer = repeated(self._look_after, self._tasks, clock)
         self.rejected = 0  #: messages that are no results
         self.fired = 0
         self.resolved = 0
@@ -140,7 +138,7 @@ class AlertService(Service):
             if delivery.headers.get(DATA_TYPE_HEADER) == COMMAND_RESULT_TYPE:
                 continue
             try:
-                scored.append(_scored(decode_broadcast(delivery.body)))
+                scored.append(Scored(*decode_inference(delivery.body)))
             except InvalidMessage as error:
                 self.rejected += 1
                 self.log.error("message rejected: {error}", error=error)
@@ -202,17 +200,6 @@ class AlertService(Service):
                 await self._sender.send_all(receiver, firing)
             except DeliveryFailed as failure:
                 self.log.warn("{receiver}: {failure}", receiver=described(receiver), failure=failure)
-
-
-def _scored(message: Mapping[str, Any]) -> Scored:
-    try:
-        rows = tuple(
-            ScoredRow(row["rowid"], row["ts"], row["value"], row["rawAnomaly"], row["anomaly"])
-            for row in message["results"]
-        )
-        return Scored(message["metric"]["uid"], message["metric"]["name"], rows)
-    except (KeyError, TypeError) as error:
-        raise InvalidMessage(f"not inference results: {error!r}") from None
 
 
 # --- transactions ---------------------------------------------------------------------------------------

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.repository import old_rows
 from htmengine.repository.engine import Database
-from htmengine.tasks import Tasks
+from htmengine.tasks import PeriodicService
 from htmengine.twisted_types import Clock
 
 DAY_S = 86_400
@@ -41,7 +38,7 @@ def collect(database: Database, now: float, threshold_days: int, keep: int) -> I
         yield removed
 
 
-class MetricGarbageCollector(Service):
+class MetricGarbageCollector(PeriodicService):
     """Collects once an hour."""
 
     log = Logger()
@@ -49,24 +46,14 @@ class MetricGarbageCollector(Service):
     def __init__(
         self, *, clock: Clock, database: Database, threshold_days: int, keep: int, on_failure: Callable[[Failure], None]
     ) -> None:
+        super().__init__(clock=clock, interval_s=INTERVAL_S, on_failure=on_failure)
         self._clock = clock
         self._database = database
         self._threshold_days = threshold_days
         self._keep = keep
-        self._tasks = Tasks(on_failure)
-        self._timer = LoopingCall(lambda: self._tasks.start(self._collect()))
-        self._timer.clock = clock  # type: ignore[assignment]
 
-    def startService(self) -> None:
-        super().startService()
-        self._timer.start(INTERVAL_S)
-
-    def stopService(self) -> Deferred[object]:
-        super().stopService()
-        self._timer.stop()
-        return self._tasks.finished()
-
-    async def _collect(self) -> None:
+    async def work(self) -> None:
+        """Remove what is old by now, until nothing is left or the service stops."""
         before = int(self._clock.seconds()) - self._threshold_days * DAY_S
         await self._database.run(old_rows.remove_anomalies, before)
         total = 0

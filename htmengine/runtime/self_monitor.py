@@ -13,16 +13,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from prometheus_client.metrics_core import Metric as Figure
 from prometheus_client.samples import Sample
 from sqlalchemy import Connection
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.messages import MAX_NAME_LENGTH
 from htmengine.operations import Operations
 from htmengine.repository import queries
-from htmengine.tasks import Tasks
+from htmengine.tasks import PeriodicService
 from htmengine.twisted_types import Clock
 
 INTERVAL_S = 60.0
@@ -67,7 +64,7 @@ class Differences:
         return ".".join([self._prefix + figure.name.removeprefix("htmengine_"), *labels])[:MAX_NAME_LENGTH]
 
 
-class SelfMonitor(Service):
+class SelfMonitor(PeriodicService):
     """Sends the figures once a minute, and gives each of them a model."""
 
     def __init__(
@@ -79,25 +76,15 @@ class SelfMonitor(Service):
         prefix: str,
         on_failure: Callable[[Failure], None],
     ) -> None:
+        super().__init__(clock=clock, interval_s=INTERVAL_S, on_failure=on_failure)
         self._clock = clock
         self._collect = collect
         self._operations = operations
         self._differences = Differences(prefix)
         self._monitored: set[str] = set()
-        self._tasks = Tasks(on_failure)
-        self._timer = LoopingCall(lambda: self._tasks.start(self._send()))
-        self._timer.clock = clock  # type: ignore[assignment]
 
-    def startService(self) -> None:
-        super().startService()
-        self._timer.start(INTERVAL_S)
-
-    def stopService(self) -> Deferred[object]:
-        super().stopService()
-        self._timer.stop()
-        return self._tasks.finished()
-
-    async def _send(self) -> None:
+    async def work(self) -> None:
+        """Send what the figures are now."""
         now = int(self._clock.seconds())
         samples = list(self._differences.of(await self._collect()))
         await self._monitor([name for name, _ in samples if name not in self._monitored])

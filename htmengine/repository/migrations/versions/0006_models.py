@@ -20,7 +20,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import MetricStatus
 
 revision = "0006"
-down_revision = "alerts01"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

@@ -7,7 +7,7 @@ from alembic import op
 
 from htmengine.repository import schema
 
-revision = "alerts01"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
