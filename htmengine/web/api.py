@@ -40,6 +40,8 @@ from htmengine.web.views import (
 )
 
 TEXT_LINES = "text/plain"
+#: As the document has it: what JavaScript counts to.
+GREATEST_EVENT_ID = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +208,15 @@ class Api:
     async def stream_events(self, call: Call) -> Stream:
         given = self._query(call, "stream_events")
         last = header(call.request, "Last-Event-ID")
-        if last is not None and not (last.isascii() and last.isdigit() and len(last) <= 18):
+        if last is not None and not (last.isascii() and last.isdigit() and int(last[:19]) <= GREATEST_EVENT_ID):
             raise Refused(400, "Last-Event-ID: not an id that this service gave", [("Last-Event-ID", "is no id")])
         self.feed.check_room()
-        wanted = Filter.of(given.get("metric", ()), given["threshold"])
+        wanted = Filter.of(
+            given.get("metric", ()),
+            threshold=given["threshold"],
+            limit=given.get("limit"),
+            timeout_s=given.get("timeout"),
+        )
         number = int(last) if last is not None else given.get("last_event_id")
         return Stream(lambda request: self.feed.serve(request, wanted, number), "text/event-stream")
 

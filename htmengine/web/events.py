@@ -29,7 +29,7 @@ from htmengine.repository import results
 from htmengine.repository.reading import name_pattern
 from htmengine.repository.results import Result
 from htmengine.twisted_types import Clock
-from htmengine.web.http import dump
+from htmengine.web.http import dump, unregister_producer
 from htmengine.web.reader import Reader
 from htmengine.web.views import result_json
 
@@ -55,11 +55,13 @@ class Filter:
 
     patterns: Sequence[re.Pattern[str]] = ()
     threshold: float = 0.0
+    limit: int | None = None  #: the stream ends after so many
+    timeout_s: float | None = None  #: it ends then
 
     @classmethod
-    def of(cls, metrics: Sequence[str], threshold: float) -> Filter:
+    def of(cls, metrics: Sequence[str], **others: Any) -> Filter:
         """From names, or patterns with * and ?."""
-        return cls([name_pattern(metric) for metric in metrics], threshold)
+        return cls([name_pattern(metric) for metric in metrics], **others)
 
     def wants(self, result: Result) -> bool:
         """Whether a result passes."""
@@ -78,6 +80,7 @@ class EventClient:
         self._clock = clock
         self._waiting: deque[bytes] = deque()
         self._dropped = 0
+        self._left = wanted.limit
         self._paused_at: float | None = None
         self._room: Deferred[None] | None = None
         self.position = 0  #: number of the newest result that it was offered
@@ -91,11 +94,13 @@ class EventClient:
 
     def offer(self, result: Result) -> None:
         """A result that comes after those before."""
-        if result.number <= self.position:
+        if result.number <= self.position or self._left == 0:
             return
         self.position = result.number
         if not self._wanted.wants(result):
             return
+        if self._left is not None:
+            self._left -= 1
         event = b"id: %d\nevent: result\ndata: %s\n\n" % (result.number, dump(result_json(result)))
         if self._paused_at is None:
             self._request.write(event)
@@ -103,6 +108,7 @@ class EventClient:
             self._waiting.append(event)
         else:
             self._dropped += 1
+        self._close_if_done()
 
     def skip(self, position: int, reason: str) -> None:
         """Tell it that it will not get the results up to a number."""
@@ -126,6 +132,10 @@ class EventClient:
         if not self.closed.called:
             self.closed.callback(None)
 
+    def _close_if_done(self) -> None:
+        if self._left == 0 and self._paused_at is None:
+            self.close()
+
     def _write(self, event: bytes) -> None:
         if self._paused_at is None:
             self._request.write(event)
@@ -145,6 +155,7 @@ class EventClient:
             self._request.write(_skipped(dropped, "slow_client"))
         if self._paused_at is None and self._room is not None and not self._room.called:
             self._room.callback(None)
+        self._close_if_done()
 
     def stopProducing(self) -> None:
         self.close()
@@ -187,6 +198,7 @@ class EventFeed:
         """One client, from its first event to its end."""
         client = EventClient(request, wanted, self._clock)
         self._clients.add(client)
+        end = None if wanted.timeout_s is None else self._clock.callLater(wanted.timeout_s, client.close)
         try:
             request.write(RETRY)
             await self._catch_up(client, last_event_id)
@@ -195,7 +207,9 @@ class EventFeed:
         finally:
             self._clients.discard(client)
             self._leave(client)
-            request.unregisterProducer()
+            if end is not None and end.active():
+                end.cancel()
+            unregister_producer(request)
 
     def stop(self) -> None:
         """End all streams."""
@@ -244,12 +258,12 @@ class EventFeed:
         newest = await self._reader.read(results.last_number)
         if newest - self._position > MOST_BEHIND:
             self._position = newest - READ_AT_ONCE
-            for client in self._joined:
+            for client in list(self._joined):
                 client.skip(self._position, "too_old")
         while self._position < newest and self._joined:
             found, reached = await self._reader.read(results.results_after, self._position, READ_AT_ONCE)
             for result in found:
-                for client in self._joined:
+                for client in list(self._joined):  # one that has got all it wants leaves
                     client.offer(result)
             self._position = max(reached, self._position)
             for client in self._joined:

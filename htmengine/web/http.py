@@ -92,7 +92,7 @@ class Flow:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._request.unregisterProducer()
+        unregister_producer(self._request)
 
     def room(self) -> Deferred[None]:
         """Fires when the client reads; cancelled when it goes."""
@@ -111,6 +111,13 @@ class Flow:
 
     def stopProducing(self) -> None:
         """The client has gone; the router cancels who writes."""
+
+
+def unregister_producer(request: Request) -> None:
+    """As the request's own method, which fails once the client has gone and taken its connection along."""
+    channel: Any = request.channel
+    if channel is not None:
+        request.unregisterProducer()
 
 
 def dump(value: Any) -> bytes:

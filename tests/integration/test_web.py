@@ -432,8 +432,28 @@ class TestEvents:
         with events(engine, "?metric=web.requests&threshold=0.99999", **first) as stream:
             assert json.loads(next(stream)["data"])["rowid"] == ROWS
 
+    def test_a_stream_ends_after_its_limit_or_its_time(self, engine: Engine) -> None:
+        with events(engine, "?metric=web.requests&limit=2", **{"Last-Event-ID": "0"}) as stream:
+            assert [json.loads(event["data"])["rowid"] for event in stream] == [1, 2]
+        with events(engine, "?metric=nothing&timeout=0.2") as stream:
+            assert list(stream) == []
+
+    def test_clients_that_leave_at_any_moment_leave_nothing_behind(self, engine: Engine, client: httpx.Client) -> None:
+        address = ("127.0.0.1", int(engine.url.rpartition(":")[2]))
+        for number in range(40):
+            with socket.create_connection(address, timeout=30) as leaving:
+                leaving.sendall(b"GET /api/v1/events?last_event_id=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                if number % 2:
+                    leaving.recv(1000)
+        wait_for(lambda: client.get("/api/v1/status").json()["event_clients"] == 0, "the end of all streams")
+        log = engine.log_path.read_text()
+        assert "Traceback" not in log
+        assert "Unhandled" not in log
+
     def test_bad_ids_and_parameters_are_refused(self, client: httpx.Client) -> None:
         problem(client.get("/api/v1/events", headers={"Last-Event-ID": "x"}), 400)
+        problem(client.get("/api/v1/events", headers={"Last-Event-ID": "9" * 19}), 400)
+        problem(client.get("/api/v1/events?limit=0"), 400)
         problem(client.get("/api/v1/events?threshold=2"), 400)
 
     def test_a_client_that_does_not_read_costs_nothing_and_is_told(self, engine: Engine, client: httpx.Client) -> None:

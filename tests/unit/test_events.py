@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
@@ -19,7 +22,11 @@ from htmengine.messages import ScoredRow
 from htmengine.repository import migrations, queries, results
 from htmengine.repository.engine import Database
 from htmengine.web import events
+from htmengine.web.access import Access, AccessRules
 from htmengine.web.events import HEARTBEAT_S, POLL_S, STALLED_S, EventFeed, Filter
+from htmengine.web.http import Call, Stream
+from htmengine.web.routes import Routes
+from htmengine.web.site import BoundedSite
 
 
 class Connection:
@@ -27,6 +34,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.received = b""
+        self.channel = self  #: None when it has gone
         self.producer: Any = None
         self.full_at: int | None = None
 
@@ -142,15 +150,15 @@ class FeedTest(EventsTestCase):
         self.assertEqual(client.rowids, [9, 10])
 
     def test_filters(self) -> None:
-        quiet = self.connect(Filter.of(["other", "n*"], 0.0))
-        great = self.connect(Filter.of(["m"], 0.9))
+        quiet = self.connect(Filter.of(["other", "n*"]))
+        great = self.connect(Filter.of(["m"], threshold=0.9))
         self.score(1, 0.5)
         self.score(1, 0.95)
         self.clock.advance(POLL_S)
         self.assertEqual((quiet.rowids, great.rowids), ([], [2]))
 
     def test_heartbeats_carry_how_far_the_results_are(self) -> None:
-        client = self.connect(Filter.of(["other"], 0.0))
+        client = self.connect(Filter.of(["other"]))
         self.score(4)
         self.clock.pump([POLL_S] * int(HEARTBEAT_S / POLL_S))
         self.assertTrue(client.received.endswith(b": heartbeat\nid: 4\n\n"))
@@ -174,6 +182,73 @@ class FeedTest(EventsTestCase):
         self.clock.advance(POLL_S)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.assertEqual(client.rowids, [])
+
+
+class EndTest(EventsTestCase):
+    def test_a_stream_ends_after_the_results_that_it_is_limited_to(self) -> None:
+        other = self.connect()
+        client = self.connect(Filter(threshold=0.9, limit=2))
+        self.score(1, 0.5)
+        self.score(3, 0.95)
+        self.clock.advance(POLL_S)
+        self.assertEqual(client.rowids, [2, 3])
+        self.assertIs(client.producer, None)
+        self.assertEqual(other.rowids, [1, 2, 3, 4])
+
+    def test_one_that_was_missed_counts_too(self) -> None:
+        self.score(5)
+        self.assertEqual(self.connect(Filter(limit=2), last_event_id=1).rowids, [2, 3])
+        self.assertEqual(self.feed.clients, 0)
+
+    def test_a_client_that_reads_slowly_gets_them_all_before_the_end(self) -> None:
+        client = self.connect(Filter(limit=3))
+        client.full_at = len(client.received) + 1
+        self.score(5)
+        self.clock.advance(POLL_S)
+        self.assertEqual(self.feed.clients, 1)
+        client.read_on()
+        self.assertEqual(client.rowids, [1, 2, 3])
+        self.assertEqual(self.feed.clients, 0)
+
+    def test_a_stream_ends_at_its_time(self) -> None:
+        client = self.connect(Filter(timeout_s=3.0))
+        self.clock.pump([0.5] * 5)
+        self.assertIsNot(client.producer, None)
+        self.clock.advance(0.5)
+        self.assertIs(client.producer, None)
+
+
+class RealConnectionTest(EventsTestCase):
+    """With Twisted Web's own requests, which lose their channel when the client goes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.routes = Routes(Access(AccessRules(), self.clock.seconds), self.clock, 30.0)
+        self.routes.add(["GET"], "/events", None, self.stream)
+        self.site = BoundedSite(self.routes.resource, self.clock)
+
+    async def stream(self, call: Call) -> Stream:
+        return Stream(lambda request: self.feed.serve(request, Filter(), 0), "text/event-stream")
+
+    def request(self) -> tuple[Any, StringTransport]:
+        protocol, transport = self.site.buildProtocol(None), StringTransport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return protocol, transport
+
+    def test_a_client_that_leaves_is_forgotten_without_a_word(self) -> None:
+        self.score(1)
+        protocol, transport = self.request()
+        self.assertIn(b'"rowid":1', transport.value())
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_so_is_one_that_leaves_while_what_it_missed_is_read(self) -> None:
+        self.patch(InlineReader, "read", lambda *_: Deferred())
+        protocol, _ = self.request()
+        self.assertEqual(self.feed.clients, 1)
+        protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
 class SlowClientTest(EventsTestCase):

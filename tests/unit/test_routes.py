@@ -41,6 +41,7 @@ class RoutesTest(SynchronousTestCase):
         rules = AccessRules("127.0.0.1", READ, WRITE)
         self.routes = Routes(Access(rules, self.reactor.seconds), self.reactor, 30.0)
         self.waiting: Deferred[None] = Deferred()
+        self.paused = False
         for method, path, scope, handler in (
             ("GET", "/open", None, self.hello),
             ("GET", "/read/<name:metric>/tail", "read", self.hello),
@@ -75,6 +76,8 @@ class RoutesTest(SynchronousTestCase):
             async with Flow(request) as flow:
                 for part in (b"one", b"two"):
                     request.write(part)
+                    if self.paused:
+                        flow.pauseProducing()
                     await flow.room()
 
         return Stream(write, "text/plain")
@@ -142,6 +145,16 @@ class RoutesTest(SynchronousTestCase):
     def test_a_stream_is_written_at_the_clients_pace(self) -> None:
         self.assertTrue(self.send("GET", "/stream").endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n"))
         self.assertTrue(self.send("HEAD", "/stream").endswith(b"\r\n\r\n"))
+
+    def test_a_client_that_goes_before_a_stream_s_end_is_no_error(self) -> None:
+        protocol, transport = self.site.buildProtocol(None), StringTransport()
+        protocol.makeConnection(transport)
+        self.paused = True
+        protocol.dataReceived(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertIn(b"one", transport.value())
+        self.assertNotIn(b"two", transport.value())
+        protocol.connectionLost(Failure(ConnectionError()))
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_other_parts_mount_their_resources(self) -> None:
         class Health(Resource):
