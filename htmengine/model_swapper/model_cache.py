@@ -5,7 +5,8 @@ In: calls of `model_runner`, a model at a time.  Out: models in memory, exactly 
 
 A model that is swapped out need not be written each time: running a few rows again costs less than a checkpoint.
 So its rows since the last checkpoint are kept here, 16 bytes each, and run again when it comes back; every
-``replay_rows`` rows it is written.  The rows are in metric_data too, should this process die.
+``replay_rows`` rows it is written.  The rows are in metric_data too, should this process die.  A disk that refuses
+checkpoints makes the replays longer, and stops no model.
 
 Who leaves first?  Metrics come round after round, so the model that was used least recently is often the next to
 be used again.  Of a few models chosen at random, the one leaves whose next row is expected latest.
@@ -43,6 +44,9 @@ _SAVING_S = 0.05
 #: A disk that refuses checkpoints is logged at most this often.
 _LOG_INTERVAL_S = 60.0
 
+#: The ``saved_rowid`` of a model that is not on disk.
+_NO_CHECKPOINT = -1
+
 #: Timestamp and value of a row.
 _ROW = struct.Struct("<qd")
 
@@ -75,14 +79,13 @@ class Resident:
     model: Model
     generation: int
     rowid: int  #: its last row
-    saved_rowid: int  #: its last row in the newest checkpoint; -1: none
+    saved_rowid: int  #: its last row in the newest checkpoint, or `_NO_CHECKPOINT`
     memory_bytes: int = 0
     #: Results up to ``rowid`` that are not known to be published: a checkpoint has to carry them.
     results: list[ResultRow] = field(default_factory=list)
     #: Loaded from a checkpoint, or of a shard that was lost: its results may never have been published.
     restored: bool = False
-    #: Timestamps and values of the rows since the checkpoint, as `_ROW`; None: too many, or there is none.
-    unwritten: bytes | None = b""
+    unwritten: bytearray = field(default_factory=bytearray)  #: the rows since the checkpoint, as `_ROW`
     unwritten_since: float = 0.0  #: when the first of them ran
     used_at: float = 0.0  #: when its last rows ran
     interval_s: float = 0.0  #: between its last two uses; 0: not known
@@ -91,6 +94,11 @@ class Resident:
     def is_written(self) -> bool:
         """Whether its checkpoint has all its rows."""
         return self.rowid == self.saved_rowid
+
+    @property
+    def unwritten_rows(self) -> int:
+        """How many rows a checkpoint would spare whoever restores the model."""
+        return len(self.unwritten) // _ROW.size
 
     def wait_s(self, now: float) -> float:
         """A guess at the time until it is used again; one that is overdue may not be used for as long again."""
@@ -105,7 +113,7 @@ class SwappedOut:
     rowid: int
     saved_rowid: int
     results: list[ResultRow]
-    unwritten: bytes
+    unwritten: bytearray
     unwritten_since: float
     used_at: float
 
@@ -176,8 +184,14 @@ class ModelCache:
         self.discard(model_id)
         return self._swap_in(model_id, generation)
 
-    def add(self, model_id: str, resident: Resident) -> Resident:
-        """Have a new model in memory."""
+    def define(self, model_id: str, generation: int, model: Model, rowid: int) -> Resident:
+        """Have a new model in memory, which starts after the row ``rowid``."""
+        out = self._swapped_out.pop(model_id, None)
+        if out is not None and (out.generation, out.saved_rowid) == (generation, _NO_CHECKPOINT):
+            return self._bring_back(model_id, model, out)  # the disk took no checkpoint of it
+        return self._add(model_id, Resident(model, generation, rowid, _NO_CHECKPOINT))
+
+    def _add(self, model_id: str, resident: Resident) -> Resident:
         self._residents[model_id] = resident
         self._place[model_id] = len(self._order)
         self._order.append(model_id)
@@ -196,7 +210,7 @@ class ModelCache:
         resident.interval_s = now - resident.used_at if resident.used_at else 0.0
         resident.used_at = now
         resident.rowid = rows[-1].rowid
-        self._remember(resident, rows)
+        resident.unwritten += b"".join([_ROW.pack(row.timestamp, row.value) for row in rows])
         self._weigh(resident)
         if resident.rowid - max(resident.saved_rowid, 0) >= self._options.checkpoint_rows:
             self.save(model_id, resident)
@@ -266,7 +280,7 @@ class ModelCache:
     # --- checkpoints -----------------------------------------------------------------------------------
 
     def save(self, model_id: str, resident: Resident) -> bool:
-        """Write a checkpoint.  False, and told of, if the disk refuses it: the rows since the last one run again."""
+        """Write a checkpoint.  False, and told of, if the disk refuses it: the rows since the last one are kept."""
         data = resident.model.save()
         results = tuple(resident.results)
         try:
@@ -277,7 +291,7 @@ class ModelCache:
         self._refusal = None
         self._unwritten.pop(model_id, None)
         resident.saved_rowid = resident.rowid
-        resident.unwritten = b""
+        resident.unwritten = bytearray()
         self.checkpoints += 1
         self.checkpoint_bytes += len(data)
         return True
@@ -302,18 +316,18 @@ class ModelCache:
     # --- swapping --------------------------------------------------------------------------------------
 
     def _swap_in(self, model_id: str, generation: int) -> Resident | None:
-        out = self._swapped_out.pop(model_id, None)
         restored = self.restore(model_id, generation)
         if restored is None:
             return None
         checkpoint, model = restored
+        out = self._swapped_out.pop(model_id, None)
         self.swapped_in += 1
         if out is not None and (out.generation, out.saved_rowid) == (generation, checkpoint.rowid):
             return self._bring_back(model_id, model, out)
         resident = Resident(model, generation, checkpoint.rowid, checkpoint.rowid)
         resident.results = list(checkpoint.results)
         resident.restored = True
-        return self.add(model_id, resident)
+        return self._add(model_id, resident)
 
     def _bring_back(self, model_id: str, model: Model, out: SwappedOut) -> Resident:
         """Run the rows again that the checkpoint lacks."""
@@ -329,7 +343,7 @@ class ModelCache:
             unwritten_since=out.unwritten_since,
             used_at=out.used_at,
         )
-        return self.add(model_id, resident)
+        return self._add(model_id, resident)
 
     def _swap_out(self, model_id: str) -> None:
         resident = self._residents[model_id]
@@ -340,20 +354,19 @@ class ModelCache:
             resident.rowid,
             resident.saved_rowid,
             resident.results,
-            resident.unwritten or b"",
+            resident.unwritten,
             resident.unwritten_since,
             resident.used_at,
         )
         self.discard(model_id)
-        if resident.unwritten is not None:  # else the disk has refused it: rows come from metric_data again
-            self._swapped_out[model_id] = out
+        self._swapped_out[model_id] = out
         self.swapped_out += 1
 
     def _is_due(self, model_id: str, resident: Resident) -> bool:
         """Whether it has to be written before it goes.  Not all models at the same row, lest the disk get bursts."""
         if (
-            resident.saved_rowid < 0
-            or resident.unwritten is None
+            resident.saved_rowid == _NO_CHECKPOINT
+            or resident.unwritten_rows > self._options.replay_rows
             or self._clock() - resident.unwritten_since > _UNWRITTEN_S
         ):
             return True
@@ -366,17 +379,9 @@ class ModelCache:
         candidates = self._random.choices(self._order, k=_CANDIDATES)
         return max(candidates, key=lambda model_id: self._residents[model_id].wait_s(now))
 
-    def _remember(self, resident: Resident, rows: Sequence[InputRow]) -> None:
-        """Keep rows for a replay while they are few."""
-        kept = resident.unwritten
-        if kept is None or len(kept) // _ROW.size + len(rows) > self._options.replay_rows:
-            resident.unwritten = None
-        else:
-            resident.unwritten = kept + b"".join([_ROW.pack(row.timestamp, row.value) for row in rows])
-
     def _weigh(self, resident: Resident) -> None:
         self.memory_bytes -= resident.memory_bytes
-        resident.memory_bytes = resident.model.memory_bytes
+        resident.memory_bytes = resident.model.memory_bytes + len(resident.unwritten)
         self.memory_bytes += resident.memory_bytes
 
     def _report_damaged(self) -> None:

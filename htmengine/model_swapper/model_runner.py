@@ -98,7 +98,7 @@ class ModelRunner:
         else:
             model = Model(ModelParams.from_json(definition["params"]))
         rowid = int(definition.get("after", 0))
-        return self.cache.add(model_id, Resident(model, generation, rowid, saved_rowid=-1))
+        return self.cache.define(model_id, generation, model, rowid)
 
 
 def _carried(resident: Resident, confirmed: int) -> list[ResultRow]:

@@ -37,7 +37,7 @@ class ModelCacheTest(SynchronousTestCase):
 
     def define(self, *names: str) -> None:
         for name in names:
-            self.cache.add(name, Resident(Model(PARAMS), 1, rowid=0, saved_rowid=-1))
+            self.cache.define(name, 1, Model(PARAMS), rowid=0)
 
     def learn(self, name: str, rowid: int) -> Resident:
         """The model's next row, as the runner has it learnt."""
@@ -100,6 +100,40 @@ class ModelCacheTest(SynchronousTestCase):
             again = self.cache.find("a", 1)
         self.assertEqual(again.model.save(), self.expected(again.rowid))
         self.assertLess(again.rowid, 40 - 16 + 1)
+
+    def refuse_checkpoints(self) -> None:
+        def refuse(checkpoint: Any) -> None:
+            raise OSError(30, "Read-only file system")
+
+        self.cache._store.save = refuse  # type: ignore[method-assign]
+
+    def test_models_go_on_from_where_they_were_while_the_disk_refuses_checkpoints(self) -> None:
+        self.define("a", "b")
+        for rowid in range(1, 17):
+            self.learn("a", rowid)
+            self.learn("b", rowid)
+        with self.assertLogs("htmengine.model_runner", "ERROR"):
+            self.refuse_checkpoints()
+            for rowid in range(17, 61):
+                self.learn("a", rowid)
+                self.learn("b", rowid)
+        self.assertGreater(self.cache.swapped_in, 60)
+        self.assertEqual(self.cache.find("a", 1).model.save(), self.expected(60))
+
+    def test_a_model_that_is_on_no_disk_goes_on_when_it_is_defined_again(self) -> None:
+        with self.assertLogs("htmengine.model_runner", "ERROR"):
+            self.refuse_checkpoints()
+            self.define("a")
+            self.learn("a", 1)
+            self.define("b")
+            self.cache.keep_within_budget()
+            for rowid in range(2, 61):
+                for name in "ab":
+                    if self.cache.find(name, 1) is None:
+                        self.define(name)
+                    self.learn(name, rowid if name == "a" else rowid - 1)
+        self.define("a")
+        self.assertEqual(self.cache.find("a", 1).model.save(), self.expected(60))
 
     def test_a_row_of_old_days_is_written_when_its_model_leaves(self) -> None:
         self.define("a", "b")
