@@ -27,6 +27,7 @@ def serve_listener(pipe: Connection) -> None:
 
     from htmengine.bus.interface import QueueLimits
     from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
+    from htmengine.runtime.sample_batcher import BatcherOptions
 
     class NoBus:
         async def declare_queue(self, name: str, *, limits: QueueLimits) -> None:
@@ -37,7 +38,7 @@ def serve_listener(pipe: Connection) -> None:
 
     reactor: Any = installed
     bus: Any = NoBus()
-    options = ListenerOptions("samples", port=0, udp=False)
+    options = ListenerOptions(BatcherOptions("samples"), port=0, udp=False)
     listener = MetricListener(reactor=reactor, bus=bus, options=options, on_failure=print)
     listener.privilegedStartService()
     watch(reactor, pipe, listener.port, lambda: listener.batcher.received)

@@ -42,6 +42,7 @@ from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, kept_rows
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
+from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.sharding import ShardQueues
 from htmengine.tasks import Tasks
 
@@ -229,12 +230,10 @@ class Parts:
     def metric_listener(self) -> MetricListener:
         section = self.deployment.config.metric_listener
         options = ListenerOptions(
-            queue_name=section.queue_name,
+            BatcherOptions(section.queue_name, section.batch_max_lines, section.batch_max_delay_ms / 1000),
             host=section.host,
             port=section.port,
             udp=section.udp,
-            batch_max_lines=section.batch_max_lines,
-            batch_max_delay_s=section.batch_max_delay_ms / 1000,
             max_connections=section.max_connections,
             idle_timeout_s=section.idle_timeout_s or None,
         )

@@ -56,8 +56,8 @@ class QueueLimits:
 
 DEFAULT_LIMITS = QueueLimits()
 #: Of the samples queue.  All metrics share it, so what one client piles up in it delays the rows of all others: it
-#: holds some seconds of work, 30,000 lines, and then clients wait before they have sent.
-SAMPLES_LIMITS = QueueLimits(max_bytes=1 << 20)
+#: holds 2,000 lines, less than a second of work, and then clients wait, each with its own lines.
+SAMPLES_LIMITS = QueueLimits(max_bytes=1 << 16)
 
 
 class Subscription(Protocol):

@@ -43,8 +43,9 @@ from htmengine.sharding import ShardQueues
 from htmengine.tasks import Tasks
 from htmengine.twisted_types import Clock
 
-#: Messages of the samples queue that may be unacknowledged, and in one transaction.
-PREFETCH = 100
+#: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
+#: them for the queue's bound.
+PREFETCH = 10
 #: Samples in one transaction; a message is never split.
 SAMPLES_IN_TRANSACTION = 5000
 #: Ids of batches are remembered this long after they were stored; no broker redelivers later.

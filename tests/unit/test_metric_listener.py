@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, succeed
@@ -13,13 +14,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.bus.interface import QueueLimits
 from htmengine.messages import SampleBatch, decode_samples
-from htmengine.runtime.metric_listener import (
-    BATCHES_AHEAD,
-    GraphiteDatagrams,
-    GraphiteProtocol,
-    ListenerOptions,
-    MetricListener,
-)
+from htmengine.runtime.metric_listener import GraphiteDatagrams, GraphiteProtocol, ListenerOptions, MetricListener
+from htmengine.runtime.sample_batcher import BatcherOptions
 
 QUEUE = "samples"
 
@@ -45,6 +41,11 @@ class SlowBus:
         self.waiting.append(Deferred())
         return self.waiting[-1]
 
+    def confirm(self) -> None:
+        """The publication that waits, if one does."""
+        for waiting in [self.waiting.pop() for _ in self.waiting[:1]]:
+            waiting.callback(None)
+
     @property
     def batches(self) -> list[SampleBatch]:
         return [decode_samples(body) for body in self.bodies]
@@ -55,7 +56,7 @@ class SlowBus:
 
 
 class ListenerTestCase(SynchronousTestCase):
-    options = ListenerOptions(QUEUE, batch_max_lines=10, idle_timeout_s=60.0, max_connections=2)
+    options = ListenerOptions(BatcherOptions(QUEUE, batch_max_lines=10), idle_timeout_s=60.0, max_connections=2)
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -174,30 +175,86 @@ class BatchesTest(ListenerTestCase):
         self.assertEqual(len(set(ids)), len(ids))
         self.assertTrue(all(ids))
 
-    def test_reading_pauses_while_the_bus_takes_no_more_and_goes_on_after(self) -> None:
+
+class TurnsTest(ListenerTestCase):
+    """While the bus takes one batch after the other, ten lines each."""
+
+    def setUp(self) -> None:
+        super().setUp()
         self.bus.slow = True
-        protocol, transport = self.connect()
-        protocol.dataReceived(b"a 1 60\n" * 10)  # this batch is being published
-        protocol.dataReceived(b"a 1 60\n" * 10 * BATCHES_AHEAD)
-        self.assertEqual(transport.producerState, "paused")
-        _, late = self.connect()
-        self.assertEqual(late.producerState, "paused")
+
+    def tearDown(self) -> None:
         self.bus.slow = False
-        self.bus.waiting.pop().callback(None)
-        self.assertEqual(transport.producerState, "producing")
-        self.assertEqual(len(self.bus.lines), 10 + 10 * BATCHES_AHEAD)
+        self.bus.confirm()
         for connection in list(self.listener.factory.connections):
             self.hang_up(connection)
+        super().tearDown()
 
-    def test_udp_lines_are_dropped_and_counted_while_the_bus_takes_no_more(self) -> None:
-        self.bus.slow = True
-        datagrams = GraphiteDatagrams(self.batcher)
+    def test_reading_pauses_while_many_lines_wait_and_goes_on_after(self) -> None:
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"a 1 60\n" * 10)  # this batch is being published
+        protocol.dataReceived(b"a 1 60\n" * 9)
+        self.assertEqual(transport.producerState, "producing")
+        protocol.dataReceived(b"a 1 60\n" * 2)
+        self.assertEqual(transport.producerState, "paused")
+        self.assertTrue(self.batcher.under_pressure)
+        self.bus.confirm()
+        self.assertEqual(transport.producerState, "producing")
+        self.assertFalse(self.batcher.under_pressure)
+
+    def test_a_client_that_sends_little_passes_one_that_sends_much(self) -> None:
+        greedy, transport = self.connect()
+        greedy.dataReceived(b"much 1 60\n" * 1000)
+        modest, other_transport = self.connect()
+        modest.dataReceived(b"little 1 60\n")
+        self.assertEqual((transport.producerState, other_transport.producerState), ("paused", "producing"))
+        self.bus.confirm()
+        self.assertIn("little 1 60", self.bus.batches[1].lines)
+
+    def test_clients_that_send_much_share_each_batch(self) -> None:
+        one, _ = self.connect()
+        one.dataReceived(b"one 1 60\n" * 100)
+        two, _ = self.connect()
+        two.dataReceived(b"two 1 60\n" * 100)
+        self.bus.confirm()
+        self.assertEqual(Counter(self.bus.batches[1].lines), {"one 1 60": 5, "two 1 60": 5})
+
+    def test_a_clients_lines_stay_in_order_in_full_batches(self) -> None:
+        protocol, _ = self.connect()
+        sent = [f"a {number} {number}" for number in range(35)]
+        protocol.dataReceived("".join(f"{line}\n" for line in sent).encode())
+        self.bus.slow = False
+        self.bus.confirm()
+        self.assertEqual(self.bus.lines, sent)
+        self.assertEqual([len(batch.lines) for batch in self.bus.batches], [10, 10, 10, 5])
+
+    def test_lines_of_a_client_that_is_gone_are_published_and_it_is_read_no_more(self) -> None:
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"a 1 60\n" * 100)
+        protocol.connectionLost()
+        self.bus.slow = False
+        self.bus.confirm()
+        self.assertEqual(len(self.bus.lines), 100)
+        self.assertEqual(transport.producerState, "paused")
+
+    def test_a_batch_tells_when_its_oldest_line_came(self) -> None:
+        protocol, _ = self.connect()
+        protocol.dataReceived(b"a 1 60\n" * 11)
+        self.reactor.advance(1)
+        protocol.dataReceived(b"a 1 60\n" * 10)
+        for _ in range(2):
+            self.bus.confirm()
+        self.assertEqual([batch.received_at for batch in self.bus.batches], [0.0, 0.0, 1.0])
+
+    def test_datagrams_beyond_their_room_are_dropped_and_counted(self) -> None:
+        datagrams = GraphiteDatagrams(self.batcher, most_lines=20)
         datagrams.datagramReceived(b"a 1 60\n" * 10, None)
-        datagrams.datagramReceived(b"a 1 60\n" * 10 * BATCHES_AHEAD, None)
+        datagrams.datagramReceived(b"a 1 60\n" * 20, None)
         datagrams.datagramReceived(b"b 1 60\nb 2 60", None)
         self.assertEqual(dict(self.batcher.rejected), {"udp_dropped": 2})
-        self.bus.slow = False
-        self.bus.waiting.pop().callback(None)
+        self.bus.confirm()
+        datagrams.datagramReceived(b"c 1 60", None)
+        self.assertEqual(self.batcher.rejected.total(), 2)
 
 
 class ConnectionsTest(ListenerTestCase):

@@ -14,6 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
+from htmengine.runtime.sample_batcher import BatcherOptions, Lane
 from htmengine.telemetry import Telemetry
 from htmengine.testing import MemoryBus
 
@@ -62,11 +63,12 @@ class TelemetryTest(SynchronousTestCase):
         self.assertIn(b"process_cpu_seconds_total", self.successResultOf(page))
 
     def test_the_listeners_counts_and_histograms_are_shown(self) -> None:
-        options = ListenerOptions(queue_name="s", batch_max_delay_s=0.01)
+        options = ListenerOptions(BatcherOptions("s", batch_max_delay_s=0.01))
         listener = MetricListener(reactor=self.clock, bus=self.bus, options=options, on_failure=self.fail)
         self.telemetry.watch(listener)
+        lane = Lane(10, print)
         for line in (b"a 1 2", b"a 1 3", b"nonsense"):
-            listener.batcher.take(line)
+            listener.batcher.take(line, lane)
         self.clock.advance(0.02)
         samples = self.samples()
         self.assertEqual(samples["htmengine_listener_lines_total",], 3)

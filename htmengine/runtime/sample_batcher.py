@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""Samples on their way from many sockets into one queue: lanes that take turns, and what becomes of their lines.
+
+In: lines from the sockets of `metric_listener`, each socket with a `Lane` of its own.  Out: messages on the samples
+queue, which is short.  So a client that sends much waits with its own lines, and its neighbours' lines pass it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from twisted.logger import Logger
+
+from htmengine import crash_points
+from htmengine.bus.interface import SAMPLES_LIMITS, Bus
+from htmengine.errors import InvalidSample
+from htmengine.messages import SampleBatch, encode_samples, parse_sample
+from htmengine.observations import SECONDS, SIZES, Observations
+from htmengine.tasks import Tasks
+from htmengine.twisted_types import Clock, Timer
+
+#: A reason is logged at most this often; the counts are complete.
+LOG_INTERVAL_S = 60.0
+#: What a log shows of a rejected line.
+LOGGED_CHARACTERS = 100
+
+#: A line, and when it came.
+WaitingLine: TypeAlias = tuple[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class BatcherOptions:
+    """Where batches go, and how large and old they grow."""
+
+    queue_name: str
+    batch_max_lines: int = 1000
+    batch_max_delay_s: float = 0.02
+
+
+class Lane:
+    """The accepted lines of one socket, in order, until it is their turn.
+
+    ``on_pressure(True)`` asks the socket to pause when ``most`` lines wait, ``on_pressure(False)`` to go on when half
+    of them are gone.
+
+    >>> lane = Lane(2, print)
+    >>> lane.put("a 1 60", 0.0)
+    >>> lane.put("a 2 120", 0.5)
+    True
+    >>> lane.take(1)
+    False
+    [('a 1 60', 0.0)]
+    """
+
+    def __init__(self, most: int, on_pressure: Callable[[bool], object]) -> None:
+        self._lines: deque[WaitingLine] = deque()
+        self._most = most
+        self._on_pressure = on_pressure
+        self.paused = False
+
+    @property
+    def waiting(self) -> int:
+        """How many lines."""
+        return len(self._lines)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has as many lines as it should."""
+        return len(self._lines) >= self._most
+
+    def put(self, line: str, now: float) -> None:
+        """Add a line, whether it is full or not."""
+        self._lines.append((line, now))
+        if self.full and not self.paused:
+            self.paused = True
+            self._on_pressure(True)
+
+    def take(self, most: int) -> list[WaitingLine]:
+        """Remove the oldest lines."""
+        taken = [self._lines.popleft() for _ in range(min(most, len(self._lines)))]
+        if self.paused and len(self._lines) <= self._most // 2:
+            self.paused = False
+            self._on_pressure(False)
+        return taken
+
+
+class SampleBatcher:
+    """Collects accepted lines and rejects; publishes them by size and time, all lanes in turn."""
+
+    log = Logger()
+
+    def __init__(self, bus: Bus, clock: Clock, options: BatcherOptions, tasks: Tasks) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._options = options
+        self._tasks = tasks
+        self._lanes: deque[Lane] = deque()  #: those with lines, the next one to give some first
+        self._waiting = 0  #: lines in them
+        self._rejected_since: Counter[str] = Counter()
+        self._timer: Timer | None = None
+        self._publishing = False
+        self._declared = False
+        self._logged_at: dict[str, float] = {}
+        self._batch_ids = uuid.uuid4().hex
+        self._serial = 0
+        self.received = 0  #: lines, accepted or not
+        self.batches = 0
+        self.rejected: Counter[str] = Counter()
+        self.batch_lines = Observations(SIZES)
+        self.publish_seconds = Observations(SECONDS)
+
+    @property
+    def under_pressure(self) -> bool:
+        """Whether a client has to wait."""
+        return any(lane.paused for lane in self._lanes)
+
+    def take(self, line: bytes, lane: Lane) -> None:
+        """One line as it came, without its end; blank ones are nothing."""
+        try:
+            text = line.decode()
+            if not text or text.isspace():
+                return
+            self.received += 1
+            now = self._clock.seconds()
+            sample = parse_sample(text, now)
+        except UnicodeDecodeError:
+            self.received += 1
+            self.reject("not_utf8", line)
+        except InvalidSample as refused:
+            self.reject(refused.reason, line)
+        else:
+            # The storer reads the client's own digits; only "now" has to be fixed here.
+            said_now = text.rsplit(maxsplit=1)[1].startswith("-")
+            if not lane.waiting:
+                self._lanes.append(lane)
+            lane.put(f"{sample.name} {sample.value!r} {sample.timestamp}" if said_now else text, now)
+            self._waiting += 1
+            self._schedule()
+
+    def reject(self, reason: str, line: bytes) -> None:
+        """Count a line that is not accepted."""
+        self.rejected[reason] += 1
+        self._rejected_since[reason] += 1
+        now = self._clock.seconds()
+        if now - self._logged_at.get(reason, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
+            self._logged_at[reason] = now
+            self.log.warn(
+                "line rejected ({reason}, {count} so far): {line!r}",
+                reason=reason,
+                count=self.rejected[reason],
+                line=line[:LOGGED_CHARACTERS],
+            )
+        self._schedule()
+
+    def drop(self, reason: str, lines: int) -> None:
+        """Count lines that could not be kept."""
+        self.received += lines
+        self.rejected[reason] += lines
+        self._rejected_since[reason] += lines
+
+    async def flush(self) -> None:
+        """Publish all that was taken: fires when it is durable."""
+        if not self._publishing:
+            await self._publish()
+        else:
+            await self._tasks.finished()
+
+    def _schedule(self) -> None:
+        if self._waiting >= self._options.batch_max_lines:
+            self._start_publishing()
+        elif self._timer is None and not self._publishing:
+            self._timer = self._clock.callLater(self._options.batch_max_delay_s, self._start_publishing)
+
+    def _start_publishing(self) -> None:
+        self._stop_timer()
+        if not self._publishing:
+            self._tasks.start(self._publish())
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    async def _publish(self) -> None:
+        self._publishing = True
+        self._stop_timer()
+        try:
+            if not self._declared:
+                await self._bus.declare_queue(self._options.queue_name, limits=SAMPLES_LIMITS)
+                self._declared = True
+            while self._lanes or self._rejected_since:
+                body = self._body(self._next_lines())
+                crash_points.reached("listener.publishing")
+                with self.publish_seconds.timed(self._clock.seconds):
+                    await self._bus.publish(self._options.queue_name, [body])
+                crash_points.reached("listener.published")
+                self.batches += 1
+        finally:
+            self._publishing = False
+
+    def _next_lines(self) -> list[WaitingLine]:
+        """A batch: what fits into it is shared by all lanes that have lines."""
+        most = self._options.batch_max_lines
+        taken: list[WaitingLine] = []
+        while self._lanes and len(taken) < most:
+            share = max(1, (most - len(taken)) // len(self._lanes))
+            for lane in [self._lanes.popleft() for _ in range(min(len(self._lanes), most - len(taken)))]:
+                taken += lane.take(share)
+                if lane.waiting:
+                    self._lanes.append(lane)
+        self._waiting -= len(taken)
+        return taken
+
+    def _body(self, taken: Sequence[WaitingLine]) -> bytes:
+        self._serial += 1
+        rejected = dict(self._rejected_since)
+        self._rejected_since.clear()
+        self.batch_lines.observe(len(taken))
+        lines = [line for line, _ in taken]
+        received_at = min((at for _, at in taken), default=None)
+        return encode_samples(SampleBatch(lines, f"{self._batch_ids}-{self._serial}", rejected, received_at))
