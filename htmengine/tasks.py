@@ -7,7 +7,7 @@ still in flight.  A service that does one thing now and then is a `PeriodicServi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -82,6 +82,14 @@ class PeriodicService(Service):
         super().stopService()
         self._timer.stop()
         return self._tasks.finished()
+
+
+async def together(coroutines: Iterable[Coroutine[Deferred[Any], Any, Any]]) -> None:
+    """Run coroutines side by side, all to their end; raises the first one's error, if any."""
+    outcomes = await DeferredList([Deferred.fromCoroutine(each) for each in coroutines], consumeErrors=True)
+    for _, outcome in outcomes:
+        if isinstance(outcome, Failure):
+            outcome.raiseException()
 
 
 def _watched(deferred: Deferred[Any]) -> Deferred[None]:

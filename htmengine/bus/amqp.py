@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pika.adapters.twisted_connection import ClosableDeferredQueue, TwistedChannel
 from pika.exceptions import ChannelClosedByBroker
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -58,8 +58,14 @@ class AmqpBus(Service):
         self._consuming = Link(params, "consuming", reactor=reactor, on_lost=self._lost)
         self._publishing = Link(params, "publishing", reactor=reactor, on_lost=lambda: None)
         self._publisher = Publisher(
-            self._publishing, limits_of=self._limits_of, depth_of=self._waiting, check_exchange=self._check_exchange
+            self._publishing,
+            clock=reactor,
+            limits_of=self._limits_of,
+            depth_of=self._waiting,
+            check_exchange=self._check_exchange,
         )
+        self._asking = DeferredLock()
+        self._asked: TwistedChannel | None = None  #: the channel for questions about queues
 
     @property
     def lost_connections(self) -> int:
@@ -99,7 +105,7 @@ class AmqpBus(Service):
 
     async def bind(self, queue: str, exchange: str) -> None:
         """See `Bus.bind`."""
-        await self._ask_for(queue, lambda channel: channel.queue_declare(queue, passive=True))
+        await self._state(queue)
         await self._ask_for(exchange, lambda channel: channel.queue_bind(queue, exchange))
 
     async def delete_queue(self, name: str) -> None:
@@ -169,7 +175,17 @@ class AmqpBus(Service):
         return int((await self._state(queue)).message_count)
 
     async def _state(self, queue: str) -> Any:
-        return (await self._ask_for(queue, lambda channel: channel.queue_declare(queue, passive=True))).method
+        """A queue's length and consumers.  One question at a time: a refusal closes the channel for all of them."""
+        async with self._asking:
+            while True:
+                if self._asked is None or not self._asked.is_open:
+                    self._asked = await self.channel()
+                try:
+                    return (await self._asked.queue_declare(queue, passive=True)).method
+                except ChannelClosedByBroker as error:
+                    raise _error(error, queue) from None
+                except LOST:
+                    await self.sleep(RETRY_S)
 
     async def _start(self, subscription: AmqpSubscription) -> AmqpSubscription:
         self._subscriptions.append(subscription)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from pika import BasicProperties, DeliveryMode
 from pika.adapters.twisted_connection import ReceivedMessage, TwistedChannel
@@ -22,12 +22,15 @@ from twisted.python.failure import Failure
 from htmengine.bus.amqp_link import LOST, RETRY_S, Link
 from htmengine.bus.interface import QueueLimits
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
+from htmengine.twisted_types import Clock
 
 #: Messages, and their bytes, that wait for their confirmation.
 WINDOW_MESSAGES = 500
 WINDOW_BYTES = 8 << 20
 #: A full queue is asked for its length this often.
 FULL_POLL_S = 0.1
+#: What a queue has said of its length holds this long, and for half of the room that it had.
+ROOM_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,16 @@ class _Publication:
     done: Deferred[None] = field(default_factory=Deferred)
 
 
-@dataclass(slots=True)
-class _Lane:
-    """Publications to one destination, one after the other."""
+#: Publications to one destination, one after the other.
+_Lane: TypeAlias = "deque[_Publication]"
 
-    waiting: deque[_Publication] = field(default_factory=deque)
-    room: int = 0  #: messages that may be sent before the queue is asked for its length again
+
+@dataclass(slots=True)
+class _Room:
+    """Of a queue: what may be sent before it is asked for its length again."""
+
+    messages: int = 0
+    asked_at: float = 0.0
     mean_bytes: float = 0.0  #: of the bodies that were sent
 
 
@@ -68,15 +75,18 @@ class Publisher:
         self,
         link: Link,
         *,
+        clock: Clock,
         limits_of: Callable[[str], QueueLimits],
         depth_of: Callable[[str], Awaitable[int]],
         check_exchange: Callable[[str], Awaitable[None]],
     ) -> None:
         self._link = link
+        self._clock = clock
         self._limits_of = limits_of
         self._depth_of = depth_of
         self._check_exchange = check_exchange
         self._lanes: dict[Destination, _Lane] = {}
+        self._rooms: dict[str, _Room] = {}
         self._channel: TwistedChannel | None = None
         self._opening = DeferredLock()
         self._checked: set[str] = set()  #: exchanges that were there when the channel was opened, or later
@@ -89,51 +99,51 @@ class Publisher:
         publication = _Publication(tuple(bodies), dict(headers))
         lane = self._lanes.get(destination)
         if lane is not None:
-            lane.waiting.append(publication)
+            lane.append(publication)
         else:
-            lane = self._lanes[destination] = _Lane(deque([publication]))
+            lane = self._lanes[destination] = deque([publication])
             Deferred.fromCoroutine(self._run(destination, lane)).addErrback(self._failed, lane)
         await publication.done
 
     async def _run(self, destination: Destination, lane: _Lane) -> None:
         """Make the publications of a lane, until none is left."""
-        while lane.waiting:
-            publication = lane.waiting[0]
+        while lane:
+            publication = lane[0]
             try:
                 for window in _windows(publication.bodies):
-                    await self._send_window(destination, lane, window, publication.headers)
+                    await self._send_window(destination, window, publication.headers)
             except BusError as error:
-                lane.waiting.popleft().done.errback(error)
+                lane.popleft().done.errback(error)
             else:
-                lane.waiting.popleft().done.callback(None)
+                lane.popleft().done.callback(None)
         del self._lanes[destination]
 
     def _failed(self, failure: Failure, lane: _Lane) -> None:
         self.log.failure("publishing failed", failure=failure)
-        while lane.waiting:
-            lane.waiting.popleft().done.errback(BusError(failure.getErrorMessage()))
+        while lane:
+            lane.popleft().done.errback(BusError(failure.getErrorMessage()))
 
-    async def _send_window(
-        self, destination: Destination, lane: _Lane, bodies: Sequence[bytes], headers: Mapping[str, str]
-    ) -> None:
+    async def _send_window(self, destination: Destination, bodies: Sequence[bytes], headers: Mapping[str, str]) -> None:
         """Send, and send again what was not confirmed."""
         while bodies:
             if destination.queue:
-                await self._wait_for_room(destination.queue, lane, bodies)
+                await self._wait_for_room(destination.queue, bodies)
             bodies = await self._send(destination, bodies, headers)
             if bodies:
                 await self._link.sleep(RETRY_S)
 
-    async def _wait_for_room(self, queue: str, lane: _Lane, bodies: Sequence[bytes]) -> None:
+    async def _wait_for_room(self, queue: str, bodies: Sequence[bytes]) -> None:
         """Wait while the queue is at its bound.  Others publish too, so we take half of the room at most."""
+        room = self._rooms.setdefault(queue, _Room())
         size = sum(map(len, bodies)) / len(bodies)
-        lane.mean_bytes += (size - lane.mean_bytes) * (0.1 if lane.mean_bytes else 1.0)
-        while lane.room < 1:
-            free = _free(self._limits_of(queue), await self._depth_of(queue), lane.mean_bytes)
-            lane.room = (free + 1) // 2
-            if lane.room < 1:
+        room.mean_bytes += (size - room.mean_bytes) * (0.1 if room.mean_bytes else 1.0)
+        while room.messages < 1 or self._clock.seconds() - room.asked_at > ROOM_S:
+            free = _free(self._limits_of(queue), await self._depth_of(queue), room.mean_bytes)
+            room.messages = (free + 1) // 2
+            room.asked_at = self._clock.seconds()
+            if room.messages < 1:
                 await self._link.sleep(FULL_POLL_S)
-        lane.room -= len(bodies)
+        room.messages -= len(bodies)
 
     async def _send(
         self, destination: Destination, bodies: Sequence[bytes], headers: Mapping[str, str]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from htmengine.repository.bulk import bulk_update
-from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus, in_parts
 from htmengine.repository.schema import ledger_total, metric, metric_score, reject_count
 from htmengine.repository.times import from_datetime, to_datetime
 
@@ -103,6 +103,16 @@ def _changing_values(score: MetricScore) -> dict[str, object]:
 
 def _score_values(score: MetricScore) -> dict[str, object]:
     return {"uid": score.uid, "generation": score.generation, **_changing_values(score)}
+
+
+def get_generations(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
+    """The generation of each metric's newest model; those that never had one are left out."""
+    c = metric_score.c
+    return {
+        uid: generation
+        for part in in_parts(uids)
+        for uid, generation in conn.execute(select(c.uid, c.generation).where(c.uid.in_(part)))
+    }
 
 
 # --- received, rejected, deleted ------------------------------------------------------------------------

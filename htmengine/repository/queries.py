@@ -61,6 +61,17 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
+class Tail:
+    """Where a metric's rows end."""
+
+    uid: str
+    name: str
+    status: MetricStatus
+    last_timestamp: int | None = None
+    last_rowid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     rowid: int
     timestamp: int
@@ -104,7 +115,8 @@ def _metric(row: RowMapping) -> Metric:
     )
 
 
-def _parts(values: Collection[Any]) -> Iterator[list[Any]]:
+def in_parts(values: Collection[Any]) -> Iterator[list[Any]]:
+    """Parts that fit into one IN (...)."""
     each = list(values)
     for at in range(0, len(each), IN_AT_ONCE):
         yield each[at : at + IN_AT_ONCE]
@@ -117,7 +129,7 @@ def get_metrics(conn: Connection, uids: Sequence[str], *, lock: bool = False) ->
         query = query.with_for_update()
     return [
         _metric(row)
-        for part in _parts(sorted(uids))
+        for part in in_parts(sorted(uids))
         for row in conn.execute(query.where(metric.c.uid.in_(part))).mappings()
     ]
 
@@ -144,8 +156,19 @@ def find_metrics(conn: Connection, names: Sequence[str], *, lock: bool = False) 
         query = query.with_for_update()
     return {
         row["name"]: _metric(row)
-        for part in _parts(sorted(names))
+        for part in in_parts(sorted(names))
         for row in conn.execute(query.where(metric.c.name.in_(part))).mappings()
+    }
+
+
+def lock_tails(conn: Connection, names: Sequence[str]) -> dict[str, Tail]:
+    """As `find_metrics` with ``lock``, without what only one who changes a metric needs."""
+    c = metric.c
+    query = select(c.uid, c.name, c.status, c.last_timestamp, c.last_rowid).order_by(c.name).with_for_update()
+    return {
+        name: Tail(uid, name, MetricStatus(status), newest and _epoch(newest), last_rowid)
+        for part in in_parts(sorted(names))
+        for uid, name, status, newest, last_rowid in conn.execute(query.where(c.name.in_(part)))
     }
 
 
@@ -252,13 +275,13 @@ def save_scores(
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:
     return {
         row.uid: AnomalyState(row.uid, row.generation, row.rowid, row.state)
-        for part in _parts(uids)
+        for part in in_parts(uids)
         for row in conn.execute(select(anomaly_state).where(anomaly_state.c.uid.in_(part)))
     }
 
 
 def save_states(conn: Connection, states: Sequence[AnomalyState]) -> None:
-    for part in _parts([s.uid for s in states]):
+    for part in in_parts([s.uid for s in states]):
         conn.execute(delete(anomaly_state).where(anomaly_state.c.uid.in_(part)))
     if states:
         conn.execute(
@@ -282,14 +305,14 @@ def pending_outbox(conn: Connection) -> list[OutboxMessage]:
 
 
 def delete_outbox(conn: Connection, ids: Sequence[int]) -> None:
-    for part in _parts(ids):
+    for part in in_parts(ids):
         conn.execute(delete(outbox).where(outbox.c.id.in_(part)))
 
 
 def known_batches(conn: Connection, ids: Sequence[str]) -> set[str]:
     return {
         row.batch_id
-        for part in _parts(ids)
+        for part in in_parts(ids)
         for row in conn.execute(select(processed_batch).where(processed_batch.c.batch_id.in_(part)))
     }
 

@@ -12,7 +12,7 @@ by its id, and what the outbox still holds at the start is published again; mode
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -38,9 +38,9 @@ from htmengine.messages import (
 from htmengine.observations import SECONDS, SIZES, Observations
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
+from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
 from htmengine.sharding import ShardQueues
-from htmengine.tasks import Tasks
+from htmengine.tasks import Tasks, together
 from htmengine.twisted_types import Clock
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
@@ -163,8 +163,7 @@ class MetricStorer(Service):
         by_queue: defaultdict[str, list[bytes]] = defaultdict(list)
         for message in outbox:
             by_queue[message.queue].append(message.body)
-        for queue, bodies in by_queue.items():
-            await self._bus.publish(queue, bodies)
+        await together(self._bus.publish(queue, bodies) for queue, bodies in by_queue.items())
         self._published += outbox
 
     async def _tidy(self) -> None:
@@ -221,8 +220,8 @@ def store_batches(
     done = Stored()
     fresh = _unknown_batches(conn, batches, now)
     samples = _parse(fresh, now, done)
-    metrics = _metrics_of(conn, samples, options)
-    rows, rejects = _number(samples, metrics, done)
+    tails = _tails_of(conn, samples, options)
+    rows, rejects = _number(samples, tails, done)
     _count_rejects(conn, fresh, rejects, done, int(now))
     counts.add_total(conn, counts.RECEIVED, done.received)
     if rows:
@@ -231,7 +230,7 @@ def store_batches(
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
-        messages = _feed(conn, {metric.uid: metric for metric in metrics.values()}, rows, options, newest)
+        messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest)
         done.outbox = queries.add_outbox(conn, messages)
         done.stored = sum(len(each) for each in rows.values())
     crash_points.reached("storer.storing")
@@ -263,31 +262,32 @@ def _parse(batches: Sequence[SampleBatch], now: float, done: Stored) -> list[Sam
     return samples
 
 
-def _metrics_of(conn: Connection, samples: Sequence[Sample], options: StorerOptions) -> dict[str, Metric]:
+def _tails_of(conn: Connection, samples: Sequence[Sample], options: StorerOptions) -> dict[str, Tail]:
     """The metrics of the samples by name, locked; those that are new are made."""
     names = sorted({sample.name for sample in samples})
-    known = queries.find_metrics(conn, names, lock=True)
-    new = [ModelSpec.for_name(name) for name in names if name not in known]
-    return known | custom.create_metrics(conn, new, monitor=options.auto_monitor)
+    tails = queries.lock_tails(conn, names)
+    new = [ModelSpec.for_name(name) for name in names if name not in tails]
+    made = custom.create_metrics(conn, new, monitor=options.auto_monitor)
+    return tails | {name: Tail(metric.uid, name, metric.status) for name, metric in made.items()}
 
 
 def _number(
-    samples: Sequence[Sample], metrics: dict[str, Metric], done: Stored
+    samples: Sequence[Sample], tails: Mapping[str, Tail], done: Stored
 ) -> tuple[dict[str, list[InputRow]], Counter[tuple[str, str]]]:
     """Rows by uid with their rowids, and the rejects by (uid, reason): old and repeated timestamps."""
     rows: dict[str, list[InputRow]] = {}
     rejects: Counter[tuple[str, str]] = Counter()
     for sample in samples:
-        metric = metrics[sample.name]
-        mine = rows.get(metric.uid)
-        newest = mine[-1].timestamp if mine else metric.last_timestamp
+        tail = tails[sample.name]
+        mine = rows.get(tail.uid)
+        newest = mine[-1].timestamp if mine else tail.last_timestamp
         if newest is not None and sample.timestamp <= newest:
             reason = "timestamp_duplicate" if sample.timestamp == newest else "timestamp_old"
-            rejects[metric.uid, reason] += 1
+            rejects[tail.uid, reason] += 1
             done.rejected[reason] += 1
             continue
-        rowid = (mine[-1].rowid if mine else metric.last_rowid) + 1
-        rows.setdefault(metric.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
+        rowid = (mine[-1].rowid if mine else tail.last_rowid) + 1
+        rows.setdefault(tail.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
     return rows, rejects
 
 
@@ -306,7 +306,7 @@ def _count_rejects(
 
 def _feed(
     conn: Connection,
-    metrics: dict[str, Metric],
+    tails: Mapping[str, Tail],
     rows: dict[str, list[InputRow]],
     options: StorerOptions,
     received_at: float | None,
@@ -317,14 +317,14 @@ def _feed(
     """
     messages: list[tuple[str, bytes]] = []
     by_shard: defaultdict[str, list[ModelInput]] = defaultdict(list)
+    generations = counts.get_generations(conn, [uid for uid in rows if tails[uid].status in FED])
     for uid, each in rows.items():
-        metric = metrics[uid]
         queue = options.shards.queue_of(uid)
-        if metric.status in FED and metric.definition is not None:
-            generation = metric.definition.generation
+        if uid in generations:
             mark = None if by_shard[queue] else received_at
-            by_shard[queue].append(ModelInput(uid, generation, each[0].rowid - 1, tuple(each), mark))
-        elif metric.status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
+            by_shard[queue].append(ModelInput(uid, generations[uid], each[0].rowid - 1, tuple(each), mark))
+        elif tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
+            metric = queries.get_metric(conn, uid)
             messages.append((queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid)))
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
     return messages

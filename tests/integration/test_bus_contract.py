@@ -191,7 +191,9 @@ class BusContract(Contract):
         self.assertIsNone(await self.bus.claim(queue, prefetch=10))
         self.assertEqual(bodies(await claimed.get(1)), [b"one"])
         await claimed.close()
-        again = await self.bus.claim(queue, prefetch=10)
+        again = None
+        while again is None:  # a quorum queue forgets its consumer a little later
+            again = await self.bus.claim(queue, prefetch=10)
         self.assertEqual(bodies(await again.get(1)), [b"one"])
         with self.assertRaises(UnroutableMessage):
             await self.bus.claim(self.name("nothing"), prefetch=1)
