@@ -228,6 +228,7 @@ def _of_anomaly_service(service: AnomalyService) -> Iterable[Metric]:
 def _of_alert_service(service: AlertService) -> Iterable[Metric]:
     yield _counter("htmengine_alerts_fired", "Alerts that fired", service.fired)
     yield _counter("htmengine_alerts_resolved", "Alerts that are over", service.resolved)
+    yield _counter("htmengine_alerts_overflows", "Times that the alerts' queue was full", service.overflows)
     yield _counter("htmengine_alerts_rejected", "Messages that are no results", service.rejected)
     for name, help in (
         ("delivered", "Alert messages that were delivered"),

@@ -9,16 +9,17 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
-from htmengine.alerts.evaluation import AlertState, MetricFacts, Phase
+from htmengine.alerts.evaluation import AlertState, MetricFacts, Phase, Scored
 from htmengine.alerts.notifications import Notification
+from htmengine.messages import ScoredRow
 from htmengine.repository.queries import IN_AT_ONCE, MetricStatus
-from htmengine.repository.schema import alert, alert_delivery, alert_state, metric
-from htmengine.repository.times import from_datetime
+from htmengine.repository.schema import alert, alert_delivery, alert_state, anomaly, metric, metric_data
+from htmengine.repository.times import from_datetime, to_datetime
 
 MODELLED = (int(MetricStatus.ACTIVE), int(MetricStatus.CREATE_PENDING))
 
@@ -67,6 +68,16 @@ class DeliveryRecord:
     state: DeliveryState
     attempts: int
     answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows of a metric, those after ``after`` up to ``last``."""
+
+    uid: str
+    name: str
+    after: int
+    last: int
 
 
 # --- states ---------------------------------------------------------------------------------------------
@@ -133,6 +144,47 @@ def _facts(row: Any) -> MetricFacts | None:
         return None
     newest = from_datetime(row.last_timestamp) if row.last_timestamp is not None else 0
     return MetricFacts(row.status in MODELLED, max(newest, row.changed_at))
+
+
+# --- rows -----------------------------------------------------------------------------------------------
+
+
+def anomalous_spans(conn: Connection, after: str, since: int, threshold: float, most: int) -> list[Span]:
+    """For each metric with anomalies since an epoch second: from its first one to its last.
+
+    Metrics by uid, those after ``after``, at most ``most``.
+    """
+    c = anomaly.c
+    query = (
+        select(c.uid, metric.c.name, func.min(c.rowid), func.max(c.rowid))
+        .join(metric, metric.c.uid == c.uid)
+        .where(c.uid > after, c.timestamp >= to_datetime(since), c.anomaly_score >= threshold)
+        .group_by(c.uid, metric.c.name)
+        .order_by(c.uid)
+        .limit(most)
+    )
+    return [Span(uid, name, first - 1, last) for uid, name, first, last in conn.execute(query)]
+
+
+def scored_rows(conn: Connection, spans: Iterable[Span], most: int) -> tuple[list[Scored], list[Span]]:
+    """The scored rows of spans, ``most`` of each, and what is left of the spans."""
+    c = metric_data.c
+    scored, left = [], []
+    for span in spans:
+        query = (
+            select(c.rowid, c.timestamp, c.metric_value, c.raw_anomaly_score, c.anomaly_score)
+            .where(c.uid == span.uid, c.rowid > span.after, c.rowid <= span.last, c.anomaly_score.is_not(None))
+            .order_by(c.rowid)
+            .limit(most)
+        )
+        rows = tuple(
+            ScoredRow(rowid, from_datetime(timestamp), value, raw, score)
+            for rowid, timestamp, value, raw, score in conn.execute(query)
+        )
+        scored.append(Scored(span.uid, span.name, rows))
+        if len(rows) == most:
+            left.append(replace(span, after=rows[-1].rowid))
+    return scored, left
 
 
 # --- alerts ---------------------------------------------------------------------------------------------

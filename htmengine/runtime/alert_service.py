@@ -6,7 +6,8 @@ evaluated by `htmengine.alerts.evaluation`; what follows, the states and the mes
 transaction before the rows are acknowledged.  So a crash at any moment repeats work and loses nothing: rows that a
 state knows change nothing, and a message that was sent but not noted is sent again, with the same id.
 
-The queue makes room by dropping its oldest messages: an alert service that is away must not hold up the engine.
+The queue makes room by dropping its oldest messages: an alert service that is away must not hold up the engine.  A
+queue that is full has dropped some, so it is begun anew, and the rows since the alerts' states come from the database.
 """
 
 from __future__ import annotations
@@ -30,14 +31,22 @@ from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow,
 from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
 from htmengine.errors import DeliveryFailed, InvalidMessage
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
-from htmengine.repository import alert_queries, queries
+from htmengine.repository import alert_queries, queries, troubles
 from htmengine.repository.engine import Database
 from htmengine.tasks import Tasks, repeated
 from htmengine.twisted_types import Clock
 
 #: Messages that may be unacknowledged, and are evaluated at once.
 PREFETCH = 200
-QUEUE_LIMITS = QueueLimits(max_messages=100_000, overflow="drop-head")
+#: Messages alone are the bound, for they can be counted; the bytes are out of their reach.
+QUEUE_LIMITS = QueueLimits(max_messages=100_000, max_bytes=2 << 30, overflow="drop-head")
+#: Anomalies that are caught up with are no older than this, whatever their rule says.
+CATCH_UP_S = 7 * 86_400.0
+#: Metrics whose missed rows are read at once, and rows of each.
+METRICS_AT_ONCE = 50
+ROWS_AT_ONCE = 500
+#: Whose trouble it is in the table of troubles; it stands there until the missed rows are evaluated.
+TROUBLE = "alert service"
 #: Alerts in one request that keeps them alive in an Alertmanager.
 RESEND_AT_ONCE = 1000
 DAY_S = 86_400
@@ -87,6 +96,7 @@ class AlertService(Service):
         ]
         self._timer = repeated(self._look_after, self._tasks, clock)
         self.rejected = 0  #: messages that are no results
+        self.overflows = 0  #: times that the queue was found full
         self.fired = 0
         self.resolved = 0
 
@@ -122,15 +132,31 @@ class AlertService(Service):
     # --- rows ------------------------------------------------------------------------------------------
 
     async def _consume(self) -> None:
+        await self._bind_queue()
+        while self.running:
+            if await self._missed_some():
+                await self._begin_anew()
+            await self._read_on()
+
+    async def _bind_queue(self) -> None:
         queue = self._config.general.queue_name
         await self._bus.declare_queue(queue, limits=QUEUE_LIMITS)
         await self._bus.declare_fanout(self._options.results_exchange)
         await self._bus.bind(queue, self._options.results_exchange)
-        self._subscription = await self._bus.subscribe(queue, prefetch=PREFETCH)
+
+    async def _read_on(self) -> None:
+        """Evaluate what comes, until the queue is full."""
+        self._subscription = subscription = await self._bus.subscribe(
+            self._config.general.queue_name, prefetch=PREFETCH
+        )
         while self.running:
-            deliveries = await self._subscription.get(PREFETCH)
+            deliveries = await subscription.get(PREFETCH)
             await self._evaluate(self._decode(deliveries))
-            await self._subscription.ack(deliveries)
+            await subscription.ack(deliveries)
+            if len(deliveries) == PREFETCH and await self._queue_is_full():
+                break
+        self._subscription = None
+        await subscription.close()
 
     def _decode(self, deliveries: Sequence[Delivery]) -> list[Scored]:
         scored = []
@@ -143,6 +169,46 @@ class AlertService(Service):
                 self.rejected += 1
                 self.log.error("message rejected: {error}", error=error)
         return scored
+
+    # --- rows that the queue has dropped ---------------------------------------------------------------
+
+    async def _queue_is_full(self) -> bool:
+        return await self._bus.depth(self._config.general.queue_name) >= QUEUE_LIMITS.max_messages
+
+    async def _missed_some(self) -> bool:
+        """Whether messages were dropped, or a process that knew of some ended before it had caught up."""
+        return await self._queue_is_full() or any(
+            each.source == TROUBLE for each in await self._database.read(troubles.list_of)
+        )
+
+    async def _begin_anew(self) -> None:
+        """Empty the queue, then evaluate what was in it and what was not, as far as it may fire: it is all stored."""
+        self.overflows += 1
+        self.log.warn("the alerts' queue was full; what it dropped is read from the database")
+        message = "its queue was full; the rows that it dropped are read from the database"
+        await self._database.run(troubles.replace, TROUBLE, [message], int(self._clock.seconds()))
+        await self._bus.delete_queue(self._config.general.queue_name)
+        await self._bind_queue()
+        await self._catch_up()
+        if self.running:  # else the rest is for the next start
+            await self._database.run(troubles.replace, TROUBLE, [], int(self._clock.seconds()))
+
+    async def _catch_up(self) -> None:
+        rules = self._config.rules
+        if not rules:
+            return
+        oldest = max(min(rule.max_age_s or CATCH_UP_S, CATCH_UP_S) for rule in rules)
+        since, threshold = int(self._clock.seconds() - oldest), min(rule.threshold for rule in rules)
+        after: str | None = ""
+        while self.running and after is not None:
+            spans = await self._database.read(alert_queries.anomalous_spans, after, since, threshold, METRICS_AT_ONCE)
+            after = spans[-1].uid if spans else None
+            spans = [span for span in spans if any(evaluation.matches(rule, span.name) for rule in rules)]
+            while self.running and spans:
+                scored, spans = await self._database.read(alert_queries.scored_rows, spans, ROWS_AT_ONCE)
+                await self._evaluate(scored)
+
+    # --- what follows ----------------------------------------------------------------------------------
 
     async def _evaluate(self, scored: Sequence[Scored]) -> None:
         rules = self._config.rules

@@ -254,15 +254,17 @@ class TestCommand:
             assert elsewhere.requests == []
         assert "200 OK xxxx" in alert("test", *at)
 
+    # The server does not know that it is behind TLS from the start.
+    @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
     def test_mail_goes_encrypted_and_with_a_login_and_no_error_tells_the_password(
         self, tmp_path: Path, config: Callable[[str], Path]
     ) -> None:
         certificate = self_signed(tmp_path / "server.pem")
 
-        def at(host: str, port: int, password: str, ca_file: Path | None) -> tuple[str, ...]:
+        def at(host: str, port: int, password: str, ca_file: Path | None, tls: str = "starttls") -> tuple[str, ...]:
             folder = config(
                 f"[alert:load]\nreceivers = mail\n[receiver:mail]\ntype = email\nhost = {host}\nport = {port}\n"
-                f"sender = htm@example.com\nto = ops@example.com\nuser = htm\npassword = {password}\n"
+                f"sender = htm@example.com\nto = ops@example.com\nuser = htm\npassword = {password}\ntls = {tls}\n"
                 + (f"tls_ca_file = {ca_file}\n" if ca_file else "")
             )
             return ("--data-dir", str(tmp_path / "data"), "--config", str(folder))
@@ -275,6 +277,15 @@ class TestCommand:
             assert "FAILED: 535" in said
             assert "wr0ng-pass" not in said
             said = alert("test", *at("localhost", mailbox.port, "sw0rdfish", None), code=1)
+            assert "certificate" in said
+            assert len(mailbox.mails) == 1
+        with smtp_server(certificate, "sw0rdfish", implicit=True) as mailbox:
+            said = alert("test", *at("localhost", mailbox.port, "sw0rdfish", certificate, "implicit"))
+            assert "taken for 1 of 1 addresses" in said
+            said = alert("test", *at("localhost", mailbox.port, "wr0ng-pass", certificate, "implicit"), code=1)
+            assert "FAILED: 535" in said
+            assert "wr0ng-pass" not in said
+            said = alert("test", *at("localhost", mailbox.port, "sw0rdfish", None, "implicit"), code=1)
             assert "certificate" in said
             assert len(mailbox.mails) == 1
         with smtp_server() as plain:

@@ -129,14 +129,16 @@ class Mailbox:
 
 
 @contextlib.contextmanager
-def smtp_server(certificate: Path | None = None, password: str = "") -> Iterator[Mailbox]:
-    """An SMTP server; with a certificate it wants STARTTLS, with a password a login."""
+def smtp_server(certificate: Path | None = None, password: str = "", *, implicit: bool = False) -> Iterator[Mailbox]:
+    """An SMTP server; with a certificate it wants STARTTLS, or speaks TLS from the start, with a password a login."""
     mailbox = Mailbox(free_port())
     options: dict[str, Any] = {}
     if certificate is not None:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(certificate)
-        options |= {"tls_context": context, "require_starttls": True}
+        # It does not know that it is behind TLS from the start, and would take no login.
+        implicitly = {"ssl_context": context, "auth_require_tls": False}
+        options |= implicitly if implicit else {"tls_context": context, "require_starttls": True}
     if password:
 
         def login(server: SMTP, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:

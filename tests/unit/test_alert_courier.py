@@ -49,7 +49,7 @@ class FakeSender:
 
 class CourierTest(SynchronousTestCase):
     def setUp(self) -> None:
-        database = Database(f"sqlite:///{self.mktemp()}")
+        database = Database(self.new_database())
         database.run_sync(schema.metadata.create_all)
         self.addCleanup(database.close)
         self.database = InlineDatabase(database)
@@ -57,6 +57,10 @@ class CourierTest(SynchronousTestCase):
         self.clock.advance(START)
         self.sender = FakeSender()
         self.courier = self.new_courier()
+
+    def new_database(self) -> str:
+        """The URL of an empty database; the integration tests have the same tests on servers."""
+        return f"sqlite:///{self.mktemp()}"
 
     def new_courier(self) -> Courier:
         courier = Courier(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -15,12 +16,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.alerts.configuration import AlertConfig, Alertmanager, Receiver, Rule, Webhook
+from htmengine.alerts.evaluation import Scored
 from htmengine.alerts.notifications import Notification
+from htmengine.bus.interface import QueueLimits
 from htmengine.errors import DeliveryFailed
 from htmengine.messages import MetricInfo, ScoredRow, encode_inference
-from htmengine.repository import alert_queries, queries, schema
+from htmengine.repository import alert_queries, queries, results, schema, troubles
 from htmengine.repository.alert_queries import AlertRecord
 from htmengine.repository.engine import Database
+from htmengine.runtime import alert_service
 from htmengine.runtime.alert_service import AlertOptions, AlertService
 from htmengine.testing import MemoryBus
 from tests.support.database import InlineDatabase
@@ -59,7 +63,7 @@ class FakeSender:
 
 class AlertServiceTest(SynchronousTestCase):
     def setUp(self) -> None:
-        database = Database(f"sqlite:///{self.mktemp()}")
+        database = Database(self.new_database())
         database.run_sync(schema.metadata.create_all)
         self.addCleanup(database.close)
         self.database = InlineDatabase(database)
@@ -77,6 +81,10 @@ class AlertServiceTest(SynchronousTestCase):
     def tearDown(self) -> None:
         self.successResultOf(self.service.stopService())
         self.assertEqual(self.failures, [])
+
+    def new_database(self) -> str:
+        """The URL of an empty database; the integration tests have the same tests on servers."""
+        return f"sqlite:///{self.mktemp()}"
 
     def done(self, coroutine: Any) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coroutine))
@@ -104,13 +112,20 @@ class AlertServiceTest(SynchronousTestCase):
         self.service = self.start(config)
 
     def hear(self, name: str, *scores: tuple[int, float]) -> None:
-        """Rows of a metric are broadcast."""
+        """Rows of a metric are scored, stored and broadcast."""
         info = MetricInfo(self.uids[name], name, None, None, None, "custom", {})
         rows = [ScoredRow(n, START + 60 * n, float(n), 0.5, anomaly) for n, anomaly in scores]
+        uid = self.uids[name]
+        self.database.run_sync(queries.save_scores, [(uid, row.rowid, row.raw, row.anomaly, 0.0, None) for row in rows])
+        self.database.run_sync(results.save_anomalies, [(uid, row) for row in rows], 0.99)
         self.done(self.bus.broadcast(EXCHANGE, [encode_inference(info, rows)]))
 
     def records(self) -> list[AlertRecord]:
         return self.database.run_sync(alert_queries.list_alerts, 10)
+
+    def fired(self) -> list[tuple[str, int]]:
+        """Metric and rowid of each alert."""
+        return sorted((record.metric, (record.timestamp - START) // 60) for record in self.records())
 
     def told(self) -> list[tuple[str, str, str]]:
         return [(receiver, each.status, each.metric) for receiver, each in self.sender.sent]
@@ -161,6 +176,81 @@ class AlertServiceTest(SynchronousTestCase):
         self.assertEqual(self.told(), [])
         self.service = self.start(CONFIG)
         self.assertEqual(len(self.told()), 2)
+
+    def away(self, *heard: tuple[str, int, float]) -> None:
+        """Rows come while the service is away, more than its queue holds."""
+        self.patch(alert_service, "QUEUE_LIMITS", QueueLimits(max_messages=3, overflow="drop-head"))
+        self.done(self.bus.delete_queue("htmengine.alerts"))
+        self.restart()
+        self.successResultOf(self.service.stopService())
+        for name, rowid, score in heard:
+            self.hear(name, (rowid, score))
+
+    def test_alerts_whose_rows_its_queue_has_dropped_are_told_after_the_start(self) -> None:
+        missed = [("web.a", 1, 1.0), ("db.b", 2, 1.0), *(("web.a", n, 0.1) for n in range(2, 20)), ("web.a", 90, 1.0)]
+        self.away(*missed)
+        self.service = self.start(CONFIG)
+        self.assertEqual(self.fired(), [("db.b", 2), ("web.a", 1), ("web.a", 90)])
+        self.assertEqual(len([record for record in self.records() if record.resolved_at is None]), 2)
+        self.assertEqual(self.told().count(("hook", "firing", "web.a")), 2)
+        self.assertEqual(self.service.overflows, 1)
+        self.assertEqual(self.database.run_sync(troubles.list_of), [])
+
+    def test_what_was_told_before_is_not_told_again_when_it_catches_up(self) -> None:
+        self.hear("web.a", (1, 1.0))
+        self.away(*(("web.a", n, 0.1) for n in range(2, 10)))
+        self.service = self.start(CONFIG)
+        self.assertEqual(len(self.told()), 2)
+        self.hear("web.a", (50, 0.1))
+        self.assertEqual(self.told()[2:], [("hook", "resolved", "web.a"), ("am", "resolved", "web.a")])
+
+    def test_it_catches_up_with_many_rows_of_many_metrics_in_parts(self) -> None:
+        self.patch(alert_service, "METRICS_AT_ONCE", 1)
+        self.patch(alert_service, "ROWS_AT_ONCE", 2)
+        names = [f"web.{letter}" for letter in "bcd"]
+        self.uids |= {name: self.new_metric(name) for name in names}
+        self.away(*((name, n, 1.0 if n in (1, 30) else 0.1) for name in names for n in range(1, 31)))
+        self.service = self.start(CONFIG)
+        self.assertEqual(self.fired(), [(name, 1) for name in names])
+        self.assertEqual(self.told().count(("hook", "resolved", "web.c")), 1)
+
+    def test_a_crash_while_it_catches_up_is_made_good_by_the_next_start(self) -> None:
+        self.away(("web.a", 1, 1.0), *(("db.b", n, 0.1) for n in range(1, 10)))
+        with mock.patch.object(alert_queries, "anomalous_spans", side_effect=RuntimeError("crash")):
+            self.service = self.start(CONFIG)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual([failure.type for failure in self.failures], [RuntimeError])
+        self.failures.clear()
+        self.assertEqual([each.source for each in self.database.run_sync(troubles.list_of)], ["alert service"])
+        self.restart()
+        self.assertEqual(len(self.told()), 2)
+        self.assertEqual(self.database.run_sync(troubles.list_of), [])
+
+    def test_old_anomalies_wake_nobody_when_it_catches_up(self) -> None:
+        self.away(*(("web.a", n, 1.0) for n in range(1, 10)))
+        self.clock.advance(2 * 86_400)
+        self.service = self.start(CONFIG)
+        self.assertEqual(self.told(), [])
+
+    def test_a_queue_that_overflows_while_it_reads_is_begun_anew(self) -> None:
+        self.away(("web.a", 1, 1.0), ("web.a", 2, 0.1))
+        self.patch(alert_service, "PREFETCH", 1)
+        self.service = self.start(CONFIG)
+        self.assertEqual((len(self.told()), self.service.overflows), (2, 0))
+        self.patch(alert_service, "QUEUE_LIMITS", QueueLimits(max_messages=1, overflow="drop-head"))
+        evaluate = self.service._evaluate
+        blocked: Deferred[None] = Deferred()
+
+        async def slow(scored: Sequence[Scored]) -> None:
+            await blocked
+            await evaluate(scored)
+
+        self.patch(self.service, "_evaluate", slow)
+        for n in range(3, 9):
+            self.hear("db.b", (n, 1.0 if n == 5 else 0.1))
+        blocked.callback(None)
+        self.assertEqual(self.service.overflows, 1)
+        self.assertEqual(self.fired(), [("db.b", 5), ("web.a", 1)])
 
     def test_a_silent_metric_is_resolved(self) -> None:
         self.hear("web.a", (1, 1.0))

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""Alerts on MariaDB and PostgreSQL: the unit tests' own suites of states, messages and deliveries, on real servers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.servers import MariaDB, PostgreSQL
+from tests.unit import test_alert_courier, test_alert_service
+
+
+class _OnServer:
+    """Takes a new database of a server for each test."""
+
+    server: MariaDB | PostgreSQL
+
+    def new_database(self) -> str:
+        return self.server.new_database()
+
+
+class _OnMariaDB(_OnServer):
+    @pytest.fixture(autouse=True)
+    def _use(self, mariadb: MariaDB) -> None:
+        self.server = mariadb
+
+
+class _OnPostgreSQL(_OnServer):
+    @pytest.fixture(autouse=True)
+    def _use(self, postgresql: PostgreSQL) -> None:
+        self.server = postgresql
+
+
+class AlertServiceOnMariaDBTest(_OnMariaDB, test_alert_service.AlertServiceTest):
+    """Rules' states and alerts."""
+
+
+class AlertServiceOnPostgreSQLTest(_OnPostgreSQL, test_alert_service.AlertServiceTest):
+    """Rules' states and alerts."""
+
+
+class CourierOnMariaDBTest(_OnMariaDB, test_alert_courier.CourierTest):
+    """Deliveries."""
+
+
+class CourierOnPostgreSQLTest(_OnPostgreSQL, test_alert_courier.CourierTest):
+    """Deliveries."""
