@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.distributed import distributed_engine
 from tests.support.engine import Engine, running_engine, wait_for
-from tests.support.servers import MariaDB, RabbitMQ, free_port, program
+from tests.support.servers import MariaDB, Prometheus, RabbitMQ, free_port, program
 
 DOCS = Path(__file__).parents[2] / "docs"
 START = 1_400_000_000
@@ -190,6 +190,27 @@ class TestDocuments:
         assert b"error" not in done.stderr.lower(), done.stderr
         ours = [line for line in done.stderr.decode().splitlines() if line.startswith("htmengine_")]
         assert ours == []
+
+    def test_a_real_prometheus_fires_the_rules(self, tmp_path: Path) -> None:
+        rules = (DOCS / "prometheus-rules.yml").read_text()
+        at_once = re.sub(r"^ +for: .*\n", "", rules, flags=re.MULTILINE)  # a test does not wait for minutes
+        with (
+            running_engine(tmp_path / "engine", "--workers", "1", "--no-auto-monitor") as engine,
+            Prometheus(engine.url.removeprefix("http://"), at_once) as prometheus,
+        ):
+            wait_for(lambda: prometheus.targets() == ["up"], "the first look at the engine")
+            wrong = ["m 1", "m x 1400000000"]
+            engine.send([sample(0), *wrong])  # a reason's counter begins with its first reject
+            wait_for(lambda: prometheus.value("sum(htmengine_storer_rejected_total)") == 2, "a look at the rejects")
+            rejects = {("HtmEngineRejectsMany", "field_count"), ("HtmEngineRejectsMany", "value_not_a_number")}
+            assert not rejects & prometheus.firing()
+            engine.send([sample(1), *wrong])
+            wait_for(lambda: rejects <= prometheus.firing(), "the alerts of rejects")
+            # No metric has a model.
+            assert prometheus.firing() - rejects <= {("HtmEngineSamplesStoredButNotScored", "")}
+            engine.stop()
+            wait_for(lambda: ("HtmEngineDown", "") in prometheus.firing(), "the alert of an engine that is down")
+            assert prometheus.targets() == ["down"]
 
     def test_the_dashboard_is_whole(self) -> None:
         dashboard = json.loads((DOCS / "grafana-dashboard.json").read_text())

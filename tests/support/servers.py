@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Private servers for tests: RabbitMQ, MariaDB, PostgreSQL and Alertmanager, in temporary folders, on free loopback
-ports.
+"""Private servers for tests: RabbitMQ, MariaDB, PostgreSQL, Alertmanager and Prometheus, in temporary folders, on free
+loopback ports.
 
 Each is a context manager, and a pytest fixture that lives as long as the session (tests/integration/conftest.py
 names them)::
@@ -384,6 +384,53 @@ class Alertmanager(Server):
         with urllib.request.urlopen(f"{self.url}/api/v2/alerts?active=true", timeout=PATIENCE_S) as answer:  # noqa: S310
             found: list[dict[str, Any]] = json.load(answer)
         return found
+
+
+class Prometheus(Server):
+    """A Prometheus that looks at one engine once a second, by some rules."""
+
+    greeting = b"GET /-/ready HTTP/1.0\r\n\r\n"
+
+    def __init__(self, target: str, rules: str) -> None:
+        super().__init__()
+        self._target = target
+        self._rules = rules
+
+    def prepare(self) -> None:
+        (self.folder / "rules.yml").write_text(self._rules)
+        config = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": ["rules.yml"],
+            "scrape_configs": [{"job_name": "htmengine", "static_configs": [{"targets": [self._target]}]}],
+        }
+        (self.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+
+    def commands(self) -> Sequence[Sequence[str]]:
+        command = [
+            program("prometheus"),
+            f"--config.file={self.folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]
+        return [command]
+
+    def targets(self) -> list[str]:
+        """The health of what it looks at."""
+        return [target["health"] for target in self._get("targets")["activeTargets"]]
+
+    def value(self, query: str) -> float | None:
+        """Of the first series that a query finds."""
+        found = self._get(f"query?query={query}")["result"]
+        return float(found[0]["value"][1]) if found else None
+
+    def firing(self) -> set[tuple[str, str]]:
+        """Name and label ``reason`` of each alert that fires."""
+        labels = [alert["labels"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"]
+        return {(each["alertname"], each.get("reason", "")) for each in labels}
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=PATIENCE_S) as answer:
+            return json.load(answer)["data"]
 
 
 def _unprivileged() -> str | None:
