@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAGIC = b"HTMmodel"
-_VERSION = 2
+_VERSION = 3
 _FRAME = struct.Struct("<8sHII")
 _CHECKED_FROM = _FRAME.size - 4  # the CRC covers the header's length and all after it
 _MAX_HEADER_BYTES = 1 << 20

@@ -55,6 +55,7 @@ class PlainBacktrackingMemory:
     def row(self, columns: Sequence[int], learning: bool) -> float:
         """The raw score of a row."""
         self.rows += 1
+        self.look_ahead()
         size = len(columns)
         unexpected = sum(column not in self.hinted for column in columns)
         self.density = float(size) if self.rows == 1 else 0.99 * self.density + 0.01 * size
@@ -65,11 +66,15 @@ class PlainBacktrackingMemory:
 
     # --- inference
 
+    def look_ahead(self) -> None:
+        """Without going back, what the last row predicts is looked up when the next one comes."""
+        if self.params.max_inference == 0:
+            self._predict()
+
     def _infer(self, columns: list[int]) -> None:
         self.inference_history = [*self.inference_history, columns][-(self.params.max_inference + 1) :]
         if self.params.max_inference == 0:
             self._activate(columns, from_start=False)
-            self._predict()
         elif not (self._activate(columns, from_start=False) and self._predict()):
             self._backtrack()
 

@@ -86,6 +86,7 @@ class BacktrackingMemoryTest(SynchronousTestCase):
         for number, row in enumerate(rows):
             learning = number != only_score
             self.assertEqual(plain.row(row, learning), compiled.row(row, learning), f"row {number}")
+            plain.look_ahead()
             self.assertEqual(len(plain.predicted), compiled.predicted_columns)
             self.assertEqual(len(plain.hinted), compiled.hinted_columns)
         self.assertEqual(_listed(plain.segments), _in_order(compiled.segment_list()))

@@ -127,7 +127,7 @@ GOLDEN = {
     "standard": "333a24b43fbd235b",
     "small": "7a00ceae144eea8a",
     "plain": "a71309b391969f39",
-    "bursting": "15c1cc2f556d73b9",
+    "bursting": "05b175661a386cdd",
     "fine permanences": "d131662ed7c2f4cc",
     "classifier": "95abbf32bbb7907f",
     "scalar": "02b4dee5bd5b9f12",

@@ -4,11 +4,14 @@
 // Each column has a start cell, "this column with no known past", and cells that stand for it in a learnt context.
 // Inference and learning are separate: inference keeps every context that fits, learning follows one cell a column.
 // Either, when it is lost, goes back some rows and tries which of them, taken as the start of a sequence, leads to
-// the present.
+// the present.  With `max_inference` 0 inference never goes back: a column that was not predicted bursts, which keeps
+// so many contexts that what they predict is looked up only for the columns that are active next.
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 
+#include "cell_segments.hpp"
 #include "memory.hpp"
 #include "segments.hpp"
 
@@ -79,6 +82,7 @@ class BacktrackingMemory final : public TemporalMemory {
   double row(const Columns& active, bool learning) override {
     scratch_ = &Scratch::of_this_thread();
     ++rows_;
+    if (bursts()) expect(active);
     size_t unexpected = 0;
     for (uint16_t column : active) unexpected += !hinted_[column];
     double size = static_cast<double>(active.size());
@@ -91,10 +95,14 @@ class BacktrackingMemory final : public TemporalMemory {
   void context(Cells& cells) const override { context_of(active_, all_cells_, cells); }
 
   // Columns with a cell that is predicted for the next row; columns that count as expected there.
-  unsigned predicted_columns() const {
+  unsigned predicted_columns() {
+    look_ahead();
     return static_cast<unsigned>(predicted_.size() - static_cast<size_t>(std::count(predicted_.begin(), predicted_.end(), 0u)));
   }
-  unsigned hinted_columns() const { return static_cast<unsigned>(std::count(hinted_.begin(), hinted_.end(), 1)); }
+  unsigned hinted_columns() {
+    look_ahead();
+    return static_cast<unsigned>(std::count(hinted_.begin(), hinted_.end(), 1));
+  }
 
   // Whether learning stands on start cells: the row began a sequence.
   bool at_sequence_start() const {
@@ -106,7 +114,7 @@ class BacktrackingMemory final : public TemporalMemory {
   size_t synapses() const override { return segments_.synapses(); }
 
   size_t bytes() const override {
-    return sizeof *this + segments_.bytes() + predicted_.capacity() * sizeof(uint32_t) + hinted_.capacity() +
+    return sizeof *this + segments_.bytes() + owned_.bytes() + predicted_.capacity() * sizeof(uint32_t) + hinted_.capacity() +
            (matches_.capacity() + previous_matches_.capacity()) * sizeof(Match) + inference_history_.bytes() +
            learning_history_.bytes() + (active_.capacity() + kept_active_.capacity()) * sizeof(ColumnCells) +
            (learning_.capacity() + previous_learning_.capacity()) * sizeof(uint16_t);
@@ -116,6 +124,10 @@ class BacktrackingMemory final : public TemporalMemory {
   void restore(Reader& in) override;
 
  private:
+  // What is expected of the next row: state of inference that goes back.
+  void save_predictions(Writer& out) const;
+  void restore_predictions(Reader& in);
+
   struct Match {
     uint16_t segment = 0;
     uint8_t count = 0;  // 0: none
@@ -124,13 +136,12 @@ class BacktrackingMemory final : public TemporalMemory {
   // --- inference: which cells are active, which columns are expected next
 
   void infer(const Columns& columns) {
-    inference_history_.push(columns);
-    if (params_.max_inference == 0) {
+    if (bursts()) {
       activate(columns, false);
-      predict();
-    } else if (!(activate(columns, false) && predict())) {
-      backtrack();
+      return;
     }
+    inference_history_.push(columns);
+    if (!(activate(columns, false) && predict())) backtrack();
   }
 
   // Activates the predicted cells of each column, in a column without any all cells (it bursts), or at the start
@@ -151,10 +162,8 @@ class BacktrackingMemory final : public TemporalMemory {
   bool predict() {
     std::fill(predicted_.begin(), predicted_.end(), 0);
     std::fill(hinted_.begin(), hinted_.end(), 0);
-    for (const ColumnCells& c : active_) {
-      scratch_->active.insert(c);
-      segments_.excite(c, *scratch_);
-    }
+    scratch_->active.insert_all(active_);
+    for (const ColumnCells& c : active_) segments_.excite(c, *scratch_);
     unsigned columns = 0;
     segments_.collect(params_.activation_threshold, *scratch_, [&](uint16_t segment, unsigned) {
       uint16_t cell = segments_.owner(segment);
@@ -166,7 +175,7 @@ class BacktrackingMemory final : public TemporalMemory {
         predicted |= bit_of(cell);
       }
     });
-    for (const ColumnCells& c : active_) scratch_->active.erase_column(c.column);
+    scratch_->active.erase_all(active_);
     return columns >= density_ / 2;
   }
 
@@ -187,6 +196,45 @@ class BacktrackingMemory final : public TemporalMemory {
     for (size_t row = start; row < inference_history_.size(); ++row)
       if (!(activate(inference_history_[row], row == start) && predict())) return false;
     return true;
+  }
+
+  // --- inference that bursts
+
+  bool bursts() const { return params_.max_inference == 0; }
+
+  // What the active cells predict, as predict() has it, but for these columns alone.
+  void expect(const Columns& columns) {
+    std::fill(predicted_.begin(), predicted_.end(), 0);
+    std::fill(hinted_.begin(), hinted_.end(), 0);
+    scratch_->active.insert_all(active_);
+    for (size_t i = 0; i < columns.size(); ++i) {
+      if (i + 1 < columns.size()) prefetch(columns[i + 1]);  // while this one is looked at
+      expect(columns[i]);
+    }
+    scratch_->active.erase_all(active_);
+  }
+
+  void prefetch(uint16_t column) const {
+    owned_.for_each_first(column, [&](uint16_t segment) { segments_.prefetch(segment); });
+  }
+
+  void expect(uint16_t column) {
+    uint8_t& hinted = hinted_[column];
+    predicted_[column] = owned_.cells_with(column, [&](uint16_t segment) {
+      bool connected = segments_.connected(segment, params_.activation_threshold, scratch_->active);
+      if (connected || (!hinted && segments_.matches(segment, params_.activation_threshold, scratch_->active)))
+        hinted = 1;
+      return connected;
+    });
+  }
+
+  // Expects any column, not only those that turn out to be active.
+  void look_ahead() {
+    if (!bursts()) return;
+    scratch_ = &Scratch::of_this_thread();
+    Columns all(params_.columns);
+    std::iota(all.begin(), all.end(), uint16_t{0});
+    expect(all);
   }
 
   // --- learning: one cell a column, one context at a time
@@ -313,7 +361,9 @@ class BacktrackingMemory final : public TemporalMemory {
   void grow(uint16_t cell) {
     if (previous_learning_.empty()) return;
     if (segments_.full()) forget(segments_.stalest(random_));
-    connect(segments_.create(cell, rows_), static_cast<int>(params_.new_synapses));
+    uint16_t segment = segments_.create(cell, rows_);
+    if (bursts()) owned_.add(cell, segment);
+    connect(segment, static_cast<int>(params_.new_synapses));
   }
 
   void connect(uint16_t segment, int wanted) {
@@ -324,6 +374,7 @@ class BacktrackingMemory final : public TemporalMemory {
     unsigned column = column_of(segments_.owner(segment));
     for (Match* match : {&matches_[column], &previous_matches_[column]})
       if (match->segment == segment) match->count = 0;
+    if (bursts()) owned_.remove(segments_.owner(segment), segment);
     segments_.destroy(segment);
   }
 
@@ -331,6 +382,7 @@ class BacktrackingMemory final : public TemporalMemory {
   int initial_, increment_, decrement_;  // in units of Permanence
   uint32_t all_cells_;
   Segments<Permanence> segments_;
+  CellSegments owned_;  // those of each cell, for inference that bursts
   Random random_;
   Scratch* scratch_ = nullptr;  // this thread's, during a row
 
@@ -338,8 +390,10 @@ class BacktrackingMemory final : public TemporalMemory {
   double density_ = 0;               // the usual number of active columns
   std::vector<ColumnCells> active_;  // the row's active cells, by column
   std::vector<ColumnCells> kept_active_;
-  std::vector<uint32_t> predicted_;  //: by column: cells predicted for the next row
-  std::vector<uint8_t> hinted_;      //: by column: 1 where the next row is expected
+  //: by column: cells predicted for the next row, and 1 where the next row is expected.  Inference that bursts finds
+  //: them out when that row comes.
+  std::vector<uint32_t> predicted_;
+  std::vector<uint8_t> hinted_;
   History inference_history_;
 
   Cells learning_, previous_learning_;  // one cell for each active column
@@ -356,6 +410,18 @@ void BacktrackingMemory<Permanence>::save(Writer& out) const {
   out.real(density_);
   out.number(static_cast<uint32_t>(pam_));
   out.number(static_cast<uint32_t>(run_));
+  if (bursts()) {
+    save_columns(active_, out);
+  } else {
+    save_predictions(out);
+  }
+  out.ascending(learning_);
+  learning_history_.save(out);
+  segments_.save(out);
+}
+
+template <class Permanence>
+void BacktrackingMemory<Permanence>::save_predictions(Writer& out) const {
   std::vector<ColumnCells> predicted;
   Columns hinted;
   for (unsigned column = 0; column < params_.columns; ++column) {
@@ -365,9 +431,6 @@ void BacktrackingMemory<Permanence>::save(Writer& out) const {
   save_columns(predicted, out);
   out.ascending(hinted);
   inference_history_.save(out);
-  out.ascending(learning_);
-  learning_history_.save(out);
-  segments_.save(out);
 }
 
 template <class Permanence>
@@ -378,9 +441,11 @@ void BacktrackingMemory<Permanence>::restore(Reader& in) {
   require(density_ >= 0 && density_ <= params_.columns, "density");
   pam_ = in.number_to<uint32_t>(params_.pam_length, "pam");
   run_ = in.number<uint32_t>();
-  for (const ColumnCells& c : restore_columns(in, params_.columns, all_cells_)) predicted_[c.column] = c.cells;
-  for (uint16_t column : in.ascending(params_.columns, params_.columns - 1, "expected columns")) hinted_[column] = 1;
-  inference_history_.restore(in, params_.columns);
+  if (bursts()) {
+    active_ = restore_columns(in, params_.columns, all_cells_);
+  } else {
+    restore_predictions(in);
+  }
   learning_ = in.ascending(params_.columns, kMaxCells - 1, "learning cells");
   for (size_t i = 0; i < learning_.size(); ++i)
     require(column_of(learning_[i]) < params_.columns && learning_[i] % kCellsPerColumn < params_.cells_per_column &&
@@ -388,8 +453,16 @@ void BacktrackingMemory<Permanence>::restore(Reader& in) {
             "learning cells");
   learning_history_.restore(in, params_.columns);
   segments_.restore(in, params_.columns, params_.cells_per_column);
+  if (bursts()) segments_.for_each_live([&](uint16_t segment) { owned_.add(segments_.owner(segment), segment); });
   scratch_ = &Scratch::of_this_thread();
   match();
+}
+
+template <class Permanence>
+void BacktrackingMemory<Permanence>::restore_predictions(Reader& in) {
+  for (const ColumnCells& c : restore_columns(in, params_.columns, all_cells_)) predicted_[c.column] = c.cells;
+  for (uint16_t column : in.ascending(params_.columns, params_.columns - 1, "expected columns")) hinted_[column] = 1;
+  inference_history_.restore(in, params_.columns);
 }
 
 }  // namespace htm

@@ -2,6 +2,7 @@
 // Columns, cells and sets of cells, as both temporal memories name them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -33,25 +34,34 @@ inline unsigned popcount(uint64_t bits) { return static_cast<unsigned>(__builtin
 inline unsigned lowest_bit(uint64_t bits) { return static_cast<unsigned>(__builtin_ctzll(bits)); }
 inline unsigned highest_bit(uint64_t bits) { return 63u - static_cast<unsigned>(__builtin_clzll(bits)); }
 
-// A set of cells with a constant-time test: a mask of cells for every column.
+// A set of cells with a constant-time test: a byte for every cell.
 class CellSet {
  public:
-  CellSet() : masks_(kMaxColumns, 0) {}
+  CellSet() : members_(kMaxCells, 0) {}
 
-  bool has(uint16_t cell) const { return masks_[column_of(cell)] >> (cell & (kCellsPerColumn - 1)) & 1; }
-  void insert(uint16_t cell) { masks_[column_of(cell)] |= bit_of(cell); }
-  void insert(const ColumnCells& c) { masks_[c.column] |= c.cells; }
-  void erase_column(unsigned column) { masks_[column] = 0; }
+  // As numbers that can be added up: 1 or 0.
+  uint8_t has(uint16_t cell) const { return members_[cell]; }
+  void insert(uint16_t cell) { members_[cell] = 1; }
+  void insert(const ColumnCells& c) {
+    for (uint32_t rest = c.cells; rest; rest &= rest - 1) members_[cell_number(c.column, lowest_bit(rest))] = 1;
+  }
+  void erase_column(unsigned column) { std::fill_n(&members_[cell_number(column, 0)], kCellsPerColumn, uint8_t{0}); }
 
   void insert_all(const Cells& cells) {
     for (uint16_t cell : cells) insert(cell);
   }
   void erase_all(const Cells& cells) {
-    for (uint16_t cell : cells) erase_column(column_of(cell));
+    for (uint16_t cell : cells) members_[cell] = 0;
+  }
+  void insert_all(const std::vector<ColumnCells>& columns) {
+    for (const ColumnCells& c : columns) insert(c);
+  }
+  void erase_all(const std::vector<ColumnCells>& columns) {
+    for (const ColumnCells& c : columns) erase_column(c.column);
   }
 
  private:
-  std::vector<uint32_t> masks_;
+  std::vector<uint8_t> members_;
 };
 
 }  // namespace htm

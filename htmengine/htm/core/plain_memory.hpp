@@ -49,12 +49,12 @@ class PlainMemory final : public TemporalMemory {
     ++rows_;
     std::swap(previous_active_, active_);
     std::swap(previous_winners_, winners_);
-    for (const ColumnCells& c : previous_active_) scratch_->previous.insert(c);
+    scratch_->previous.insert_all(previous_active_);
     scratch_->active.insert_all(previous_winners_);
     size_t unexpected = activate_cells(columns, learning);
     if (learning) punish_others(columns);
     scratch_->active.erase_all(previous_winners_);
-    for (const ColumnCells& c : previous_active_) scratch_->previous.erase_column(c.column);
+    scratch_->previous.erase_all(previous_active_);
     activate_segments();
     if (learning)
       for (const Hit& hit : hits_)
@@ -159,17 +159,15 @@ class PlainMemory final : public TemporalMemory {
 
   // The segments that match the active cells, by cell and then slot.
   void activate_segments() {
-    for (const ColumnCells& c : active_) {
-      scratch_->active.insert(c);
-      segments_.excite(c, *scratch_);
-    }
+    scratch_->active.insert_all(active_);
+    for (const ColumnCells& c : active_) segments_.excite(c, *scratch_);
     hits_.clear();
     segments_.collect(params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count) {
       bool active = count >= params_.activation_threshold &&
                     segments_.connected(segment, params_.activation_threshold, scratch_->active);
       hits_.push_back({segments_.owner(segment), segment, static_cast<uint8_t>(count), active});
     });
-    for (const ColumnCells& c : active_) scratch_->active.erase_column(c.column);
+    scratch_->active.erase_all(active_);
     std::sort(hits_.begin(), hits_.end(), [](const Hit& a, const Hit& b) {
       return a.cell != b.cell ? a.cell < b.cell : a.segment < b.segment;
     });

@@ -226,15 +226,34 @@ class Segments {
     }
   }
 
+  // Whether at least `threshold` synapses, connected or not, come from active cells.
+  bool matches(uint16_t segment, unsigned threshold, const CellSet& active) const {
+    const uint16_t* from = sources(segment);
+    unsigned found = 0;
+    for (unsigned i = 0, count = counts_[segment]; i < count; ++i) found += active.has(from[i]);
+    return found >= threshold;
+  }
+
   // Whether at least `threshold` connected synapses come from active cells.
   bool connected(uint16_t segment, unsigned threshold, const CellSet& active) const {
     if (connected_counts_[segment] < threshold) return false;
     const uint16_t* from = sources(segment);
     const Permanence* permanence = permanences(segment);
-    unsigned found = 0;
-    for (unsigned i = 0, count = counts_[segment]; i < count; ++i)
-      found += active.has(from[i]) & (permanence[i] >= connected_permanence_);
+    unsigned found = 0, i = 0, count = counts_[segment];
+    auto look_at = [&](unsigned synapse) {
+      found += active.has(from[synapse]) & static_cast<unsigned>(permanence[synapse] >= connected_permanence_);
+    };
+    // The oldest synapses come first and are mostly connected: eight at a time, until there are enough.
+    for (; i + 8 <= count && found < threshold; i += 8)
+      for (unsigned synapse = i; synapse < i + 8; ++synapse) look_at(synapse);
+    for (; i < count && found < threshold; ++i) look_at(i);
     return found >= threshold;
+  }
+
+  // Its synapses will be looked at soon.
+  void prefetch(uint16_t segment) const {
+    __builtin_prefetch(sources(segment));
+    __builtin_prefetch(permanences(segment));
   }
 
   // --- learning
