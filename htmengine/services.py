@@ -313,8 +313,11 @@ class Parts:
             on_failure=self.end.fail,
         )
 
-    def web_service(self) -> WebService:
-        """With a way to the database of its own: however many read, the engine's threads stay free."""
+    def web_service(self, listener: MetricListener | None = None) -> WebService:
+        """With a way to the database of its own: however many read, the engine's threads stay free.
+
+        Without a listener in the same process it is taken to be where the configuration says.
+        """
         from htmengine.web.access import AccessRules
         from htmengine.web.service import WebOptions, WebService
 
@@ -327,6 +330,7 @@ class Parts:
             answer_within_s=section.answer_within_s,
             queues={name: queues for name, queues in self.deployment.queues.items() if name != "alerts"},
             anomaly_floor=config.anomaly_likelihood.anomaly_floor,
+            graphite=lambda: (config.metric_listener.host, (listener or config.metric_listener).port),
         )
         return WebService(
             reactor=self.reactor,
@@ -445,13 +449,14 @@ def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, 
     database = deployment.database(reactor)
     bus = deployment.bus(reactor)
     parts = Parts(deployment, reactor, bus, database, end)
+    listener = parts.metric_listener()
     services = [
         parts.alert_service(),
         parts.anomaly_service(),
         parts.model_scheduler(),
         parts.metric_storer(),
-        parts.metric_listener(),
-        parts.web_service(),
+        listener,
+        parts.web_service(listener),
     ]
     services += parts.telemetry(services, list(deployment.queues), port=None)
     ordered = [_DatabaseService(database), bus, *parts.garbage_collection(), *services, _StopsFirst(database)]

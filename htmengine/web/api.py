@@ -6,8 +6,8 @@ In: calls that may go on.  Out: JSON.  docs/http-api.md describes all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -17,9 +17,10 @@ from twisted.internet.threads import deferToThreadPool
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
 from htmengine.errors import MetricNotFound, Refused, UnroutableMessage
 from htmengine.operations import Operations
-from htmengine.repository import reading
+from htmengine.repository import reading, troubles
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
+from htmengine.repository.troubles import Trouble
 from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
 from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
@@ -56,6 +57,7 @@ class Api:
     document: Document
     started: float
     queues: Mapping[str, Sequence[str]]  #: by stage
+    graphite: Callable[[], tuple[str, int]]  #: host and port of the listener; port 0: not known
     anomaly_floor: float
     secure: bool
 
@@ -183,7 +185,7 @@ class Api:
         return reply((await self.operations.ledger(call.path["metric"])).to_json())
 
     async def get_status(self, call: Call) -> Reply:
-        counts = await self.reader.read(reading.status_counts)
+        counts, found = await self.reader.read(_status)
         return reply(
             {
                 "version": version("htmengine"),
@@ -192,8 +194,16 @@ class Api:
                 "metrics": {status.name: count for status, count in counts.items()},
                 "queues": await self._depths(),
                 "event_clients": self.feed.clients,
+                "graphite": self._graphite(),
+                "pending_samples": self.operations.pending_samples,
+                "troubles": [asdict(trouble) for trouble in found],
             }
         )
+
+    def _graphite(self) -> dict[str, Any] | None:
+        """Where lines are sent to; None: nobody knows yet."""
+        host, port = self.graphite()
+        return {"host": host, "port": port} if port else None
 
     async def _depths(self) -> dict[str, int | None]:
         """Messages that wait, by stage; None: nobody has made the queue yet."""
@@ -266,6 +276,10 @@ def _spec(row: MetricRow) -> dict[str, Any]:
 
 
 # --- views ----------------------------------------------------------------------------------------------
+
+
+def _status(conn: Connection) -> tuple[dict[MetricStatus, int], list[Trouble]]:
+    return reading.status_counts(conn), troubles.list_of(conn)
 
 
 def _metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ In: requests.  Out: what the database knows, and changes by way of `Operations`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class WebOptions:
     answer_within_s: float = 30.0
     queues: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: by stage, for the status
     anomaly_floor: float = 0.99
+    graphite: Callable[[], tuple[str, int]] = lambda: ("", 0)  #: host and port of the listener; port 0: not known
 
 
 class WebService(Service):
@@ -68,6 +69,7 @@ class WebService(Service):
             document=Document(),
             started=reactor.seconds(),
             queues=options.queues,
+            graphite=options.graphite,
             anomaly_floor=options.anomaly_floor,
             secure=options.tls_certificate is not None,
         )

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from htmengine.csv_files import read_rows
+from htmengine.repository import troubles
+from htmengine.repository.engine import Database
 from tests.support.browser import chromium, watched_page
 from tests.support.engine import PATIENCE_S, Engine, running_engine
 from tests.support.metrics import seed_metrics
@@ -25,6 +29,30 @@ SERIES = Path(__file__).parents[2] / "htmengine" / "data" / "machine_temperature
 MACHINE, ROWS = "plant.machine.temperature", 4400
 #: Names that would be markup, script or another address if they were anything but text.
 HOSTILE = ("<img/src=x/onerror=alert(1)>", "..", "a/../../b?c=d#e", "javascript:alert(1)", "%2e%2e%2f")
+
+#: The command that a metric's page shows while there is nothing else.
+COMMAND = """
+async (name) => {
+  const { sendingCommand, engineFacts } = await import("/static/js/engine.js");
+  const element = sendingCommand(name);
+  await engineFacts();
+  return element.textContent;
+}
+"""
+YEAR_S = 31_556_952
+#: Where the labels of a timeline begin and end, in its pixels.
+LABELS = """
+async ([width, length]) => {
+  const { timeline } = await import("/static/js/timeline.js");
+  const from = 1_400_000_000;
+  const anomaly = { uid: "u", name: "m", rowid: 1, timestamp: from, value: 1, anomaly_score: 1 };
+  const box = timeline([anomaly], { from, until: from + length }, width);
+  document.body.append(box);
+  const places = [...box.querySelectorAll(".tick-text")].map((text) => text.getBBox());
+  box.remove();
+  return places.map(({ x, width }) => [x, x + width]);
+}
+"""
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 OpenPage = Callable[..., Page]
@@ -260,6 +288,13 @@ class TestOneMetric:
         first, last = view(page)
         assert first <= int(stamp) <= last
 
+    def test_the_command_for_a_first_sample_is_safe_to_paste(self, open_page: OpenPage, engine: Engine) -> None:
+        page = open_page("#/health")
+        command = page.evaluate(COMMAND, "a$(reboot)'`x`")
+        done = subprocess.run(["sh", "-c", command.partition("|")[0]], capture_output=True, text=True, check=True)
+        assert done.stdout == "a$(reboot)'`x` 0.42 -1\n"
+        assert command.endswith(f" | nc -N 127.0.0.1 {engine.port}")
+
     def test_one_that_is_not_there_is_said_to_be_missing(self, open_page: OpenPage) -> None:
         page = open_page("#/metrics/0123456789abcdef0123456789abcdef")
         expect(page.get_by_text("There is no such metric")).to_be_visible()
@@ -282,6 +317,16 @@ class TestAnomalies:
         expect(page.get_by_role("heading", level=1)).to_have_text(MACHINE)
         assert "from=" in page.url
 
+    @pytest.mark.parametrize("width", [160, 270, 1100])
+    def test_times_stand_beside_each_other_however_long_and_narrow_it_is(self, open_page: OpenPage, width: int) -> None:
+        page = open_page("#/health")
+        for length in (3600, 86_400, 10 * 86_400, 400 * 86_400, 5 * YEAR_S, 13 * YEAR_S, 60 * YEAR_S):
+            labels = page.evaluate(LABELS, [width, length])
+            assert labels, length
+            for (_, end), (start, _) in itertools.pairwise(labels):
+                assert end < start, (length, labels)
+            assert labels[-1][1] <= width, (length, labels)
+
     def test_a_time_without_any_says_so(self, open_page: OpenPage) -> None:
         page = open_page("#/anomalies?span=3600")
         expect(page.get_by_text("No anomaly matches")).to_be_visible()
@@ -290,9 +335,10 @@ class TestAnomalies:
 class TestChanges:
     """Metrics come, live and go, on an engine that was empty."""
 
-    def test_an_empty_engine_says_how_to_begin(self, fresh_page: OpenPage) -> None:
+    def test_an_empty_engine_says_how_to_begin(self, fresh_page: OpenPage, fresh: Engine) -> None:
         page = fresh_page()
         expect(page.get_by_text("No metrics yet")).to_be_visible()
+        expect(page.locator("pre")).to_have_text(f'echo "web1.cpu.load 0.42 -1" | nc -N 127.0.0.1 {fresh.port}')
         page.goto(page.url.replace("#/", "#/anomalies"))
         expect(page.get_by_text("Nothing unusual so far")).to_be_visible()
 
@@ -358,6 +404,27 @@ class TestChanges:
         expect(received).to_have_text(f"{before + 3:,}")
         expect(fact(page, "older than the newest")).to_have_text("1")
         expect(fact(page, "value is no finite number")).to_have_text("1")
+
+    def test_health_shows_each_service_the_workers_and_troubles(self, fresh_page: OpenPage, fresh: Engine) -> None:
+        fresh.send(f"health.scored {number % 5} {1_400_000_000 + 60 * number}" for number in range(300))
+        fresh.wait_until_scored("health.scored", 300)
+        page = fresh_page("#/health")
+        services, workers = page.get_by_role("region", name="Services"), page.get_by_role("region", name="Workers")
+        for name in ("Bus", "Database", "Metric Listener", "Model Scheduler", "Alert Service", "HTTP service"):
+            expect(services.get_by_role("row", name=f"{name} Ready")).to_be_visible()
+        expect(workers.get_by_role("row").nth(1)).to_contain_text(re.compile(r"^0[\d.]+ MB[1-9]"))
+        expect(page.get_by_role("region", name="Troubles")).to_be_hidden()
+        database = Database(f"sqlite:///{fresh.data_dir / 'htmengine.db'}")
+        try:
+            database.run_sync(troubles.replace, "<b>worker</b>", ["checkpoints cannot be written"], 1_400_000_000)
+            expect(page.get_by_role("region", name="Troubles")).to_contain_text("cannot be written<b>worker</b>, since")
+        finally:
+            database.run_sync(troubles.replace, "<b>worker</b>", [], 0)
+            database.close()
+        expect(page.get_by_role("region", name="Troubles")).to_be_hidden()
+        missing = {"status": "failing", "checks": {"workers": {"ok": False, "detail": "0 of 1 run"}}}
+        page.route("**/readyz", lambda route: route.fulfill(status=503, json=missing))
+        expect(services.get_by_role("row", name="Workers ✗ 0 of 1 run")).to_be_visible()
 
 
 class TestTrouble:

@@ -25,7 +25,7 @@ FLAGS = (
     "--disable-sync",
 )
 #: The browser's own report of answers that tests cause on purpose: an engine that is away, and refusals.
-_ON_PURPOSE = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of 4)")
+_ON_PURPOSE = re.compile(r"Failed to load resource: (net::ERR_|the server responded with a status of (4|503))")
 _REPORT_VIOLATIONS = "document.addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))"
 
 

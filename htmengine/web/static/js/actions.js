@@ -3,23 +3,26 @@
 
 import { metricPath, send } from "./api.js";
 import { ask } from "./dialogs.js";
+import { engineFacts } from "./engine.js";
 import { toast } from "./toasts.js";
 
-const RANGE_HELP = "Leave both empty and the range is learnt from the first 288 samples.";
-
-const rangeFields = (model) => [
-  { name: "min", label: "Least value expected", inputmode: "decimal", value: model?.min ?? "", help: RANGE_HELP },
-  { name: "max", label: "Greatest value expected", inputmode: "decimal", value: model?.max ?? "" },
-];
+async function rangeFields(model) {
+  const { pending_samples: samples } = await engineFacts();
+  const help = `Leave both empty and the range is learnt from the first ${samples} samples.`;
+  return [
+    { name: "min", label: "Least value expected", inputmode: "decimal", value: model?.min ?? "", help },
+    { name: "max", label: "Greatest value expected", inputmode: "decimal", value: model?.max ?? "" },
+  ];
+}
 
 /** Add a metric with a model. */
-export function addMetric() {
+export async function addMetric() {
   return ask({
     title: "Add a metric",
     text: "It gets a model of its own, which learns from its samples as they come.",
     fields: [
       { name: "metric", label: "Name", required: true, placeholder: "web1.cpu.load", help: "As the senders of its samples call it." },
-      ...rangeFields(),
+      ...(await rangeFields()),
       { name: "unit", label: "Unit (optional)", placeholder: "ms" },
     ],
     action: "Add metric",
@@ -32,12 +35,12 @@ export function addMetric() {
 }
 
 /** Give a metric a model, a new one if it has one. */
-export function monitor({ uid, name, status, model }) {
+export async function monitor({ uid, name, status, model }) {
   const again = status === "ACTIVE" || status === "CREATE_PENDING";
   return ask({
     title: again ? "Start a new model" : "Start a model",
     text: [name, again ? "The present model is forgotten. " : "", "All stored samples are run through the new model."].filter(Boolean),
-    fields: rangeFields(model),
+    fields: await rangeFields(model),
     action: again ? "Start a new model" : "Start model",
     submit: async ({ min, max }) => {
       await send("PUT", metricPath(uid, "/model"), { modelParams: range(min, max) });

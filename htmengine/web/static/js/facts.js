@@ -2,6 +2,7 @@
 // What is known of a metric beside its plot: its model, and where its samples are.
 
 import { fill, h } from "./dom.js";
+import { filledWithFacts } from "./engine.js";
 import * as format from "./format.js";
 import { STATES } from "./states.js";
 
@@ -77,7 +78,9 @@ export function showLedger(panel, ledger) {
 }
 
 function waiting(rows) {
-  const needed = 288;
-  const bar = h("progress", { max: needed, value: Math.min(rows, needed), "aria-label": "Samples until the model starts" });
-  return h("p", { class: "small" }, bar, ` ${Math.min(rows, needed)} of ${needed} samples`);
+  const line = h("p", { class: "small" });
+  return filledWithFacts(line, ({ pending_samples: needed }) => {
+    const bar = h("progress", { max: needed, value: Math.min(rows, needed), "aria-label": "Samples until the model starts" });
+    fill(line, bar, ` ${Math.min(rows, needed)} of ${needed} samples`);
+  });
 }

@@ -36,6 +36,7 @@ export function time(epoch) {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}${seconds}`;
 }
 
+const BYTES = ["B", "kB", "MB", "GB", "TB"];
 const UNITS = [["y", 31536000], ["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
 /** A length of time in its two greatest units: 3 d 4 h. */
@@ -53,6 +54,13 @@ export function duration(seconds) {
 /** How long ago: "4 min ago". */
 export function ago(epoch, now = Date.now() / 1000) {
   return now - epoch < 1 ? "now" : `${duration(now - epoch).split(" ").slice(0, 2).join(" ")} ago`;
+}
+
+/** Bytes with three digits: 12.3 MB. */
+export function bytes(number) {
+  if (number === null || number === undefined) return "–";
+  const unit = Math.min(BYTES.length - 1, Math.floor(Math.log10(Math.max(number, 1)) / 3));
+  return `${Number((number / 1000 ** unit).toPrecision(3))} ${BYTES[unit]}`;
 }
 
 /** Per second, with few digits: 1,240/s. */

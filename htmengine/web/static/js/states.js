@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 export const STATES = {
   ACTIVE: { word: "Active", help: "Its model scores every sample." },
   CREATE_PENDING: { word: "Starting", help: "Its model is being made and runs the stored samples." },
-  PENDING_DATA: { word: "Waiting for data", help: "Its range is learnt from the first 288 samples." },
+  PENDING_DATA: { word: "Waiting for data", help: "Its range is learnt from its first samples." },
   UNMONITORED: { word: "No model", help: "Samples are stored, not scored." },
   ERROR: { word: "Error", help: "Its model could not run." },
 };

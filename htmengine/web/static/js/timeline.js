@@ -12,7 +12,11 @@ const RADIUS = 5;
 const MOST_LANES = 24;
 //: A click on a mark shows so much time around it.
 const AROUND_S = 43200;
-const STEPS_S = [60, 300, 900, 3600, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000, 31536000];
+//: Each at most twice the one before, so that there is always a line.
+const STEPS_S = [60, 120, 240, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 302400, 604800, 1209600, 2419200, 4838400, 9676800, 19353600];
+//: Room for a label, and for each of its letters, in pixels.
+const LABEL = 85;
+const LETTER = 7;
 
 /** An element with the lanes of the metrics with the most anomalies, in `width` pixels; `range` is {from, until}. */
 export function timeline(anomalies, range, width) {
@@ -43,10 +47,9 @@ function draw(lanes, { from, until }, width) {
   const height = HEAD + lanes.length * LANE;
   const x = (timestamp) => RADIUS + ((timestamp - from) / Math.max(1, until - from)) * (width - 2 * RADIUS);
   const y = (lane) => HEAD + lane * LANE + LANE / 2;
-  const grid = ticks(from, until, width).map(({ at, text }) => [
-    svg("line", { class: "tick", x1: x(at), x2: x(at), y1: HEAD - 4, y2: height }),
-    svg("text", { class: "tick-text", x: x(at) + 3, y: HEAD - 8 }, text),
-  ]);
+  const found = ticks(from, until, width);
+  const grid = found.map(({ at }) => svg("line", { class: "tick", x1: x(at), x2: x(at), y1: HEAD - 4, y2: height }));
+  const labels = labelled(found, x, width).map(({ start, text }) => svg("text", { class: "tick-text", x: start, y: HEAD - 8 }, text));
   const lines = lanes.map((_, lane) => svg("line", { class: "lane", x1: 0, x2: width, y1: y(lane), y2: y(lane) }));
   const marks = lanes.flatMap(({ rows }, lane) =>
     mildFirst(rows).map((anomaly) => mark(anomaly, x(anomaly.timestamp), y(lane))),
@@ -55,7 +58,8 @@ function draw(lanes, { from, until }, width) {
   return svg(
     "svg",
     { class: "timeline", role: "img", "aria-label": `Timeline of anomalies: ${description}`, width, height, viewBox: `0 0 ${width} ${height}` },
-    ...grid.flat(),
+    ...grid,
+    ...labels,
     ...lines,
     ...marks,
   );
@@ -78,13 +82,39 @@ function mark({ uid, name, timestamp, value, anomaly_score: score }, x, y) {
 }
 
 function ticks(from, until, width) {
-  const most = Math.max(2, Math.floor(width / 110));
-  const step = STEPS_S.find((seconds) => (until - from) / seconds <= most) ?? STEPS_S.at(-1);
+  const most = Math.max(2, Math.floor(width / LABEL));
+  const step = STEPS_S.find((seconds) => (until - from) / seconds <= most);
+  if (!step) return years(from, until, most);
   const zone = new Date(from * 1000).getTimezoneOffset() * 60;
   const found = [];
   for (let at = Math.ceil((from - zone) / step) * step + zone; at <= until; at += step) {
     const text = format.time(at);
     found.push({ at, text: step >= 86400 ? text.slice(0, 10) : text.slice(5, 16) });
+  }
+  return found;
+}
+
+/** Labels right of their lines, or before the end if there is no room; one that would cover another is left out. */
+function labelled(ticks, x, width) {
+  const found = [];
+  let end = 0;
+  for (const { at, text } of ticks) {
+    const start = Math.min(x(at) + 3, width - LETTER * text.length);
+    if (start < end) continue;
+    found.push({ start, text });
+    end = start + LETTER * text.length;
+  }
+  return found;
+}
+
+/** The first of January of every year, or of every few. */
+function years(from, until, most) {
+  const yearOf = (epoch) => new Date(epoch * 1000).getFullYear();
+  const step = Math.ceil((yearOf(until) - yearOf(from)) / most);
+  const found = [];
+  for (let year = Math.ceil(yearOf(from) / step) * step; year <= yearOf(until); year += step) {
+    const at = new Date(year, 0, 1).getTime() / 1000;
+    if (at >= from) found.push({ at, text: String(year) });
   }
   return found;
 }

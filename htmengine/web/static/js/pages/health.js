@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT
-// How the engine is: what comes in and goes out, where samples wait, what was rejected.
+// How the engine is: what comes in and goes out, where samples wait, what was rejected, whether each service runs.
 
-import { get, isAbort, send, tolerate } from "../api.js";
+import { get, getText, isAbort, send, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h, setText } from "../dom.js";
 import { errorBox } from "../empty.js";
 import { factList, showLedger } from "../facts.js";
 import * as format from "../format.js";
 import { Rate } from "../rates.js";
+import { parseFigures } from "../prometheus.js";
 import { drawSparkline } from "../sparkline.js";
 import { STATES, stateMark } from "../states.js";
 import { repeated } from "../tasks.js";
+import { table, tableRow } from "../tables.js";
 import { toast } from "../toasts.js";
+import { showServices, showTroubles, showWorkers } from "./health_services.js";
 
 const REFRESH_MS = 2000;
 const FLOWS = [
@@ -19,6 +22,7 @@ const FLOWS = [
   ["stored", "Stored", "rows in the database"],
   ["scored", "Scored", "rows with an anomaly score"],
 ];
+const PANELS = ["Engine", "Services", "Ledger", "Queues", "Metrics", "Workers", "Troubles"];
 const QUEUES = {
   samples: ["Samples", "from the listener to the storer"],
   model_input: ["Model input", "from the storer to the models"],
@@ -56,8 +60,11 @@ class HealthPage {
     try {
       const answers = ["status", "ledger", "session"].map((path) => get(path, {}, this.#given.signal));
       const [status, ledger, session] = await Promise.all(answers);
+      const [report, figures] = await Promise.all(["readyz", "metrics"].map((path) => getText(path, this.#given.signal)));
       if (!this.#parts) this.#build(session);
       this.#show(status, ledger);
+      showServices(this.#parts.services, JSON.parse(report));
+      showWorkers(this.#parts.workers, parseFigures(figures));
     } catch (error) {
       tolerate(error);
       if (isAbort(error) || this.#parts) return; // the old figures stay
@@ -82,6 +89,7 @@ class HealthPage {
     showQueues(this.#parts.queues, status.queues);
     showMetrics(this.#parts.metrics, status.metrics);
     showLedger(this.#parts.ledger, ledger);
+    showTroubles(this.#parts.troubles, status.troubles);
   }
 
   #showBacklog({ waiting, scored, newest_stored: stored, newest_scored: newest }) {
@@ -113,18 +121,18 @@ function layout(tiles, session) {
   const progress = h("progress", { "aria-label": "Scored part of the stored samples" });
   const lag = h("p", { class: "muted small" });
   const backlog = h("section", { class: "panel tile", "aria-label": "Waiting" }, h("h2", {}, "Waiting for a score"), waiting, progress, lag);
-  const [engine, ledger, queues, metrics] = ["Engine", "Ledger", "Queues", "Metrics"].map((label) =>
-    h("section", { class: "panel", "aria-label": label }),
-  );
+  const [engine, services, ledger, queues, metrics, workers, troubles] = PANELS.map((label) => h("section", { class: "panel", "aria-label": label }));
   const logOut = h("button", { type: "button", onclick: forget }, "Log out");
   const page = h(
     "div",
     { class: "page" },
     h("div", { class: "page-head" }, h("h1", {}, "Health"), h("span", { class: "spring" }), session.tokens ? logOut : null),
     h("div", { class: "tiles" }, ...tiles.map(({ element }) => element), backlog),
-    h("div", { class: "panels" }, engine, ledger, queues, metrics),
+    troubles,
+    h("div", { class: "panels" }, engine, services, ledger, queues, metrics),
+    workers,
   );
-  return { page, waiting, progress, lag, engine, ledger, queues, metrics };
+  return { page, waiting, progress, lag, engine, services, ledger, queues, metrics, workers, troubles };
 }
 
 async function forget() {
@@ -158,13 +166,4 @@ function showQueues(panel, queues) {
 function showMetrics(panel, metrics) {
   const rows = Object.entries(metrics).map(([status, number]) => tableRow([number ? stateMark(status) : STATES[status].word, format.count(number)]));
   fill(panel, h("h2", {}, "Metrics"), table(["State", "Metrics"], rows));
-}
-
-function table(heads, rows) {
-  const cells = heads.map((text, index) => h("th", { scope: "col", class: index ? "number" : "" }, text));
-  return h("table", {}, h("thead", {}, h("tr", {}, ...cells)), h("tbody", {}, ...rows));
-}
-
-function tableRow([first, number]) {
-  return h("tr", {}, h("td", {}, first), h("td", { class: "number" }, number));
 }

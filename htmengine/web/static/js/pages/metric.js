@@ -7,6 +7,7 @@ import { get, isAbort, metricPath, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h } from "../dom.js";
 import { emptyBox, errorBox } from "../empty.js";
+import { sendingCommand } from "../engine.js";
 import { showLedger, showModel } from "../facts.js";
 import * as format from "../format.js";
 import { subscribe } from "../live.js";
@@ -229,7 +230,7 @@ function noSamples(name) {
     emptyBox(
       "No samples yet",
       "The plot appears with the first one:",
-      h("pre", { tabindex: "0" }, `echo "${name} 0.42 -1" | nc -N 127.0.0.1 2003`),
+      sendingCommand(name),
     ),
   );
 }

@@ -7,6 +7,7 @@ import { isAbort, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h, hiddenLabel, select, setText } from "../dom.js";
 import { emptyBox, errorBox } from "../empty.js";
+import { sendingCommand } from "../engine.js";
 import * as format from "../format.js";
 import { subscribe } from "../live.js";
 import { MetricList } from "../metric_list.js";
@@ -171,7 +172,7 @@ class MetricsPage {
     return emptyBox(
       "No metrics yet",
       "Send one as you would send it to Graphite; it appears here with its first sample:",
-      h("pre", { tabindex: "0" }, 'echo "web1.cpu.load 0.42 -1" | nc -N 127.0.0.1 2003'),
+      sendingCommand("web1.cpu.load"),
       "Or add one with the range of its values, so that its model starts with the first sample.",
       h("button", { type: "button", class: "primary", onclick: () => this.#add() }, "Add metric"),
     );

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+// The health page's parts about processes: whether each service is ready, what the workers hold, what troubles there are.
+
+import { fill, h } from "../dom.js";
+import * as format from "../format.js";
+import { byLabel } from "../prometheus.js";
+import { table, tableRow } from "../tables.js";
+
+const NAMES = {
+  process: "Process",
+  bus: "Bus",
+  database: "Database",
+  workers: "Workers",
+  MetricListener: "Metric Listener",
+  MetricStorer: "Metric Storer",
+  ModelScheduler: "Model Scheduler",
+  AnomalyService: "Anomaly Service",
+  AlertService: "Alert Service",
+  WebService: "HTTP service",
+};
+const WORKER_FIGURES = {
+  resident: "htmengine_worker_resident_bytes",
+  models: "htmengine_worker_models",
+  held: "htmengine_worker_model_bytes",
+  read: "htmengine_worker_swapped_in_total",
+  left: "htmengine_worker_swapped_out_total",
+  checkpoints: "htmengine_worker_checkpoints_total",
+  written: "htmengine_worker_checkpoint_bytes_total",
+};
+const WORKER_HEADS = ["Worker", "Memory", "Models", "Models' memory", "Read from disk", "Made room", "Checkpoints", "Written"];
+
+/** Fill a panel with the checks of /readyz. */
+export function showServices(panel, { checks }) {
+  const rows = Object.entries(checks).map(([name, { ok, detail }]) => tableRow([NAMES[name] ?? name, readiness(ok, detail)]));
+  fill(panel, h("h2", {}, "Services"), table(["Service", "State"], rows));
+}
+
+function readiness(ok, detail) {
+  return ok ? h("span", { class: "state state-active" }, "Ready") : h("span", { class: "failure" }, `✗ ${detail}`);
+}
+
+/** Fill a panel with the figures of each worker process, as far as they are this process's. */
+export function showWorkers(panel, figures) {
+  const workers = [...byLabel(figures, "worker", WORKER_FIGURES)].sort(([one], [other]) => one - other);
+  const content = workers.length
+    ? h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-label": "Figures of the workers" }, table(WORKER_HEADS, workers.map(workerRow)))
+    : h("p", { class: "muted small" }, "The workers belong to other processes: each scheduler tells of its own at its port of [telemetry].");
+  fill(panel, h("h2", {}, "Workers"), content);
+}
+
+function workerRow([worker, { resident, models, held, read, left, checkpoints, written }]) {
+  const counts = [format.bytes(resident), count(models), format.bytes(held), count(read), count(left), count(checkpoints), format.bytes(written)];
+  return tableRow([worker, ...counts]);
+}
+
+const count = (number) => (number === undefined ? "–" : format.count(number));
+
+/** Fill a panel with what the operator should know of; it is not there when all is well. */
+export function showTroubles(panel, troubles) {
+  panel.hidden = !troubles.length;
+  const lines = troubles.map(({ source, message, since }) =>
+    h("li", {}, h("span", { class: "failure" }, message), h("span", { class: "muted small block" }, `${source}, since ${format.time(since)}`)),
+  );
+  fill(panel, h("h2", {}, "Troubles"), h("ul", { class: "troubles" }, ...lines));
+}
