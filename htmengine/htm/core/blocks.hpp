@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 // One growing array of 16-bit words, handed out in blocks: thousands of short lists without thousands of
-// allocations.  Block sizes step by an eighth, so little is wasted; freed blocks are used again.
+// allocations.  Block sizes step by an eighth, so little is wasted; freed blocks are used again.  When the array is
+// full although much of it is idle, its owner packs it: so it grows with what it holds, not with what came and went.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
+
+#include "cells.hpp"
 
 namespace htm {
 
@@ -17,8 +20,7 @@ class Blocks {
   // The smallest block size, as a number, that holds so many words (at least 1).
   static uint8_t size_for(uint32_t words) {
     if (words <= 16) return static_cast<uint8_t>((words + 1) / 2 - 1);
-    unsigned doublings = 0;
-    while (words > (32u << doublings)) ++doublings;
+    unsigned doublings = highest_bit(words - 1) - 4;
     return static_cast<uint8_t>(8 + 8 * doublings + ((words - 1 - (16u << doublings)) >> (doublings + 1)));
   }
 
@@ -52,6 +54,20 @@ class Blocks {
 
   uint16_t* at(uint32_t block) { return words_.data() + block; }
   const uint16_t* at(uint32_t block) const { return words_.data() + block; }
+
+  // Whether the owner, whose blocks hold so many words, should rather pack than let take(size) enlarge the array.
+  bool should_pack(uint8_t size, size_t used) const {
+    bool full = free_[size] == kNone && words_.size() + words_of(size) > words_.capacity();
+    return full && words_.size() > used + used / 8;
+  }
+
+  // The first half of packing: empties the array and copies its words to `old`, at their offsets.  The owner then
+  // takes new blocks for what it has.
+  void empty_into(std::vector<uint16_t>& old) {
+    old.assign(words_.begin(), words_.end());
+    words_.clear();
+    free_.fill(kNone);
+  }
 
   void reserve(size_t words) { words_.reserve(words); }
   size_t bytes() const { return words_.capacity() * sizeof(uint16_t); }

@@ -15,6 +15,7 @@ namespace htm {
 class RecentCells {
  public:
   static constexpr unsigned kMost = 64;
+  static constexpr uint8_t kNone = kMost;  // no place
 
   RecentCells() : place_(kMaxCells, kNone) {}
 
@@ -36,8 +37,6 @@ class RecentCells {
   }
 
  private:
-  static constexpr uint8_t kNone = kMost;
-
   std::vector<uint8_t> place_;  //: by cell
   std::array<uint16_t, kMost> cells_{};
   unsigned size_ = 0, oldest_ = 0;

@@ -27,6 +27,20 @@ int permanence_units(double permanence) {
   return static_cast<int>(std::round(permanence * permanence_one<Permanence>()));
 }
 
+// What one thread needs while it computes a row, for any model: between rows it holds nothing.
+struct Scratch {
+  std::vector<uint8_t> counters = std::vector<uint8_t>(65536 + 64, 0);  //: by segment; zero between uses
+  CellSet active, previous;                                            //: empty between uses
+  Cells chosen;
+  std::vector<uint8_t> order;
+  std::vector<uint16_t> words;
+
+  static Scratch& of_this_thread() {
+    static thread_local Scratch scratch;
+    return scratch;
+  }
+};
+
 // From each source cell to the segments that have a synapse from it.
 class SourceIndex {
  public:
@@ -36,6 +50,7 @@ class SourceIndex {
     List& list = list_of(cell);
     if (list.length == list.capacity()) enlarge(list);
     blocks_.at(list.block)[list.length++] = segment;
+    ++synapses_;
   }
 
   void remove(uint16_t cell, uint16_t segment) {
@@ -43,6 +58,7 @@ class SourceIndex {
     uint16_t* segments = blocks_.at(list.block);
     segments[position(segments, list.length, segment)] = segments[list.length - 1];
     --list.length;
+    --synapses_;
   }
 
   // Adds 1 to the counter of each segment, once for each of its synapses from these cells.
@@ -58,21 +74,30 @@ class SourceIndex {
     }
   }
 
-  // Makes all lists as long as they will be: the way to build an index without waste.
-  void prepare(const Cells& sources) {
+  // Makes all lists at once, none longer than it must be, of an empty index.  `sources`: those of segment 0, then of
+  // segment 1 and so on; `counts`: how many each has.
+  void build(const Cells& sources, const std::vector<uint16_t>& counts) {
     std::vector<uint32_t> lengths(kMaxCells, 0);
     for (uint16_t cell : sources) ++lengths[cell];
     size_t words = 0;
-    for (unsigned cell = 0; cell < lengths.size(); ++cell)
-      if (lengths[cell]) words += Blocks::words_of(Blocks::size_for(lengths[cell]));
+    for (uint32_t length : lengths)
+      if (length) words += Blocks::words_of(Blocks::size_for(length));
     blocks_.reserve(words);
-    for (unsigned cell = 0; cell < lengths.size(); ++cell)
+    std::vector<uint32_t> next(kMaxCells);  // by cell: where its next segment goes
+    for (unsigned cell = 0; cell < kMaxCells; ++cell)
       if (lengths[cell]) {
         List& list = list_of(static_cast<uint16_t>(cell));
         list.size = Blocks::size_for(lengths[cell]);
-        list.block = blocks_.take(list.size);
+        list.block = next[cell] = blocks_.take(list.size);
+        list.length = static_cast<uint16_t>(lengths[cell]);
       }
+    const uint16_t* source = sources.data();
+    for (unsigned segment = 0; segment < counts.size(); ++segment)
+      for (unsigned i = 0; i < counts[segment]; ++i) *blocks_.at(next[*source++]++) = static_cast<uint16_t>(segment);
+    synapses_ = sources.size();
   }
+
+  size_t synapses() const { return synapses_; }
 
   size_t bytes() const {
     return blocks_.bytes() + lists_.capacity() * sizeof(List) + place_.capacity() * sizeof(uint16_t);
@@ -101,6 +126,7 @@ class SourceIndex {
 
   void enlarge(List& list) {
     uint8_t size = Blocks::size_for(list.length + 1u);
+    if (blocks_.should_pack(size, synapses_)) pack();
     uint32_t block = blocks_.take(size);
     if (list.size != kNoBlock) {
       std::copy_n(blocks_.at(list.block), list.length, blocks_.at(block));
@@ -108,6 +134,22 @@ class SourceIndex {
     }
     list.block = block;
     list.size = size;
+  }
+
+  // Gives every list a block for just what it has.
+  void pack() {
+    std::vector<uint16_t>& old = Scratch::of_this_thread().words;
+    blocks_.empty_into(old);
+    for (List& list : lists_) {
+      if (list.length == 0) {
+        list.size = kNoBlock;
+        continue;
+      }
+      list.size = Blocks::size_for(list.length);
+      uint32_t block = blocks_.take(list.size);
+      std::copy_n(&old[list.block], list.length, blocks_.at(block));
+      list.block = block;
+    }
   }
 
   // Searched from the end, where the young synapses are that go most often; 16 at a time, which compilers
@@ -125,22 +167,10 @@ class SourceIndex {
     return length;
   }
 
+  size_t synapses_ = 0;          // in all lists
   Blocks blocks_;
   std::vector<List> lists_;      // 32 for each column that has synapses from it
   std::vector<uint16_t> place_;  //: by column: 1 + where its 32 lists are, 0 without any
-};
-
-// What one thread needs while it computes a row, for any model: between rows it holds nothing.
-struct Scratch {
-  std::vector<uint8_t> counters = std::vector<uint8_t>(65536 + 64, 0);  //: by segment; zero between uses
-  CellSet active, previous;                                            //: empty between uses
-  Cells chosen;
-  std::vector<uint8_t> order;
-
-  static Scratch& of_this_thread() {
-    static thread_local Scratch scratch;
-    return scratch;
-  }
 };
 
 template <class Permanence>
@@ -309,11 +339,7 @@ class Segments {
            capacities_.capacity() + connected_counts_.capacity() + free_.capacity() * sizeof(uint16_t);
   }
 
-  size_t synapses() const {
-    size_t total = 0;
-    for (uint8_t count : counts_) total += count;
-    return total;
-  }
+  size_t synapses() const { return index_.synapses(); }
 
   // The order of a segment's synapses means nothing and is not kept.
   void save(Writer& out) const {
@@ -349,7 +375,7 @@ class Segments {
 
  private:
   // Words of a block that has room for so many synapses: their sources, then their permanences.
-  static uint32_t block_words(unsigned capacity) {
+  static uint32_t block_words(size_t capacity) {
     return static_cast<uint32_t>((capacity * (sizeof(uint16_t) + sizeof(Permanence)) + 1) / 2);
   }
   static uint8_t block_size(unsigned capacity) { return Blocks::size_for(block_words(capacity)); }
@@ -385,14 +411,37 @@ class Segments {
   // Room for `count` synapses; the present ones are kept.
   void make_room(unsigned segment, unsigned count) {
     if (count <= capacity(segment)) return;
-    uint8_t room = capacity_for(count);
-    uint32_t start = blocks_.take(block_size(room));
-    uint16_t* words = blocks_.at(start);
-    std::copy_n(sources(segment), counts_[segment], words);
-    std::copy_n(permanences(segment), counts_[segment], reinterpret_cast<Permanence*>(words + room));
-    if (capacity(segment)) blocks_.give_back(starts_[segment], block_size(capacities_[segment]));
-    starts_[segment] = start;
-    capacities_[segment] = room;
+    if (blocks_.should_pack(block_size(count), block_words(index_.synapses()))) pack();
+    uint32_t before = starts_[segment];
+    unsigned had = capacity(segment);
+    take_block(segment, count);
+    copy_synapses(segment, blocks_.at(before), had);
+    if (had) blocks_.give_back(before, block_size(had));
+  }
+
+  // Gives every segment a block for just the synapses that it has.
+  void pack() {
+    std::vector<uint16_t>& old = Scratch::of_this_thread().words;
+    blocks_.empty_into(old);
+    for (unsigned segment = 0; segment < slots(); ++segment) {
+      uint32_t before = starts_[segment];
+      unsigned had = capacity(segment);
+      capacities_[segment] = 0;
+      if (counts_[segment] == 0) continue;
+      take_block(segment, counts_[segment]);
+      copy_synapses(segment, &old[before], had);
+    }
+  }
+
+  void take_block(unsigned segment, unsigned count) {
+    capacities_[segment] = capacity_for(count);
+    starts_[segment] = blocks_.take(block_size(count));
+  }
+
+  // The segment's synapses, out of a block that has room for so many.
+  void copy_synapses(unsigned segment, const uint16_t* block, unsigned room) {
+    std::copy_n(block, counts_[segment], mutable_sources(segment));
+    std::copy_n(reinterpret_cast<const Permanence*>(block + room), counts_[segment], mutable_permanences(segment));
   }
 
   void append(unsigned segment, const uint16_t* cells, unsigned added, Permanence permanence) {
@@ -455,34 +504,36 @@ class Segments {
   // in this order.
   void save_synapses(Writer& out) const {
     RecentCells recent;
-    Cells others;
-    std::vector<uint16_t> permanences_of;
+    Cells others(synapses());
+    std::vector<uint16_t> permanences_of(synapses());
     std::vector<uint64_t> known(slots(), 0);
-    std::vector<std::pair<uint16_t, uint16_t>> unknown;  // source, permanence
-    permanences_of.reserve(synapses());
+    uint16_t *next_other = others.data(), *next_permanence = permanences_of.data();
     for (unsigned segment = 0; segment < slots(); ++segment) {
       const uint16_t* from = sources(segment);
       const Permanence* permanence = permanences(segment);
-      uint16_t recent_permanences[RecentCells::kMost];
+      Permanence recent_permanences[RecentCells::kNone + 1];
+      uint32_t unknown[256];  // source * 65536 + permanence
       uint64_t places = 0;
-      unknown.clear();
-      for (unsigned i = 0, end = count(segment); i < end; ++i)
-        if (recent.has(from[i])) {
-          places |= uint64_t{1} << recent.place(from[i]);
-          recent_permanences[recent.place(from[i])] = permanence[i];
-        } else {
-          unknown.push_back({from[i], permanence[i]});
-        }
+      unsigned unknowns = 0;
+      for (unsigned i = 0, end = count(segment); i < end; ++i) {  // no branch that depends on the source
+        unsigned place = recent.place(from[i]);
+        bool is_known = place != RecentCells::kNone;
+        recent_permanences[place] = permanence[i];
+        places |= uint64_t{is_known} << place % 64;
+        unknown[unknowns] = uint32_t{from[i]} << 16 | permanence[i];
+        unknowns += !is_known;
+      }
       known[segment] = places;
-      for (uint64_t rest = places; rest; rest &= rest - 1)
-        permanences_of.push_back(recent_permanences[lowest_bit(rest)]);
-      std::sort(unknown.begin(), unknown.end());
-      for (const auto& synapse : unknown) {
-        others.push_back(synapse.first);
-        permanences_of.push_back(synapse.second);
-        recent.add(synapse.first);
+      for (; places; places &= places - 1) *next_permanence++ = recent_permanences[lowest_bit(places)];
+      std::sort(unknown, unknown + unknowns);
+      for (unsigned i = 0; i < unknowns; ++i) {
+        uint16_t source = static_cast<uint16_t>(unknown[i] >> 16);
+        *next_other++ = source;
+        *next_permanence++ = static_cast<uint16_t>(unknown[i]);
+        recent.add(source);
       }
     }
+    others.resize(static_cast<size_t>(next_other - others.data()));
     out.packed(others);
     for (uint64_t places : known) out.number(places);
     out.packed(permanences_of);
@@ -524,7 +575,7 @@ class Segments {
 
   void place_synapses(const std::vector<uint16_t>& counts, const Cells& sources_of,
                       const std::vector<uint16_t>& permanences_of) {
-    index_.prepare(sources_of);
+    index_.build(sources_of, counts);
     starts_.resize(slots());
     counts_.resize(slots());
     capacities_.resize(slots());
@@ -537,10 +588,9 @@ class Segments {
     for (unsigned segment = 0; segment < slots(); ++segment) {
       unsigned count = counts[segment];
       if (count == 0) continue;
-      make_room(segment, count);
+      take_block(segment, count);
       std::copy_n(&sources_of[first], count, mutable_sources(segment));
       std::copy_n(&permanences_of[first], count, mutable_permanences(segment));
-      for (unsigned i = 0; i < count; ++i) index_.add(sources_of[first + i], static_cast<uint16_t>(segment));
       counts_[segment] = static_cast<uint8_t>(count);
       count_connected(segment);
       first += count;

@@ -31,14 +31,47 @@ inline unsigned bits_for(uint32_t largest) {
   return bits;
 }
 
+template <class T>
+void put_little(char* to, T value) {
+  for (size_t i = 0; i < sizeof(T); ++i) to[i] = static_cast<char>(static_cast<uint64_t>(value) >> (8 * i));
+}
+
+struct Code {
+  uint32_t bits;
+  unsigned width;  // at most 32
+};
+
+// Codes one after the other, the lowest bit first.  Whole words are written, which overlap, so there must be room for
+// one more; all is in registers, so it is fast.
+class BitWriter {
+ public:
+  explicit BitWriter(char* to) : at_(to) {}
+
+  void put(Code code) {
+    pending_ |= uint64_t{code.bits} << filled_;
+    filled_ += code.width;
+    put_little(at_, pending_);
+    at_ += filled_ / 8;
+    pending_ >>= filled_ & ~7u;
+    filled_ %= 8;
+  }
+
+  // Behind the last byte, which may be full only in part.
+  char* end() const { return at_ + (filled_ > 0); }
+
+ private:
+  char* at_;
+  uint64_t pending_ = 0;  // bits that do not fill a byte yet
+  unsigned filled_ = 0;   // how many
+};
+
 class Writer {
  public:
   template <class T>
   void number(T value) {
     static_assert(std::is_integral<T>::value, "doubles go through real()");
-    char little[sizeof(T)];
-    for (size_t i = 0; i < sizeof(T); ++i) little[i] = static_cast<char>(static_cast<uint64_t>(value) >> (8 * i));
-    bytes_.append(little, sizeof little);
+    put_little(room_for(sizeof(T)), value);
+    size_ += sizeof(T);
   }
 
   void real(double value) {
@@ -57,20 +90,6 @@ class Writer {
   void varint(uint32_t value) {
     for (; value >= 128; value >>= 7) number(static_cast<uint8_t>(value | 128));
     number(static_cast<uint8_t>(value));
-  }
-
-  // The lowest `width` bits of a number, at most 32; align() ends a run of these.
-  void bits(uint32_t value, unsigned width) {
-    pending_ |= static_cast<uint64_t>(value) << filled_;
-    filled_ += width;
-    if (filled_ < 32) return;
-    number(static_cast<uint32_t>(pending_));
-    pending_ >>= 32;
-    filled_ -= 32;
-  }
-
-  void align() {
-    for (; filled_ > 0; filled_ -= std::min(filled_, 8u), pending_ >>= 8) number(static_cast<uint8_t>(pending_));
   }
 
   // Numbers each greater than the one before: their distances.
@@ -95,19 +114,23 @@ class Writer {
     unsigned brief = distinct.best_brief_width(values.size(), width);
     uint32_t escape = (1u << brief) - 1;
     number(static_cast<uint8_t>(brief));
-    for (uint32_t code = 0; code < escape; ++code) bits(distinct.frequent[code], width);
     for (uint32_t place = 0; place < distinct.values.size(); ++place) {
       uint32_t code = std::min<uint32_t>(distinct.rank[place], escape);
-      distinct.code[place] = code == escape ? code | place << brief : code;
-      distinct.code_width[place] = static_cast<uint8_t>(code == escape ? brief + width : brief);
+      distinct.codes[place] = code == escape ? Code{code | place << brief, brief + width} : Code{code, brief};
     }
-    bytes_.reserve(bytes_.size() + (values.size() * (brief + width)) / 8 + 8);
-    for (uint16_t value : values) bits(distinct.code[distinct.place[value]], distinct.code_width[distinct.place[value]]);
-    align();
+    BitWriter bits(room_for((escape * width + values.size() * (brief + width)) / 8 + 2 * sizeof(uint64_t)));
+    for (uint32_t code = 0; code < escape; ++code) bits.put({distinct.frequent[code], width});
+    const uint32_t* place = distinct.place.data();
+    const Code* codes = distinct.codes.data();
+    for (uint16_t value : values) bits.put(codes[place[value]]);
+    size_ = static_cast<size_t>(bits.end() - bytes_.data());
     distinct.forget();
   }
 
-  std::string take() { return std::move(bytes_); }
+  std::string take() {
+    bytes_.resize(size_);
+    return std::move(bytes_);
+  }
 
  private:
   // The distinct values of an array.
@@ -118,8 +141,7 @@ class Writer {
     std::vector<uint32_t> counts;       //: by place in `values`
     std::vector<uint32_t> frequent;     //: the places of the most frequent, these first
     std::vector<uint32_t> rank;         //: by place: its place among the frequent ones, or kMostFrequent
-    std::vector<uint32_t> code;         //: by place
-    std::vector<uint8_t> code_width;    //: by place
+    std::vector<Code> codes;            //: by place
     std::vector<uint32_t> place = std::vector<uint32_t>(65536, 0);  //: by value; all 0 between uses
 
     static Distinct& of_this_thread() {
@@ -131,15 +153,24 @@ class Writer {
       values.clear();
       for (uint16_t value : all)
         if (place[value]++ == 0) values.push_back(value);
-      std::sort(values.begin(), values.end());
+      sort_values();
       counts.resize(values.size());
-      code.resize(values.size());
-      code_width.resize(values.size());
+      codes.resize(values.size());
       for (uint32_t i = 0; i < values.size(); ++i) {
         counts[i] = place[values[i]];
         place[values[i]] = i;
       }
       find_frequent();
+    }
+
+    void sort_values() {
+      if (values.size() < 1024) {
+        std::sort(values.begin(), values.end());
+        return;
+      }
+      values.clear();  // of so many, a walk over all numbers is faster
+      for (uint32_t value = 0; value < place.size(); ++value)
+        if (place[value]) values.push_back(static_cast<uint16_t>(value));
     }
 
     void find_frequent() {
@@ -171,9 +202,14 @@ class Writer {
     }
   };
 
-  std::string bytes_;
-  uint64_t pending_ = 0;  // bits that do not fill a byte yet
-  unsigned filled_ = 0;
+  // Where the next bytes go; there is room for so many.
+  char* room_for(size_t bytes) {
+    if (bytes_.size() - size_ < bytes) bytes_.resize(2 * bytes_.size() + bytes + 4096);
+    return &bytes_[size_];
+  }
+
+  std::string bytes_;  // the first `size_` are written
+  size_t size_ = 0;
 };
 
 class Reader {
@@ -183,10 +219,9 @@ class Reader {
   template <class T>
   T number() {
     require(left() >= sizeof(T), "ends too early");
-    uint64_t value = 0;
-    for (size_t i = 0; i < sizeof(T); ++i) value |= static_cast<uint64_t>(at_[i]) << (8 * i);
+    T value = little<T>();
     at_ += sizeof(T);
-    return static_cast<T>(value);
+    return value;
   }
 
   // A number of at most `largest`.
@@ -221,17 +256,19 @@ class Reader {
     }
   }
 
+  // The next `width` bits, at most 32.
   uint32_t bits(unsigned width) {
-    if (filled_ < width) refill(width);
-    uint32_t value = static_cast<uint32_t>(pending_ & ((uint64_t{1} << width) - 1));
-    pending_ >>= width;
-    filled_ -= width;
-    return value;
+    uint64_t word = left() >= sizeof word ? little<uint64_t>() : last_bytes(width);
+    uint64_t value = (word >> taken_) & ((uint64_t{1} << width) - 1);
+    taken_ += width;
+    at_ += taken_ / 8;
+    taken_ %= 8;
+    return static_cast<uint32_t>(value);
   }
 
   void align() {
-    at_ -= filled_ / 8;
-    pending_ = filled_ = 0;
+    at_ += taken_ > 0;
+    taken_ = 0;
   }
 
   // The numbers that Writer::ascending wrote: at most `most` of them, none above `largest`.
@@ -273,13 +310,20 @@ class Reader {
   void finish() const { require(at_ == end_, "has bytes left over"); }
 
  private:
-  void refill(unsigned width) {
-    if (left() >= 4) {
-      pending_ |= static_cast<uint64_t>(number<uint32_t>()) << filled_;
-      filled_ += 32;
-      return;
-    }
-    for (; filled_ < width; filled_ += 8) pending_ |= static_cast<uint64_t>(number<uint8_t>()) << filled_;
+  // The number at this place, which has the bytes for it.
+  template <class T>
+  T little() const {
+    uint64_t value = 0;
+    for (size_t i = 0; i < sizeof(T); ++i) value |= static_cast<uint64_t>(at_[i]) << (8 * i);
+    return static_cast<T>(value);
+  }
+
+  // What is left, less than eight bytes, for so many bits.
+  uint64_t last_bytes(unsigned width) const {
+    require(8 * left() >= taken_ + width, "ends too early");
+    uint64_t word = 0;
+    for (size_t i = 0; i < left(); ++i) word |= static_cast<uint64_t>(at_[i]) << (8 * i);
+    return word;
   }
 
   uint16_t one_of(const std::vector<uint16_t>& distinct, unsigned width, const char* what) {
@@ -292,8 +336,7 @@ class Reader {
 
   const uint8_t* at_;
   const uint8_t* end_;
-  uint64_t pending_ = 0;  // bits that were read but not asked for yet
-  unsigned filled_ = 0;
+  unsigned taken_ = 0;  // bits of the byte at this place that were read already
 };
 
 }  // namespace htm
