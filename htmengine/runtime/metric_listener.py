@@ -56,7 +56,8 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
     def __init__(self, factory: GraphiteFactory) -> None:
         self._factory = factory
         self._batcher = factory.batcher
-        self._lane = Lane(factory.lane_lines, self._pressure)
+        self._lane = Lane(factory.lane_lines, lambda _: self.weigh())
+        self._reading = True
         self._rest = b""
         self._skipping = False  #: inside a line that is too long, which is counted already
 
@@ -67,6 +68,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
     def connectionMade(self) -> None:
         self._factory.connections.add(self)
         self.setTimeout(self._factory.idle_timeout_s)
+        self.weigh()
 
     def dataReceived(self, data: bytes) -> None:
         self.resetTimeout()
@@ -84,22 +86,25 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
         self._factory.connections.discard(self)
         if self._rest and reason.check(ConnectionDone):  # a connection that broke may have cut the line
             self._line(self._rest)
+        self._batcher.end(self._lane)
+
+    def weigh(self) -> None:
+        """Read no more while many lines wait, so that the client's own buffers fill up; then read on."""
+        wanted = not (self._lane.paused or self._batcher.ended.paused)
+        if wanted == self._reading or self not in self._factory.connections:
+            return
+        self._reading = wanted
+        if wanted:
+            self.setTimeout(self._factory.idle_timeout_s)
+            self.transport.resumeProducing()
+        else:
+            self.setTimeout(None)
+            self.transport.pauseProducing()
 
     def close(self) -> None:
         """End the connection from our side; half a line is the client's to send again."""
         self._rest = b""
         self.transport.loseConnection()
-
-    def _pressure(self, on: bool) -> None:
-        """Read no more, so that the client's own buffers fill up, or read on."""
-        if self not in self._factory.connections:
-            return  # it is gone; its lines are not
-        if on:
-            self.setTimeout(None)
-            self.transport.pauseProducing()
-        else:
-            self.setTimeout(self._factory.idle_timeout_s)
-            self.transport.resumeProducing()
 
     def _line(self, line: bytes) -> None:
         if self._skipping:
@@ -162,7 +167,7 @@ class MetricListener(Service):
         self._bus = bus
         self._options = options
         self._tasks = Tasks(on_failure)
-        self.batcher = SampleBatcher(bus, reactor, options.batches, self._tasks)
+        self.batcher = SampleBatcher(bus, reactor, options.batches, self._tasks, self._pressure)
         self.factory = GraphiteFactory(self.batcher, reactor, options)
         self._ports: list[Any] = []
         self.port = 0
@@ -202,6 +207,10 @@ class MetricListener(Service):
                 f"cannot listen on {options.host}:{options.port}: {error.socketError}; "
                 "choose another with --graphite-port or [metric_listener] port"
             ) from None
+
+    def _pressure(self, _: bool) -> None:
+        for connection in self.factory.connections:
+            connection.weigh()
 
 
 async def _fired(result: Deferred[None] | None) -> None:

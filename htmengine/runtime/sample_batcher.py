@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,6 +27,9 @@ from htmengine.twisted_types import Clock, Timer
 LOG_INTERVAL_S = 60.0
 #: What a log shows of a rejected line.
 LOGGED_CHARACTERS = 100
+
+#: Reading pauses everywhere when lanes that have ended have left so much.
+ENDED_BATCHES = 4
 
 #: A line, and when it came.
 WaitingLine: TypeAlias = tuple[str, float]
@@ -74,13 +77,17 @@ class Lane:
 
     def put(self, line: str, now: float) -> None:
         """Add a line, whether it is full or not."""
-        self._lines.append((line, now))
+        self.put_all([(line, now)])
+
+    def put_all(self, lines: Iterable[WaitingLine]) -> None:
+        """Add lines of another lane."""
+        self._lines.extend(lines)
         if self.full and not self.paused:
             self.paused = True
             self._on_pressure(True)
 
     def take(self, most: int) -> list[WaitingLine]:
-        """Remove the oldest lines."""
+        """Remove the oldest lines, at most so many."""
         taken = [self._lines.popleft() for _ in range(min(most, len(self._lines)))]
         if self.paused and len(self._lines) <= self._most // 2:
             self.paused = False
@@ -89,17 +96,24 @@ class Lane:
 
 
 class SampleBatcher:
-    """Collects accepted lines and rejects; publishes them by size and time, all lanes in turn."""
+    """Collects accepted lines and rejects; publishes them by size and time, all lanes in turn.
+
+    What is left of lanes that have ended comes first, so that whoever connects next cannot overtake it: many clients
+    connect anew for each of their sendings.  ``on_pressure`` is told when that is too much, as a lane's is.
+    """
 
     log = Logger()
 
-    def __init__(self, bus: Bus, clock: Clock, options: BatcherOptions, tasks: Tasks) -> None:
+    def __init__(
+        self, bus: Bus, clock: Clock, options: BatcherOptions, tasks: Tasks, on_pressure: Callable[[bool], object]
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._options = options
         self._tasks = tasks
         self._lanes: deque[Lane] = deque()  #: those with lines, the next one to give some first
-        self._waiting = 0  #: lines in them
+        self.ended = Lane(ENDED_BATCHES * options.batch_max_lines, on_pressure)  #: what ended lanes have left
+        self._waiting = 0  #: lines in all of them
         self._rejected_since: Counter[str] = Counter()
         self._timer: Timer | None = None
         self._publishing = False
@@ -116,7 +130,7 @@ class SampleBatcher:
     @property
     def under_pressure(self) -> bool:
         """Whether a client has to wait."""
-        return any(lane.paused for lane in self._lanes)
+        return self.ended.paused or any(lane.paused for lane in self._lanes)
 
     def take(self, line: bytes, lane: Lane) -> None:
         """One line as it came, without its end; blank ones are nothing."""
@@ -140,6 +154,12 @@ class SampleBatcher:
             lane.put(f"{sample.name} {sample.value!r} {sample.timestamp}" if said_now else text, now)
             self._waiting += 1
             self._schedule()
+
+    def end(self, lane: Lane) -> None:
+        """Nothing will be put into this lane any more."""
+        if lane.waiting:
+            self._lanes.remove(lane)
+            self.ended.put_all(lane.take(lane.waiting))
 
     def reject(self, reason: str, line: bytes) -> None:
         """Count a line that is not accepted."""
@@ -192,7 +212,7 @@ class SampleBatcher:
             if not self._declared:
                 await self._bus.declare_queue(self._options.queue_name, limits=SAMPLES_LIMITS)
                 self._declared = True
-            while self._lanes or self._rejected_since:
+            while self._waiting or self._rejected_since:
                 body = self._body(self._next_lines())
                 crash_points.reached("listener.publishing")
                 with self.publish_seconds.timed(self._clock.seconds):
@@ -203,9 +223,9 @@ class SampleBatcher:
             self._publishing = False
 
     def _next_lines(self) -> list[WaitingLine]:
-        """A batch: what fits into it is shared by all lanes that have lines."""
+        """A batch: what fits into it is shared by all lanes that have lines, after what is left of ended ones."""
         most = self._options.batch_max_lines
-        taken: list[WaitingLine] = []
+        taken = self.ended.take(most)
         while self._lanes and len(taken) < most:
             share = max(1, (most - len(taken)) // len(self._lanes))
             for lane in [self._lanes.popleft() for _ in range(min(len(self._lanes), most - len(taken)))]:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from subprocess import Popen
 
 import pika
 
@@ -27,6 +26,7 @@ from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, Row
 from tests.support.distributed import DistributedEngine
 from tests.support.engine import PATIENCE_S, Engine, wait_for
+from tests.support.processes import Process, start_forked
 
 AUDIT_QUEUE = "audit"
 _LISTENING = "listening for Graphite lines"
@@ -53,7 +53,7 @@ class Target:
         """Raises OSError when the listener is gone."""
         raise NotImplementedError
 
-    def processes(self) -> list[Popen[bytes]]:
+    def processes(self) -> list[Process]:
         """Those that should run."""
         raise NotImplementedError
 
@@ -134,7 +134,7 @@ class EmbeddedTarget(Target):
     def __init__(self, settings: Mapping[str, str], folder: Path, workers: int) -> None:
         super().__init__(settings, folder / "crashed")
         self._data = folder / "data"
-        self._engine = Engine(self._data, "--workers", str(workers))
+        self._engine = Engine(self._data, "--workers", str(workers), start=start_forked)
         self.database_url = f"sqlite:///{self._data / 'htmengine.db'}"
         self._data.mkdir(mode=0o700)
         with self._bus() as file, file.transaction():
@@ -149,7 +149,7 @@ class EmbeddedTarget(Target):
     def send(self, lines: Sequence[str]) -> None:
         self._engine.send(lines)
 
-    def processes(self) -> list[Popen[bytes]]:
+    def processes(self) -> list[Process]:
         return [self._engine.process] if self._engine.process is not None else []
 
     def worker_pids(self) -> list[int]:
@@ -183,7 +183,11 @@ class DistributedTarget(Target):
         super().__init__(settings, folder / "crashed")
         self.database_url = database_url
         self._engine = DistributedEngine(
-            folder / "engine", rabbitmq_port=rabbitmq_port, database_url=database_url, options=settings
+            folder / "engine",
+            rabbitmq_port=rabbitmq_port,
+            database_url=database_url,
+            options=settings,
+            start=start_forked,
         )
         self._port = rabbitmq_port
         exchange = f"{self._engine.names}.results"
@@ -217,7 +221,7 @@ class DistributedTarget(Target):
     def send(self, lines: Sequence[str]) -> None:
         self._engine.send(lines)
 
-    def processes(self) -> list[Popen[bytes]]:
+    def processes(self) -> list[Process]:
         return list(self._engine.processes.values())
 
     def listener_dead(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, text
 
 from htmengine.repository import migrations
+from tests.support import processes
 from tests.support.engine import PATIENCE_S, wait_for
 
 MODULES = {
@@ -38,12 +39,19 @@ class DistributedEngine:
     """
 
     def __init__(
-        self, folder: Path, *, rabbitmq_port: int, database_url: str, options: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        rabbitmq_port: int,
+        database_url: str,
+        options: Mapping[str, str] | None = None,
+        start: processes.Start = processes.start,
     ) -> None:
         self.folder = folder
         self.config_dir = folder / "conf"
         self.names = uuid.uuid4().hex[:8]
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, processes.Process] = {}
+        self._start = start
         self._options = dict(options or {})
         self._database = create_engine(database_url)
         self._write_configuration(rabbitmq_port, database_url)
@@ -86,16 +94,11 @@ class DistributedEngine:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "APPLICATION_CONFIG_PATH": str(self.config_dir), "PYTHONUNBUFFERED": "1", **self._options}
 
-    def start(self, service: str, name: str = "", **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, service: str, name: str = "", **environment: str) -> processes.Process:
         """Start a service; ``name`` tells two of the same kind apart."""
         name = name or service
-        with self._log_path(name).open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", MODULES[service]],
-                stdout=log,
-                stderr=log,
-                env={**self.environment(), **environment},
-            )
+        command = [sys.executable, "-m", MODULES[service]]
+        self.processes[name] = self._start(command, self._log_path(name), {**self.environment(), **environment})
         return self.processes[name]
 
     def start_all(self, *services: str) -> None:

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.support import processes
 
 #: Nothing here takes this long unless it hangs.
 PATIENCE_S = 60.0
@@ -26,26 +26,24 @@ _URL = re.compile(r"dashboard and API: (\S+)/")
 class Engine:
     """``htmengine run`` on a data folder; may be killed and started again on the same one."""
 
-    def __init__(self, data_dir: Path, *options: str, command: Sequence[str] = ()) -> None:
+    def __init__(
+        self, data_dir: Path, *options: str, command: Sequence[str] = (), start: processes.Start = processes.start
+    ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.with_name(data_dir.name + ".log")
         self._command = [*(command or [sys.executable, "-m", "htmengine.cli.main", "run"])]
         self._options = ["--data-dir", str(data_dir), "--graphite-port", "0", "--http-port", "0", *options]
         self.environment: dict[str, str] = {}  #: added to that of the tests
-        self.process: subprocess.Popen[bytes] | None = None
+        self._start = start
+        self.process: processes.Process | None = None
         self.port = 0
         self.url = ""  #: of its HTTP service, without a slash at the end
 
     def start(self) -> Engine:
         """Start it, and wait until it listens."""
-        with self.log_path.open("ab") as log:
-            seen = self.log_path.stat().st_size
-            self.process = subprocess.Popen(
-                [*self._command, *self._options],
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"} | self.environment,
-            )
+        self.log_path.touch()
+        seen = self.log_path.stat().st_size
+        self.process = self._start([*self._command, *self._options], self.log_path, self.environment)
         self.port = int(wait_for(lambda: self._logged(_PORT, seen), "the engine to listen"))
         self.url = wait_for(lambda: self._logged(_URL, seen), "its HTTP service")
         return self

@@ -237,6 +237,33 @@ class TurnsTest(ListenerTestCase):
         self.assertEqual(len(self.bus.lines), 100)
         self.assertEqual(transport.producerState, "paused")
 
+    def test_who_connects_next_does_not_overtake_what_was_sent_before(self) -> None:
+        other, _ = self.connect()
+        sent = [f"a {number} {number}" for number in range(90)]
+        for first in range(0, 90, 30):
+            protocol, _ = self.connect()
+            protocol.dataReceived("".join(f"{line}\n" for line in sent[first : first + 30]).encode())
+            protocol.connectionLost()
+            other.dataReceived(b"other 1 60\n")
+        self.bus.slow = False
+        self.bus.confirm()
+        self.assertEqual([line for line in self.bus.lines if line.startswith("a ")], sent)
+        self.assertEqual(self.bus.lines.count("other 1 60"), 3)
+
+    def test_nobody_is_read_while_many_short_connections_have_left_too_much(self) -> None:
+        _, early_transport = self.connect()
+        for _ in range(6):
+            short, _ = self.connect()
+            short.dataReceived(b"a 1 60\n" * 10)
+            short.connectionLost()
+        _, late_transport = self.connect()
+        self.assertEqual((early_transport.producerState, late_transport.producerState), ("paused", "paused"))
+        self.assertTrue(self.batcher.under_pressure)
+        self.bus.slow = False
+        self.bus.confirm()
+        self.assertEqual((early_transport.producerState, late_transport.producerState), ("producing", "producing"))
+        self.assertFalse(self.batcher.under_pressure)
+
     def test_a_batch_tells_when_its_oldest_line_came(self) -> None:
         protocol, _ = self.connect()
         protocol.dataReceived(b"a 1 60\n" * 11)
