@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -349,6 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill engines at seeded points and compare what is left.")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
     parser.add_argument("--distributed", action="store_true", help="a process a service, RabbitMQ and MariaDB")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
@@ -358,23 +360,33 @@ def main() -> None:
         make: MakeTarget = embedded
         if options.distributed:
             make = distributed(stack.enter_context(RabbitMQ()), stack.enter_context(MariaDB()))
-        _run_seeds(range(options.first, options.first + options.seeds), summary, make)
+        _run_seeds(range(options.first, options.first + options.seeds), summary, make, options.jobs)
     sys.exit(1 if summary.failed else 0)
 
 
-def _run_seeds(seeds: Sequence[int], summary: Summary, make: MakeTarget) -> None:
+def _run_seeds(seeds: Sequence[int], summary: Summary, make: MakeTarget, jobs: int) -> None:
     root = Path(tempfile.mkdtemp(prefix="htmengine-crashes-"))
-    with tqdm(seeds, unit="seed") as progress:
-        for seed in progress:
-            folder = root / str(seed)
-            folder.mkdir()
-            report = run_seed(seed, folder, make)
-            summary.add(report)
-            if report.problems:
-                progress.write(f"seed {seed}: {'; '.join(report.problems)}\n  kept in {folder}")
-            else:
-                shutil.rmtree(folder)
-            progress.set_postfix(crashes=summary.happened.total(), failed=len(summary.failed))
+    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(seeds), unit="seed") as progress:
+        try:
+            for done in as_completed([pool.submit(_run_in, root / str(seed), seed, make) for seed in seeds]):
+                report = done.result()
+                summary.add(report)
+                if report.problems:
+                    folder = root / str(report.seed)
+                    progress.write(f"seed {report.seed}: {'; '.join(report.problems)}\n  kept in {folder}")
+                progress.set_postfix(crashes=summary.happened.total(), failed=len(summary.failed), refresh=False)
+                progress.update()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _run_in(folder: Path, seed: int, make: MakeTarget) -> Report:
+    """The folder stays if there is a problem."""
+    folder.mkdir()
+    report = run_seed(seed, folder, make)
+    if not report.problems:
+        shutil.rmtree(folder)
+    return report
 
 
 if __name__ == "__main__":
