@@ -14,7 +14,7 @@ import click
 from htmengine.alerts.configuration import AlertConfig, Receiver, Rule, described
 from htmengine.alerts.notifications import Notification, RecentRow, metric_page, utc
 from htmengine.alerts.sender import Sender
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, run_reactor
 from htmengine.errors import DeliveryFailed
 from htmengine.repository import alert_queries
 from htmengine.repository.alert_queries import AlertRecord
@@ -96,7 +96,7 @@ def list_(engine: Engine, limit: int) -> None:
     with engine.database() as database:
         records = database.run_sync(alert_queries.list_alerts, limit)
     for record in records:
-        click.echo(_line(record))
+        click.echo(printable(_line(record)))
         for each in record.deliveries:
             said = f": {each.answer}" if each.answer else ""
             click.echo(f"    {each.status} to {each.receiver}: {each.state.value}, {each.attempts} attempts{said}")

@@ -68,6 +68,15 @@ def run_reactor(start: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
     return ended[0]
 
 
+def printable(text: str) -> str:
+    """A text that others chose, such as a name from HTM Engine's database, as a terminal may show it: on one line.
+
+    >>> printable("a\\x1b[31mb\\nc")
+    'a?[31mb?c'
+    """
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """The engine that a command works on, running or not: its configuration and folder."""

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly, run_reactor
+from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly, printable, run_reactor
 from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.messages import decode_broadcast
@@ -302,4 +302,4 @@ def _exact(value: Any) -> Any:
 def _short(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

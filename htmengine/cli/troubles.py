@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
 from htmengine.csv_files import format_timestamp
 from htmengine.repository import troubles as stored
 
@@ -23,7 +23,7 @@ def troubles(engine: Engine) -> None:
     with engine.database() as database:
         found = database.run_sync(stored.list_of)
     for each in found:
-        click.echo(f"{format_timestamp(each.since)}  {each.source}: {each.message}")
+        click.echo(f"{format_timestamp(each.since)}  {printable(each.source)}: {printable(each.message)}")
     if found:
         sys.exit(1)
     click.echo("no troubles")

@@ -175,6 +175,8 @@ class _Root(Resource):
 def _unanswerable(request: Request) -> Refused | None:
     if getattr(request, "too_long", False):
         return Refused(413, "the body is too long")
+    if len(request.requestHeaders.getRawHeaders(b"Host", [])) > 1:
+        return Refused(400, "Host: is there twice")
     if len(request.uri) > LONGEST_URI:
         return Refused(414, f"the URL has more than {LONGEST_URI} characters")
     if not request.path.startswith(b"/") or not request.path.isascii():

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -14,6 +15,11 @@ from htmengine.cli.reference import commands
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.htm.scoring import likelihood_for
+from htmengine.lifecycle import DataFolder
+from htmengine.repository import alert_queries, migrations, queries, troubles
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import Metric, MetricStatus
+from tests.support.notifications import FIRING
 
 
 class CommandLineTestCase(SynchronousTestCase):
@@ -112,3 +118,24 @@ class StatusTest(CommandLineTestCase):
         self.assertEqual(done.exit_code, 1)
         for part in ("application.conf [metric_listener] port = 'many'", "perhaps host", "rabbitmq.conf [connection]"):
             self.assertIn(part, done.stderr)
+
+
+class TerminalTest(CommandLineTestCase):
+    """What HTM Engine or another program wrote into the database may hold anything."""
+
+    def test_no_text_from_the_database_reaches_the_terminal_as_a_command(self) -> None:
+        folder = DataFolder(Path(self.mktemp()))
+        folder.make()
+        migrations.upgrade(folder.database_url)
+        database = Database(folder.database_url)
+        self.addCleanup(database.close)
+        evil = "a\x1b]0;title\x07\x1b[31m\nb"
+        metric = Metric("u" * 32, "custom", evil, None, None, None, "{}", MetricStatus.UNMONITORED)
+        database.run_sync(queries.create_metrics, [metric])
+        database.run_sync(troubles.replace, evil, [evil], 0)
+        database.run_sync(alert_queries.add_alert, replace(FIRING, metric=evil))
+        for words in (["metrics"], ["troubles"], ["alert", "list"]):
+            arguments = [*words, "--data-dir", str(folder.path)]
+            shown = CliRunner().invoke(main, arguments, color=True).output
+            self.assertIn("a?]0;title??[31m?b", shown)
+            self.assertEqual([sign for sign in shown if not sign.isprintable() and sign != "\n"], [])

@@ -125,6 +125,10 @@ class RoutesTest(SynchronousTestCase):
             self.assertEqual(answer.json["status"], status)
         self.assertEqual(self.ask("DELETE", "/open").headers["allow"], "GET, HEAD")
 
+    def test_a_second_host_is_refused(self) -> None:
+        for second in ("localhost", "evil.example"):
+            self.assertEqual(self.ask("GET", "/open", Host=second).status, 400)
+
     def test_an_error_of_ours_is_logged_and_tells_nothing_of_the_inside(self) -> None:
         answer = self.ask("GET", "/broken")
         self.assertEqual(answer.status, 500)
