@@ -87,7 +87,7 @@ def plot_columns(buckets: Sequence[Bucket]) -> dict[str, list[Any]]:
 def bucket_of(row: DataRow) -> Bucket:
     """A row as a bucket of its own."""
     value = row.value
-    return Bucket(row.timestamp, 1, value, value, value, value, row.raw_anomaly_score, row.anomaly_score)
+    return Bucket(row.timestamp, 1, value, value, value, row.raw_anomaly_score, row.anomaly_score)
 
 
 def sparkline(rows: Sequence[DataRow]) -> dict[str, list[Any]]:

@@ -116,11 +116,15 @@ class TestRows:
         for step in (60, 300, 7200, 86_400):
             buckets = on(database, reading.buckets_of, span, step)
             assert [bucket.timestamp for bucket in buckets] == sorted({row.timestamp // step * step for row in rows})
+            means = dict(on(database, reading.points_of, span, step, reading.MEAN_VALUE))
+            greatest = dict(on(database, reading.points_of, span, step, reading.GREATEST_SCORE))
+            assert greatest == {bucket.timestamp: bucket.anomaly_score for bucket in buckets}
+            assert means.keys() == greatest.keys()
             for bucket in buckets:
                 mine = [row for row in rows if row.timestamp // step * step == bucket.timestamp]
                 values = [row.value for row in mine]
                 assert (bucket.rows, bucket.minimum, bucket.maximum) == (len(mine), min(values), max(values))
-                assert bucket.mean == pytest.approx(sum(values) / len(values))
+                assert means[bucket.timestamp] == pytest.approx(sum(values) / len(values))
                 assert (bucket.last, bucket.anomaly_score) == (values[-1], mine[-1].anomaly_score)
 
     def test_newest_rows_are_in_the_order_of_time(self, database: Database) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from htmengine.errors import Refused
 from htmengine.repository import reading
-from htmengine.repository.reading import Bucket
+from htmengine.repository.reading import Span
 from htmengine.web.graphite.functions import function_named
 from htmengine.web.graphite.paths import Kind, Pattern, find_series
 from htmengine.web.graphite.series import Range, Series, interval_of, series_of
@@ -24,6 +24,11 @@ MOST_TARGETS = 100
 MOST_SERIES = 500
 #: Points in one answer, about.
 MOST_POINTS = 1_000_000
+_FIGURES = {
+    Kind.VALUE: reading.MEAN_VALUE,
+    Kind.ANOMALY_SCORE: reading.GREATEST_SCORE,  # a peak must not be averaged away
+    Kind.RAW_ANOMALY_SCORE: reading.GREATEST_RAW_SCORE,
+}
 #: Rows that tell how often a metric comes.
 _INTERVAL_ROWS = 61
 
@@ -41,7 +46,7 @@ class _Renderer:
     def __init__(self, conn: Connection, wanted: Range) -> None:
         self._conn = conn
         self._wanted = wanted
-        self._read: dict[str, tuple[int, list[Bucket]]] = {}
+        self._spans: dict[str, tuple[Span, int]] = {}  #: of metrics by uid: their rows, and the distance of points
         self._series = 0
         self._points = 0
 
@@ -67,22 +72,21 @@ class _Renderer:
         return [self._one(name, metrics[name], kind) for name, kind in found]
 
     def _one(self, name: str, uid: str, kind: Kind) -> Series:
-        if uid not in self._read:
-            self._read[uid] = self._buckets(uid)
-        step, buckets = self._read[uid]
+        if uid not in self._spans:
+            self._spans[uid] = self._span(uid)
+        span, step = self._spans[uid]
         path = f"{name}.{kind.value}" if kind.value else name
-        series = series_of(path, kind, buckets, step, self._wanted)
+        series = series_of(path, reading.points_of(self._conn, uid, span, step, _FIGURES[kind]), step, self._wanted)
         self._points += len(series.values)
         if self._points > MOST_POINTS:
             raise Refused(422, f"target: more than {MOST_POINTS} points at a time; ask for less with maxDataPoints")
         return series
 
-    def _buckets(self, uid: str) -> tuple[int, list[Bucket]]:
+    def _span(self, uid: str) -> tuple[Span, int]:
         wanted = self._wanted
         span = reading.span_of(self._conn, uid, wanted.start, wanted.end)
         newest = reading.rows_of(self._conn, uid, span, _INTERVAL_ROWS, newest=True)
-        step = wanted.step_for(interval_of([row.timestamp for row in newest]))
-        return step, reading.buckets_of(self._conn, uid, span, step)
+        return span, wanted.step_for(interval_of([row.timestamp for row in newest]))
 
 
 def metrics_of(conn: Connection, pattern: Pattern) -> dict[str, str]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-
-from htmengine.repository.reading import Bucket
-from htmengine.web.graphite.paths import Kind
 
 Value = float | None
 
@@ -69,22 +66,14 @@ def interval_of(timestamps: Sequence[int]) -> int:
     return max(1, round(statistics.median_low(gaps))) if gaps else 60
 
 
-_COLUMNS: dict[Kind, Callable[[Bucket], Value]] = {
-    Kind.VALUE: lambda bucket: bucket.mean,
-    Kind.ANOMALY_SCORE: lambda bucket: bucket.anomaly_score,  # the greatest: a peak must not be averaged away
-    Kind.RAW_ANOMALY_SCORE: lambda bucket: bucket.raw_anomaly_score,
-}
-
-
-def series_of(path: str, kind: Kind, buckets: Sequence[Bucket], step: int, wanted: Range) -> Series:
-    """The buckets of a metric as a series; buckets that the range cuts at its start are left out."""
+def series_of(path: str, points: Iterable[tuple[int, Value]], step: int, wanted: Range) -> Series:
+    """The points of a metric, in any order, as a series; one whose rows the range cuts at its start is left out."""
     start = -(-wanted.start // step) * step
     values: list[Value] = [None] * max(0, wanted.end // step - start // step + 1)
-    column = _COLUMNS[kind]
-    for bucket in buckets:
-        place = (bucket.timestamp - start) // step
+    for timestamp, value in points:
+        place = (timestamp - start) // step
         if 0 <= place < len(values):
-            values[place] = column(bucket)
+            values[place] = value
     return Series(path, path, start, step, values)
 
 
