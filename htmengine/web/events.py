@@ -38,6 +38,8 @@ HEARTBEAT_S = 15.0
 #: A client that has read nothing for this long is let go.
 STALLED_S = 120.0
 MOST_CLIENTS = 100
+#: Names of metrics of which a client's filter is remembered.
+NAMES_KNOWN = 5000
 #: Events that wait for one client.
 BUFFERED = 1000
 #: Results that a client that comes back is given at most.
@@ -63,11 +65,9 @@ class Filter:
         """From names, or patterns with * and ?."""
         return cls([name_pattern(metric) for metric in metrics], **others)
 
-    def wants(self, result: Result) -> bool:
-        """Whether a result passes."""
-        return result.anomaly_score >= self.threshold and (
-            not self.patterns or any(pattern.match(result.name) for pattern in self.patterns)
-        )
+    def matches(self, name: str) -> bool:
+        """Whether a metric's results are wanted."""
+        return not self.patterns or any(pattern.match(name) for pattern in self.patterns)
 
 
 @implementer(IPushProducer)
@@ -81,6 +81,7 @@ class EventClient:
         self._waiting: deque[bytes] = deque()
         self._dropped = 0
         self._left = wanted.limit
+        self._known: dict[str, bool] = {}
         self._paused_at: float | None = None
         self._room: Deferred[None] | None = None
         self.position = 0  #: number of the newest result that it was offered
@@ -97,7 +98,7 @@ class EventClient:
         if result.number <= self.position or self._left == 0:
             return
         self.position = result.number
-        if not self._wanted.wants(result):
+        if result.anomaly_score < self._wanted.threshold or not self._wants(result.name):
             return
         if self._left is not None:
             self._left -= 1
@@ -131,6 +132,14 @@ class EventClient:
         """End the stream."""
         if not self.closed.called:
             self.closed.callback(None)
+
+    def _wants(self, name: str) -> bool:
+        """Matched once a name: many clients with many patterns must not keep the reactor busy."""
+        if name not in self._known:
+            if len(self._known) >= NAMES_KNOWN:
+                self._known.clear()
+            self._known[name] = self._wanted.matches(name)
+        return self._known[name]
 
     def _close_if_done(self) -> None:
         if self._left == 0 and self._paused_at is None:

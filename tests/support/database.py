@@ -15,7 +15,7 @@ class InlineDatabase:
     def __init__(self, database: Database) -> None:
         self.run_sync = database.run_sync
 
-    async def run(self, fn: Callable[..., Any], *args: Any) -> Any:
-        return self.run_sync(fn, *args)
+    async def run(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.run_sync(fn, *args, **kwargs)
 
     read = run
