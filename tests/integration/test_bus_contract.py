@@ -321,6 +321,7 @@ class BusContract(Contract):
         await self.bus.bind(queue, exchange)
         await self.bus.broadcast(exchange, numbered(1, 2))
         await self.bus.broadcast(exchange, numbered(3, 7))
+        self.assertEqual(await self.bus.depth(queue), 3)
         got = await get_all(await self.bus.subscribe(queue, prefetch=10), 3)
         self.assertEqual(bodies(got), numbered(5, 7))
 
