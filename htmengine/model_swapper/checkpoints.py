@@ -11,7 +11,7 @@ again, so losing one costs time, never a score.
         3f/                        first two hexadecimal digits of the CRC-32 of the model's id
             3fb1...e9.0            two slots, written in turn: the older one is replaced
             3fb1...e9.1
-            3fb1...e9.1.<host>-<pid>.partial    being written; renamed when complete
+            3fb1...e9.1.<host>-<pid>.partial    being written; renamed when complete, removed when its writer is gone
             3fb1...e9.0.damaged    was found damaged; kept for whoever wants to know why
 
 A file is: magic ``HTMC``, format 1 (u32), generation (u64), rowid (u64), length of the id (u32), the id,
@@ -45,6 +45,9 @@ _LENGTH = struct.Struct("<I")
 _CHECKSUM = struct.Struct("<I")
 _SLOTS = (0, 1)
 _DAMAGED = ".damaged"
+_PARTIAL = ".partial"
+#: What another host has been writing for this long will not be finished.
+_PARTIAL_S = 86_400.0
 _NO_STATE = (-1, -1)
 
 
@@ -76,7 +79,7 @@ class CheckpointStore:
     def __init__(self, root: Path, *, durable: bool = True) -> None:
         self._root = root
         self._durable = durable
-        self._writer = f"{socket.gethostname()}-{os.getpid()}"
+        self._host = socket.gethostname()
         #: Files that were found damaged: (path, why), for whoever tells the operator.
         self.damaged: list[tuple[Path, str]] = []
         self._unusable: set[Path] = set()
@@ -87,7 +90,7 @@ class CheckpointStore:
         if self._state_of(path) > (checkpoint.generation, checkpoint.rowid):
             return  # another scheduler has gone on with this model
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{self._writer}.partial")
+        partial = path.with_name(f"{path.name}.{self._host}-{os.getpid()}{_PARTIAL}")
         try:
             with partial.open("wb") as file:
                 _write(file, _pack(checkpoint))
@@ -126,6 +129,25 @@ class CheckpointStore:
             for suffix in ("", _DAMAGED):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
 
+    def remove_partials(self, now: float) -> int:
+        """Remove what writers that were killed have left; how many.  ``now`` is in epoch seconds.
+
+        A writer of this host is gone when it has no process; of another's nothing is known, but for its files' age.
+        """
+        removed = 0
+        for path in self._root.glob(f"??/*{_PARTIAL}"):
+            with contextlib.suppress(OSError):  # gone already, or on a disk that cannot be written
+                if self._is_abandoned(path, now):
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def _is_abandoned(self, path: Path, now: float) -> bool:
+        of_this_host, writer = path.name.removesuffix(_PARTIAL).rpartition(f".{self._host}-")[1:]
+        if of_this_host and writer.isdigit() and not _runs(int(writer)):
+            return True
+        return path.stat().st_mtime < now - _PARTIAL_S
+
     def _slots(self, model_id: str) -> list[Path]:
         folder = self._root / f"{zlib.crc32(model_id.encode()) >> 24:02x}"
         return [folder / f"{model_id}.{slot}" for slot in _SLOTS]
@@ -152,6 +174,17 @@ class CheckpointStore:
             return None
         self._unusable.discard(path)
         return checkpoint
+
+
+def _runs(pid: int) -> bool:
+    """Whether another process than this one has the id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return pid != os.getpid()
 
 
 def _write(file: BinaryIO, data: bytes) -> None:

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -173,6 +174,7 @@ def main() -> None:
     crash_points.arm(os.environ)
     options = RunnerOptions.from_argument(sys.argv[1])
     store = CheckpointStore(Path(options.checkpoint_root))
+    store.remove_partials(time.time())
     runner = ModelRunner(ModelCache(options, store))
     serve(runner, sys.stdin.buffer, sys.stdout.buffer, frames.PAGE_FD)
 

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -102,6 +106,31 @@ class CheckpointStoreTest(SynchronousTestCase):
         [saved] = self.files()
         saved.with_name(saved.name[:-1] + "1.partial").write_bytes(saved.read_bytes()[:20])
         self.assertEqual(list(self.store.load("m", 1)), [checkpoint(10)])
+
+    def test_what_a_dead_writer_left_is_removed_and_what_others_write_is_not(self) -> None:
+        self.store.save(checkpoint(10))
+        [saved] = self.files()
+        host, gone = socket.gethostname(), subprocess.Popen(["true"])
+        gone.wait()
+        partials = {
+            writer: saved.with_name(f"{saved.name}.{writer}.partial")
+            for writer in (
+                f"{host}-{gone.pid}",
+                f"{host}-{os.getpid()}",
+                f"{host}-{os.getppid()}",
+                "else.where-7",
+                "old-1",
+            )
+        }
+        for path in partials.values():
+            path.write_bytes(b"half a checkp")
+        os.utime(partials["old-1"], (0, 0))
+        self.assertEqual(self.store.remove_partials(time.time()), 3)
+        left = [partials[f"{host}-{os.getppid()}"], partials["else.where-7"]]
+        self.assertEqual(self.files(), sorted([saved, *left]))
+
+    def test_there_may_be_no_folder_yet_to_remove_partials_from(self) -> None:
+        self.assertEqual(self.store.remove_partials(0.0), 0)
 
     def test_a_folder_that_cannot_be_written_says_so(self) -> None:
         self.root.write_bytes(b"a file where the folder should be")
