@@ -204,3 +204,12 @@ class PlainMemory:
     def segments(self) -> int: ...
     @property
     def synapses(self) -> int: ...
+
+class Classifier:
+    """The SDR classifier by itself."""
+
+    def __init__(self, params: ClassifierParams, /) -> None: ...
+    def row(self, cells: Sequence[int], value: float, bucket: int, learning: bool, /) -> None:
+        """Take in a row: its active cells, its value and the value's bucket (65535: a missing value)."""
+    def predict(self, step: int, /) -> list[tuple[float, float]]:
+        """Values and their probabilities after ``steps[step]`` rows, best first."""

@@ -16,6 +16,13 @@ namespace {
 using Timestamps = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
 using Values = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
+// What is expected after the classifier's step of this place: (value, probability) pairs, best first.
+py::list prediction_list(const Classifier& classifier, size_t step) {
+  py::list best;
+  for (const Prediction& p : classifier.predict(step)) best.append(py::make_tuple(p.value, p.probability));
+  return best;
+}
+
 // A model that several Python threads may call: one at a time computes, without the GIL.
 class SharedModel {
  public:
@@ -48,11 +55,7 @@ class SharedModel {
     auto lock = wait_for_turn();
     if (!model_.classifier()) return py::none();
     py::list all;
-    for (size_t step = 0; step < steps; ++step) {
-      py::list best;
-      for (const Prediction& p : model_.classifier()->predict(step)) best.append(py::make_tuple(p.value, p.probability));
-      all.append(best);
-    }
+    for (size_t step = 0; step < steps; ++step) all.append(prediction_list(*model_.classifier(), step));
     return all;
   }
 
@@ -269,6 +272,10 @@ void bind_parts(py::module_& m) {
       .def_property_readonly("hinted_columns", &Backtracking::hinted_columns)
       .def_property_readonly("at_sequence_start", &Backtracking::at_sequence_start);
   bind_memory<PlainMemory<uint8_t>>(m, "PlainMemory");
+  py::class_<Classifier>(m, "Classifier")
+      .def(py::init<const ClassifierParams&>())
+      .def("row", &Classifier::row)
+      .def("predict", &prediction_list);
 }
 
 }  // namespace
