@@ -12,8 +12,8 @@ of it on every row.  ``noise`` is uniform: nothing can be learnt from it, every 
 from __future__ import annotations
 
 import time
-from itertools import pairwise
 from importlib import resources
+from itertools import pairwise
 
 import click
 import numpy as np

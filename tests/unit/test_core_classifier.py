@@ -21,7 +21,7 @@ def _classifier(*, alpha: float = 0.5, steps: tuple[int, ...] = (1,)) -> _core.C
 
 
 class ByHandTest(SynchronousTestCase):
-    """Learning rate 0.5, one step ahead.  Weights start at 0; the weights of the cells of the row before move by 0.5 times
+    """Learning rate 0.5, one step ahead.  Weights start at 0; those of the cells of the row before move by 0.5 times
     (1 for the row's bucket, 0 for the others, less the probability that these cells gave it)."""
 
     def setUp(self) -> None:
@@ -52,9 +52,9 @@ class ByHandTest(SynchronousTestCase):
         # The second bucket stands for 20 + 0.3 (22 - 20).
         self._row([2], 22.0, 1)
         self._expect((10.0, 0.622459), (20.6, 0.377541))
-        # A third bucket, whose weights are 0.  Cell 2 gave exp(0.25), exp(-0.25), exp(0) of 3.062826: 0.419229, 0.254275,
-        # 0.326496.  It moves to 0.25 - 0.209614 = 0.040386, -0.25 - 0.127138 = -0.377138, 0.336752.
-        # Cells 1 and 2 together: -0.398385, 0.061633, 0.336752; exp of these is 0.671404, 1.063572, 1.400392 of 3.135367.
+        # A third bucket, whose weights are 0.  Cell 2 gave exp(0.25), exp(-0.25), exp(0) of 3.062826: 0.419229,
+        # 0.254275, 0.326496.  It moves to 0.25 - 0.209614 = 0.040386, -0.25 - 0.127138 = -0.377138, 0.336752.
+        # Cells 1 and 2 together: -0.398385, 0.061633, 0.336752; exp of these: 0.671404, 1.063572, 1.400392 of 3.135367.
         self._row([1, 2], 30.0, 2)
         self._expect((30.0, 0.446644), (20.6, 0.339218), (10.0, 0.214139))
 
