@@ -68,7 +68,7 @@ class Model:
     def __init__(self, params: ModelParams, *, seed: int = 0) -> None:
         self.params = params
         self._seed = seed
-        self._core = _core.Model(_core_params(params, seed))
+        self._core = _core.Model(core_params(params, seed))
 
     def learn(self, timestamp: int, value: float) -> float:
         """The raw score of a row, from 0 (all expected) to 1 (nothing expected), and learn from it.
@@ -140,7 +140,7 @@ class Model:
         try:
             document = json.loads(header)
             params, seed = ModelParams.from_json(document["params"]), int(document["seed"])
-            core = _core.Model.restore(_core_params(params, seed), state)
+            core = _core.Model.restore(core_params(params, seed), state)
         except (ValueError, LookupError, TypeError, RecursionError, InvalidModelSpec, _core.CorruptState) as error:
             raise CorruptCheckpoint(f"not the state of a model: {error}") from error
         model = cls.__new__(cls)
@@ -166,7 +166,8 @@ def _unframe(data: bytes) -> tuple[bytes, memoryview]:
 # --- our parameters as the compiled core takes them -----------------------------------------------------------
 
 
-def _core_params(params: ModelParams, seed: int) -> _core.ModelParams:
+def core_params(params: ModelParams, seed: int = 0) -> _core.ModelParams:
+    """Our parameters as the compiled core takes them; ``seed`` shifts the seeds of its parts."""
     core = _core.ModelParams()
     core.encoder = _encoder(params.value, params.date, seed)
     core.spatial = _spatial(params.spatial, seed)

@@ -251,32 +251,32 @@ class DateField(Params):
 
 @dataclass(frozen=True, slots=True)
 class DateParams(Params):
-    """The date encoder: the aspects of the timestamp (UTC) that are given, in the order of the fields here.
+    """The date encoder: the aspects of the timestamp (UTC) that are given, in the order of the fields here: NuPIC's.
 
     >>> DateParams().bits
     54
     """
 
-    #: Hour of the day, a ring of 24 hours; seconds are ignored.
-    time_of_day: DateField | None = DateField(21, 9.49)
-    #: 1 from Friday 19:00 to the end of Sunday, else 0.
-    weekend: DateField | None = None
-    #: Monday 0 .. Sunday 6 and the fraction of the day, a ring of 7 days.
-    day_of_week: DateField | None = None
     #: Day of the year, a ring of 366 days.
     season: DateField | None = None
+    #: Monday 0 .. Sunday 6 and the fraction of the day, a ring of 7 days.
+    day_of_week: DateField | None = None
+    #: 1 from Friday 18:01 to the end of Sunday, else 0.
+    weekend: DateField | None = None
     #: 1 on a holiday, falling to 0 within a day before and after.
     holiday: DateField | None = None
+    #: Hour of the day, a ring of 24 hours; seconds are ignored.
+    time_of_day: DateField | None = DateField(21, 9.49)
     #: The holidays: (month, day) of every year or (year, month, day).
     holidays: tuple[tuple[int, ...], ...] = ((12, 25),)
 
     #: Span and ring of each aspect.
     ASPECTS: ClassVar[dict[str, tuple[float, bool]]] = {
-        "time_of_day": (24.0, True),
-        "weekend": (1.0, False),
-        "day_of_week": (7.0, True),
         "season": (366.0, True),
+        "day_of_week": (7.0, True),
+        "weekend": (1.0, False),
         "holiday": (1.0, False),
+        "time_of_day": (24.0, True),
     }
 
     def _check_together(self) -> None:

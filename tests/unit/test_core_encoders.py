@@ -174,10 +174,10 @@ class DateTest(SynchronousTestCase):
         encoder = _date_encoder(_core.Aspect.day_of_week, 7, 7.0, width=1)
         self.assertEqual([_date_bits(encoder, _MIDNIGHT + day * 24 * _HOUR) for day in range(3)], [[5], [6], [0]])
 
-    def test_the_weekend_begins_on_friday_at_seven(self) -> None:
+    def test_the_weekend_begins_on_friday_after_six(self) -> None:
         encoder = _date_encoder(_core.Aspect.weekend, 2, 1.0, width=1, periodic=False)
         friday = _MIDNIGHT - 24 * _HOUR
-        cases = {friday + 19 * _HOUR - 1: [0], friday + 19 * _HOUR: [1], _MIDNIGHT + 47 * _HOUR: [1]}
+        cases = {friday + 18 * _HOUR + 59: [0], friday + 18 * _HOUR + 60: [1], _MIDNIGHT + 47 * _HOUR: [1]}
         for timestamp, bits in {**cases, _MIDNIGHT + 48 * _HOUR: [0]}.items():
             self.assertEqual(_date_bits(encoder, timestamp), bits)
 

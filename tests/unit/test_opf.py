@@ -9,6 +9,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidModelSpec, UnsupportedModelParams
+from htmengine.htm import _core, opf
+from htmengine.htm.model import core_params
 from htmengine.htm.params import (
     ClassifierParams,
     DateField,
@@ -231,6 +233,111 @@ class ReadingTest(SynchronousTestCase):
                 ModelParams.from_opf(DESCRIPTION, **fields)
         with self.assertRaisesRegex(InvalidModelSpec, "inferenceArgs.predictedField: 'c2'"):
             ModelParams.from_opf(DESCRIPTION, {"predictedField": "c2"})
+
+
+#: Every parameter that is read, with a value that is not the standard one; those of encoders in another test.
+_EFFECTS: dict[str, Any] = {
+    "spParams.columnCount": 1024,
+    "spParams.numActiveColumnsPerInhArea": 30,
+    "spParams.potentialPct": 0.5,
+    "spParams.synPermConnected": 0.1,
+    "spParams.synPermActiveInc": 0.05,
+    "spParams.synPermInactiveDec": 0.01,
+    "spParams.seed": 7,
+    "tmParams.cellsPerColumn": 16,
+    "tmParams.activationThreshold": 15,
+    "tmParams.minThreshold": 8,
+    "tmParams.newSynapseCount": 15,
+    "tmParams.initialPerm": 0.4,
+    "tmParams.connectedPerm": 0.3,
+    "tmParams.permanenceInc": 0.2,
+    "tmParams.permanenceDec": 0.05,
+    "tmParams.maxSynapsesPerSegment": 21,
+    "tmParams.pamLength": 1,
+    "tmParams.maxSeqLength": 8,
+    "tmParams.maxInfBacktrack": 0,
+    "tmParams.maxLrnBacktrack": 0,
+    "tmParams.temporalImp": "tm_cpp",
+    "tmParams.seed": 7,
+    "clParams.alpha": 0.5,
+    "clParams.actValueAlpha": 0.9,
+    "clParams.steps": "1,2",
+    "clEnable": 0,
+}
+
+
+class EffectTest(SynchronousTestCase):
+    """Whatever a description may set makes another model: its state after some rows is another one."""
+
+    @staticmethod
+    def _state(description: dict[str, Any]) -> bytes:
+        model = _core.Model(core_params(ModelParams.from_opf(description)))
+        for row in range(200):
+            model.row(300 * row, 10.0 * (row % 10) + (25.0 if row % 37 == 0 else row % 3), True)
+        return model.save()
+
+    def test_of_pooler_memory_and_classifier(self) -> None:
+        def changed(path: str, value: object) -> dict[str, Any]:
+            description = _with("clEnable", 1)
+            parts = description["modelParams"]
+            if path == "spParams.columnCount":
+                del parts["tmParams"]["columnCount"]
+            *parents, name = path.split(".")
+            (parts[parents[0]] if parents else parts)[name] = value
+            return description
+
+        standard = self._state(changed("clEnable", 1))
+        for path, value in _EFFECTS.items():
+            self.assertNotEqual(self._state(changed(path, value)), standard, path)
+
+    def test_nothing_that_is_read_is_left_out_here(self) -> None:
+        read = {f"spParams.{name}" for name in opf._SPATIAL.read} | {f"tmParams.{name}" for name in opf._TEMPORAL.read}
+        read |= {f"clParams.{name}" for name in opf._CLASSIFIER.read}
+        self.assertEqual(read - set(_EFFECTS), {"tmParams.predictedSegmentDecrement"})
+
+    def test_of_the_plain_memory_alone(self) -> None:
+        states = []
+        for punishment in (0.0, 0.01):
+            description = _with("tmParams.temporalImp", "tm_cpp")
+            description["modelParams"]["tmParams"]["predictedSegmentDecrement"] = punishment
+            states.append(self._state(description))
+        self.assertNotEqual(*states)
+
+    def test_of_encoders(self) -> None:
+        for kind, standard, changes in (
+            (
+                "RandomDistributedScalarEncoder",
+                {"resolution": 1.0},
+                {"resolution": 2.0, "n": 500, "w": 31, "offset": 3.0, "seed": 7},
+            ),
+            (
+                "ScalarEncoder",
+                {"minval": 0, "maxval": 120, "n": 100, "clipInput": True},
+                {"minval": 20, "maxval": 130, "n": 120, "w": 31, "periodic": True},
+            ),
+            ("LogEncoder", {"minval": 1, "maxval": 120, "n": 100}, {"minval": 2, "maxval": 130, "n": 120, "w": 31}),
+            (
+                "DeltaEncoder",
+                {"minval": -50, "maxval": 50, "n": 100},
+                {"minval": -200, "maxval": 200, "n": 120, "w": 31},
+            ),
+        ):
+            before = self._state(_with_encoder(type=kind, **standard))
+            for name, value in changes.items():
+                after = self._state(_with_encoder(type=kind, **{**standard, name: value}))
+                self.assertNotEqual(after, before, (kind, name))
+
+    def test_of_the_aspects_of_the_date(self) -> None:
+        before = self._state(DESCRIPTION)
+        for name, value in (
+            ("timeOfDay", [21, 4]),
+            ("weekend", 21),
+            ("dayOfWeek", 21),
+            ("season", 21),
+            ("holiday", 21),
+        ):
+            date = {"fieldname": "c0", "type": "DateEncoder", name: value}
+            self.assertNotEqual(self._state(_with("sensorParams.encoders.c0_timeOfDay", date)), before, name)
 
 
 class RefusalTest(SynchronousTestCase):

@@ -82,7 +82,7 @@ class Moment {
   double of(Aspect aspect, const std::vector<Holiday>& holidays) const {
     switch (aspect) {
       case Aspect::time_of_day: return hours_;
-      case Aspect::weekend: return weekday() >= 5 || (weekday() == 4 && second_ >= 19 * 3600);
+      case Aspect::weekend: return weekday() >= 5 || (weekday() == 4 && hours_ > 18);
       case Aspect::day_of_week: return static_cast<double>(weekday()) + hours_ / 24.0;
       case Aspect::season: return static_cast<double>(day_ - days_to(year(), 1, 1));
       default: return nearness(holidays);
