@@ -41,9 +41,13 @@ export const get = (path, parameters, signal) => request("GET", url(path, parame
 /** POST, PUT or DELETE with a JSON body. */
 export const send = (method, path, body) => request(method, url(path), body);
 
-/** What the engine tells outside the API, as text, whatever the answer's status: "readyz", "metrics". */
-export async function getText(path, signal) {
-  return (await answer("GET", path, undefined, signal)).text();
+/** What the engine tells outside the API, whatever the answer's status: "readyz" as an object, "metrics" as text. */
+export async function getHealth(signal) {
+  return content(await answer("GET", "readyz", undefined, signal), signal);
+}
+
+export async function getFigures(signal) {
+  return (await answer("GET", "metrics", undefined, signal)).text();
 }
 
 /** The path of a metric: its uid, for names may hold what no path may. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // How the engine is: what comes in and goes out, where samples wait, what was rejected, whether each service runs.
 
-import { get, getText, isAbort, send, tolerate } from "../api.js";
+import { get, getFigures, getHealth, isAbort, send, tolerate } from "../api.js";
 import { connection } from "../connection.js";
 import { fill, h, setText } from "../dom.js";
 import { errorBox } from "../empty.js";
@@ -60,10 +60,10 @@ class HealthPage {
     try {
       const answers = ["status", "ledger", "session"].map((path) => get(path, {}, this.#given.signal));
       const [status, ledger, session] = await Promise.all(answers);
-      const [report, figures] = await Promise.all(["readyz", "metrics"].map((path) => getText(path, this.#given.signal)));
+      const [report, figures] = await Promise.all([getHealth(this.#given.signal), getFigures(this.#given.signal)]);
       if (!this.#parts) this.#build(session);
       this.#show(status, ledger);
-      showServices(this.#parts.services, JSON.parse(report));
+      showServices(this.#parts.services, report);
       showWorkers(this.#parts.workers, parseFigures(figures));
     } catch (error) {
       tolerate(error);

@@ -30,7 +30,7 @@ const WORKER_FIGURES = {
 const WORKER_HEADS = ["Worker", "Memory", "Models", "Models' memory", "Read from disk", "Made room", "Checkpoints", "Written"];
 
 /** Fill a panel with the checks of /readyz. */
-export function showServices(panel, { checks }) {
+export function showServices(panel, { checks = {} }) {
   const rows = Object.entries(checks).map(([name, { ok, detail }]) => tableRow([NAMES[name] ?? name, readiness(ok, detail)]));
   fill(panel, h("h2", {}, "Services"), table(["Service", "State"], rows));
 }
