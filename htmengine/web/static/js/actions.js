@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // What users do with metrics: add, give a model, stop the model, delete.  Each asks first.
 
-import { metricPath, send } from "./api.js";
+import { metricPath, send, tolerate } from "./api.js";
 import { ask } from "./dialogs.js";
 import { engineFacts } from "./engine.js";
 import { toast } from "./toasts.js";
 
 async function rangeFields(model) {
-  const { pending_samples: samples } = await engineFacts();
-  const help = `Leave both empty and the range is learnt from the first ${samples} samples.`;
+  const facts = await engineFacts().catch(tolerate);
+  const help = `Leave both empty and the range is learnt from the first ${facts ? `${facts.pending_samples} ` : ""}samples.`;
   return [
     { name: "min", label: "Least value expected", inputmode: "decimal", value: model?.min ?? "", help },
     { name: "max", label: "Greatest value expected", inputmode: "decimal", value: model?.max ?? "" },
