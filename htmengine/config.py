@@ -85,10 +85,19 @@ def _folder(text: str) -> str:
     return path
 
 
+def _addresses(text: str) -> str:
+    for each in text.split():
+        host, _, port = each.rpartition(":")
+        if not host or not each.isascii() or not 1 <= int(port) <= 65_535 or "/" in host:
+            raise ValueError(text)
+    return text
+
+
 FLAG = Kind("yes or no", _flag)
 FOLDER = Kind("a path, in which environment variables that are set ($NAME) and ~", _folder)
 TEXT = Kind("a text that is not empty", _text)
 ANY_TEXT = Kind("a text", str)
+ADDRESSES = Kind("HOST:PORT, or several with spaces between them", _addresses)
 PORT = whole(0, 65_535)
 
 
@@ -182,6 +191,7 @@ class Telemetry:
     scheduler_port: int = option(0, PORT, "of htmengine-scheduler; 0: none")
     anomaly_port: int = option(0, PORT, "of htmengine-anomaly; 0: none")
     alerts_port: int = option(0, PORT, "of htmengine-alerts; 0: none")
+    peers: str = option("", ADDRESSES, "ports of other processes (HOST:PORT ...) that the health page shows, too")
     self_monitor: bool = option(False, FLAG, "send the engine's own figures into the engine, once a minute")
     self_monitor_prefix: str = option("htmengine.", TEXT, "beginning of the names of the engine's own metrics")
 

@@ -25,6 +25,7 @@ from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
 from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
 from htmengine.web.http import JSON, Call, Handler, Reply, Stream, dump, header, reply
+from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader, whole
 from htmengine.web.routes import Routes
 from htmengine.web.samples import read_json, read_text
@@ -57,6 +58,7 @@ class Api:
     document: Document
     started: float
     queues: Mapping[str, Sequence[str]]  #: by stage
+    peers: Peers
     graphite: Callable[[], tuple[str, int]]  #: host and port of the listener; port 0: not known
     anomaly_floor: float
     secure: bool
@@ -199,6 +201,9 @@ class Api:
                 "troubles": [asdict(trouble) for trouble in found],
             }
         )
+
+    async def list_processes(self, call: Call) -> Reply:
+        return reply({"processes": await self.peers.ask()})
 
     def _graphite(self) -> dict[str, Any] | None:
         """Where lines are sent to; None: nobody knows yet."""

@@ -25,6 +25,7 @@ from htmengine.web.api import Api
 from htmengine.web.document import Document
 from htmengine.web.events import EventFeed
 from htmengine.web.graphite.routes import Graphite
+from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
@@ -41,6 +42,7 @@ class WebOptions:
     answer_within_s: float = 30.0
     queues: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: by stage, for the status
     anomaly_floor: float = 0.99
+    peers: Sequence[str] = ()  #: addresses of the engine's other processes, for the health page
     graphite: Callable[[], tuple[str, int]] = lambda: ("", 0)  #: host and port of the listener; port 0: not known
 
 
@@ -70,6 +72,7 @@ class WebService(Service):
             started=reactor.seconds(),
             queues=options.queues,
             graphite=options.graphite,
+            peers=Peers(reactor, options.peers, options.access.read_token),
             anomaly_floor=options.anomaly_floor,
             secure=options.tls_certificate is not None,
         )

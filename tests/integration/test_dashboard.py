@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -425,6 +426,27 @@ class TestChanges:
         missing = {"status": "failing", "checks": {"workers": {"ok": False, "detail": "0 of 1 run"}}}
         page.route("**/readyz", lambda route: route.fulfill(status=503, json=missing))
         expect(services.get_by_role("row", name="Workers ✗ 0 of 1 run")).to_be_visible()
+
+
+class TestManyProcesses:
+    def test_health_shows_what_other_processes_tell(
+        self, browser: Browser, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other, away = engine.url.removeprefix("http://"), f"127.0.0.1:{free_port()}"
+        monkeypatch.setenv("HTMENGINE__APPLICATION__TELEMETRY__PEERS", f"{other} {away}")
+        with (
+            running_engine(tmp_path / "data", "--workers", "1") as asking,
+            watched_page(browser) as page,
+        ):
+            told, silent = httpx.get(f"{asking.url}/api/v1/processes", timeout=30).json()["processes"]
+            assert (told["address"], told["detail"], told["checks"]["bus"]) == (other, "", {"ok": True, "detail": ""})
+            assert "htmengine_worker_models{" in told["figures"]
+            assert silent == {"address": away, "detail": silent["detail"], "checks": {}, "figures": ""}
+            page.goto(f"{asking.url}/#/health")
+            services, workers = page.get_by_role("region", name="Services"), page.get_by_role("region", name="Workers")
+            expect(services.get_by_role("row", name=re.compile(f"Metric Storer.*{other} Ready"))).to_be_visible()
+            expect(services.get_by_role("row", name=re.compile(f"{away} ✗ no answer"))).to_be_visible()
+            expect(workers.get_by_role("row", name=re.compile(f"^{other} 0 .* MB"))).to_be_visible()
 
 
 class TestTrouble:

@@ -8,7 +8,6 @@ import { errorBox } from "../empty.js";
 import { factList, showLedger } from "../facts.js";
 import * as format from "../format.js";
 import { Rate } from "../rates.js";
-import { parseFigures } from "../prometheus.js";
 import { drawSparkline } from "../sparkline.js";
 import { STATES, stateMark } from "../states.js";
 import { repeated } from "../tasks.js";
@@ -58,13 +57,13 @@ class HealthPage {
 
   async load() {
     try {
-      const answers = ["status", "ledger", "session"].map((path) => get(path, {}, this.#given.signal));
-      const [status, ledger, session] = await Promise.all(answers);
+      const answers = ["status", "ledger", "session", "processes"].map((path) => get(path, {}, this.#given.signal));
+      const [status, ledger, session, { processes }] = await Promise.all(answers);
       const [report, figures] = await Promise.all([getHealth(this.#given.signal), getFigures(this.#given.signal)]);
       if (!this.#parts) this.#build(session);
       this.#show(status, ledger);
-      showServices(this.#parts.services, report);
-      showWorkers(this.#parts.workers, parseFigures(figures));
+      showServices(this.#parts.services, report, processes);
+      showWorkers(this.#parts.workers, figures, processes);
     } catch (error) {
       tolerate(error);
       if (isAbort(error) || this.#parts) return; // the old figures stay

@@ -3,7 +3,7 @@
 
 import { fill, h } from "../dom.js";
 import * as format from "../format.js";
-import { byLabel } from "../prometheus.js";
+import { byLabel, parseFigures } from "../prometheus.js";
 import { table, tableRow } from "../tables.js";
 
 const NAMES = {
@@ -29,22 +29,36 @@ const WORKER_FIGURES = {
 };
 const WORKER_HEADS = ["Worker", "Memory", "Models", "Models' memory", "Read from disk", "Made room", "Checkpoints", "Written"];
 
-/** Fill a panel with the checks of /readyz. */
-export function showServices(panel, { checks = {} }) {
+//: What every process checks, beside its services.
+const COMMON = ["process", "bus", "database"];
+
+/** Fill a panel with the checks of /readyz, and a row for each of the other processes. */
+export function showServices(panel, { checks = {} }, processes) {
   const rows = Object.entries(checks).map(([name, { ok, detail }]) => tableRow([NAMES[name] ?? name, readiness(ok, detail)]));
-  fill(panel, h("h2", {}, "Services"), table(["Service", "State"], rows));
+  fill(panel, h("h2", {}, "Services"), table(["Service", "State"], [...rows, ...processes.map(processRow)]));
+}
+
+function processRow({ address, detail, checks }) {
+  const services = Object.keys(checks).filter((name) => !COMMON.includes(name));
+  const title = services.map((name) => NAMES[name] ?? name).join(", ") || "Process";
+  const failing = Object.entries(checks).filter(([, { ok }]) => !ok).map(([name, { detail: why }]) => `${NAMES[name] ?? name}: ${why}`);
+  const why = detail || failing.join("; ");
+  return tableRow([h("span", {}, title, h("span", { class: "muted small block" }, address)), readiness(!why, why)]);
 }
 
 function readiness(ok, detail) {
   return ok ? h("span", { class: "state state-active" }, "Ready") : h("span", { class: "failure" }, `✗ ${detail}`);
 }
 
-/** Fill a panel with the figures of each worker process, as far as they are this process's. */
-export function showWorkers(panel, figures) {
-  const workers = [...byLabel(figures, "worker", WORKER_FIGURES)].sort(([one], [other]) => one - other);
+/** Fill a panel with the figures of each worker process: this process's, and those of the others. */
+export function showWorkers(panel, figures, processes) {
+  const pages = [["", figures], ...processes.map(({ address, figures: others }) => [`${address} `, others])];
+  const workers = pages.flatMap(([prefix, page]) =>
+    [...byLabel(parseFigures(page), "worker", WORKER_FIGURES)].sort(([one], [other]) => one - other).map(([worker, found]) => [prefix + worker, found]),
+  );
   const content = workers.length
     ? h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-label": "Figures of the workers" }, table(WORKER_HEADS, workers.map(workerRow)))
-    : h("p", { class: "muted small" }, "The workers belong to other processes: each scheduler tells of its own at its port of [telemetry].");
+    : h("p", { class: "muted small" }, "The workers belong to other processes: [telemetry] peers says where those tell of them.");
   fill(panel, h("h2", {}, "Workers"), content);
 }
 

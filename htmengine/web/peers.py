@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""What the engine's other processes tell about themselves, for the health page of a distributed engine.
+
+In: the addresses at which they answer ([telemetry] peers).  Out: each one's checks and figures, or why there are none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.web.client import Agent
+from twisted.web.http_headers import Headers
+
+#: A process has this long; its own checks take 3 seconds at most.
+ANSWER_S = 5.0
+LONGEST_ANSWER = 1024 * 1024
+
+
+class Peers:
+    """Asks all of them at once.  ``token``: one that may read, if they want one."""
+
+    def __init__(self, reactor: Any, addresses: Sequence[str], token: str = "") -> None:
+        self._reactor = reactor
+        self._addresses = addresses
+        self._headers = Headers({"Authorization": [f"Bearer {token}"]} if token else {})
+        self._agent: Any = Agent(reactor, connectTimeout=ANSWER_S)
+
+    async def ask(self) -> list[dict[str, Any]]:
+        """One object a process, as the API shows it."""
+        answers = await DeferredList([Deferred.fromCoroutine(self._one(each)) for each in self._addresses])
+        return [answer for _, answer in answers]
+
+    async def _one(self, address: str) -> dict[str, Any]:
+        began = self._reactor.seconds()
+        shown: dict[str, Any] = {"address": address, "detail": "", "checks": {}, "figures": ""}
+        try:
+            shown["checks"] = json.loads(await self._get(address, "readyz"))["checks"]
+            shown["figures"] = (await self._get(address, "metrics")).decode()
+        except Exception as error:
+            late = self._reactor.seconds() - began >= ANSWER_S  # what is cancelled may fail in ways of its own
+            shown["detail"] = f"no answer within {ANSWER_S:g} s" if late else f"no answer: {type(error).__name__}"
+        return shown
+
+    def _get(self, address: str, path: str) -> Deferred[bytes]:
+        answer = Deferred.fromCoroutine(self._exchange(f"http://{address}/{path}"))
+        return answer.addTimeout(ANSWER_S, self._reactor)
+
+    async def _exchange(self, url: str) -> bytes:
+        response = await self._agent.request(b"GET", url.encode(), self._headers)
+        body = _Body()
+        response.deliverBody(body)
+        return await body.whole
+
+
+class _Body(Protocol):
+    """A body, cut where it becomes too long."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._end())
+        self._received = bytearray()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > LONGEST_ANSWER:
+            self._end()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.whole.called:
+            self.whole.callback(bytes(self._received[:LONGEST_ANSWER]))
+
+    def _end(self) -> None:
+        transport: Any = self.transport
+        transport.loseConnection()
