@@ -447,6 +447,9 @@ class TestManyProcesses:
             expect(services.get_by_role("row", name=re.compile(f"Metric Storer.*{other} Ready"))).to_be_visible()
             expect(services.get_by_role("row", name=re.compile(f"{away} ✗ no answer"))).to_be_visible()
             expect(workers.get_by_role("row", name=re.compile(f"^{other} 0 .* MB"))).to_be_visible()
+            assert page.evaluate(
+                "[...document.querySelectorAll('.panels > *')].every((p) => p.scrollWidth <= p.clientWidth)"
+            )
 
 
 class TestTrouble:
