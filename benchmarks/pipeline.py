@@ -12,17 +12,16 @@ ends when its score is in the database.  Below stands the limit: the models alon
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import os
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -38,6 +37,8 @@ PENDING = 20
 OPTIONS = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": str(PENDING)}
 #: How often the database is asked for a score; a latency is uncertain by this much.
 POLL_S = 0.002
+#: An engine that scores nothing for this long is stuck.
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -76,61 +77,91 @@ class Load:
         ]
 
 
-def wait(condition: Callable[[], bool], poll_s: float = 0.05, patience_s: float = 300.0) -> None:
-    deadline = time.perf_counter() + patience_s
-    while not condition():
-        if time.perf_counter() > deadline:
-            raise SystemExit("the engine does not come to an end")
-        time.sleep(poll_s)
+def wait_for_rows(target: Target, rows: int, description: str) -> None:
+    """Until so many have a score.  Ends the benchmark when there is no progress any more."""
+    began = done = target.scored()
+    moved_at = time.perf_counter()
+    with tqdm(total=rows - began, desc=description, unit=" rows", leave=False, disable=None) as bar:
+        while done < rows:
+            time.sleep(0.05)
+            found = target.scored()
+            if found > done:
+                bar.update(found - done)
+                done, moved_at = found, time.perf_counter()
+            elif time.perf_counter() - moved_at > PATIENCE_S:
+                raise SystemExit(
+                    f"{description}: {rows - done} rows have no score, and none got one in {PATIENCE_S:g} s"
+                )
 
 
 def throughput(target: Target, load: Load, seconds: float) -> float:
     """Rows a second: those of a backlog that takes the engine about so long."""
-    before = target.scored()
-    began = time.perf_counter()
-    probe = load.lines(max(1, 2000 // load.metrics))
-    target.send(probe)
-    wait(lambda: target.scored() >= before + len(probe))
-    rate = len(probe) / (time.perf_counter() - began)
-    lines = load.lines(max(1, int(rate * seconds / load.metrics)))
+    rate = of_backlog(target, load.lines(max(1, 2000 // load.metrics)))
+    return of_backlog(target, load.lines(max(1, int(rate * seconds / load.metrics))))
+
+
+def of_backlog(target: Target, lines: Sequence[str]) -> float:
+    """Rows a second of lines that are sent at once."""
     before = target.scored()
     began = time.perf_counter()
     target.send(lines)
-    wait(lambda: target.scored() >= before + len(lines))
+    wait_for_rows(target, before + len(lines), "throughput")
     return len(lines) / (time.perf_counter() - began)
 
 
-def latencies(target: Target, samples: int, rowid: int) -> list[float]:
-    """Milliseconds of single samples of a metric of their own."""
-    found = []
-    for number in tqdm(range(1, samples + 1), desc="samples", leave=False, disable=None):
-        began = time.perf_counter()
+def latencies(target: Target, samples: int, rowid: int, description: str, most_s: float) -> list[float]:
+    """Milliseconds of single samples of a metric of their own, fewer when they take longer than ``most_s`` in all."""
+    found: list[float] = []
+    began = time.perf_counter()
+    for number in tqdm(range(1, samples + 1), desc=description, unit=" samples", leave=False, disable=None):
+        sent_at = time.perf_counter()
         target.send([f"single {number % 10} {START + 60 * (rowid + number)}"])
-        wait(lambda row=rowid + number: target.has_score("single", row), POLL_S)  # type: ignore[misc]
-        found.append(1000 * (time.perf_counter() - began))
+        while not target.has_score("single", rowid + number):
+            if time.perf_counter() - sent_at > PATIENCE_S:
+                raise SystemExit(f"{description}: a sample has no score after {PATIENCE_S:g} s")
+            time.sleep(POLL_S)
+        found.append(1000 * (time.perf_counter() - sent_at))
+        if time.perf_counter() - began > most_s:
+            break
         time.sleep(0.05)
     return found
 
 
-@contextlib.contextmanager
-def busy(target: Target, load: Load, rate: float) -> Iterator[None]:
-    """Meanwhile the engine gets so many rows a second."""
-    stop = threading.Event()
+class Feeder:
+    """Gives the engine so many rows a second, from a thread of its own; ``with`` it is busy."""
 
-    def feed() -> None:
+    def __init__(self, target: Target, load: Load, rate: float) -> None:
+        self._target = target
+        self._load = load
+        self._rate = rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._feed)
+        self._error: OSError | None = None
+        self.behind = 0  #: rows that had no score at the end
+
+    def __enter__(self) -> Self:
+        self._scored = self._target.scored()
+        self._sent = self._load.row
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        sent = (self._load.row - self._sent) * self._load.metrics
+        self.behind = sent - (self._target.scored() - self._scored)
+        if self._error is not None:
+            raise SystemExit(f"busy: the engine took no rows any more: {self._error}")
+
+    def _feed(self) -> None:
         due = time.perf_counter()
-        while not stop.is_set():
-            target.send(load.lines(1))
-            due += load.metrics / rate
-            stop.wait(max(0.0, due - time.perf_counter()))
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        feeder.join()
+        try:
+            while not self._stop.is_set():
+                self._target.send(self._load.lines(1))
+                due += self._load.metrics / self._rate
+                self._stop.wait(max(0.0, due - time.perf_counter()))
+        except OSError as error:
+            self._error = error
 
 
 def measure(name: str, target: Target, options: argparse.Namespace) -> float:
@@ -138,20 +169,21 @@ def measure(name: str, target: Target, options: argparse.Namespace) -> float:
     load = Load(options.metrics)
     single = [f"single {row % 10} {START + 60 * row}" for row in range(1, PENDING + 1)]
     target.send([*load.lines(PENDING), *single])
-    wait(lambda: target.scored() >= PENDING * (options.metrics + 1))
+    wait_for_rows(target, PENDING * (options.metrics + 1), "models")
     rate = throughput(target, load, options.seconds)
     print(f"{name:<14}{rate:>8,.0f} rows/s", flush=True)
-    quiet = latencies(target, options.samples, PENDING)
+    quiet = latencies(target, options.samples, PENDING, "quiet", options.busy_seconds)
     print_latencies(name, "quiet", quiet)
-    with busy(target, load, rate / 2):
+    with Feeder(target, load, rate / 2) as feeder:
         time.sleep(2)
-        print_latencies(name, "busy", latencies(target, options.samples, PENDING + options.samples))
+        found = latencies(target, options.samples, PENDING + options.samples, "busy", options.busy_seconds)
+    print_latencies(name, f"busy with {rate / 2:,.0f} rows/s, {feeder.behind:,} of them behind at the end", found)
     return rate
 
 
 def print_latencies(name: str, when: str, found: Sequence[float]) -> None:
-    p99 = statistics.quantiles(found, n=100)[98]
-    print(f"{name:<14}{statistics.median(found):>8.1f} ms p50, {p99:.1f} ms p99, {when}", flush=True)
+    p50, p99 = (statistics.quantiles(found, n=100, method="inclusive")[at] for at in (49, 98))
+    print(f"{name:<14}{p50:>8.1f} ms p50, {p99:.1f} ms p99 of {len(found)} samples, {when}", flush=True)
 
 
 def models_alone(metrics: int) -> float:
@@ -171,6 +203,7 @@ def main() -> None:
     parser.add_argument("--metrics", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=10.0, help="of the load, about")
     parser.add_argument("--samples", type=int, default=100, help="single samples")
+    parser.add_argument("--busy-seconds", type=float, default=60.0, help="at most, for these samples")
     parser.add_argument("--only", choices=["embedded", "distributed"])
     options = parser.parse_args()
     os.environ.update(OPTIONS)
