@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: MIT
 """Whether a process is alive, and whether it can do its work now.
 
-In: probes that services.py makes.  Out: a `Report` for ``/healthz`` and ``/readyz``, each check by its name.
+In: probes that services.py makes.  Out: a `Report` for ``/healthz`` and ``/readyz``, each check by its name, and how
+many troubles the operator should look at.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 from twisted.internet.defer import Deferred
@@ -19,8 +20,12 @@ from htmengine.errors import UnroutableMessage
 from htmengine.repository.engine import Database
 from htmengine.twisted_types import Clock
 
+T = TypeVar("T")
+
 #: A probe that has not ended then has failed.
 PROBE_S = 3.0
+#: Whoever asks whether a process is alive may not wait long: a database that is slower has told of no troubles.
+TROUBLES_S = 0.5
 
 #: Raises `Unhealthy`, or another error, when something is wrong.
 Probe = Callable[[], Awaitable[None]]
@@ -35,6 +40,7 @@ class Report:
     """The checks by name; "" stands for one that passes, else the text says why not."""
 
     checks: dict[str, str]
+    troubles: int | None = None  #: the engine goes on with them; None: not known
 
     @property
     def ok(self) -> bool:
@@ -50,6 +56,7 @@ class Report:
         return {
             "status": "ok" if self.ok else "failing",
             "checks": {name: {"ok": not why, "detail": why} for name, why in self.checks.items()},
+            **({} if self.troubles is None else {"troubles": self.troubles}),
         }
 
 
@@ -60,14 +67,24 @@ class Health:
     clock: Clock
     alive: dict[str, Probe] = field(default_factory=dict)
     ready: dict[str, Probe] = field(default_factory=dict)
+    count_troubles: Callable[[], Awaitable[int]] | None = None
 
     async def aliveness(self) -> Report:
-        """Whether the process has not failed."""
-        return await self._report(self.alive)
+        """Whether the process has not failed, and the engine's troubles."""
+        report = await self._report(self.alive)
+        return replace(report, troubles=await self._troubles())
 
     async def readiness(self) -> Report:
         """Whether it can work."""
         return await self._report({**self.alive, **self.ready})
+
+    async def _troubles(self) -> int | None:
+        if self.count_troubles is None:
+            return None
+        clock: Any = self.clock
+        with contextlib.suppress(Exception):  # what is wrong with the database, `readiness` tells
+            return await Deferred.fromCoroutine(_coroutine(self.count_troubles)).addTimeout(TROUBLES_S, clock)
+        return None
 
     async def _report(self, probes: dict[str, Probe]) -> Report:
         # All begin before any is waited for: together they take as long as the slowest.
@@ -86,8 +103,8 @@ class Health:
         return ""
 
 
-async def _coroutine(probe: Probe) -> None:
-    await probe()
+async def _coroutine(ask: Callable[[], Awaitable[T]]) -> T:
+    return await ask()
 
 
 def bus_answers(bus: Bus, queue: str) -> Probe:

@@ -35,7 +35,7 @@ from htmengine.model_swapper.model_scheduler_service import ModelScheduler, Sche
 from htmengine.model_swapper.swap_controller import Limits
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.operations import Operations
-from htmengine.repository import migrations
+from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
 from htmengine.runtime.alert_service import AlertOptions, AlertService
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
@@ -381,7 +381,8 @@ class Parts:
             if isinstance(service, ModelScheduler):
                 ready["workers"] = _all_workers_run(service.pool)
         alive = {"process": holds(lambda: self.end.status == 0, lambda: "a service has failed; the process is ending")}
-        return Health(self.reactor, alive, ready)
+        count_troubles = partial(self.database.read, troubles.count) if with_database else None
+        return Health(self.reactor, alive, ready, count_troubles)
 
     def _telemetry_endpoint(self, port: int, routes: TelemetryRoutes) -> Service:
         from htmengine.web.access import AccessRules

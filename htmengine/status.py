@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How an engine is doing, stage by stage: what waits in the queues, rows a second, and how far behind it is.
+"""How an engine is doing, stage by stage: what waits in queues, rows a second, how far behind it is, what is wrong.
 
 In: the queues' lengths from the bus, and the ledger's counters from the database, twice.  Out: a `Status`, for
 ``htmengine status``.  Nothing is asked of the services, so it works for both deployments, and when they are down.
@@ -8,7 +8,7 @@ In: the queues' lengths from the bus, and the ledger's counters from the databas
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 from htmengine.bus.interface import Bus
 from htmengine.errors import UnroutableMessage
 from htmengine.ledger import Ledger, read_ledger
-from htmengine.repository import counts
+from htmengine.repository import counts, troubles
 from htmengine.repository.engine import Database
+from htmengine.repository.troubles import Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Status:
     """An engine at one moment; the rates are of the seconds before it."""
 
     lengths: Lengths
-    schedulers: int  #: that share the shards
+    schedulers: int | None  #: that share the shards; None: an embedded engine's, or there never was one
     metrics: Mapping[str, int]  #: by status
     received_per_s: float
     stored_per_s: float
@@ -53,6 +54,7 @@ class Status:
     lag_s: float | None  #: the newest scored sample is this much older than the newest stored one
     newest_stored: int | None  #: epoch seconds
     newest_scored: int | None
+    troubles: Sequence[Trouble] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As ``htmengine status --json`` prints it."""
@@ -65,13 +67,15 @@ async def read_status(
     """Look twice, ``seconds`` apart."""
     before = await database.read(read_ledger, None)
     await sleep(seconds)
-    now, metrics = await database.read(_read)
+    now, metrics, found = await database.read(_read)
     lengths = Lengths(
         await queue_length(bus, [queues.samples]),
         await queue_length(bus, queues.model_input),
         await queue_length(bus, [queues.results]),
     )
-    return sum_up(before, now, seconds, lengths, metrics, await _schedulers(bus, queues.schedulers))
+    return replace(
+        sum_up(before, now, seconds, lengths, metrics, await _schedulers(bus, queues.schedulers)), troubles=found
+    )
 
 
 async def queue_length(bus: Bus, names: Sequence[str]) -> int | None:
@@ -83,7 +87,7 @@ async def queue_length(bus: Bus, names: Sequence[str]) -> int | None:
 
 
 def sum_up(
-    before: Ledger, now: Ledger, seconds: float, lengths: Lengths, metrics: Mapping[str, int], schedulers: int
+    before: Ledger, now: Ledger, seconds: float, lengths: Lengths, metrics: Mapping[str, int], schedulers: int | None
 ) -> Status:
     """The status from two looks at the ledger.
 
@@ -119,12 +123,12 @@ def queue_samples(lengths: Lengths, now: int) -> list[str]:
     return [f"htmengine.queues.{name}.messages {n} {now}" for name, n in asdict(lengths).items() if n is not None]
 
 
-async def _schedulers(bus: Bus, group: str) -> int:
+async def _schedulers(bus: Bus, group: str) -> int | None:
     try:
         return await bus.members(group)
     except UnroutableMessage:
-        return 0
+        return None
 
 
-def _read(conn: Connection) -> tuple[Ledger, dict[str, int]]:
-    return read_ledger(conn, None), counts.metrics_by_status(conn)
+def _read(conn: Connection) -> tuple[Ledger, dict[str, int], list[Trouble]]:
+    return read_ledger(conn, None), counts.metrics_by_status(conn), troubles.list_of(conn)

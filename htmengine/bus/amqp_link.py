@@ -23,7 +23,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -107,6 +107,9 @@ class Link(Service):
         self._shaking_hands: Deferred[None] | None = None  #: fires when a handshake has ended, well or not
         self._away_since: float | None = None
         self._logged_at = -LOG_INTERVAL_S
+        self._blocked_since = 0.0
+        self._reminder = LoopingCall(self._tell_blocked)
+        self._reminder.clock = reactor
         self._sleeping: set[Deferred[None]] = set()
         self._stopped = False
         self.lost = 0  #: connections
@@ -124,6 +127,7 @@ class Link(Service):
 
     async def _stop(self) -> None:
         self._stopped = True
+        self._stop_reminding()
         for sleeping in list(self._sleeping):
             sleeping.cancel()
         connection = self._connections.newest
@@ -195,6 +199,7 @@ class Link(Service):
         self._away_since, self._logged_at = None, -LOG_INTERVAL_S
 
     def _lost(self) -> None:
+        self._stop_reminding()
         if not self._stopped:
             self.lost += 1
             self._tell_away()
@@ -226,10 +231,23 @@ class Link(Service):
         return f"{type(reason).__name__}: {reason}" if reason else "no connection"
 
     def _blocked(self, blocked: bool) -> None:
-        if blocked:
-            self.log.error("RabbitMQ is short of memory or disk and takes no more ({purpose})", purpose=self._purpose)
-        else:
+        if not blocked:
+            self._stop_reminding()
             self.log.info("RabbitMQ takes messages again ({purpose})", purpose=self._purpose)
+        elif not self._reminder.running:
+            self._blocked_since = self._reactor.seconds()
+            self._reminder.start(LOG_INTERVAL_S)
+
+    def _stop_reminding(self) -> None:
+        if self._reminder.running:
+            self._reminder.stop()
+
+    def _tell_blocked(self) -> None:
+        self.log.error(
+            "RabbitMQ is short of memory or disk and has taken no more for {seconds:.0f} s ({purpose})",
+            seconds=self._reactor.seconds() - self._blocked_since,
+            purpose=self._purpose,
+        )
 
 
 def _parameters(params: AmqpParams, purpose: str) -> ConnectionParameters:

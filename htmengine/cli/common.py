@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from htmengine import services
@@ -53,15 +53,23 @@ def run_reactor(start: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
 
     reactor: Any = installed
     ended: list[T | Failure] = []
+    stopping: list[bool] = []
 
     def begin() -> None:
         deferred = Deferred.fromCoroutine(start(reactor))
         deferred.addBoth(ended.append)
-        deferred.addBoth(lambda _: reactor.callLater(0, reactor.stop))
+        deferred.addBoth(lambda _: stopping or reactor.callLater(0, reactor.stop))
+        reactor.addSystemEventTrigger("before", "shutdown", stop, deferred)
+
+    def stop(deferred: Deferred[Any]) -> Deferred[Any]:
+        """Ctrl-C: the reactor stops when the coroutine has given back what it uses."""
+        stopping.append(True)
+        deferred.cancel()
+        return deferred
 
     reactor.callWhenRunning(begin)
     reactor.run()
-    if not ended:
+    if not ended or (isinstance(ended[0], Failure) and ended[0].check(CancelledError)):
         raise click.Abort
     if isinstance(ended[0], Failure):
         ended[0].raiseException()

@@ -11,6 +11,7 @@ import click
 from twisted.internet.task import deferLater
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
+from htmengine.cli.troubles import trouble_line
 from htmengine.csv_files import format_timestamp
 from htmengine.status import Queues, Status, queue_samples, read_status
 
@@ -26,7 +27,7 @@ _LINE = "{:<14}{:>12}  {:<26}{:>12}  {}"
 @click.option("--send", is_flag=True, help="Send the queues' lengths to the engine, as metrics htmengine.queues.*.")
 @failing_cleanly
 def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> None:
-    """Show queue lengths, rates and lags of every stage, whether the engine runs or not."""
+    """Show queue lengths, rates and lags of every stage, and troubles, whether the engine runs or not."""
 
     async def start(reactor: Any) -> None:
         async with engine.operations(reactor) as operations:
@@ -59,12 +60,13 @@ def _lines(found: Status) -> Iterator[str]:
     waiting, lag = f"{found.waiting} rows wait", "-" if found.lag_s is None else f"{found.lag_s:.0f} s behind"
     yield _LINE.format("queue", "messages", "taken by", "rows/s", "newest sample")
     yield _row("samples", found.lengths.samples, "Metric Storer", found.stored_per_s, found.newest_stored)
-    schedulers = f"Model Scheduler ({found.schedulers})" if found.schedulers > 1 else "Model Scheduler"
+    schedulers = "Model Scheduler" if found.schedulers in (None, 1) else f"Model Scheduler ({found.schedulers})"
     yield _row("model input", found.lengths.model_input, schedulers, None, None)
     yield _row("results", found.lengths.results, "Anomaly Service", found.scored_per_s, found.newest_scored)
     yield f"{waiting} for their score, the newest score is {lag}"
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.metrics.items())) or "none"
     yield f"metrics: {counts}"
+    yield from map(trouble_line, found.troubles)
 
 
 def _row(queue: str, messages: int | None, taker: str, per_s: float | None, newest: int | None) -> str:

@@ -23,7 +23,12 @@ def troubles(engine: Engine) -> None:
     with engine.database() as database:
         found = database.run_sync(stored.list_of)
     for each in found:
-        click.echo(f"{format_timestamp(each.since)}  {printable(each.source)}: {printable(each.message)}")
+        click.echo(trouble_line(each))
     if found:
         sys.exit(1)
     click.echo("no troubles")
+
+
+def trouble_line(trouble: stored.Trouble) -> str:
+    """As the commands show it."""
+    return f"{format_timestamp(trouble.since)}  {printable(trouble.source)}: {printable(trouble.message)}"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""What the operator should know of: written by services while it lasts, read by ``htmengine troubles``.
+"""What the operator should know of: written by services while it lasts, read by ``htmengine troubles``,
+``htmengine status`` and ``/healthz``.
 
 As in `queries`, each function takes ``conn`` first and runs in the caller's transaction.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from htmengine.repository.schema import trouble
 
@@ -37,3 +38,8 @@ def list_of(conn: Connection) -> list[Trouble]:
     """Everybody's troubles."""
     c = trouble.c
     return [Trouble(*row) for row in conn.execute(select(c.source, c.message, c.since).order_by(c.source, c.number))]
+
+
+def count(conn: Connection) -> int:
+    """How many there are."""
+    return int(conn.execute(select(func.count()).select_from(trouble)).scalar_one())

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,13 @@ def lines(first: int, last: int, metrics: int = 5) -> list[str]:
 def broker() -> Iterator[RabbitMQ]:
     """One that this test may kill."""
     with RabbitMQ() as server:
+        yield server
+
+
+@pytest.fixture
+def database() -> Iterator[MariaDB]:
+    """One that this test may kill."""
+    with MariaDB() as server:
         yield server
 
 
@@ -96,6 +104,55 @@ def test_nothing_is_lost_when_the_broker_starts_late_and_dies_under_load(
         engine.wait_until_scored(1100)
         assert [(name, rowid) for name, rowid, *_ in engine.scores()] == [
             (f"m{number}", rowid) for number in range(5) for rowid in range(1, 221)
+        ]
+        assert engine.query("SELECT SUM(count) FROM reject_count") == [(None,)]
+        assert all(process.poll() is None for process in engine.processes.values())
+
+
+def test_a_broker_that_is_short_of_disk_pauses_the_intake_and_nothing_is_lost(
+    tmp_path: Path, broker: RabbitMQ, mariadb: MariaDB
+) -> None:
+    with distributed_engine(
+        tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=QUICK
+    ) as engine:
+        engine.start_all()
+        engine.send(lines(1, 40))
+        engine.wait_until_scored(200)
+        broker.control("set_disk_free_limit", str(10**15))
+        client = threading.Thread(target=engine.send, args=[lines(41, 640)], daemon=True)
+        client.start()
+        wait_for(lambda: "short of memory or disk" in engine.log("listener"), "the listener to tell of it")
+        client.join(1)
+        assert client.is_alive(), "the listener reads on"
+        assert engine.query("SELECT SUM(last_rowid) FROM metric") == [(200,)]
+        broker.control("set_disk_free_limit", str(10**6))
+        engine.wait_until_scored(3200, 120)
+        client.join(60)
+        assert not client.is_alive()
+        assert "takes messages again" in engine.log("listener")
+        assert [(name, rowid) for name, rowid, *_ in engine.scores()] == [
+            (f"m{number}", rowid) for number in range(5) for rowid in range(1, 641)
+        ]
+
+
+def test_nothing_is_lost_when_the_database_dies_under_load(
+    tmp_path: Path, rabbitmq: RabbitMQ, database: MariaDB
+) -> None:
+    with distributed_engine(
+        tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=database.new_database(), options=QUICK
+    ) as engine:
+        engine.start_all()
+        engine.send(lines(1, 40))
+        engine.wait_until_scored(200)
+        engine.send(lines(41, 400))
+        wait_for(lambda: engine.scored() > 200, "the load")
+        database.kill()
+        engine.send(lines(401, 440))  # the listener takes them while there is no database
+        wait_for(lambda: "the database is away" in engine.log("storer"), "the log to tell of the database")
+        database.start()
+        engine.wait_until_scored(2200, 120)
+        assert [(name, rowid) for name, rowid, *_ in engine.scores()] == [
+            (f"m{number}", rowid) for number in range(5) for rowid in range(1, 441)
         ]
         assert engine.query("SELECT SUM(count) FROM reject_count") == [(None,)]
         assert all(process.poll() is None for process in engine.processes.values())

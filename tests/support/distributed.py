@@ -30,6 +30,7 @@ MODULES = {
 }
 
 _PORT = re.compile(r"Graphite lines on 127\.0\.0\.1:(\d+)")
+_URL = re.compile(r"dashboard and API: (\S+)/\n")
 
 
 class DistributedEngine:
@@ -53,7 +54,7 @@ class DistributedEngine:
         self.processes: dict[str, processes.Process] = {}
         self._start = start
         self._options = dict(options or {})
-        self._database = create_engine(database_url)
+        self._database = create_engine(database_url, pool_pre_ping=True)  # tests restart servers
         self._write_configuration(rabbitmq_port, database_url)
         migrations.upgrade(database_url)
 
@@ -139,6 +140,11 @@ class DistributedEngine:
     def port(self) -> int:
         """The listener's; waits until it listens."""
         return int(wait_for(lambda: _PORT.findall(self.log("listener"))[-1:], "the listener")[0])
+
+    @property
+    def url(self) -> str:
+        """The web service's, without a slash at the end; waits until it listens."""
+        return str(wait_for(lambda: _URL.findall(self.log("web"))[-1:], "the web service")[0])
 
     def send(self, lines: Iterable[str]) -> None:
         """Over TCP, as nc would."""

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.health import PROBE_S, Health, Probe, Report, bus_answers, holds
+from htmengine.health import PROBE_S, TROUBLES_S, Health, Probe, Report, bus_answers, holds
 from htmengine.testing import MemoryBus
 
 
@@ -60,3 +60,28 @@ class HealthTest(SynchronousTestCase):
         self.assertTrue(self.readiness(bus=bus_answers(bus, "missing")).ok)
         self.successResultOf(bus.stopService())
         self.assertFalse(self.readiness(bus=bus_answers(bus, "missing")).ok)
+
+    def test_troubles_are_counted_beside_the_checks_and_change_no_status(self) -> None:
+        async def two() -> int:
+            return 2
+
+        health = Health(self.clock, {"process": PASSES}, {}, two)
+        report: Any = self.successResultOf(Deferred.fromCoroutine(health.aliveness()))
+        self.assertEqual(report, Report({"process": ""}, troubles=2))
+        self.assertTrue(report.ok)
+        self.assertEqual(report.to_json()["troubles"], 2)
+
+    def test_a_database_that_hangs_or_fails_keeps_nobody_from_hearing_that_the_process_lives(self) -> None:
+        async def hang() -> int:
+            await Deferred[None]()
+            return 1
+
+        async def fail() -> int:
+            raise OSError("gone")
+
+        for count in (hang, fail):
+            asked = Deferred.fromCoroutine(Health(self.clock, {"process": PASSES}, {}, count).aliveness())
+            self.clock.advance(TROUBLES_S)
+            report: Any = self.successResultOf(asked)
+            self.assertEqual(report, Report({"process": ""}))
+            self.assertNotIn("troubles", report.to_json())
