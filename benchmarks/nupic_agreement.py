@@ -41,11 +41,11 @@ _STANDARD = PROFILES["standard"]
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes to run models in.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def main(data_dir: Path, windows_file: Path, nupic_dir: Path, seeds: int, jobs: int, as_json: bool) -> None:
-    """Compare our raw scores with NuPIC's in NUPIC_DIR, on the series in DATA_DIR."""
+    """Compare raw scores of our backtracking with NuPIC's in NUPIC_DIR, on the series in DATA_DIR."""
     series = load_folder(data_dir, windows_file)
     theirs = {one.name: read_raw_scores(nupic_dir / f"{one.name}.gz") for one in series}
     ours: list[dict[str, Floats]] = [{} for _ in range(seeds)]
-    for run in run_all(series, [Setup(seed=seed) for seed in range(seeds)], jobs):
+    for run in run_all(series, [Setup(seed=seed, backtracking=True) for seed in range(seeds)], jobs):
         ours[run.seed][run.name] = run.raw
     report = compare(series, theirs, ours)
     click.echo(json.dumps(report) if as_json else as_text(report))

@@ -35,6 +35,17 @@ from htmengine.nab.scorer import PROFILES, Scored, best_threshold, counts_at, sc
     type=click.IntRange(1),
     help="Take each series' minimum and maximum from its first rows only; 288 is what a live engine does.",
 )
+@click.option(
+    "--backtracking",
+    is_flag=True,
+    help="Go back some rows where inference is lost, as NuPIC does, instead of bursting.",
+)
+@click.option(
+    "--restore-every",
+    type=click.IntRange(1),
+    metavar="ROWS",
+    help="Save and restore model and likelihood after so many rows each time: the scores stay the same.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @failing_cleanly
 def nab(
@@ -45,6 +56,8 @@ def nab(
     seeds: int,
     range_rule: bool,
     range_rows: int | None,
+    backtracking: bool,
+    restore_every: int | None,
     as_json: bool,
 ) -> None:
     """Score the model on the labelled series in DATA_DIR: one pass, no look-ahead, one threshold for all.
@@ -53,7 +66,7 @@ def nab(
     minimum and maximum and nothing else.
     """
     series = load_folder(data_dir, windows_file)
-    setups = [Setup(range_rule, range_rows, seed) for seed in range(seeds)]
+    setups = [Setup(range_rule, range_rows, seed, backtracking, restore_every) for seed in range(seeds)]
     runs = _run_with_progress(series, setups, jobs)
     report = summarise(series, runs)
     click.echo(json.dumps(report) if as_json else _as_text(report))

@@ -20,6 +20,7 @@ from htmengine.errors import InvalidModelSpec, UnsupportedModelParams
 from htmengine.htm.checks import Flag, Params, as_object, as_tuple, refusal
 from htmengine.htm.params import (
     BACKTRACKING,
+    NUPIC_MAX_INFERENCE,
     PLAIN,
     ClassifierParams,
     DateField,
@@ -322,7 +323,8 @@ def _temporal(path: str, parts: Mapping[str, Any], columns: int) -> TemporalMemo
     _require_one_of(f"{path}.temporalImp", kind, tuple(_TEMPORAL_KINDS))
     if given.get("columnCount", columns) != columns:
         raise refusal(f"{path}.columnCount", given["columnCount"], f"that of spParams: {columns}")
-    fields = _TEMPORAL.fields(path, given)
+    # And its inference goes back where it is lost.
+    fields = {"max_inference": NUPIC_MAX_INFERENCE, **_TEMPORAL.fields(path, given)}
     return _build(path, TemporalMemoryParams, {"kind": _TEMPORAL_KINDS[kind], **fields})
 
 

@@ -335,6 +335,9 @@ class SpatialPoolerParams(Params):
         self._require(self.active_columns <= self.columns, "active_columns", f"at most columns = {self.columns}")
 
 
+#: Rows that NuPIC's inference can go back to, unless its parameters say so.
+NUPIC_MAX_INFERENCE = 10
+
 #: The temporal memories, by NuPIC's names: the backtracking one and the plain one.
 BACKTRACKING, PLAIN = "cpp", "tm_cpp"
 
@@ -368,8 +371,8 @@ class TemporalMemoryParams(Params):
     pam_length: Annotated[int, Whole(1, 1000)] = 3
     #: Rows after which learning starts a new sequence; 0: never.
     max_sequence: Annotated[int, Whole(0, 100000)] = 32
-    #: Earlier rows that inference can go back to; 0: an unexpected row bursts instead.
-    max_inference: Annotated[int, Whole(0, 100)] = 10
+    #: Earlier rows that inference can go back to when it is lost; 0: a column that was not predicted bursts.
+    max_inference: Annotated[int, Whole(0, 100)] = 0
     #: Earlier rows that learning can go back to.
     max_learning: Annotated[int, Whole(0, 100)] = 5
     #: Taken from the active synapses of segments that predicted wrongly.

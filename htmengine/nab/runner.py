@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from htmengine.errors import BadSeries
 from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.model import Model
-from htmengine.htm.params import ModelParams, range_of
+from htmengine.htm.params import NUPIC_MAX_INFERENCE, ModelParams, range_of
 from htmengine.htm.scoring import likelihood_for
 from htmengine.nab.scorer import Floats, Scored, Window
 
@@ -49,19 +49,27 @@ class Setup:
     """How a model and its likelihood are set up.
 
     ``range_rows``: the model is made for the first rows, as by a live engine that is given no minimum and
-    maximum; None: it is told the minimum and maximum of all.  ``seed`` is the model's.
+    maximum; None: it is told the minimum and maximum of all.  ``seed`` is the model's.  ``backtracking``: inference
+    goes back where it is lost, as NuPIC's does, instead of bursting.  ``restore_every``: model and likelihood are saved
+    and restored after so many rows each time, which must change nothing.
     """
 
     range_rule: bool = True
     range_rows: int | None = None
     seed: int = 0
+    backtracking: bool = False
+    restore_every: int | None = None
 
     def params_for(self, values: Floats) -> ModelParams:
         """The parameters of the model for a series of these values."""
         if self.range_rows is None:
-            return ModelParams.for_range(*range_of(values))
-        first = values[: self.range_rows].tolist()
-        return ModelParams.for_sample(min(first), max(first))
+            params = ModelParams.for_range(*range_of(values))
+        else:
+            first = values[: self.range_rows].tolist()
+            params = ModelParams.for_sample(min(first), max(first))
+        if self.backtracking:
+            params = replace(params, temporal=replace(params.temporal, max_inference=NUPIC_MAX_INFERENCE))
+        return params
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +114,17 @@ def run_series(series: Series, setup: Setup) -> Run:
     """The scores of one series' rows, in order."""
     started = time.perf_counter()
     params = setup.params_for(series.values)
-    raw = Model(params, seed=setup.seed).learn_many(series.timestamps, series.values)
-    scores = detector_scores(likelihood_for(params, range_rule=setup.range_rule), series.values, raw)
-    return Run(series.name, setup.seed, raw, scores, time.perf_counter() - started)
+    model, likelihood = Model(params, seed=setup.seed), likelihood_for(params, range_rule=setup.range_rule)
+    raw, scores = [], []
+    step = setup.restore_every or max(len(series.values), 1)
+    for first in range(0, len(series.values), step):
+        if first > 0:
+            model, likelihood = Model.restore(model.save()), AnomalyLikelihood.restore(likelihood.save())
+        values = series.values[first : first + step]
+        raw.append(model.learn_many(series.timestamps[first : first + step], values))
+        scores.append(detector_scores(likelihood, values, raw[-1]))
+    seconds = time.perf_counter() - started
+    return Run(series.name, setup.seed, np.concatenate(raw), np.concatenate(scores), seconds)
 
 
 def detector_scores(likelihood: AnomalyLikelihood, values: Iterable[float], raw: Iterable[float]) -> Floats:

@@ -18,6 +18,7 @@ from htmengine.htm import _core
 def _memory(seed: int = 1960, **fields: int) -> _core.BacktrackingMemory:
     params = _core.TemporalMemoryParams()
     params.max_segments = 65535
+    params.max_inference = 10
     params.seed = seed
     for name, value in fields.items():
         setattr(params, name, value)
@@ -53,6 +54,33 @@ class _Draws:
         for _ in range(rows):
             yield place
             place = (place + 1) % 6 if self.draw() % 100 < stay else self.draw() % 6
+
+
+class BurstingTest(SynchronousTestCase):
+    def test_what_a_row_taught_counts_on_the_next_one(self) -> None:
+        bursting, backtracking = _memory(max_inference=0), _memory()
+        self.assertEqual([bursting.row(_pattern(0), True) for _ in range(4)], [1.0, 1.0, 0.0, 0.0])
+        self.assertEqual([backtracking.row(_pattern(0), True) for _ in range(4)], [1.0, 1.0, 1.0, 0.0])
+
+    def test_a_cycle_is_expected_once_it_was_seen_and_its_first_row_repeated(self) -> None:
+        memory = _memory(max_inference=0)
+        raw = [memory.row(_pattern(row % 6), True) for row in range(300)]
+        self.assertEqual(raw, [1.0] * 7 + [0.0] * 293)
+
+    def test_contexts_live_on_beside_each_other_after_a_burst(self) -> None:
+        memory = _memory(max_inference=0)
+        for row in range(600):
+            memory.row(_pattern((0, 1, 2, 3, 1, 4)[row % 6]), True)
+        memory.row(_pattern(5), False)  # nothing leads here, so it and the next pattern burst
+        self.assertEqual(memory.row(_pattern(1), False), 1.0)
+        self.assertEqual((memory.hinted_columns, memory.predicted_columns), (80, 80))  # patterns 2 and 4
+
+    def test_rows_that_are_only_scored_move_its_place_on(self) -> None:
+        memory = _memory(max_inference=0)
+        for row in range(300):
+            memory.row(_pattern(row % 6), True)
+        self.assertEqual([memory.row(_pattern(row % 6), False) for row in range(12)], [0.0] * 12)
+        self.assertEqual(memory.row(_pattern(3), False), 1.0)
 
 
 class TwoPatternsTest(SynchronousTestCase):

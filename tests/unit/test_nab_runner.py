@@ -97,6 +97,20 @@ class RunTest(NabTestCase):
         before = [run_series(series, setup).scores[:_SPIKE].tolist() for series in (quiet, spike)]
         self.assertEqual(*before)
 
+    def test_saving_and_restoring_on_the_way_changes_no_score(self) -> None:
+        spike = load_folder(self.folder, self.windows)[1]
+        straight = run_series(spike, Setup())
+        for rows in (1, 7, 299):
+            saved = run_series(spike, Setup(restore_every=rows))
+            self.assertEqual(
+                (saved.raw.tolist(), saved.scores.tolist()), (straight.raw.tolist(), straight.scores.tolist())
+            )
+
+    def test_inference_goes_back_on_request(self) -> None:
+        setups = Setup(), Setup(backtracking=True), Setup(range_rows=10, backtracking=True)
+        values = np.arange(20.0)
+        self.assertEqual([setup.params_for(values).temporal.max_inference for setup in setups], [0, 10, 10])
+
     def test_the_range_rule_flags_the_spike(self) -> None:
         spike = load_folder(self.folder, self.windows)[1]
         self.assertEqual(run_series(spike, Setup()).scores[_SPIKE], 1.0)
@@ -133,7 +147,7 @@ class CommandTest(NabTestCase):
         self.assertGreater(report["rows_per_s"], 0)
 
     def test_text_has_a_line_for_each_category(self) -> None:
-        result = self._invoke("--no-range-rule", "--range-rows", "288")
+        result = self._invoke("--no-range-rule", "--range-rows", "288", "--backtracking", "--restore-every", "100")
         self.assertEqual(result.exit_code, 0, result.output)
         self.assertRegex(result.stdout, r"(?s)2 series, 1200 rows, .*standard.*\nall .*\nquiet .*\nreal ")
 

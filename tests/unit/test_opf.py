@@ -114,8 +114,12 @@ def _with_encoder(**encoder: object) -> dict[str, Any]:
 
 
 class ReadingTest(SynchronousTestCase):
-    def test_the_standard_description_is_the_standard_model(self) -> None:
-        expected = ModelParams(RandomDistributedScalarParams(1.5), spatial=SpatialPoolerParams(learn_every=1))
+    def test_the_standard_description_is_the_standard_model_as_nupic_runs_it(self) -> None:
+        expected = ModelParams(
+            RandomDistributedScalarParams(1.5),
+            spatial=SpatialPoolerParams(learn_every=1),
+            temporal=TemporalMemoryParams(max_inference=10),
+        )
         self.assertEqual(ModelParams.from_opf(DESCRIPTION, _ARGS), expected)
 
     def test_the_description_may_come_wrapped_with_its_inference_args(self) -> None:
@@ -155,6 +159,7 @@ class ReadingTest(SynchronousTestCase):
             initial_permanence=0.24,
             increment=0.04,
             decrement=0.008,
+            max_inference=10,
             predicted_segment_decrement=0.001,
         )
         self.assertEqual(ModelParams.from_opf(description).temporal, expected)

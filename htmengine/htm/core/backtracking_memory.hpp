@@ -92,7 +92,9 @@ class BacktrackingMemory final : public TemporalMemory {
     return active.empty() ? 0.0 : static_cast<double>(unexpected) / size;
   }
 
-  void context(Cells& cells) const override { context_of(active_, all_cells_, cells); }
+  void context(Cells& cells) const override {
+    context_of(active_, bursts() ? params_.cells_per_column / 4 : params_.cells_per_column - 1, cells);
+  }
 
   // Columns with a cell that is predicted for the next row; columns that count as expected there.
   unsigned predicted_columns() {

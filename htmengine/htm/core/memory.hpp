@@ -25,7 +25,7 @@ struct TemporalMemoryParams {
   unsigned max_segments = 16000;  // of the memory
   unsigned pam_length = 3;        // rows that learning may be out of sequence
   unsigned max_sequence = 32;     // rows after which learning starts over; 0: never
-  unsigned max_inference = 10;    // earlier rows that inference can go back to; 0: it bursts instead
+  unsigned max_inference = 0;     // earlier rows that inference can go back to; 0: it bursts instead
   unsigned max_learning = 5;      // earlier rows that learning can go back to
   double predicted_segment_decrement = 0.0;
   uint64_t seed = 1960;
@@ -39,7 +39,7 @@ class TemporalMemory {
   // `learning`, learns.
   virtual double row(const Columns& active, bool learning) = 0;
 
-  // The row's active cells for the classifier: a bursting column counts as its first cell.
+  // The row's active cells for the classifier; see context_of().
   virtual void context(Cells& cells) const = 0;
 
   virtual unsigned segments() const = 0;
@@ -53,11 +53,11 @@ inline uint32_t all_cells_of(const TemporalMemoryParams& params) {
   return static_cast<uint32_t>((uint64_t{1} << params.cells_per_column) - 1);
 }
 
-// The active cells; a column with all cells active counts as its first cell.
-inline void context_of(const std::vector<ColumnCells>& active, uint32_t all_cells, Cells& cells) {
+// The active cells; a column with more than `most` of them says nothing of its context and counts as its first cell.
+inline void context_of(const std::vector<ColumnCells>& active, unsigned most, Cells& cells) {
   cells.clear();
   for (const ColumnCells& c : active)
-    for (uint32_t rest = c.cells == all_cells ? 1 : c.cells; rest; rest &= rest - 1)
+    for (uint32_t rest = popcount(c.cells) > most ? 1 : c.cells; rest; rest &= rest - 1)
       cells.push_back(cell_number(c.column, lowest_bit(rest)));
 }
 

@@ -62,7 +62,7 @@ class PlainMemory final : public TemporalMemory {
     return columns.empty() ? 0.0 : static_cast<double>(unexpected) / static_cast<double>(columns.size());
   }
 
-  void context(Cells& cells) const override { context_of(active_, all_cells_, cells); }
+  void context(Cells& cells) const override { context_of(active_, params_.cells_per_column - 1, cells); }
 
   const Segments<Permanence>& all_segments() const { return segments_; }
   unsigned segments() const override { return segments_.live(); }
