@@ -209,25 +209,19 @@ class BacktrackingMemory final : public TemporalMemory {
     std::fill(predicted_.begin(), predicted_.end(), 0);
     std::fill(hinted_.begin(), hinted_.end(), 0);
     scratch_->active.insert_all(active_);
-    for (size_t i = 0; i < columns.size(); ++i) {
-      if (i + 1 < columns.size()) prefetch(columns[i + 1]);  // while this one is looked at
-      expect(columns[i]);
-    }
+    for (uint16_t column : columns) expect(column);
     scratch_->active.erase_all(active_);
-  }
-
-  void prefetch(uint16_t column) const {
-    owned_.for_each_first(column, [&](uint16_t segment) { segments_.prefetch(segment); });
   }
 
   void expect(uint16_t column) {
     uint8_t& hinted = hinted_[column];
-    predicted_[column] = owned_.cells_with(column, [&](uint16_t segment) {
+    auto predicts = [&](uint16_t segment) {
       bool connected = segments_.connected(segment, params_.activation_threshold, scratch_->active);
       if (connected || (!hinted && segments_.matches(segment, params_.activation_threshold, scratch_->active)))
         hinted = 1;
       return connected;
-    });
+    };
+    predicted_[column] = owned_.cells_with(column, predicts, [&](uint16_t segment) { segments_.prefetch(segment); });
   }
 
   // Expects any column, not only those that turn out to be active.

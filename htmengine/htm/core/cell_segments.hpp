@@ -31,31 +31,26 @@ class CellSegments {
     *link = next_[segment];
   }
 
-  // Calls visit(segment) for the first segment of each of the column's cells.
-  template <class Visit>
-  void for_each_first(unsigned column, Visit visit) const {
-    if (place_[column] == 0) return;
-    const uint16_t* first = &firsts_[(place_[column] - size_t{1}) * kCellsPerColumn];
-    for (unsigned cell = 0; cell < kCellsPerColumn; ++cell)
-      if (first[cell] != kNone) visit(first[cell]);
-  }
-
   // The column's cells that have a segment with wanted(segment), one bit each.  A cell's other segments are not
-  // looked at then.
-  template <class Wanted>
-  uint32_t cells_with(unsigned column, Wanted wanted) {
+  // looked at then.  Before that, soon(segment) is called where a segment's turn is near.
+  template <class Wanted, class Soon>
+  uint32_t cells_with(unsigned column, Wanted wanted, Soon soon) {
     if (place_[column] == 0) return 0;
     uint32_t cells = 0;
     uint16_t* first = firsts_of(column);
-    for (unsigned cell = 0; cell < kCellsPerColumn; ++cell)
+    for (unsigned cell = 0; cell < kCellsPerColumn; ++cell) {
+      unsigned later = cell + kCellsAhead;
+      if (later < kCellsPerColumn && first[later] != kNone) soon(first[later]);
       if (find(first[cell], wanted)) cells |= uint32_t{1} << cell;
+    }
     return cells;
   }
 
   size_t bytes() const { return (place_.capacity() + firsts_.capacity() + next_.capacity()) * sizeof(uint16_t); }
 
  private:
-  static constexpr uint16_t kNone = 65535;  // no segment: there are at most 65,535
+  static constexpr uint16_t kNone = 65535;   // no segment: there are at most 65,535
+  static constexpr unsigned kCellsAhead = 8;  // about as long as memory takes
 
   uint16_t* firsts_of(unsigned column) {
     uint16_t& place = place_[column];

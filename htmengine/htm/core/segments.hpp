@@ -258,32 +258,19 @@ class Segments {
 
   // Whether at least `threshold` synapses, connected or not, come from active cells.
   bool matches(uint16_t segment, unsigned threshold, const CellSet& active) const {
-    const uint16_t* from = sources(segment);
-    unsigned found = 0;
-    for (unsigned i = 0, count = counts_[segment]; i < count; ++i) found += active.has(from[i]);
-    return found >= threshold;
+    return count_active(segment, counts_[segment], active) >= threshold;
   }
 
   // Whether at least `threshold` connected synapses come from active cells.
   bool connected(uint16_t segment, unsigned threshold, const CellSet& active) const {
-    if (connected_counts_[segment] < threshold) return false;
-    const uint16_t* from = sources(segment);
-    const Permanence* permanence = permanences(segment);
-    unsigned found = 0, i = 0, count = counts_[segment];
-    auto look_at = [&](unsigned synapse) {
-      found += active.has(from[synapse]) & static_cast<unsigned>(permanence[synapse] >= connected_permanence_);
-    };
-    // The oldest synapses come first and are mostly connected: eight at a time, until there are enough.
-    for (; i + 8 <= count && found < threshold; i += 8)
-      for (unsigned synapse = i; synapse < i + 8; ++synapse) look_at(synapse);
-    for (; i < count && found < threshold; ++i) look_at(i);
-    return found >= threshold;
+    return connected_counts_[segment] >= threshold &&
+           count_active(segment, connected_counts_[segment], active) >= threshold;
   }
 
-  // Its synapses will be looked at soon.
+  // Its connected synapses will be looked at soon: they mostly reach into a second line of 64 bytes.
   void prefetch(uint16_t segment) const {
     __builtin_prefetch(sources(segment));
-    __builtin_prefetch(permanences(segment));
+    __builtin_prefetch(sources(segment) + 20);
   }
 
   // --- learning
@@ -306,7 +293,7 @@ class Segments {
       kept_active += is_active;
     }
     counts_[segment] = static_cast<uint8_t>(kept);
-    count_connected(segment);
+    put_connected_first(segment);
     return kept_active;
   }
 
@@ -328,7 +315,7 @@ class Segments {
     if (count > max_synapses_) remove_weakest(segment, count - max_synapses_, active, scratch);
     for (uint16_t cell : chosen) index_.add(cell, segment);
     append(segment, chosen.data(), static_cast<unsigned>(most), static_cast<Permanence>(initial));
-    count_connected(segment);
+    put_connected_first(segment);
   }
 
   // --- state
@@ -451,11 +438,28 @@ class Segments {
     counts_[segment] = static_cast<uint8_t>(counts_[segment] + added);
   }
 
-  void count_connected(unsigned segment) {
-    const Permanence* permanence = permanences(segment);
+  // How many of the segment's first synapses, so many, come from active cells.
+  unsigned count_active(unsigned segment, unsigned synapses, const CellSet& active) const {
+    const uint16_t* from = sources(segment);
     unsigned found = 0;
-    for (unsigned i = 0; i < counts_[segment]; ++i) found += permanence[i] >= connected_permanence_;
-    connected_counts_[segment] = static_cast<uint8_t>(found);
+    for (unsigned i = 0; i < synapses; ++i) found += active.has(from[i]);
+    return found;
+  }
+
+  // Moves the connected synapses to the front, and counts them.
+  void put_connected_first(unsigned segment) {
+    uint16_t* from = mutable_sources(segment);
+    Permanence* permanence = mutable_permanences(segment);
+    unsigned connected = 0;
+    for (unsigned i = 0; i < counts_[segment]; ++i) {
+      if (permanence[i] < connected_permanence_) continue;
+      if (i != connected) {
+        std::swap(from[i], from[connected]);
+        std::swap(permanence[i], permanence[connected]);
+      }
+      ++connected;
+    }
+    connected_counts_[segment] = static_cast<uint8_t>(connected);
   }
 
   // Removes `surplus` synapses: first those not from `active`, of these the weakest, of equals that from the lowest
@@ -592,7 +596,7 @@ class Segments {
       std::copy_n(&sources_of[first], count, mutable_sources(segment));
       std::copy_n(&permanences_of[first], count, mutable_permanences(segment));
       counts_[segment] = static_cast<uint8_t>(count);
-      count_connected(segment);
+      put_connected_first(segment);
       first += count;
     }
   }
@@ -606,7 +610,7 @@ class Segments {
   std::vector<uint32_t> starts_;          //: by segment: its block, if its capacity is not 0
   std::vector<uint8_t> counts_;           //: by segment: its synapses
   std::vector<uint8_t> capacities_;       //: by segment: synapses that its block has room for
-  std::vector<uint8_t> connected_counts_; //: by segment: its connected synapses
+  std::vector<uint8_t> connected_counts_; //: by segment: its connected synapses, which come first
   std::vector<uint16_t> free_;            //: destroyed segments; the last one is used again first
 };
 
