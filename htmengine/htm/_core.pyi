@@ -175,6 +175,8 @@ class Segments:
     def grow(self, segment: int, wanted: int, cells: Sequence[int], initial: float, /) -> None:
         """Add synapses from up to ``wanted`` of the cells; the weakest give way where there is no room."""
     def segment_list(self) -> list[_Segment]: ...
+    @property
+    def bytes(self) -> int: ...
 
 class BacktrackingMemory:
     """The backtracking temporal memory, with permanences in hundredths."""

@@ -79,3 +79,34 @@ class SegmentsTest(SynchronousTestCase):
         self.segments.grow(self.segment, 2, range(30, 32), 0.9)
         self.segments.grow(self.segment, 31, range(64), 0.21)
         self.assertEqual(Counter(self._synapses().values()), {90: 1, 21: 31})
+
+
+class MemoryTest(SynchronousTestCase):
+    """Synapses from always other cells come and go."""
+
+    def setUp(self) -> None:
+        self.segments = _core.Segments(1000, 32, 1)
+        self.numbers = [self.segments.create(owner) for owner in range(200)]
+
+    def _turn(self, cells: range) -> None:
+        """All synapses go, others come."""
+        for segment in self.numbers:
+            self.segments.adapt(segment, [], 0.0, -1.0)
+            self.segments.grow(segment, 10 + segment % 20, cells, 0.21)
+
+    def test_it_is_as_large_as_what_it_holds_not_as_what_it_held(self) -> None:
+        sizes = []
+        for turn in range(100):
+            self._turn(range(40 * (turn % 50), 40 * (turn % 50) + 40))
+            sizes.append(self.segments.bytes)
+        self.assertLess(max(sizes[50:]), 1.01 * max(sizes[:50]))
+        self.assertLess(sizes[-1], 100_000)  # 3900 synapses, and lists of 2000 cells, mostly empty
+
+    def test_all_that_it_should_hold_is_there(self) -> None:
+        for turn in range(60):
+            cells = range(40 * (turn % 50), 40 * (turn % 50) + 40)
+            self._turn(cells)
+            for segment, (owner, synapses) in zip(self.numbers, self.segments.segment_list(), strict=True):
+                self.assertEqual((owner, len(dict(synapses))), (segment, 10 + segment % 20))
+                self.assertTrue({cell for cell, _ in synapses} <= set(cells))
+                self.assertEqual({permanence for _, permanence in synapses}, {21})

@@ -216,6 +216,7 @@ class SegmentsPart {
   }
 
   py::list list() const { return segment_list(segments_); }
+  size_t bytes() const { return segments_.bytes(); }
 
  private:
   static CellSet set_of(const Cells& cells) {
@@ -265,7 +266,8 @@ void bind_parts(py::module_& m) {
       .def("create", &SegmentsPart::create)
       .def("adapt", &SegmentsPart::adapt)
       .def("grow", &SegmentsPart::grow)
-      .def("segment_list", &SegmentsPart::list);
+      .def("segment_list", &SegmentsPart::list)
+      .def_property_readonly("bytes", &SegmentsPart::bytes);
   using Backtracking = BacktrackingMemory<uint8_t>;
   bind_memory<Backtracking>(m, "BacktrackingMemory")
       .def_property_readonly("predicted_columns", &Backtracking::predicted_columns)
