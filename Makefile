@@ -40,6 +40,7 @@ SANITIZED := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sa
 
 # Every compiler must give the same bytes: the tests compare them with the same digests.
 compilers: $(VENV)/tests
+	@command -v clang++ >/dev/null || { echo "make compilers needs g++ and clang++ (Debian: apt install clang)" >&2; exit 1; }
 	for cxx in g++ clang++; do \
 	  CC=$$cxx CXX=$$cxx $(BIN)/python setup.py -q build_ext --build-temp build/$$cxx/objects --build-lib build/$$cxx && \
 	  $(BIN)/python -m tests.support.other_core build/$$cxx/htmengine/htm/_core*.so $(CORE_TESTS) || exit 1; \
@@ -53,6 +54,8 @@ sanitize: $(VENV)/tests
 	  $(BIN)/python -m tests.support.other_core build/sanitized/htmengine/htm/_core*.so $(CORE_TESTS)
 
 fuzz: $(VENV)/tests
+	@echo 'int main() {}' | clang++ -fsanitize=address -x c++ - -o /dev/null || \
+	  { echo "make fuzz needs clang with its run-time libraries (Debian 12: apt install clang libclang-rt-14-dev)" >&2; exit 1; }
 	mkdir -p build/fuzz
 	clang++ -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -ffp-contract=off \
 	  -Ihtmengine/htm/core tests/fuzz/restore.cpp -o build/fuzz/restore

@@ -7,9 +7,9 @@
 #include <cmath>
 #include <map>
 
-#include "backtracking_memory.hpp"
 #include "cells.hpp"
 #include "encoders.hpp"
+#include "history.hpp"
 #include "serialize.hpp"
 
 namespace htm {
