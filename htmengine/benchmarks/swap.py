@@ -45,6 +45,9 @@ MODELS_IN_MESSAGE = 100
 #: A worker without a sign of life for this long ends the benchmark.
 TIMEOUT_S = 60.0
 
+#: Files that are written to learn what the disk takes.
+_PLAIN_FILES = 50
+
 #: Told of each step that is done: so many models made, or rows run.
 Progress = Callable[[int], object]
 
@@ -83,6 +86,7 @@ class SwapReport:
     worker_ms_per_row: float  #: the workers' part of it
     model_bytes: int  #: one model in memory at the start
     checkpoint_bytes: int  #: and on disk
+    disk_files_per_s: float  #: files of that size that the disk takes, each synced, when nothing else is done
     seconds: float
 
 
@@ -105,11 +109,25 @@ def make_checkpoints(plan: SwapPlan, template: Template, progress: Progress) -> 
     os.sync()  # what this has written must not slow down what is measured
 
 
+def files_per_s(folder: Path, size: int) -> float:
+    """The disk's own limit: files of that size, written and synced one after the other."""
+    content = os.urandom(size)
+    path = folder / "plain"
+    started = time.perf_counter()
+    for _ in range(_PLAIN_FILES):
+        with path.open("wb", buffering=0) as file:
+            file.write(content)
+            os.fdatasync(file.fileno())
+        path.unlink()
+    return _PLAIN_FILES / (time.perf_counter() - started)
+
+
 class Feeder:
     """Gives each model its next row in turn; a bounded number of rows is under way at any time."""
 
     def __init__(self, *, reactor: Any, plan: SwapPlan, template: Template, progress: Progress) -> None:
         self._reactor = reactor
+        self._disk_files_per_s = files_per_s(plan.folder, len(template.model))
         self._plan = plan
         self._template = template
         self._progress = progress
@@ -168,6 +186,7 @@ class Feeder:
             worker_ms_per_row=total["cpu_us"] / 1e3 / self._done,
             model_bytes=self._template.memory_bytes,
             checkpoint_bytes=len(self._template.model),
+            disk_files_per_s=self._disk_files_per_s,
             seconds=seconds,
         )
 

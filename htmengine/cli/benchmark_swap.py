@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from htmengine.cli.common import example, failing_cleanly, run_reactor
 @click.option("--mature", is_flag=True, help=f"Models that have learnt {MATURE_ROWS} rows, not {YOUNG_ROWS}.")
 @click.option("--memory-mb", type=click.IntRange(1), default=1024, show_default=True, help="For all models together.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes; by default one for each CPU.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Feed no longer than this, be it fewer rows.")
 @click.option("--rows-per-s", type=click.FloatRange(0, min_open=True), help="Feed no faster than this.")
 @click.option(
     "--folder",
@@ -46,6 +47,7 @@ def swap(
     mature: bool,
     memory_mb: int,
     workers: int | None,
+    seconds: float | None,
     rows_per_s: float | None,
     folder: Path | None,
     as_json: bool,
@@ -55,11 +57,11 @@ def swap(
     All have a checkpoint at the start, and are written as the engine writes them.  Bus and database are left out.
     """
     template = Template.trained(MATURE_ROWS if mature else YOUNG_ROWS)
-    reports = run_reactor(
-        lambda reactor: _measure_all(
-            reactor, template, models, rows, memory_mb, workers or os.cpu_count() or 1, rows_per_s, folder
-        )
-    )
+
+    def plan_of(count: int, temporary: Path) -> SwapPlan:
+        return SwapPlan(count, rows, workers or os.cpu_count() or 1, memory_mb, temporary, rows_per_s, seconds)
+
+    reports = run_reactor(lambda reactor: _measure_all(reactor, template, models, plan_of, folder))
     if as_json:
         for report in reports:
             click.echo(json.dumps({**asdict(report), "mature": mature}))
@@ -71,19 +73,16 @@ async def _measure_all(
     reactor: Any,
     template: Template,
     models: Sequence[int],
-    rows: int,
-    memory_mb: int,
-    workers: int,
-    rows_per_s: float | None,
+    plan_of: Callable[[int, Path], SwapPlan],
     folder: Path | None,
 ) -> list[SwapReport]:
     reports = []
     for count in models:
         with tempfile.TemporaryDirectory(prefix="htmengine-swap-", dir=folder) as temporary:
-            plan = SwapPlan(count, rows, workers, memory_mb, Path(temporary), rows_per_s)
+            plan = plan_of(count, Path(temporary))
             with tqdm(total=count, desc=f"making {count} models", unit="model") as bar:
                 make_checkpoints(plan, template, bar.update)
-            with tqdm(total=count * rows, desc=f"feeding {count} models", unit="row") as bar:
+            with tqdm(total=count * plan.rows, desc=f"feeding {count} models", unit="row") as bar:
                 reports.append(await Feeder(reactor=reactor, plan=plan, template=template, progress=bar.update).run())
     return reports
 
@@ -102,6 +101,7 @@ def as_text(reports: Sequence[SwapReport]) -> str:
         ("CPU time a row, ms", "cpu_ms_per_row", ",.3f"),
         ("a model in memory, bytes", "model_bytes", ",d"),
         ("a checkpoint, bytes", "checkpoint_bytes", ",d"),
+        ("files/s of the disk alone", "disk_files_per_s", ",.0f"),
     ]
     return "\n".join(
         f"{title:26}" + "".join(f"{format(getattr(report, key), form):>18}" for report in reports)
