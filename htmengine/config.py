@@ -312,7 +312,7 @@ def load(
 ) -> Config:
     """The configuration of a directory (None: all defaults) and an environment.  Raises `ConfigError`.
 
-    ``warn`` is told of each option that only HTM Engine knew.
+    ``warn`` is told of each option that only HTM Engine knew, and of sections that look misspelt.
 
     >>> load(None, {"HTMENGINE__APPLICATION__METRIC_LISTENER__PORT": "2103"}).metric_listener.port
     2103
@@ -322,7 +322,7 @@ def load(
     if directory is not None:
         check_directory(directory)
         for file in FILES:
-            _read_file(directory / f"{file}.conf", file, values, problems)
+            _read_file(directory / f"{file}.conf", file, values, problems, warn)
         _replace_legacy(values, warn)
     _read_environment(environ, values, problems)
     sections = {
@@ -365,7 +365,7 @@ def parse_file(path: Path, problems: list[str]) -> configparser.ConfigParser:
     return parser
 
 
-def _read_file(path: Path, file: str, values: Values, problems: list[str]) -> None:
+def _read_file(path: Path, file: str, values: Values, problems: list[str], warn: Callable[[str], None]) -> None:
     parser = parse_file(path, problems)
     known = {section for each_file, section, _ in options() if each_file == file}
     for section in parser.sections():
@@ -374,6 +374,8 @@ def _read_file(path: Path, file: str, values: Values, problems: list[str]) -> No
             for name, text in parser.items(section):
                 if name in options_here or name not in parser.defaults():  # [DEFAULT] is for all sections
                     values[file, section, name] = (text, f"{path} [{section}] {name}")
+        elif close := difflib.get_close_matches(section, known, 1, 0.8):
+            warn(f"{path} [{section}]: taken for a section of the application's own; perhaps [{close[0]}] is meant")
 
 
 def _replace_legacy(values: Values, warn: Callable[[str], None]) -> None:

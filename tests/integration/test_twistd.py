@@ -49,6 +49,8 @@ def test_all_taps_together_are_an_engine(tmp_path: Path, rabbitmq: RabbitMQ, mar
         database_url=mariadb.new_database(),
         options={"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"},
     ) as engine:
+        with (engine.config_dir / "application.conf").open("a") as configuration:
+            configuration.write("[anomaly_likelihood]\nstatistics_refresh_rate = 24\n")  # only HTM Engine had it
         for tap in TAPS:
             with (folder / f"{tap}.log").open("wb") as log:
                 engine.processes[tap] = subprocess.Popen(
@@ -58,6 +60,8 @@ def test_all_taps_together_are_an_engine(tmp_path: Path, rabbitmq: RabbitMQ, mar
             wait_for(lambda tap=tap, said=said: said in engine.log(tap), f"{tap} to say {said!r}")
         engine.send([f"m {row % 7} {1_700_000_000 + 60 * row}" for row in range(1, 31)])
         engine.wait_until_scored(30)
+        for tap in TAPS:
+            assert engine.log(tap).count("statistics_refresh_rate: has no effect any more") == 1
         for process in engine.processes.values():
             process.send_signal(signal.SIGTERM)
         # twistd ends as a process that SIGTERM has ended, after an orderly stop

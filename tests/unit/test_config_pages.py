@@ -46,7 +46,7 @@ class PagesTest(SynchronousTestCase):
         for program in programs:
             section = parser[f"program:{program}"]
             self.assertRegex(
-                section["command"], r"^twistd -n --pidfile= htmengine-(scheduler|listener|storer|anomaly|web)$"
+                section["command"], r"^twistd -n --pidfile= htmengine-(scheduler|listener|storer|anomaly|web|alerts)$"
             )
             self.assertEqual((section["autorestart"], section["stopsignal"]), ("true", "TERM"))
             self.assertIn("stdout_logfile_maxbytes", section)
@@ -92,6 +92,16 @@ class LegacyTest(SynchronousTestCase):
         self.load(application="[my_own]\nanything = goes\n[DEFAULT]\nlevel = debug\n[web]\nport = 0\n")
         with self.assertRaisesRegex(ConfigError, r"\[web\] prot: no such option; perhaps port"):
             self.load(application="[web]\nprot = 0\n")
+
+    def test_a_section_that_looks_misspelt_is_warned_of(self) -> None:
+        _, warnings = self.load(application="[metric_listner]\nport = 2103\n[metrics_of_mine]\nport = 1\n")
+        self.assertEqual(
+            warnings,
+            [
+                "application.conf [metric_listner]: taken for a section of the application's own;"
+                " perhaps [metric_listener] is meant"
+            ],
+        )
 
     def test_environment_variables_in_the_checkpoints_folder_must_be_set(self) -> None:
         config, _ = self.load(model_checkpoint="[storage]\nroot = $HOME/models\n")
