@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Self
 
 from htmengine.errors import InvalidModelSpec
@@ -481,13 +481,15 @@ class ModelParams(Params):
         """The standard model of a metric whose first values lie from ``lowest`` to ``highest``.
 
         They show only part of the range that the metric will use, so the model is made for one that is wider by
-        SAMPLE_MARGIN on both sides.  Raises InvalidModelSpec as ``for_range`` does.
+        SAMPLE_MARGIN on both sides; and its inference goes back where it is lost, because what bursting gains with a
+        known range it does not gain here.  Raises InvalidModelSpec as ``for_range`` does.
 
         >>> ModelParams.for_sample(0.0, 130.0).value.resolution
         3.0
         """
         margin = SAMPLE_MARGIN * (highest - lowest)
-        return cls.for_range(lowest - margin, highest + margin, min_resolution=min_resolution, classifier=classifier)
+        params = cls.for_range(lowest - margin, highest + margin, min_resolution=min_resolution, classifier=classifier)
+        return replace(params, temporal=TemporalMemoryParams(max_inference=NUPIC_MAX_INFERENCE))
 
     @classmethod
     def from_opf(

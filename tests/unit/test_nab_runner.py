@@ -106,8 +106,8 @@ class RunTest(NabTestCase):
                 (saved.raw.tolist(), saved.scores.tolist()), (straight.raw.tolist(), straight.scores.tolist())
             )
 
-    def test_inference_goes_back_on_request(self) -> None:
-        setups = Setup(), Setup(backtracking=True), Setup(range_rows=10, backtracking=True)
+    def test_inference_goes_back_on_request_and_where_the_range_is_not_known(self) -> None:
+        setups = Setup(), Setup(backtracking=True), Setup(range_rows=10)
         values = np.arange(20.0)
         self.assertEqual([setup.params_for(values).temporal.max_inference for setup in setups], [0, 10, 10])
 

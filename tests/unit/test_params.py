@@ -110,8 +110,12 @@ class StandardModelTest(SynchronousTestCase):
             self.assertEqual(params.value.resolution, expected)
 
     def test_a_sample_shows_a_third_of_the_range_to_come(self) -> None:
-        self.assertEqual(ModelParams.for_sample(10.0, 20.0), ModelParams.for_range(0.0, 30.0))
-        self.assertEqual(ModelParams.for_sample(5.0, 5.0), ModelParams.for_range(5.0, 6.0))
+        self.assertEqual(ModelParams.for_sample(10.0, 20.0).value, ModelParams.for_range(0.0, 30.0).value)
+        self.assertEqual(ModelParams.for_sample(5.0, 5.0).value, ModelParams.for_range(5.0, 6.0).value)
+
+    def test_inference_goes_back_only_where_the_range_is_not_known(self) -> None:
+        self.assertEqual(ModelParams.for_sample(10.0, 20.0).temporal, TemporalMemoryParams(max_inference=10))
+        self.assertEqual(ModelParams.for_range(10.0, 20.0).temporal, TemporalMemoryParams(max_inference=0))
 
     def test_a_range_of_one_value_counts_as_one_unit(self) -> None:
         self.assertEqual(ModelParams.for_range(5.0, 5.0), ModelParams.for_range(5.0, 6.0))
