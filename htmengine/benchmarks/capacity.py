@@ -55,6 +55,7 @@ class ModelCost:
     read_ms: float
     learn_ms: float  #: a row, nothing but this model running
     written_bytes_per_s: float  #: of the disk alone, with a sync for each checkpoint
+    read_bytes_per_s: float  #: of the disk alone, from files that the system has in no cache
 
     @classmethod
     def measured(cls, template: Template, folder: Path) -> Self:
@@ -77,7 +78,13 @@ class ModelCost:
 
         size = len(template.model)
         return cls(
-            template.memory_bytes, size, to_bytes_ms + to_disk_ms, read_ms, _mean_ms(learn), 1000 * size / to_disk_ms
+            template.memory_bytes,
+            size,
+            to_bytes_ms + to_disk_ms,
+            read_ms,
+            _mean_ms(learn),
+            1000 * size / to_disk_ms,
+            _cold_bytes_per_s(folder),
         )
 
 
@@ -88,7 +95,8 @@ class RowCost:
     engine_ms: float  #: in the engine's process: listener, storer, scheduler, Anomaly Service, bus and database
     worker_ms: float  #: in a worker, the model in memory
     swapped_worker_ms: float  #: in a worker, the model on disk
-    swapped_bytes: float
+    swapped_read_bytes: float
+    swapped_written_bytes: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +120,9 @@ def most_metrics(cadence_s: int, machine: Machine, model: ModelCost, row: RowCos
 
     >>> machine = Machine(cpus=2, memory_bytes=24 << 30, disk_free_bytes=100 << 30)
     >>> model = ModelCost(memory_bytes=1 << 20, checkpoint_bytes=400_000, write_ms=3.0, read_ms=2.0, learn_ms=0.03,
-    ...                   written_bytes_per_s=500e6)
-    >>> row = RowCost(engine_ms=0.2, worker_ms=0.1, swapped_worker_ms=2.0, swapped_bytes=450_000)
+    ...                   written_bytes_per_s=500e6, read_bytes_per_s=900e6)
+    >>> row = RowCost(engine_ms=0.2, worker_ms=0.1, swapped_worker_ms=2.0, swapped_read_bytes=400_000,
+    ...               swapped_written_bytes=50_000)
     >>> carried = most_metrics(300, machine, model, row)
     >>> carried.metrics, carried.bound
     (134217, 'disk space')
@@ -141,6 +150,12 @@ class _Cost:
         room = MEMORY_SHARE * self.machine.memory_bytes / self.model.memory_bytes
         return min(1.0, room / max(metrics, 1))
 
+    @property
+    def disk_s(self) -> float:
+        """Time of the disk that a row takes with its model on disk."""
+        read_s = self.row.swapped_read_bytes / self.model.read_bytes_per_s
+        return read_s + self.row.swapped_written_bytes / self.model.written_bytes_per_s
+
     def bound(self, metrics: int) -> str | None:
         """What so many metrics exceed; None if the machine carries them."""
         rows_per_s = metrics / self.cadence_s
@@ -151,11 +166,24 @@ class _Cost:
             return "engine process"
         if engine + workers > CPU_SHARE * self.machine.cpus:
             return "memory" if swapped else "cpu"
-        if rows_per_s * swapped * self.row.swapped_bytes > DISK_SHARE * self.model.written_bytes_per_s:
+        if rows_per_s * swapped * self.disk_s > DISK_SHARE:
             return "disk speed"
         if 2 * metrics * self.model.checkpoint_bytes > self.machine.disk_free_bytes:  # each model has two slots
             return "disk space"
         return None
+
+
+def _cold_bytes_per_s(folder: Path) -> float:
+    """Reading all files below a folder, which the system is asked to forget before (macOS is not, and reads faster)."""
+    seconds, size = 0.0, 0
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb", buffering=0) as file:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            started = time.perf_counter()
+            size += len(file.read())
+            seconds += time.perf_counter() - started
+    return size / seconds
 
 
 def _mean_ms(do: Callable[[int], object]) -> float:

@@ -102,7 +102,7 @@ def _row_cost(model: ModelCost, in_memory: SwapReport, swapped: SwapReport, engi
     swap_ms = max(0.0, swapped.worker_ms_per_row - in_memory.worker_ms_per_row) / max(often - seldom, 0.01)
     worker_ms = max(model.learn_ms, in_memory.worker_ms_per_row - seldom * swap_ms)
     written = swapped.bytes_written / (swapped.swaps_per_s * swapped.seconds)
-    return RowCost(engine_ms, worker_ms, worker_ms + swap_ms, swapped.checkpoint_bytes + written)
+    return RowCost(engine_ms, worker_ms, worker_ms + swap_ms, swapped.checkpoint_bytes, written)
 
 
 def as_text(report: CapacityReport) -> str:
@@ -123,9 +123,10 @@ def as_text(report: CapacityReport) -> str:
         f"a model after {MATURE_ROWS:,} rows: {model.memory_bytes:,} bytes of memory, "
         f"2 x {model.checkpoint_bytes:,} bytes on disk,",
         f"  {model.write_ms:.1f} ms to write, {model.read_ms:.1f} ms to read; "
-        f"{model.written_bytes_per_s / 1e6:,.0f} MB/s with a sync each",
+        f"{model.written_bytes_per_s / 1e6:,.0f} MB/s with a sync each, {model.read_bytes_per_s / 1e6:,.0f} MB/s back",
         f"a row: {row.engine_ms:.3f} ms in the engine's process, {row.worker_ms:.3f} ms in a worker,",
-        f"  {row.swapped_worker_ms:.3f} ms and {row.swapped_bytes:,.0f} bytes from and to disk with its model on disk",
+        f"  {row.swapped_worker_ms:.3f} ms with its model on disk, "
+        f"{row.swapped_read_bytes:,.0f} bytes read and {row.swapped_written_bytes:,.0f} written",
     ]
     wanted_mb = int(0.6 * machine.memory_bytes / machine.cpus) >> 20
     if wanted_mb << 20 > RunnerOptions("").memory_bytes:

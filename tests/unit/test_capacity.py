@@ -14,8 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.benchmarks.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
 
 MACHINE = Machine(cpus=2, memory_bytes=24 << 30, disk_free_bytes=1 << 40)
-MODEL = ModelCost(1 << 20, 400_000, write_ms=3.0, read_ms=2.0, learn_ms=0.03, written_bytes_per_s=5e9)
-ROW = RowCost(engine_ms=0.1, worker_ms=0.1, swapped_worker_ms=2.1, swapped_bytes=450_000)
+MODEL = ModelCost(
+    1 << 20, 400_000, write_ms=3.0, read_ms=2.0, learn_ms=0.03, written_bytes_per_s=5e9, read_bytes_per_s=9e9
+)
+ROW = RowCost(
+    engine_ms=0.1, worker_ms=0.1, swapped_worker_ms=2.1, swapped_read_bytes=400_000, swapped_written_bytes=50_000
+)
 
 
 def carried(cadence_s: int = 300, machine: Machine = MACHINE, model: ModelCost = MODEL, row: RowCost = ROW) -> Carried:
@@ -36,7 +40,8 @@ class MostMetricsTest(SynchronousTestCase):
         self.assertGreater(carried(machine=replace(MACHINE, memory_bytes=48 << 30)).metrics, slow.metrics)
 
     def test_a_slow_disk_is_told(self) -> None:
-        self.assertEqual(carried(model=replace(MODEL, written_bytes_per_s=50e6)).bound, "disk speed")
+        self.assertEqual(carried(model=replace(MODEL, written_bytes_per_s=10e6)).bound, "disk speed")
+        self.assertEqual(carried(model=replace(MODEL, read_bytes_per_s=50e6)).bound, "disk speed")
 
     def test_two_checkpoints_a_model_have_to_fit(self) -> None:
         small = carried(machine=replace(MACHINE, disk_free_bytes=8_000_000_000))
