@@ -146,6 +146,10 @@ class DeltaTest(SynchronousTestCase):
         self.assertEqual([_bucket(encoder, value) for value in (0.0, 1000.0)], [11, 21])
         self.assertEqual(_bucket(encoder, 1010.0), 0)  # of -10 .. 1000, a step of 48, where 10 is near the lower end
 
+    def test_a_range_too_small_to_be_divided_has_one_bucket(self) -> None:
+        encoder = _value_encoder(kind=_core.ValueKind.delta, bits=400, width=21, minimum=0.0, maximum=5e-324)
+        self.assertEqual([_bucket(encoder, value) for value in (7.0, 7.0)], [0, 0])
+
 
 class DateTest(SynchronousTestCase):
     def test_time_of_day_is_a_ring(self) -> None:

@@ -35,7 +35,8 @@ struct BitRow {
   unsigned bucket(double value) const {
     double place = periodic ? (value - minimum) * bits / (maximum - minimum) : (value - minimum + step / 2) / step;
     unsigned last = periodic ? bits - 1 : bits - std::min(width, bits);
-    return place <= 0 ? 0 : static_cast<unsigned>(std::min(std::floor(place), static_cast<double>(last)));
+    if (!(place > 0)) return 0;  // also where a range is too small to be divided into buckets
+    return static_cast<unsigned>(std::min(std::floor(place), static_cast<double>(last)));
   }
 
   // A ring's bits are those around the bucket's, a row's begin with it.
