@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -194,10 +195,13 @@ def test_an_engine_whose_whole_disk_is_full_waits_for_room_and_loses_nothing(eng
         engine.send(lines(1, 40))
         assert_scored(engine, 40)
         filler = fill(disk)
-        engine.send(lines(41, FIRST))
-        wait_for(lambda: "is full" in engine.log_path.read_text(), "the log to tell of the full disk")
-        assert engine.process is not None
-        assert engine.process.poll() is None
-        filler.unlink()
+        with ThreadPoolExecutor() as pool:
+            sending = pool.submit(engine.send, lines(41, FIRST))
+            wait_for(lambda: "is full" in engine.log_path.read_text(), "the log to tell of the full disk")
+            assert engine.process is not None
+            assert engine.process.poll() is None
+            assert not sending.done()  # the client waits with its lines
+            filler.unlink()
+            sending.result()
         assert_scored(engine, FIRST)
         engine.kill()
