@@ -106,7 +106,7 @@ class TestSnapshots:
         expected += reference.run(101, 140)
         assert scores(engine, "m", 1, 140) == expected
         htmengine(engine, "monitor", "m", "--min", "0", "--max", "1000")  # another model altogether
-        wait_for(lambda: settled(engine, "m", 140) and engine.scores("m")[99][1:] != expected[99], "the other model")
+        wait_for(lambda: settled(engine, "m", 140) and scores(engine, "m", 1, 140) != expected, "the other model")
         htmengine(engine, "model", "revert", "m", "--version", "1", "--replay")
         engine.kill()
         engine.start()

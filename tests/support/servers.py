@@ -113,8 +113,14 @@ class Server:
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """kill -9: whatever it had not written is gone."""
+        """kill -9 of the server and its children: whatever it had not written is gone."""
+        groups = [process.pid for process in self._processes]
+        for group in groups:
+            os.killpg(group, signal.SIGKILL)
         self._end(signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE_S
+        while any(map(_alive, groups)) and time.monotonic() < deadline:
+            time.sleep(0.01)  # a child that is not gone yet would keep the next server from starting
 
     def log(self) -> str:
         """What it has printed so far."""
@@ -167,6 +173,16 @@ class Server:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _alive(group: int) -> bool:
+    """Whether a process group has a process that is more than a zombie."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+            if state != "Z" and int(of) == group:
+                return True
+    return False
 
 
 class RabbitMQ(Server):
