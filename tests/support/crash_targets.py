@@ -219,6 +219,8 @@ class DistributedTarget(Target):
         )
 
     def send(self, lines: Sequence[str]) -> None:
+        if self.listener_dead():  # perhaps before it had a port
+            raise ConnectionRefusedError("the listener is gone")
         self._engine.send(lines)
 
     def processes(self) -> list[Process]:
@@ -243,7 +245,13 @@ class DistributedTarget(Target):
         if self._engine.stop("anomaly") == 0:
             return True
         self._engine.start("anomaly")
+        # One that is told to stop while it starts dies of it, and would do so for ever.
+        wait_for(lambda: self.dead() or self._results_are_read(), "the Anomaly Service to start")
         return False
+
+    def _results_are_read(self) -> bool:
+        with self._channel() as channel:
+            return bool(channel.queue_declare(f"{self._engine.names}.raw", passive=True).method.consumer_count)
 
     def broadcasts(self) -> Iterator[bytes]:
         with self._channel() as channel:

@@ -62,11 +62,12 @@ ACTIVE = ("ACTIVE", None)
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One death: at a named point, or of a process at some time after the start."""
+    """One death: at a named point, or of a process at some time after its start, or after the engine listens."""
 
     what: str  #: a crash point, "engine", "workers" or "stop" (SIGTERM)
     times: int = 1
     after_s: float = 0.0
+    early: bool = False  #: while the engine starts
     pick: float = 0.0  #: which of several processes, from 0 to 1
 
     @property
@@ -93,6 +94,7 @@ class Scenario:
         crashes = [Crash(points[seed % len(points)], chance.randint(1, 2))]
         crashes += [_crash(chance, points) for _ in range(chance.randint(0, 2))]
         chance.shuffle(crashes)
+        crashes.sort(key=lambda crash: crash.what == "workers")  # after it nothing has to be started again
         return cls(seed, chance.randint(1, 2), samples, _sendings(chance, samples), crashes)
 
     @property
@@ -128,7 +130,8 @@ def _crash(chance: random.Random, points: Sequence[str]) -> Crash:
     what = chance.choice(("point", "point", "engine", "engine", "workers", "stop"))
     if what == "point":
         return Crash(chance.choice(points), chance.randint(1, 4))
-    return Crash(what, after_s=chance.uniform(0.0, 0.6), pick=chance.random())
+    early = what != "workers" and chance.random() < 0.3
+    return Crash(what, after_s=chance.uniform(0.0, 0.6), early=early, pick=chance.random())
 
 
 def _scored(samples: Sequence[tuple[int, float]]) -> Rows:
@@ -185,24 +188,23 @@ class Run:
     def _start(self) -> None:
         """With the next crash ahead; it may come before the engine listens."""
         while True:
-            order = self._arm()
+            self._at = self._ahead.pop(0) if self._ahead else None
+            order = f"{self._at.what}:{self._at.times}" if self._at is not None and self._at.at_point else None
+            self._set_timer(early=True)
             try:
                 self._target.start(order)
             except AssertionError:
                 self._target.wait_for_death()
                 self._disarm()
             else:
+                self._set_timer(early=False)
                 return
 
-    def _arm(self) -> str | None:
-        self._at = self._ahead.pop(0) if self._ahead else None
-        if self._at is None:
-            return None
-        if self._at.at_point:
-            return f"{self._at.what}:{self._at.times}"
-        self._killer = threading.Timer(self._at.after_s, self._kill, (self._at,))
-        self._killer.start()
-        return None
+    def _set_timer(self, *, early: bool) -> None:
+        crash = self._at
+        if crash is not None and not crash.at_point and crash.early == early:
+            self._killer = threading.Timer(crash.after_s, self._kill, (crash,))
+            self._killer.start()
 
     def _kill(self, crash: Crash) -> None:
         if self._target.kill(crash.what, crash.pick):
@@ -246,7 +248,10 @@ class Run:
 
     def _wait_for_scores(self) -> bool:
         """False if a process died meanwhile."""
-        wait_for(lambda: self._dead() or self._is_complete(), f"{self._scenario.rows} scores, all broadcast")
+        try:
+            wait_for(lambda: self._dead() or self._is_complete(), f"{self._scenario.rows} scores, all broadcast")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self._target.ledger()}") from None
         return not self._dead()
 
     def _is_complete(self) -> bool:
@@ -305,9 +310,11 @@ def embedded(folder: Path, scenario: Scenario) -> Target:
 
 def distributed(rabbitmq: RabbitMQ, mariadb: MariaDB) -> MakeTarget:
     """The distributed deployment; all engines share the servers."""
+    alembic = threading.Lock()  # it makes tables, and is for one thread at a time
 
     def make(folder: Path, scenario: Scenario) -> Target:
-        return DistributedTarget(SETTINGS, folder, rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database())
+        with alembic:
+            return DistributedTarget(SETTINGS, folder, rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database())
 
     return make
 
