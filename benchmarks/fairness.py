@@ -170,6 +170,7 @@ def main() -> None:
                 reactor, engine.data_dir, engine.port, options.others, options.seconds, options.backlog, options.sent
             )
         )
+        engine.stop()
 
 
 if __name__ == "__main__":
