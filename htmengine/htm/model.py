@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MAGIC = b"HTMmodel"
-_VERSION = 3
+_VERSION = 4
 _FRAME = struct.Struct("<8sHII")
 _CHECKED_FROM = _FRAME.size - 4  # the CRC covers the header's length and all after it
 _MAX_HEADER_BYTES = 1 << 20
@@ -126,8 +126,9 @@ class Model:
     def save(self) -> bytes:
         """The whole model as bytes: ``restore`` gives one that goes on exactly as this one would."""
         header = json.dumps({"params": self.params.to_json(), "seed": self._seed}, separators=(",", ":")).encode()
-        checked = struct.pack("<I", len(header)) + header + self._core.save()
-        return struct.pack("<8sHI", _MAGIC, _VERSION, zlib.crc32(checked)) + checked
+        head, state = struct.pack("<I", len(header)) + header, self._core.save()
+        checksum = zlib.crc32(state, zlib.crc32(head))
+        return b"".join((struct.pack("<8sHI", _MAGIC, _VERSION, checksum), head, state))
 
     @classmethod
     def restore(cls, data: bytes) -> Self:

@@ -217,6 +217,9 @@ class Segments {
   }
 
  private:
+  static constexpr unsigned kRoom = 256;          // for any segment's synapses
+  static constexpr unsigned kPermanenceBits = 14;  // for any permanence
+
   // Words of a block that has room for so many synapses: their sources, then their permanences.
   static uint32_t block_words(size_t capacity) {
     return static_cast<uint32_t>((capacity * (sizeof(uint16_t) + sizeof(Permanence)) + 1) / 2);
@@ -372,7 +375,7 @@ class Segments {
       const uint16_t* from = sources(segment);
       const Permanence* permanence = permanences(segment);
       Permanence recent_permanences[RecentCells::kNone + 1];
-      uint32_t unknown[256];  // source * 65536 + permanence
+      int32_t unknown[kRoom], sorted[kRoom];  // source << kPermanenceBits | permanence
       uint64_t places = 0;
       unsigned unknowns = 0;
       for (unsigned i = 0, end = count(segment); i < end; ++i) {  // no branch that depends on the source
@@ -380,16 +383,16 @@ class Segments {
         bool is_known = place != RecentCells::kNone;
         recent_permanences[place] = permanence[i];
         places |= uint64_t{is_known} << place % 64;
-        unknown[unknowns] = uint32_t{from[i]} << 16 | permanence[i];
+        unknown[unknowns] = int32_t{from[i]} << kPermanenceBits | permanence[i];
         unknowns += !is_known;
       }
       known[segment] = places;
       for (; places; places &= places - 1) *next_permanence++ = recent_permanences[lowest_bit(places)];
-      std::sort(unknown, unknown + unknowns);
+      sort(unknown, unknowns, sorted);
       for (unsigned i = 0; i < unknowns; ++i) {
-        uint16_t source = static_cast<uint16_t>(unknown[i] >> 16);
+        uint16_t source = static_cast<uint16_t>(sorted[i] >> kPermanenceBits);
         *next_other++ = source;
-        *next_permanence++ = static_cast<uint16_t>(unknown[i]);
+        *next_permanence++ = static_cast<uint16_t>(sorted[i] & ((1 << kPermanenceBits) - 1));
         recent.add(source);
       }
     }
@@ -399,21 +402,34 @@ class Segments {
     out.packed(permanences_of);
   }
 
+  // Puts numbers, no two alike, in ascending order: each behind all that are smaller.  For so few this is fast, as no
+  // branch depends on them.  `numbers` has room for kRoom and is filled up with larger ones.
+  static void sort(int32_t* numbers, unsigned count, int32_t* sorted) {
+    unsigned padded = (count + 7) & ~7u;
+    std::fill(numbers + count, numbers + padded, std::numeric_limits<int32_t>::max());
+    for (unsigned i = 0; i < count; ++i) {
+      int32_t smaller = 0;
+      for (unsigned other = 0; other < padded; ++other) smaller += numbers[other] < numbers[i];
+      sorted[smaller] = numbers[i];
+    }
+  }
+
   void restore_synapses(Reader& in, const std::vector<uint16_t>& counts, unsigned columns, unsigned cells) {
     size_t total = 0;
     for (uint16_t count : counts) total += count;
-    Cells sources_of = restore_sources(in, counts, total);
+    Cells sources_of = restore_sources(in, counts, total, columns, cells);
     std::vector<uint16_t> permanences_of = in.packed(total, permanence_one<Permanence>(), "permanences");
     require(permanences_of.size() == total, "permanences");
     for (uint16_t permanence : permanences_of) require(permanence > 0, "permanences");
-    for (uint16_t cell : sources_of) require_cell(cell, columns, cells);
     place_synapses(counts, sources_of, permanences_of);
   }
 
   // The sources of all segments, one segment's after the other's.
-  Cells restore_sources(Reader& in, const std::vector<uint16_t>& counts, size_t total) const {
+  Cells restore_sources(Reader& in, const std::vector<uint16_t>& counts, size_t total, unsigned columns,
+                        unsigned cells) const {
     RecentCells recent;
     Cells others = in.packed(total, kMaxCells - 1, "synapse sources"), all(total);
+    for (uint16_t cell : others) require_cell(cell, columns, cells);
     auto to = all.begin();
     size_t next = 0;
     for (uint16_t count : counts) {
@@ -449,11 +465,26 @@ class Segments {
       unsigned count = counts[segment];
       if (count == 0) continue;
       take_block(segment, count);
-      std::copy_n(&sources_of[first], count, mutable_sources(segment));
-      std::copy_n(&permanences_of[first], count, mutable_permanences(segment));
       counts_[segment] = static_cast<uint8_t>(count);
-      put_connected_first(segment);
+      fill(segment, &sources_of[first], &permanences_of[first]);
       first += count;
+    }
+  }
+
+  // Puts synapses into the segment's block, the connected ones first.
+  void fill(unsigned segment, const uint16_t* sources_of, const uint16_t* permanences_of) {
+    uint16_t* from = mutable_sources(segment);
+    Permanence* permanence = mutable_permanences(segment);
+    unsigned count = counts_[segment], connected = 0;
+    for (unsigned i = 0; i < count; ++i) connected += permanences_of[i] >= connected_permanence_;
+    connected_counts_[segment] = static_cast<uint8_t>(connected);
+    for (unsigned i = 0, next_connected = 0, next = connected; i < count; ++i) {  // no branch on the permanence
+      bool is_connected = permanences_of[i] >= connected_permanence_;
+      unsigned place = is_connected ? next_connected : next;
+      next_connected += is_connected;
+      next += !is_connected;
+      from[place] = sources_of[i];
+      permanence[place] = static_cast<Permanence>(permanences_of[i]);
     }
   }
 

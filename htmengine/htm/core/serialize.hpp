@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "distinct.hpp"
+
 namespace htm {
 
 class CorruptState : public std::runtime_error {
@@ -36,24 +38,42 @@ void put_little(char* to, T value) {
   for (size_t i = 0; i < sizeof(T); ++i) to[i] = static_cast<char>(static_cast<uint64_t>(value) >> (8 * i));
 }
 
-struct Code {
-  uint32_t bits;
-  unsigned width;  // at most 32
-};
+template <class T>
+T get_little(const uint8_t* from) {
+  T value = 0;
+  if constexpr (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {  // which compilers do not always see in the loop
+    std::memcpy(&value, from, sizeof value);
+  } else {
+    for (size_t i = 0; i < sizeof(T); ++i) value = static_cast<T>(value | static_cast<T>(T{from[i]} << (8 * i)));
+  }
+  return value;
+}
 
-// Codes one after the other, the lowest bit first.  Whole words are written, which overlap, so there must be room for
-// one more; all is in registers, so it is fast.
+// Numbers of up to 56 bits one after the other, the lowest bit first.  Whole words are written, which overlap, so there
+// must be room for one more; all is in registers, so it is fast.
 class BitWriter {
  public:
   explicit BitWriter(char* to) : at_(to) {}
 
-  void put(Code code) {
-    pending_ |= uint64_t{code.bits} << filled_;
-    filled_ += code.width;
+  void put(uint64_t value, unsigned width) {
+    pending_ |= value << filled_;
+    filled_ += width;
     put_little(at_, pending_);
     at_ += filled_ / 8;
     pending_ >>= filled_ & ~7u;
     filled_ %= 8;
+  }
+
+  // So many numbers of at most 16 bits, several at a time.
+  void put_all(const uint16_t* values, size_t count, unsigned width) {
+    if (width == 0) return;
+    unsigned group = 56 / width;
+    for (; count >= group; count -= group) {
+      uint64_t together = 0;
+      for (unsigned i = 0; i < group; ++i) together |= uint64_t{*values++} << (i * width);
+      put(together, group * width);
+    }
+    for (; count; --count) put(*values++, width);
   }
 
   // Behind the last byte, which may be full only in part.
@@ -103,28 +123,22 @@ class Writer {
   }
 
   // Numbers of which many are equal: the distinct ones, ascending, and for each its place among them.  Where a few
-  // are most of all, these have short codes.
+  // are most of all, each has a short code instead; the escape stands for one whose place comes after all short codes.
   void packed(const std::vector<uint16_t>& values) {
     varint(static_cast<uint32_t>(values.size()));
     if (values.empty()) return;
-    Distinct& distinct = Distinct::of_this_thread();
-    distinct.find(values);
-    ascending(distinct.values);
-    unsigned width = bits_for(static_cast<uint32_t>(distinct.values.size() - 1));
-    unsigned brief = distinct.best_brief_width(values.size(), width);
+    distinct_.find(values);
+    ascending(distinct_.values());
+    unsigned width = bits_for(static_cast<uint32_t>(distinct_.values().size() - 1));
+    unsigned brief = distinct_.best_brief_width(width);
     uint32_t escape = (1u << brief) - 1;
     number(static_cast<uint8_t>(brief));
-    for (uint32_t place = 0; place < distinct.values.size(); ++place) {
-      uint32_t code = std::min<uint32_t>(distinct.rank[place], escape);
-      distinct.codes[place] = code == escape ? Code{code | place << brief, brief + width} : Code{code, brief};
-    }
     BitWriter bits(room_for((escape * width + values.size() * (brief + width)) / 8 + 2 * sizeof(uint64_t)));
-    for (uint32_t code = 0; code < escape; ++code) bits.put({distinct.frequent[code], width});
-    const uint32_t* place = distinct.place.data();
-    const Code* codes = distinct.codes.data();
-    for (uint16_t value : values) bits.put(codes[place[value]]);
+    bits.put_all(distinct_.frequent().data(), escape, width);
+    const Distinct::Codes& codes = distinct_.encode(values, static_cast<uint16_t>(escape));
+    bits.put_all(codes.brief.data(), values.size(), brief);
+    bits.put_all(codes.rare.data(), codes.rares, width);
     size_ = static_cast<size_t>(bits.end() - bytes_.data());
-    distinct.forget();
   }
 
   std::string take() {
@@ -133,83 +147,48 @@ class Writer {
   }
 
  private:
-  // The distinct values of an array.
-  struct Distinct {
-    static constexpr unsigned kMostFrequent = 15;  // that can have short codes
-
-    std::vector<uint16_t> values;       //: ascending
-    std::vector<uint32_t> counts;       //: by place in `values`
-    std::vector<uint32_t> frequent;     //: the places of the most frequent, these first
-    std::vector<uint32_t> rank;         //: by place: its place among the frequent ones, or kMostFrequent
-    std::vector<Code> codes;            //: by place
-    std::vector<uint32_t> place = std::vector<uint32_t>(65536, 0);  //: by value; all 0 between uses
-
-    static Distinct& of_this_thread() {
-      static thread_local Distinct distinct;
-      return distinct;
-    }
-
-    void find(const std::vector<uint16_t>& all) {
-      values.clear();
-      for (uint16_t value : all)
-        if (place[value]++ == 0) values.push_back(value);
-      sort_values();
-      counts.resize(values.size());
-      codes.resize(values.size());
-      for (uint32_t i = 0; i < values.size(); ++i) {
-        counts[i] = place[values[i]];
-        place[values[i]] = i;
-      }
-      find_frequent();
-    }
-
-    void sort_values() {
-      if (values.size() < 1024) {
-        std::sort(values.begin(), values.end());
-        return;
-      }
-      values.clear();  // of so many, a walk over all numbers is faster
-      for (uint32_t value = 0; value < place.size(); ++value)
-        if (place[value]) values.push_back(static_cast<uint16_t>(value));
-    }
-
-    void find_frequent() {
-      frequent.resize(values.size());
-      for (uint32_t i = 0; i < values.size(); ++i) frequent[i] = i;
-      auto last = frequent.begin() + std::min<std::ptrdiff_t>(kMostFrequent, frequent.end() - frequent.begin());
-      std::partial_sort(frequent.begin(), last, frequent.end(), [&](uint32_t a, uint32_t b) {
-        return counts[a] != counts[b] ? counts[a] > counts[b] : a < b;
-      });
-      frequent.erase(last, frequent.end());
-      rank.assign(values.size(), kMostFrequent);
-      for (uint32_t i = 0; i < frequent.size(); ++i) rank[frequent[i]] = i;
-    }
-
-    void forget() {
-      for (uint16_t value : values) place[value] = 0;
-    }
-
-    // The width of the short codes that takes the fewest bits; 0: none, all values have their place's full width.
-    unsigned best_brief_width(size_t all, unsigned width) const {
-      unsigned best = 0;
-      size_t best_bits = all * width, covered = 0;
-      for (unsigned brief = 1, next = 0; brief < width && (1u << brief) - 1 <= kMostFrequent; ++brief) {
-        for (; next < (1u << brief) - 1; ++next) covered += counts[frequent[next]];
-        size_t needed = ((1u << brief) - 1) * width + all * brief + (all - covered) * width;
-        if (needed < best_bits) best = brief, best_bits = needed;
-      }
-      return best;
-    }
-  };
-
   // Where the next bytes go; there is room for so many.
   char* room_for(size_t bytes) {
     if (bytes_.size() - size_ < bytes) bytes_.resize(2 * bytes_.size() + bytes + 4096);
     return &bytes_[size_];
   }
 
+  Distinct& distinct_ = Distinct::of_this_thread();
   std::string bytes_;  // the first `size_` are written
   size_t size_ = 0;
+};
+
+// Reads what BitWriter wrote.
+class BitReader {
+ public:
+  BitReader(const uint8_t* from, const uint8_t* end) : from_(from), bits_(8 * static_cast<uint64_t>(end - from)) {}
+
+  // The next `width` bits, at most 56.
+  uint64_t next(unsigned width) {
+    uint64_t at = at_;
+    skip(width);
+    uint64_t word = bits_ - at >= 64 ? get_little<uint64_t>(from_ + at / 8) : last_word(at / 8);
+    return word >> at % 8 & ((uint64_t{1} << width) - 1);
+  }
+
+  void skip(uint64_t width) {
+    require(width <= bits_ - at_, "ends too early");
+    at_ += width;
+  }
+
+  // Behind the last byte, which may have been read only in part.
+  const uint8_t* end() const { return from_ + (at_ + 7) / 8; }
+
+ private:
+  // What is left from this byte on, less than nine bytes.
+  uint64_t last_word(uint64_t byte) const {
+    uint64_t word = 0;
+    for (unsigned i = 0; i < 8 && byte + i < bits_ / 8; ++i) word |= static_cast<uint64_t>(from_[byte + i]) << (8 * i);
+    return word;
+  }
+
+  const uint8_t* from_;
+  uint64_t bits_, at_ = 0;
 };
 
 class Reader {
@@ -219,7 +198,7 @@ class Reader {
   template <class T>
   T number() {
     require(left() >= sizeof(T), "ends too early");
-    T value = little<T>();
+    T value = get_little<T>(at_);
     at_ += sizeof(T);
     return value;
   }
@@ -256,21 +235,6 @@ class Reader {
     }
   }
 
-  // The next `width` bits, at most 32.
-  uint32_t bits(unsigned width) {
-    uint64_t word = left() >= sizeof word ? little<uint64_t>() : last_bytes(width);
-    uint64_t value = (word >> taken_) & ((uint64_t{1} << width) - 1);
-    taken_ += width;
-    at_ += taken_ / 8;
-    taken_ %= 8;
-    return static_cast<uint32_t>(value);
-  }
-
-  void align() {
-    at_ += taken_ > 0;
-    taken_ = 0;
-  }
-
   // The numbers that Writer::ascending wrote: at most `most` of them, none above `largest`.
   std::vector<uint16_t> ascending(size_t most, uint32_t largest, const char* what) {
     size_t count = varint();
@@ -296,47 +260,40 @@ class Reader {
     unsigned brief = number_to<uint8_t>(width, what);
     require(brief == 0 || brief < width, what);
     uint32_t escape = (1u << brief) - 1;
-    std::vector<uint16_t> frequent(escape);
-    for (uint16_t& value : frequent) value = one_of(distinct, width, what);
+    BitReader bits(at_, end_);
+    auto one_of_all = [&] {
+      uint64_t place = bits.next(width);
+      require(place < distinct.size(), what);
+      return distinct[place];
+    };
+    std::vector<uint16_t> by_code(escape + 1, 0);
+    for (uint32_t code = 0; code < escape; ++code) by_code[code] = one_of_all();
+    BitReader brief_bits = bits;
+    bits.skip(uint64_t{count} * brief);
     std::vector<uint16_t> values(count);
-    for (uint16_t& value : values) {
-      uint32_t code = bits(brief);
-      value = code == escape ? one_of(distinct, width, what) : frequent[code];
+    for (size_t first = 0; first < count; first += kAtOnce) {
+      size_t rare[kAtOnce], rares = 0;
+      for (size_t i = first, end = std::min(count, first + kAtOnce); i < end; ++i) {  // no branch on the code
+        uint64_t code = brief_bits.next(brief);
+        values[i] = by_code[code];
+        rare[rares] = i;
+        rares += code == escape;
+      }
+      for (size_t i = 0; i < rares; ++i) values[rare[i]] = one_of_all();
     }
-    align();
+    at_ = bits.end();
     return values;
   }
 
   void finish() const { require(at_ == end_, "has bytes left over"); }
 
  private:
-  // The number at this place, which has the bytes for it.
-  template <class T>
-  T little() const {
-    uint64_t value = 0;
-    for (size_t i = 0; i < sizeof(T); ++i) value |= static_cast<uint64_t>(at_[i]) << (8 * i);
-    return static_cast<T>(value);
-  }
-
-  // What is left, less than eight bytes, for so many bits.
-  uint64_t last_bytes(unsigned width) const {
-    require(8 * left() >= taken_ + width, "ends too early");
-    uint64_t word = 0;
-    for (size_t i = 0; i < left(); ++i) word |= static_cast<uint64_t>(at_[i]) << (8 * i);
-    return word;
-  }
-
-  uint16_t one_of(const std::vector<uint16_t>& distinct, unsigned width, const char* what) {
-    uint32_t place = bits(width);
-    require(place < distinct.size(), what);
-    return distinct[place];
-  }
+  static constexpr size_t kAtOnce = 256;  // values of an array that are read
 
   size_t left() const { return static_cast<size_t>(end_ - at_); }
 
   const uint8_t* at_;
   const uint8_t* end_;
-  unsigned taken_ = 0;  // bits of the byte at this place that were read already
 };
 
 }  // namespace htm

@@ -224,9 +224,13 @@ class SpatialPooler {
     std::vector<uint16_t> changes;
     for (uint16_t column : columns) {
       const int16_t *now = permanences(column), *initial = initial_->permanences(column);
-      changes.clear();
-      for (unsigned input = 0; input < params_.inputs; ++input)
-        if (initial[input] != kOutsidePool) changes.push_back(change(initial[input], now[input]));
+      changes.resize(params_.inputs);
+      size_t pool = 0;
+      for (unsigned input = 0; input < params_.inputs; ++input) {  // no branch that depends on the permanence
+        changes[pool] = change(initial[input], now[input]);
+        pool += initial[input] != kOutsidePool;
+      }
+      changes.resize(pool);
       out.packed(changes);
     }
   }
