@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.distributed import MODULES, DistributedEngine, distributed_engine
 from tests.support.engine import wait_for
-from tests.support.servers import MariaDB, RabbitMQ
+from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
 
 START = 1_700_000_000
 QUICK = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
@@ -38,10 +38,10 @@ def broker() -> Iterator[RabbitMQ]:
         yield server
 
 
-@pytest.fixture
-def database() -> Iterator[MariaDB]:
+@pytest.fixture(params=[MariaDB, PostgreSQL])
+def database(request: pytest.FixtureRequest) -> Iterator[MariaDB | PostgreSQL]:
     """One that this test may kill."""
-    with MariaDB() as server:
+    with request.param() as server:
         yield server
 
 
@@ -109,8 +109,13 @@ def test_nothing_is_lost_when_the_broker_starts_late_and_dies_under_load(
         assert all(process.poll() is None for process in engine.processes.values())
 
 
-def test_a_broker_that_is_short_of_disk_pauses_the_intake_and_nothing_is_lost(
-    tmp_path: Path, broker: RabbitMQ, mariadb: MariaDB
+@pytest.mark.parametrize(
+    ("limit", "too_much", "enough"),
+    [("set_disk_free_limit", str(10**15), str(10**6)), ("set_vm_memory_high_watermark", "0.000001", "0.4")],
+    ids=["disk", "memory"],
+)
+def test_a_broker_that_is_short_of_disk_or_memory_pauses_the_intake_and_nothing_is_lost(
+    tmp_path: Path, broker: RabbitMQ, mariadb: MariaDB, limit: str, too_much: str, enough: str
 ) -> None:
     with distributed_engine(
         tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=QUICK
@@ -118,14 +123,14 @@ def test_a_broker_that_is_short_of_disk_pauses_the_intake_and_nothing_is_lost(
         engine.start_all()
         engine.send(lines(1, 40))
         engine.wait_until_scored(200)
-        broker.control("set_disk_free_limit", str(10**15))
+        broker.control(limit, too_much)
         client = threading.Thread(target=engine.send, args=[lines(41, 640)], daemon=True)
         client.start()
         wait_for(lambda: "short of memory or disk" in engine.log("listener"), "the listener to tell of it")
         client.join(1)
         assert client.is_alive(), "the listener reads on"
         assert engine.query("SELECT SUM(last_rowid) FROM metric") == [(200,)]
-        broker.control("set_disk_free_limit", str(10**6))
+        broker.control(limit, enough)
         engine.wait_until_scored(3200, 120)
         client.join(60)
         assert not client.is_alive()
@@ -136,7 +141,7 @@ def test_a_broker_that_is_short_of_disk_pauses_the_intake_and_nothing_is_lost(
 
 
 def test_nothing_is_lost_when_the_database_dies_under_load(
-    tmp_path: Path, rabbitmq: RabbitMQ, database: MariaDB
+    tmp_path: Path, rabbitmq: RabbitMQ, database: MariaDB | PostgreSQL
 ) -> None:
     with distributed_engine(
         tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=database.new_database(), options=QUICK
