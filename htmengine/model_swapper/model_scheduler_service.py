@@ -18,7 +18,6 @@ from typing import Any
 from sqlalchemy import Connection
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -58,7 +57,7 @@ from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.sharding import ShardQueues
-from htmengine.tasks import Tasks
+from htmengine.tasks import Tasks, repeated
 from htmengine.twisted_types import Reactor
 
 #: Messages of one shard that may be unacknowledged.
@@ -129,8 +128,7 @@ class ModelScheduler(Service):
             on_claimed=self._claimed,
             release=self._release,
         )
-        self._balancing = LoopingCall(lambda: self._tasks.start(self.claims.balance()))
-        self._balancing.clock = reactor  # type: ignore[assignment]
+        self._balancing = repeated(self.claims.balance, self._tasks, reactor)
         self._deliveries: dict[MessageToken, tuple[int, Subscription, Delivery]] = {}
         self._serial = 0
         self._unpublished: deque[Publish] = deque()

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,12 +27,13 @@ from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
 from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow, metric_page
-from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
+from htmengine.bus.interface import Bus, Delivery, QueueLimits
 from htmengine.errors import DeliveryFailed, InvalidMessage
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
 from htmengine.repository import alert_queries, queries, troubles
 from htmengine.repository.engine import Database
-from htmengine.tasks import Tasks, repeated
+from htmengine.runtime.queue_consumer import QueueConsumer
+from htmengine.tasks import repeated
 from htmengine.twisted_types import Clock
 
 #: Messages that may be unacknowledged, and are evaluated at once.
@@ -61,7 +61,7 @@ class AlertOptions:
     public_url: str = ""  #: of the dashboard; empty: alerts have no link
 
 
-class AlertService(Service):
+class AlertService(QueueConsumer):
     """Evaluates batch after batch; a courier for each receiver delivers beside that."""
 
     log = Logger()
@@ -76,14 +76,12 @@ class AlertService(Service):
         options: AlertOptions,
         on_failure: Callable[[Failure], None],
     ) -> None:
+        super().__init__(bus=bus, on_failure=on_failure)
         self._clock = clock
-        self._bus = bus
         self._database = database
         self._sender = sender
         self._options = options
         self._config = options.config
-        self._tasks = Tasks(on_failure)
-        self._subscription: Subscription | None = None
         self.couriers = [
             Courier(
                 receiver=receiver,
@@ -108,30 +106,25 @@ class AlertService(Service):
     def startService(self) -> None:
         super().startService()
         if self.idle:
-            # What an earlier configuration had bound would fill up.
-            self._tasks.start(self._bus.delete_queue(self._config.general.queue_name))
             return
-        self._tasks.start(self._consume())
         for courier in self.couriers:
             self._tasks.start(courier.run())
         self._timer.start(RESEND_S, now=False)
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
         if self._timer.running:
             self._timer.stop()
         for courier in self.couriers:
             courier.stop()
-        if self._subscription is not None:
-            await self._subscription.close()
-        await self._tasks.finished()
+        return super().stopService()
 
     # --- rows ------------------------------------------------------------------------------------------
 
-    async def _consume(self) -> None:
+    async def consume(self) -> None:
+        if self.idle:
+            # What an earlier configuration had bound would fill up.
+            await self._bus.delete_queue(self._config.general.queue_name)
+            return
         await self._bind_queue()
         while self.running:
             if await self._missed_some():

@@ -20,13 +20,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sqlalchemy import Connection
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine import crash_points
-from htmengine.bus.interface import Bus, Delivery, Subscription
+from htmengine.bus.interface import Bus, Delivery
 from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
 from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.params import ModelParams
@@ -54,7 +52,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.snapshots import ModelState
-from htmengine.tasks import Tasks
+from htmengine.runtime.queue_consumer import QueueConsumer
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100
@@ -132,7 +130,7 @@ class Outcome:
         ]
 
 
-class AnomalyService(Service):
+class AnomalyService(QueueConsumer):
     """Scores batch after batch, in the order in which they came."""
 
     log = Logger()
@@ -146,12 +144,10 @@ class AnomalyService(Service):
         on_failure: Callable[[Failure], None],
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._bus = bus
+        super().__init__(bus=bus, on_failure=on_failure)
         self._database = database
         self._options = options
-        self._tasks = Tasks(on_failure)
         self._states: OrderedDict[str, MetricState] = OrderedDict()
-        self._subscription: Subscription | None = None
         self._now = now
         self.scored = 0
         self.rejected = 0  #: messages that are no results
@@ -159,21 +155,10 @@ class AnomalyService(Service):
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_scored_seconds = Observations(SECONDS)
 
-    def startService(self) -> None:
-        super().startService()
-        self._tasks.start(self._consume())
-
-    def stopService(self) -> Deferred[None]:
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        if self._subscription is not None:
-            await self._subscription.close()
-        await self._tasks.finished()
+    async def finish(self) -> None:
         await self._write_states(list(self._states.values()))
 
-    async def _consume(self) -> None:
+    async def consume(self) -> None:
         await self._bus.declare_queue(self._options.results_queue)
         await self._bus.declare_fanout(self._options.results_exchange)
         self._subscription = await self._bus.subscribe(self._options.results_queue, prefetch=PREFETCH)

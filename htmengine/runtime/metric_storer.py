@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine import crash_points
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.bus.interface import SAMPLES_LIMITS, Bus, Delivery, Subscription
+from htmengine.bus.interface import SAMPLES_LIMITS, Bus, Delivery
 from htmengine.errors import InvalidMessage, InvalidSample
 from htmengine.messages import (
     InputRow,
@@ -39,8 +37,9 @@ from htmengine.observations import SECONDS, SIZES, Observations
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
+from htmengine.runtime.queue_consumer import QueueConsumer
 from htmengine.sharding import ShardQueues
-from htmengine.tasks import Tasks, together
+from htmengine.tasks import together
 from htmengine.twisted_types import Clock
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
@@ -77,7 +76,7 @@ class Stored:
     rejected: Counter[str] = field(default_factory=Counter)
 
 
-class MetricStorer(Service):
+class MetricStorer(QueueConsumer):
     """Stores batch after batch, in the order in which they came."""
 
     log = Logger()
@@ -91,12 +90,10 @@ class MetricStorer(Service):
         options: StorerOptions,
         on_failure: Callable[[Failure], None],
     ) -> None:
+        super().__init__(bus=bus, on_failure=on_failure)
         self._clock = clock
-        self._bus = bus
         self._database = database
         self._options = options
-        self._tasks = Tasks(on_failure)
-        self._subscription: Subscription | None = None
         self._published: list[OutboxMessage] = []  #: to be removed from the outbox
         self.stored = 0
         self.received = 0
@@ -105,20 +102,7 @@ class MetricStorer(Service):
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_stored_seconds = Observations(SECONDS)
 
-    def startService(self) -> None:
-        super().startService()
-        self._tasks.start(self._consume())
-
-    def stopService(self) -> Deferred[None]:
-        super().stopService()
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        if self._subscription is not None:
-            await self._subscription.close()
-        await self._tasks.finished()
-
-    async def _consume(self) -> None:
+    async def consume(self) -> None:
         await self._bus.declare_queue(self._options.samples_queue, limits=SAMPLES_LIMITS)
         for queue in self._options.shards.queues:
             await self._bus.declare_queue(queue)
