@@ -31,6 +31,7 @@ class TelemetryTest(SynchronousTestCase):
         self.clock = MemoryReactorClock()
         self.bus = MemoryBus(self.clock)
         self.bus.startService()
+        self.addCleanup(self.bus.stopService)
         self.telemetry = self.new_telemetry(self.bus)
 
     def new_telemetry(self, bus: Any) -> Telemetry:
