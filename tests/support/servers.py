@@ -295,8 +295,7 @@ class MariaDB(Server):
 
     def sql(self, statement: str) -> str:
         """What the statement prints, a row a line, columns parted by tabs."""
-        socket_option = f"--socket={self.folder / 'socket'}"
-        return self.run(program("mariadb"), "--no-defaults", socket_option, "-uroot", "-N", "-e", statement)
+        return self._client("mariadb", "-N", "-e", statement)
 
     def new_database(self) -> str:
         """SQLAlchemy's URL of a new, empty database."""
@@ -304,6 +303,18 @@ class MariaDB(Server):
         name = f"test{self._databases}"
         self.sql(f"CREATE DATABASE {name}")
         return f"mysql+pymysql://root@127.0.0.1:{self.port}/{name}?charset=utf8mb4"
+
+    def dump(self, name: str, file: Path) -> None:
+        """Back up a database that may be in use."""
+        file.write_text(self._client("mariadb-dump", "--single-transaction", "--hex-blob", name))
+
+    def go_back(self, name: str, file: Path) -> None:
+        """Make a database what it was at a dump."""
+        self.sql(f"DROP DATABASE {name}; CREATE DATABASE {name}")
+        self._client("mariadb", name, "-e", f"source {file}")
+
+    def _client(self, tool: str, *arguments: str) -> str:
+        return self.run(program(tool), "--no-defaults", f"--socket={self.folder / 'socket'}", "-uroot", *arguments)
 
 
 class PostgreSQL(Server):
@@ -342,8 +353,7 @@ class PostgreSQL(Server):
 
     def sql(self, statement: str) -> str:
         """What the statement prints, a row a line, columns parted by ``|``."""
-        server = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
-        return self.run(self._tool("psql"), *server, "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-c", statement)
+        return self._psql("-c", statement)
 
     def new_database(self) -> str:
         """SQLAlchemy's URL of a new, empty database."""
@@ -351,6 +361,22 @@ class PostgreSQL(Server):
         name = f"test{self._databases}"
         self.sql(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+    def dump(self, name: str, file: Path) -> None:
+        """Back up a database that may be in use."""
+        file.write_text(self._client("pg_dump", name))
+
+    def go_back(self, name: str, file: Path) -> None:
+        """Make a database what it was at a dump."""
+        self.sql(f"DROP DATABASE {name} WITH (FORCE)")
+        self.sql(f"CREATE DATABASE {name}")
+        self._psql("-f", str(file), name)
+
+    def _psql(self, *arguments: str) -> str:
+        return self._client("psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", *arguments)
+
+    def _client(self, tool: str, *arguments: str) -> str:
+        return self.run(self._tool(tool), "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", *arguments)
 
     def _answers(self) -> bool:
         if not super()._answers():

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""Going back to a backup as docs/operations.md tells: later rows are gone, and those that come instead are scored."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from tests.support.distributed import distributed_engine
+from tests.support.engine import running_engine, wait_for
+from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
+
+START = 1_700_000_000
+QUICK = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
+
+
+def lines(first: int, last: int, metrics: int = 3) -> list[str]:
+    return [
+        f"m{number} {math.sin(row / 5) + number} {START + 60 * row}"
+        for row in range(first, last + 1)
+        for number in range(metrics)
+    ]
+
+
+@pytest.mark.parametrize("server", ["mariadb", "postgresql"])
+def test_a_distributed_engine_goes_back_to_a_dump(
+    tmp_path: Path, rabbitmq: RabbitMQ, server: str, request: pytest.FixtureRequest
+) -> None:
+    database: MariaDB | PostgreSQL = request.getfixturevalue(server)
+    url = database.new_database()
+    name, dump = str(make_url(url).database), tmp_path / "dump.sql"
+    with distributed_engine(
+        tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=url, options=QUICK
+    ) as engine:
+        engine.start_all()
+        engine.send(lines(1, 60))
+        engine.wait_until_scored(180)
+        database.dump(name, dump)
+        engine.send(lines(61, 100))
+        engine.wait_until_scored(300)
+        before = engine.scores()
+        for service in ("listener", "storer", "scheduler", "anomaly"):
+            assert engine.stop(service) == 0
+        database.go_back(name, dump)
+        shutil.rmtree(engine.folder / "checkpoints")
+        assert engine.scored() == 180
+        engine.start_all()
+        wait_for(lambda: engine.log("listener").count("listening for Graphite lines") == 2, "the listener")
+        engine.send(lines(61, 120))
+        engine.wait_until_scored(360)
+        assert [row for row in engine.scores() if row[1] <= 100] == before
+
+
+def test_an_embedded_engine_goes_back_to_a_copy_of_its_database(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with running_engine(tmp_path / "data") as engine:
+        engine.send(lines(1, 300, metrics=1))
+        engine.wait_until_scored("m0", 300)
+        with (
+            contextlib.closing(sqlite3.connect(engine.data_dir / "htmengine.db")) as running,
+            contextlib.closing(sqlite3.connect(copy)) as backup,
+        ):
+            running.backup(backup)
+        engine.send(lines(301, 340, metrics=1))
+        before = engine.wait_until_scored("m0", 340)
+        assert engine.stop() == 0
+        shutil.copy(copy, engine.data_dir / "htmengine.db")
+        shutil.rmtree(engine.data_dir / "checkpoints")
+        engine.start()
+        assert len(engine.scores("m0")) == 300
+        engine.send(lines(301, 360, metrics=1))
+        assert engine.wait_until_scored("m0", 360)[:340] == before
