@@ -114,13 +114,12 @@ class Segments {
 
   // Whether at least `threshold` synapses, connected or not, come from active cells.
   bool matches(uint16_t segment, unsigned threshold, const CellSet& active) const {
-    return count_active(segment, counts_[segment], active) >= threshold;
+    return reaches(threshold, sources(segment), counts_[segment], active);
   }
 
   // Whether at least `threshold` connected synapses come from active cells.
   bool connected(uint16_t segment, unsigned threshold, const CellSet& active) const {
-    return connected_counts_[segment] >= threshold &&
-           count_active(segment, connected_counts_[segment], active) >= threshold;
+    return reaches(threshold, sources(segment), connected_counts_[segment], active);
   }
 
   // Its connected synapses will be looked at soon: they mostly reach into a second line of 64 bytes.
@@ -217,6 +216,7 @@ class Segments {
   }
 
  private:
+  static constexpr unsigned kFew = 4;             // so many active ones and more are no accident
   static constexpr unsigned kRoom = 256;          // for any segment's synapses
   static constexpr unsigned kPermanenceBits = 14;  // for any permanence
 
@@ -297,11 +297,19 @@ class Segments {
     counts_[segment] = static_cast<uint8_t>(counts_[segment] + added);
   }
 
-  // How many of the segment's first synapses, so many, come from active cells.
-  unsigned count_active(unsigned segment, unsigned synapses, const CellSet& active) const {
-    const uint16_t* from = sources(segment);
+  // Whether at least `threshold` of these cells are active.  Mostly nearly all are or hardly any, and the first ones say
+  // so: no more are looked at than could be inactive, and kFew.
+  static bool reaches(unsigned threshold, const uint16_t* cells, unsigned count, const CellSet& active) {
+    if (count < threshold) return false;
+    unsigned first = std::min(count, count - threshold + kFew);
+    unsigned found = count_active(cells, first, active);
+    if (found + (count - first) < threshold) return false;
+    return found + count_active(cells + first, count - first, active) >= threshold;
+  }
+
+  static unsigned count_active(const uint16_t* cells, unsigned count, const CellSet& active) {
     unsigned found = 0;
-    for (unsigned i = 0; i < synapses; ++i) found += active.has(from[i]);
+    for (unsigned i = 0; i < count; ++i) found += active.has(cells[i]);
     return found;
   }
 
