@@ -13,19 +13,14 @@ class Distinct {
  public:
   static constexpr unsigned kMostFrequent = 15;  // that can have short codes
 
-  // Of all values of an array the short codes, and of those whose code is the escape the places.
-  struct Codes {
-    std::vector<uint16_t> brief, rare;
-    size_t rares = 0;
-  };
-
   static Distinct& of_this_thread() {
     static thread_local Distinct distinct;
     return distinct;
   }
 
   // Learns what is in an array; all that follows is about this one.
-  void find(const std::vector<uint16_t>& all) {
+  template <class T>
+  void find(const std::vector<T>& all) {
     count(all);
     sort_values();
     counts_.resize(values_.size());
@@ -57,22 +52,31 @@ class Distinct {
     return best;
   }
 
-  // The array in codes, where so many of the most frequent values have short ones.
-  const Codes& encode(const std::vector<uint16_t>& all, uint16_t escape) {
+  // So many of the most frequent values have short codes; the other ones have this code, the escape, and their places.
+  void choose_codes(uint16_t escape) {
     for (size_t place = 0; place < values_.size(); ++place)
       entries_[values_[place]] = {static_cast<uint16_t>(place), escape};
     for (uint16_t code = 0; code < escape; ++code) entries_[values_[frequent_[code]]].code = code;
-    if (codes_.brief.size() < all.size()) codes_.brief.resize(all.size()), codes_.rare.resize(all.size());
-    uint16_t *brief = codes_.brief.data(), *rare = codes_.rare.data();
-    for (uint16_t value : all) {  // no branch that depends on the value
-      Entry entry = entries_[value];
-      *brief++ = entry.code;
-      *rare = entry.place;
-      rare += entry.code == escape;
-    }
-    codes_.rares = static_cast<size_t>(rare - codes_.rare.data());
-    return codes_;
+    escape_ = escape;
+    if (rare_.size() <= all_) rare_.resize(all_ + 1);
+    rares_ = 0;
   }
+
+  // The short codes of the array's next values; the places of those that have none are added to rare().
+  template <class T>
+  void encode(const T* values, size_t count, uint16_t* codes) {
+    uint16_t* rare = rare_.data() + rares_;
+    for (size_t i = 0; i < count; ++i) {  // no branch that depends on the value
+      Entry entry = entries_[values[i]];
+      codes[i] = entry.code;
+      *rare = entry.place;
+      rare += entry.code == escape_;
+    }
+    rares_ = static_cast<size_t>(rare - rare_.data());
+  }
+
+  const uint16_t* rare() const { return rare_.data(); }
+  size_t rares() const { return rares_; }
 
  private:
   struct Entry {
@@ -80,7 +84,8 @@ class Distinct {
   };
 
   // Every other value is counted in another table: where one repeats, its count need not be ready for the next one.
-  void count(const std::vector<uint16_t>& all) {
+  template <class T>
+  void count(const std::vector<T>& all) {
     values_.clear();
     for (size_t i = 0; i + 1 < all.size(); i += 2) {
       count(all[i], even_);
@@ -118,7 +123,9 @@ class Distinct {
   std::vector<uint16_t> values_;
   std::vector<uint32_t> counts_;  //: by place in `values_`
   std::vector<uint16_t> frequent_;
-  Codes codes_;
+  uint16_t escape_ = 0;
+  std::vector<uint16_t> rare_;  // the first `rares_` are places; there is room for one more than can come
+  size_t rares_ = 0;
   std::vector<uint32_t> even_ = std::vector<uint32_t>(65536, 0), odd_ = even_;  //: by value; all 0 between uses
   std::vector<Entry> entries_ = std::vector<Entry>(65536);                       //: by value
 };

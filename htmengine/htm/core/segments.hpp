@@ -376,9 +376,10 @@ class Segments {
   void save_synapses(Writer& out) const {
     RecentCells recent;
     Cells others(synapses());
-    std::vector<uint16_t> permanences_of(synapses());
+    std::vector<Permanence> permanences_of(synapses());
     std::vector<uint64_t> known(slots(), 0);
-    uint16_t *next_other = others.data(), *next_permanence = permanences_of.data();
+    uint16_t* next_other = others.data();
+    Permanence* next_permanence = permanences_of.data();
     for (unsigned segment = 0; segment < slots(); ++segment) {
       const uint16_t* from = sources(segment);
       const Permanence* permanence = permanences(segment);
@@ -400,7 +401,7 @@ class Segments {
       for (unsigned i = 0; i < unknowns; ++i) {
         uint16_t source = static_cast<uint16_t>(sorted[i] >> kPermanenceBits);
         *next_other++ = source;
-        *next_permanence++ = static_cast<uint16_t>(sorted[i] & ((1 << kPermanenceBits) - 1));
+        *next_permanence++ = static_cast<Permanence>(sorted[i] & ((1 << kPermanenceBits) - 1));
         recent.add(source);
       }
     }
@@ -426,9 +427,9 @@ class Segments {
     size_t total = 0;
     for (uint16_t count : counts) total += count;
     Cells sources_of = restore_sources(in, counts, total, columns, cells);
-    std::vector<uint16_t> permanences_of = in.packed(total, permanence_one<Permanence>(), "permanences");
+    std::vector<Permanence> permanences_of = in.packed<Permanence>(total, permanence_one<Permanence>(), "permanences");
     require(permanences_of.size() == total, "permanences");
-    for (uint16_t permanence : permanences_of) require(permanence > 0, "permanences");
+    for (Permanence permanence : permanences_of) require(permanence > 0, "permanences");
     place_synapses(counts, sources_of, permanences_of);
   }
 
@@ -458,7 +459,7 @@ class Segments {
   }
 
   void place_synapses(const std::vector<uint16_t>& counts, const Cells& sources_of,
-                      const std::vector<uint16_t>& permanences_of) {
+                      const std::vector<Permanence>& permanences_of) {
     index_.build(sources_of, counts);
     starts_.resize(slots());
     counts_.resize(slots());
@@ -480,7 +481,7 @@ class Segments {
   }
 
   // Puts synapses into the segment's block, the connected ones first.
-  void fill(unsigned segment, const uint16_t* sources_of, const uint16_t* permanences_of) {
+  void fill(unsigned segment, const uint16_t* sources_of, const Permanence* permanences_of) {
     uint16_t* from = mutable_sources(segment);
     Permanence* permanence = mutable_permanences(segment);
     unsigned count = counts_[segment], connected = 0;
@@ -492,7 +493,7 @@ class Segments {
       next_connected += is_connected;
       next += !is_connected;
       from[place] = sources_of[i];
-      permanence[place] = static_cast<Permanence>(permanences_of[i]);
+      permanence[place] = permanences_of[i];
     }
   }
 

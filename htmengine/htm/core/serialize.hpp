@@ -16,6 +16,8 @@
 
 namespace htm {
 
+constexpr size_t kAtOnce = 256;  // values of an array that are coded or decoded together
+
 class CorruptState : public std::runtime_error {
  public:
   explicit CorruptState(const std::string& what) : std::runtime_error(what) {}
@@ -124,20 +126,26 @@ class Writer {
 
   // Numbers of which many are equal: the distinct ones, ascending, and for each its place among them.  Where a few
   // are most of all, each has a short code instead; the escape stands for one whose place comes after all short codes.
-  void packed(const std::vector<uint16_t>& values) {
+  template <class T>
+  void packed(const std::vector<T>& values) {
     varint(static_cast<uint32_t>(values.size()));
     if (values.empty()) return;
     distinct_.find(values);
     ascending(distinct_.values());
     unsigned width = bits_for(static_cast<uint32_t>(distinct_.values().size() - 1));
     unsigned brief = distinct_.best_brief_width(width);
-    uint32_t escape = (1u << brief) - 1;
+    uint16_t escape = static_cast<uint16_t>((1u << brief) - 1);
     number(static_cast<uint8_t>(brief));
     BitWriter bits(room_for((escape * width + values.size() * (brief + width)) / 8 + 2 * sizeof(uint64_t)));
     bits.put_all(distinct_.frequent().data(), escape, width);
-    const Distinct::Codes& codes = distinct_.encode(values, static_cast<uint16_t>(escape));
-    bits.put_all(codes.brief.data(), values.size(), brief);
-    bits.put_all(codes.rare.data(), codes.rares, width);
+    distinct_.choose_codes(escape);
+    for (size_t first = 0; first < values.size(); first += kAtOnce) {
+      size_t some = std::min(values.size() - first, kAtOnce);
+      uint16_t codes[kAtOnce];
+      distinct_.encode(&values[first], some, codes);
+      bits.put_all(codes, some, brief);
+    }
+    bits.put_all(distinct_.rare(), distinct_.rares(), width);
     size_ = static_cast<size_t>(bits.end() - bytes_.data());
   }
 
@@ -250,7 +258,8 @@ class Reader {
   }
 
   // The numbers that Writer::packed wrote: at most `most` of them, none above `largest`.
-  std::vector<uint16_t> packed(size_t most, uint32_t largest, const char* what) {
+  template <class T = uint16_t>
+  std::vector<T> packed(size_t most, uint32_t largest, const char* what) {
     size_t count = varint();
     require(count <= most, what);
     if (count == 0) return {};
@@ -264,13 +273,13 @@ class Reader {
     auto one_of_all = [&] {
       uint64_t place = bits.next(width);
       require(place < distinct.size(), what);
-      return distinct[place];
+      return static_cast<T>(distinct[place]);
     };
-    std::vector<uint16_t> by_code(escape + 1, 0);
+    std::vector<T> by_code(escape + 1, 0);
     for (uint32_t code = 0; code < escape; ++code) by_code[code] = one_of_all();
     BitReader brief_bits = bits;
     bits.skip(uint64_t{count} * brief);
-    std::vector<uint16_t> values(count);
+    std::vector<T> values(count);
     for (size_t first = 0; first < count; first += kAtOnce) {
       size_t rare[kAtOnce], rares = 0;
       for (size_t i = first, end = std::min(count, first + kAtOnce); i < end; ++i) {  // no branch on the code
@@ -288,8 +297,6 @@ class Reader {
   void finish() const { require(at_ == end_, "has bytes left over"); }
 
  private:
-  static constexpr size_t kAtOnce = 256;  // values of an array that are read
-
   size_t left() const { return static_cast<size_t>(end_ - at_); }
 
   const uint8_t* at_;
