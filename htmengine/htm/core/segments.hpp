@@ -318,13 +318,11 @@ class Segments {
     uint16_t* from = mutable_sources(segment);
     Permanence* permanence = mutable_permanences(segment);
     unsigned connected = 0;
-    for (unsigned i = 0; i < counts_[segment]; ++i) {
-      if (permanence[i] < connected_permanence_) continue;
-      if (i != connected) {
-        std::swap(from[i], from[connected]);
-        std::swap(permanence[i], permanence[connected]);
-      }
-      ++connected;
+    for (unsigned i = 0; i < counts_[segment]; ++i) {  // no branch on the permanence
+      bool is_connected = permanence[i] >= connected_permanence_;
+      std::swap(from[i], from[connected]);
+      std::swap(permanence[i], permanence[connected]);
+      connected += is_connected;
     }
     connected_counts_[segment] = static_cast<uint8_t>(connected);
   }
@@ -475,25 +473,10 @@ class Segments {
       if (count == 0) continue;
       take_block(segment, count);
       counts_[segment] = static_cast<uint8_t>(count);
-      fill(segment, &sources_of[first], &permanences_of[first]);
+      std::copy_n(&sources_of[first], count, mutable_sources(segment));
+      std::copy_n(&permanences_of[first], count, mutable_permanences(segment));
+      put_connected_first(segment);
       first += count;
-    }
-  }
-
-  // Puts synapses into the segment's block, the connected ones first.
-  void fill(unsigned segment, const uint16_t* sources_of, const Permanence* permanences_of) {
-    uint16_t* from = mutable_sources(segment);
-    Permanence* permanence = mutable_permanences(segment);
-    unsigned count = counts_[segment], connected = 0;
-    for (unsigned i = 0; i < count; ++i) connected += permanences_of[i] >= connected_permanence_;
-    connected_counts_[segment] = static_cast<uint8_t>(connected);
-    for (unsigned i = 0, next_connected = 0, next = connected; i < count; ++i) {  // no branch on the permanence
-      bool is_connected = permanences_of[i] >= connected_permanence_;
-      unsigned place = is_connected ? next_connected : next;
-      next_connected += is_connected;
-      next += !is_connected;
-      from[place] = sources_of[i];
-      permanence[place] = permanences_of[i];
     }
   }
 
