@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import sqlite3
 from pathlib import Path
@@ -12,20 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from tests.support.distributed import distributed_engine
-from tests.support.engine import running_engine, wait_for
+from tests.support.distributed import QUICK, distributed_engine
+from tests.support.engine import lines, running_engine, wait_for
 from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
-
-START = 1_700_000_000
-QUICK = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
-
-
-def lines(first: int, last: int, metrics: int = 3) -> list[str]:
-    return [
-        f"m{number} {math.sin(row / 5) + number} {START + 60 * row}"
-        for row in range(first, last + 1)
-        for number in range(metrics)
-    ]
 
 
 @pytest.mark.parametrize("server", ["mariadb", "postgresql"])
@@ -39,10 +27,10 @@ def test_a_distributed_engine_goes_back_to_a_dump(
         tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=url, options=QUICK
     ) as engine:
         engine.start_all()
-        engine.send(lines(1, 60))
+        engine.send(lines(1, 60, metrics=3))
         engine.wait_until_scored(180)
         database.dump(name, dump)
-        engine.send(lines(61, 100))
+        engine.send(lines(61, 100, metrics=3))
         engine.wait_until_scored(300)
         before = engine.scores()
         for service in ("listener", "storer", "scheduler", "anomaly"):
@@ -52,7 +40,7 @@ def test_a_distributed_engine_goes_back_to_a_dump(
         assert engine.scored() == 180
         engine.start_all()
         wait_for(lambda: engine.log("listener").count("listening for Graphite lines") == 2, "the listener")
-        engine.send(lines(61, 120))
+        engine.send(lines(61, 120, metrics=3))
         engine.wait_until_scored(360)
         assert [row for row in engine.scores() if row[1] <= 100] == before
 

@@ -14,7 +14,7 @@ import pymysql
 from sqlalchemy import make_url
 
 from htmengine import message_schemas
-from tests.support.distributed import distributed_engine
+from tests.support.distributed import QUICK, distributed_engine
 from tests.support.engine import wait_for
 from tests.support.servers import MariaDB, RabbitMQ
 
@@ -24,10 +24,9 @@ START = 1_435_831_200
 
 def test_a_program_written_against_htm_engine(tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB) -> None:
     url = mariadb.new_database()
-    options = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
     with contextlib.ExitStack() as running:
         engine = running.enter_context(
-            distributed_engine(tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=url, options=options)
+            distributed_engine(tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=url, options=QUICK)
         )
         engine.start_all("storer", "scheduler", "anomaly")
         credentials = pika.PlainCredentials("guest", "guest")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,20 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.distributed import MODULES, DistributedEngine, distributed_engine
-from tests.support.engine import wait_for
+from tests.support.distributed import MODULES, QUICK, DistributedEngine, distributed_engine
+from tests.support.engine import lines, wait_for
 from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
-
-START = 1_700_000_000
-QUICK = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
-
-
-def lines(first: int, last: int, metrics: int = 5) -> list[str]:
-    return [
-        f"m{number} {math.sin(row / 5) + number} {START + 60 * row}"
-        for row in range(first, last + 1)
-        for number in range(metrics)
-    ]
 
 
 @pytest.fixture
@@ -66,7 +54,7 @@ def test_services_say_that_they_need_a_configuration(module: str) -> None:
 
 def test_samples_become_scores_and_a_stop_is_orderly(engine: DistributedEngine) -> None:
     engine.start_all()
-    engine.send(lines(1, 60))
+    engine.send(lines(1, 60, metrics=5))
     engine.wait_until_scored(300)
     status = json.loads(engine.command("status", "--json"))
     assert status["lengths"] == {"samples": 0, "model_input": 0, "results": 0}
@@ -91,12 +79,12 @@ def test_nothing_is_lost_when_the_broker_starts_late_and_dies_under_load(
         tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=QUICK
     ) as engine:
         engine.start_all()
-        engine.send(lines(1, 20))  # the listener takes them while there is no broker
+        engine.send(lines(1, 20, metrics=5))  # the listener takes them while there is no broker
         wait_for(lambda: "is away" in engine.log("storer"), "the log to tell of the broker")
         broker.start()
         engine.wait_until_scored(100)
         for part in range(10):
-            engine.send(lines(21 + 20 * part, 40 + 20 * part))
+            engine.send(lines(21 + 20 * part, 40 + 20 * part, metrics=5))
             time.sleep(0.1)
             if part == 4:
                 broker.kill()
@@ -121,10 +109,10 @@ def test_a_broker_that_is_short_of_disk_or_memory_pauses_the_intake_and_nothing_
         tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=QUICK
     ) as engine:
         engine.start_all()
-        engine.send(lines(1, 40))
+        engine.send(lines(1, 40, metrics=5))
         engine.wait_until_scored(200)
         broker.control(limit, too_much)
-        client = threading.Thread(target=engine.send, args=[lines(41, 640)], daemon=True)
+        client = threading.Thread(target=engine.send, args=[lines(41, 640, metrics=5)], daemon=True)
         client.start()
         wait_for(lambda: "short of memory or disk" in engine.log("listener"), "the listener to tell of it")
         client.join(1)
@@ -147,12 +135,12 @@ def test_nothing_is_lost_when_the_database_dies_under_load(
         tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=database.new_database(), options=QUICK
     ) as engine:
         engine.start_all()
-        engine.send(lines(1, 40))
+        engine.send(lines(1, 40, metrics=5))
         engine.wait_until_scored(200)
-        engine.send(lines(41, 400))
+        engine.send(lines(41, 400, metrics=5))
         wait_for(lambda: engine.scored() > 200, "the load")
         database.kill()
-        engine.send(lines(401, 440))  # the listener takes them while there is no database
+        engine.send(lines(401, 440, metrics=5))  # the listener takes them while there is no database
         wait_for(lambda: "the database is away" in engine.log("storer"), "the log to tell of the database")
         database.start()
         engine.wait_until_scored(2200, 120)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.distributed import DistributedEngine, distributed_engine
+from tests.support.distributed import QUICK, DistributedEngine, distributed_engine
 from tests.support.engine import wait_for
 from tests.support.servers import MariaDB, RabbitMQ
 
@@ -18,7 +18,7 @@ START = 1_700_000_000
 METRICS = 12
 ROWS = 240
 OPTIONS = {
-    "HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20",
+    **QUICK,
     "HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_ROWS": "25",
 }
 

@@ -18,12 +18,11 @@ import pytest
 
 from htmengine.repository import troubles
 from htmengine.repository.engine import Database
-from tests.support.distributed import DistributedEngine, distributed_engine
+from tests.support.distributed import QUICK, DistributedEngine, distributed_engine
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.servers import MariaDB, RabbitMQ
 
 START = 1_700_000_000
-QUICK = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
 QUEUES = ("samples", "model_input", "results")
 
 

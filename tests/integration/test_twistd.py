@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.distributed import distributed_engine
+from tests.support.distributed import QUICK, distributed_engine
 from tests.support.engine import wait_for
 from tests.support.servers import MariaDB, RabbitMQ
 
@@ -47,7 +47,7 @@ def test_all_taps_together_are_an_engine(tmp_path: Path, rabbitmq: RabbitMQ, mar
         folder,
         rabbitmq_port=rabbitmq.port,
         database_url=mariadb.new_database(),
-        options={"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"},
+        options=QUICK,
     ) as engine:
         with (engine.config_dir / "application.conf").open("a") as configuration:
             configuration.write("[anomaly_likelihood]\nstatistics_refresh_rate = 24\n")  # only HTM Engine had it

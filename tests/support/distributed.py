@@ -29,6 +29,9 @@ MODULES = {
     "web": "htmengine.web",
 }
 
+#: A metric gets its model after 20 samples instead of a day's.
+QUICK = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": "20"}
+
 _PORT = re.compile(r"Graphite lines on 127\.0\.0\.1:(\d+)")
 _URL = re.compile(r"dashboard and API: (\S+)/\n")
 

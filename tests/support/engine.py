@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import signal
 import socket
@@ -16,6 +17,8 @@ from typing import Any
 
 from tests.support import processes
 
+#: The timestamp before that of row 1.
+START = 1_700_000_000
 #: Nothing here takes this long unless it hangs.
 PATIENCE_S = 60.0
 
@@ -98,6 +101,15 @@ class Engine:
         """Wait for that many scores of a metric."""
         wait_for(lambda: len(self.scores(name)) >= rows, f"{rows} scores of {name}")
         return self.scores(name)
+
+
+def lines(first: int, last: int, *, metrics: int) -> list[str]:
+    """Rows ``first`` to ``last``, a minute apart, of the metrics m0, m1 and so on, as Graphite's lines."""
+    return [
+        f"m{number} {math.sin(row / 5) + number} {START + 60 * row}"
+        for row in range(first, last + 1)
+        for number in range(metrics)
+    ]
 
 
 def wait_for(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
