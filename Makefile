@@ -90,7 +90,7 @@ crashes: $(VENV)/tests
 
 # The page of commands is made from their own help; a test holds them together.
 reference: $(VENV)/engine
-	$(BIN)/python -m htmengine.cli.reference > docs/commands.md
+	$(BIN)/python -m tools.commands_page > docs/commands.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/htm/*.so

@@ -27,8 +27,8 @@ from tqdm import tqdm
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, RandomDistributedScalarParams, range_of
 from htmengine.htm.scoring import likelihood_for
-from htmengine.nab.runner import Series, detector_scores, load_folder
-from htmengine.nab.scorer import PROFILES, Floats, Scored, best_threshold
+from htmengine.nab.runner import LabelledSeries, detector_scores, load_folder
+from htmengine.nab.scorer import PROFILES, Floats, ScoredWindows, best_threshold
 
 _FACTOR = 10.0
 _DAY = 288
@@ -105,8 +105,8 @@ def shift(values: Floats, first: int, end: int) -> Floats:
 def standard_scores(
     pool: ProcessPoolExecutor,
     arm: Arm,
-    series: Sequence[Series],
-    shifted: Sequence[Series],
+    series: Sequence[LabelledSeries],
+    shifted: Sequence[LabelledSeries],
     seeds: int,
     range_rule: bool,
 ) -> Iterator[float]:
@@ -121,26 +121,28 @@ def standard_scores(
         yield best_threshold(found[first : first + len(series)], _STANDARD).score
 
 
-def detect(params: ModelParams, series: Series, seed: int, range_rule: bool) -> Scored:
+def detect(params: ModelParams, series: LabelledSeries, seed: int, range_rule: bool) -> ScoredWindows:
     """The detector's scores of one series."""
     raw = Model(params, seed=seed).learn_many(series.timestamps, series.values)
-    return Scored(detector_scores(likelihood_for(params, range_rule=range_rule), series.values, raw), series.windows)
+    return ScoredWindows(
+        detector_scores(likelihood_for(params, range_rule=range_rule), series.values, raw), series.windows
+    )
 
 
-def _surprise_without_shift(series: Series, seed: int) -> float:
+def _surprise_without_shift(series: LabelledSeries, seed: int) -> float:
     return _surprise(series, series.values, 0, seed)
 
 
-def _surprise_after_shift(series: Series, seed: int) -> float:
+def _surprise_after_shift(series: LabelledSeries, seed: int) -> float:
     rows = len(series.values)
     return _surprise(series, shift(series.values, rows // 3, 2 * rows // 3), 0, seed)
 
 
-def _surprise_of_a_new_model(series: Series, seed: int) -> float:
+def _surprise_of_a_new_model(series: LabelledSeries, seed: int) -> float:
     return _surprise(series, series.values, 2 * len(series.values) // 3, seed)
 
 
-def _surprise(series: Series, values: Floats, first: int, seed: int) -> float:
+def _surprise(series: LabelledSeries, values: Floats, first: int, seed: int) -> float:
     """The mean raw score of the day that begins with the last third, of a model that learns from row ``first`` on."""
     back = 2 * len(values) // 3
     model = Model(ModelParams.for_range(*range_of(series.values)), seed=seed)

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htmengine.htm.likelihood import AVERAGE, AnomalyLikelihood
-from htmengine.nab.runner import Series, Setup, detector_scores, load_folder, run_all
-from htmengine.nab.scorer import PROFILES, Scored, best_threshold, counts_at, row_values
+from htmengine.nab.runner import LabelledSeries, Setup, detector_scores, load_folder, run_all
+from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts_at, row_values
 
 Floats = NDArray[np.float64]
 #: Rows before this one are left out: a new model is surprised by everything.
@@ -58,7 +58,9 @@ def read_raw_scores(path: Path) -> Floats:
     return np.round(raw * _ACTIVE_COLUMNS) / _ACTIVE_COLUMNS
 
 
-def compare(series: Sequence[Series], theirs: dict[str, Floats], ours: list[dict[str, Floats]]) -> dict[str, Any]:
+def compare(
+    series: Sequence[LabelledSeries], theirs: dict[str, Floats], ours: list[dict[str, Floats]]
+) -> dict[str, Any]:
     """Figures of NuPIC's run, of each of our seeds, and of pairs of them."""
     found = [_windows_found(series, scores) for scores in (theirs, *ours)]
     others = list(zip(ours, ours[1:] + ours[:1], strict=True))
@@ -83,7 +85,7 @@ def compare(series: Sequence[Series], theirs: dict[str, Floats], ours: list[dict
     }
 
 
-def _describe(series: Sequence[Series], raw: dict[str, Floats]) -> dict[str, float]:
+def _describe(series: Sequence[LabelledSeries], raw: dict[str, Floats]) -> dict[str, float]:
     """The distribution of the raw scores of all rows, and what they are worth in the benchmark."""
     rows = np.concatenate([raw[one.name][_FIRST_ROW:] for one in series])
     results = _results(series, raw)
@@ -98,11 +100,13 @@ def _describe(series: Sequence[Series], raw: dict[str, Floats]) -> dict[str, flo
     }
 
 
-def _results(series: Sequence[Series], raw: dict[str, Floats]) -> list[Scored]:
-    return [Scored(detector_scores(AnomalyLikelihood(), one.values, raw[one.name]), one.windows) for one in series]
+def _results(series: Sequence[LabelledSeries], raw: dict[str, Floats]) -> list[ScoredWindows]:
+    return [
+        ScoredWindows(detector_scores(AnomalyLikelihood(), one.values, raw[one.name]), one.windows) for one in series
+    ]
 
 
-def _windows_found(series: Sequence[Series], raw: dict[str, Floats]) -> set[tuple[str, int]]:
+def _windows_found(series: Sequence[LabelledSeries], raw: dict[str, Floats]) -> set[tuple[str, int]]:
     """The windows that are found at the best threshold of the standard profile."""
     results = _results(series, raw)
     threshold = best_threshold(results, _STANDARD).threshold

@@ -122,7 +122,7 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricListener:
+class MetricListenerSection:
     """[metric_listener] of application.conf."""
 
     queue_name: str = option("htmengine.metric.custom.data", TEXT, "the samples queue")
@@ -136,7 +136,7 @@ class MetricListener:
 
 
 @dataclass(frozen=True, slots=True)
-class MetricStorer:
+class MetricStorerSection:
     """[metric_storer] of application.conf."""
 
     auto_monitor: bool = option(False, FLAG, "give each new metric a model (the embedded engine's default: yes)")
@@ -152,7 +152,7 @@ class MetricStreamer:
 
 
 @dataclass(frozen=True, slots=True)
-class AnomalyLikelihood:
+class AnomalyLikelihoodSection:
     """[anomaly_likelihood] of application.conf."""
 
     range_rule: bool = option(True, FLAG, "flag values outside all that was seen; no: HTM Engine's scores")
@@ -182,7 +182,7 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True)
-class Telemetry:
+class TelemetrySection:
     """[telemetry] of application.conf: /metrics, /healthz and /readyz of services without the web service's port."""
 
     host: str = option("127.0.0.1", TEXT, "address of the ports below; beyond loopback [web] tokens are required")
@@ -209,7 +209,7 @@ class InterfaceBus:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelScheduler:
+class ModelSchedulerSection:
     """[model_scheduler] of model-swapper.conf."""
 
     workers: int = option(0, whole(0, 1024), "worker processes; 0: one for each CPU")
@@ -258,15 +258,15 @@ class Config:
     """All sections; a field's name is its section's."""
 
     repository: Repository = _section("application", Repository)
-    metric_listener: MetricListener = _section("application", MetricListener)
-    metric_storer: MetricStorer = _section("application", MetricStorer)
+    metric_listener: MetricListenerSection = _section("application", MetricListenerSection)
+    metric_storer: MetricStorerSection = _section("application", MetricStorerSection)
     metric_streamer: MetricStreamer = _section("application", MetricStreamer)
-    anomaly_likelihood: AnomalyLikelihood = _section("application", AnomalyLikelihood)
+    anomaly_likelihood: AnomalyLikelihoodSection = _section("application", AnomalyLikelihoodSection)
     garbage_collection: GarbageCollection = _section("application", GarbageCollection)
     web: Web = _section("application", Web)
-    telemetry: Telemetry = _section("application", Telemetry)
+    telemetry: TelemetrySection = _section("application", TelemetrySection)
     interface_bus: InterfaceBus = _section("model-swapper", InterfaceBus)
-    model_scheduler: ModelScheduler = _section("model-swapper", ModelScheduler)
+    model_scheduler: ModelSchedulerSection = _section("model-swapper", ModelSchedulerSection)
     storage: Storage = _section("model-checkpoint", Storage)
     connection: Connection = _section("rabbitmq", Connection)
     credentials: Credentials = _section("rabbitmq", Credentials)

@@ -264,8 +264,8 @@ def _read_received_at(message: Mapping[str, Any]) -> float | None:
     return found if isinstance(found, float) and math.isfinite(found) else None
 
 
-def _received_at(mark: float | None) -> dict[str, float]:
-    return {} if mark is None else {"receivedAt": mark}
+def _received_at(received_at: float | None) -> dict[str, float]:
+    return {} if received_at is None else {"receivedAt": received_at}
 
 
 def _is_count(reason: str, count: object) -> bool:
@@ -319,8 +319,8 @@ def _model_input_json(model_input: ModelInput) -> dict[str, Any]:
 
 def _read_model_input(message: Mapping[str, Any]) -> ModelInput:
     rows = tuple(InputRow(int(rowid), int(ts), float(value)) for rowid, ts, value in message["rows"])
-    mark = _read_received_at(message)
-    return ModelInput(str(message["modelId"]), int(message["generation"]), int(message["after"]), rows, mark)
+    received_at = _read_received_at(message)
+    return ModelInput(str(message["modelId"]), int(message["generation"]), int(message["after"]), rows, received_at)
 
 
 def _read_command(message: Mapping[str, Any]) -> ModelCommand:

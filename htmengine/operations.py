@@ -18,9 +18,9 @@ from sqlalchemy import Connection
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
+from htmengine.htm.model_file import ModelFile
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch, encode_samples
-from htmengine.model_file import ModelFile
 from htmengine.repository import queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
@@ -122,7 +122,7 @@ class Operations:
         return await self._change(change)
 
     async def export_model(self, name: str, *, version: int | None = None) -> bytes:
-        """A snapshot as a file (`htmengine.model_file`).  Raises `MetricNotFound`, `SnapshotNotFound`."""
+        """A snapshot as a file (`htmengine.htm.model_file`).  Raises `MetricNotFound`, `SnapshotNotFound`."""
 
         def read(conn: Connection) -> ModelFile:
             return models.export_model(conn, custom.find_metric(conn, name), version)

@@ -23,33 +23,33 @@ from twisted.application.service import Service
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
-from htmengine import crash_points
 from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, load_alerts
+from htmengine.alerts.service import AlertOptions, AlertService
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError, HtmEngineError
-from htmengine.health import Health, Probe, bus_answers, database_answers, holds
-from htmengine.lifecycle import DataFolder, OrderedServices, ProcessEnd
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.operations import Operations
+from htmengine.process import crash_points
+from htmengine.process.lifecycle import DataFolder, OrderedServices, ProcessEnd
+from htmengine.process.tasks import Tasks
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
-from htmengine.runtime.alert_service import AlertOptions, AlertService
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, kept_rows
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.sharding import ShardQueues
-from htmengine.tasks import Tasks
+from htmengine.telemetry.health import Health, Probe, bus_answers, condition, database_answers
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
     from htmengine.bus.amqp import AmqpBus
-    from htmengine.telemetry import Telemetry
+    from htmengine.telemetry.prometheus import Telemetry
     from htmengine.web.service import WebService
     from htmengine.web.telemetry import TelemetryRoutes
 
@@ -354,7 +354,7 @@ class Parts:
             return []
         from prometheus_client import CollectorRegistry
 
-        from htmengine.telemetry import Telemetry
+        from htmengine.telemetry.prometheus import Telemetry
 
         depths = {name: each for name, each in self.deployment.queues.items() if name in queues}
         telemetry = Telemetry(CollectorRegistry(), self.bus, self.reactor, depths)
@@ -377,10 +377,12 @@ class Parts:
         if with_database:
             ready["database"] = database_answers(self.database)
         for service in services:
-            ready[type(service).__name__] = holds(partial(getattr, service, "running"), lambda: "does not run")
+            ready[type(service).__name__] = condition(partial(getattr, service, "running"), lambda: "does not run")
             if isinstance(service, ModelScheduler):
                 ready["workers"] = _all_workers_run(service.pool)
-        alive = {"process": holds(lambda: self.end.status == 0, lambda: "a service has failed; the process is ending")}
+        alive = {
+            "process": condition(lambda: self.end.status == 0, lambda: "a service has failed; the process is ending")
+        }
         count_troubles = partial(self.database.read, troubles.count) if with_database else None
         return Health(self.reactor, alive, ready, count_troubles)
 
@@ -393,7 +395,7 @@ class Parts:
         return TelemetryEndpoint(reactor=self.reactor, port=port, access=access, routes=routes)
 
     def _self_monitor(self, telemetry: Telemetry) -> Service:
-        from htmengine.runtime.self_monitor import SelfMonitor
+        from htmengine.telemetry.self_monitor import SelfMonitor
 
         return SelfMonitor(
             clock=self.reactor,
@@ -405,7 +407,7 @@ class Parts:
 
 
 def _all_workers_run(pool: WorkerPool) -> Probe:
-    return holds(lambda: len(pool.pids()) == pool.count, lambda: f"{len(pool.pids())} of {pool.count} run")
+    return condition(lambda: len(pool.pids()) == pool.count, lambda: f"{len(pool.pids())} of {pool.count} run")
 
 
 class _DatabaseService(Service):

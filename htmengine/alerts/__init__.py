@@ -10,5 +10,5 @@
     sender         one attempt to send it
     courier        a receiver's messages, until each is delivered or given up
 
-`htmengine.runtime.alert_service` puts this together; docs/alerts.md tells how it is used.
+`htmengine.alerts.service` puts this together; docs/alerts.md tells how it is used.
 """

@@ -2,7 +2,7 @@
 """Delivers the messages of one receiver, one after the other, however long that takes.
 
 In: the receiver's rows in the table alert_delivery.  Out: attempts to send them; each row ends as delivered or given
-up.  A receiver that hangs or fails holds up nobody else.  Owned by `htmengine.runtime.alert_service`.
+up.  A receiver that hangs or fails holds up nobody else.  Owned by `htmengine.alerts.service`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import Alertmanager, Receiver, described
 from htmengine.alerts.notifications import Notification
+from htmengine.alerts.queries import DeliveryState, QueuedMessage
 from htmengine.errors import DeliveryFailed
-from htmengine.repository import alert_queries
-from htmengine.repository.alert_queries import Delivery, DeliveryState
+from htmengine.process.twisted_types import Clock
 from htmengine.repository.engine import Database
-from htmengine.twisted_types import Clock
 
 #: The first failure is followed by another attempt after this, each further one after twice the time.
 FIRST_RETRY_S = 2.0
@@ -122,7 +122,7 @@ class Courier:
         finally:
             self._sending = None
 
-    async def _failed(self, delivery: Delivery, failure: DeliveryFailed) -> None:
+    async def _failed(self, delivery: QueuedMessage, failure: DeliveryFailed) -> None:
         self.failed += 1
         next_at = self._clock.seconds() + retry_delay(delivery.attempts, failure.retry_after_s)
         last = next_at > delivery.created_at + self._give_up_s
@@ -140,5 +140,5 @@ class Courier:
         else:
             await self._database.run(alert_queries.postpone_delivery, delivery.id, next_at, str(failure))
 
-    async def _end(self, delivery: Delivery, state: DeliveryState, answer: str) -> None:
+    async def _end(self, delivery: QueuedMessage, state: DeliveryState, answer: str) -> None:
         await self._database.run(alert_queries.end_delivery, delivery.id, state, self._clock.seconds(), answer)

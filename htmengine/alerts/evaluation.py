@@ -2,7 +2,7 @@
 """When a rule fires for a metric, and when that is over: a pure state machine.
 
 In: scored rows, and now and then what is known of a metric whose rule fires.  Out: the new state and the
-instructions that follow from it.  Called by `htmengine.runtime.alert_service`, which stores states and performs
+instructions that follow from it.  Called by `htmengine.alerts.service`, which stores states and performs
 instructions in one transaction, so that rows which come twice change nothing.
 
 ::

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What a receiver is told, whatever its kind: the alert in words, its last values, a small plot.
 
-Made by `htmengine.runtime.alert_service`, kept as JSON in the table alert_delivery, and turned into requests
+Made by `htmengine.alerts.service`, kept as JSON in the table alert_delivery, and turned into requests
 and mails by `htmengine.alerts.formats`.
 """
 

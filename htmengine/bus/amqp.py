@@ -30,7 +30,7 @@ from htmengine.bus.amqp_publisher import Destination, Publisher
 from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
-from htmengine.twisted_types import Clock
+from htmengine.process.twisted_types import Clock
 
 __all__ = ["AmqpBus", "AmqpParams", "AmqpSubscription"]
 

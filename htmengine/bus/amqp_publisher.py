@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from htmengine.bus.amqp_link import LOST, RETRY_S, Link
 from htmengine.bus.interface import QueueLimits
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
-from htmengine.twisted_types import Clock
+from htmengine.process.twisted_types import Clock
 
 #: Messages, and their bytes, that wait for their confirmation.
 WINDOW_MESSAGES = 500

@@ -32,7 +32,7 @@ from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
 from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, UnroutableMessage
-from htmengine.twisted_types import Clock
+from htmengine.process.twisted_types import Clock
 
 #: How often the file is looked at for the work of other processes.
 POLL_S = 0.05

@@ -11,13 +11,13 @@ from typing import Any
 
 import click
 
+from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import AlertConfig, Receiver, Rule, described
 from htmengine.alerts.notifications import Notification, RecentRow, metric_page, utc
+from htmengine.alerts.queries import AlertRecord
 from htmengine.alerts.sender import Sender
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, run_reactor
 from htmengine.errors import DeliveryFailed
-from htmengine.repository import alert_queries
-from htmengine.repository.alert_queries import AlertRecord
 
 
 @click.group()

@@ -18,7 +18,7 @@ from htmengine.cli.common import example, failing_cleanly
 from htmengine.errors import BenchmarkFailed
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, range_of
-from htmengine.nab.runner import Series, load_series
+from htmengine.nab.runner import LabelledSeries, load_series
 
 #: Rows after which the figures are taken; "all" is every row of the series.
 _POINTS = {"1000": 1000, "5000": 5000}
@@ -85,13 +85,13 @@ def model(nupic_python: Path | None, data: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(report) if as_json else _as_text(report))
 
 
-def points_of(series: Series) -> dict[str, int]:
+def points_of(series: LabelledSeries) -> dict[str, int]:
     """The row counts to measure at, by name."""
     rows = len(series.values)
     return {**{name: point for name, point in _POINTS.items() if point < rows}, "all": rows}
 
 
-def measure(series: Series) -> dict[str, Any]:
+def measure(series: LabelledSeries) -> dict[str, Any]:
     """Speed, memory and checkpoint of our model; milliseconds for saving and restoring."""
     points = points_of(series)
     runs = [_run(series, points) for _ in range(_RUNS)]
@@ -109,7 +109,7 @@ def measure(series: Series) -> dict[str, Any]:
     }
 
 
-def _run(series: Series, points: dict[str, int]) -> dict[str, dict[str, float]]:
+def _run(series: LabelledSeries, points: dict[str, int]) -> dict[str, dict[str, float]]:
     model = Model(ModelParams.for_range(*range_of(series.values)))
     figures: dict[str, dict[str, float]] = {}
     seconds, done = 0.0, 0
@@ -142,7 +142,7 @@ def _best_ms(action: Callable[[], object]) -> float:
     return min(once() for _ in range(_RUNS))
 
 
-def measure_nupic(python: Path, path: Path, series: Series) -> dict[str, float]:
+def measure_nupic(python: Path, path: Path, series: LabelledSeries) -> dict[str, float]:
     """Rows a second of NuPIC's model on the same rows.  Raises BenchmarkFailed if it does not run."""
     points = points_of(series)
     low, high = range_of(series.values)

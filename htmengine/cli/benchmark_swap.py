@@ -14,9 +14,9 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from htmengine.benchmarks.models import MATURE_ROWS, YOUNG_ROWS, Template
-from htmengine.benchmarks.swap import Feeder, SwapPlan, SwapReport, make_checkpoints
 from htmengine.cli.common import example, failing_cleanly, run_reactor
+from htmengine.measure.models import MATURE_ROWS, YOUNG_ROWS, Template
+from htmengine.measure.swap import Feeder, SwapPlan, SwapReport, make_checkpoints
 
 
 @click.command(epilog=example("htmengine benchmark swap --models 1000 --models 10000 --rows 5 --memory-mb 256"))

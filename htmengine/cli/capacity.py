@@ -15,11 +15,11 @@ import click
 from tqdm import tqdm
 
 from htmengine import services
-from htmengine.benchmarks.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
-from htmengine.benchmarks.models import MATURE_ROWS, Template
-from htmengine.benchmarks.swap import Feeder, SwapPlan, SwapReport, make_checkpoints
 from htmengine.cli.common import example, failing_cleanly, run_reactor
-from htmengine.cli.live_engine import cpu_ms_per_row
+from htmengine.measure.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
+from htmengine.measure.live_engine import cpu_ms_per_row
+from htmengine.measure.models import MATURE_ROWS, Template
+from htmengine.measure.swap import Feeder, SwapPlan, SwapReport, make_checkpoints
 from htmengine.model_swapper.model_cache import RunnerOptions
 
 CADENCES_S = (10, 60, 300, 900)

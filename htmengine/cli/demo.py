@@ -23,7 +23,7 @@ from htmengine.cli.common import example, failing_cleanly
 from htmengine.cli.files import send_rows
 from htmengine.csv_files import format_timestamp, parse_timestamp, read_rows
 from htmengine.errors import HtmEngineError
-from htmengine.lifecycle import DataFolder
+from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, Row

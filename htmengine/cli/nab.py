@@ -14,8 +14,8 @@ import click
 from tqdm import tqdm
 
 from htmengine.cli.common import example, failing_cleanly
-from htmengine.nab.runner import Run, Series, Setup, load_folder, run_all, scored
-from htmengine.nab.scorer import PROFILES, Scored, best_threshold, counts_at, score_at
+from htmengine.nab.runner import LabelledSeries, Run, Setup, load_folder, run_all, scored
+from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts_at, score_at
 
 
 @click.command(epilog=example("htmengine nab NAB/data --windows NAB/labels/combined_windows.json --jobs 2"))
@@ -72,7 +72,7 @@ def nab(
     click.echo(json.dumps(report) if as_json else _as_text(report))
 
 
-def _run_with_progress(series: Sequence[Series], setups: Sequence[Setup], jobs: int) -> list[Run]:
+def _run_with_progress(series: Sequence[LabelledSeries], setups: Sequence[Setup], jobs: int) -> list[Run]:
     rows = sum(len(one.values) for one in series) * len(setups)
     runs = []
     with tqdm(total=rows, unit=" rows", unit_scale=True) as progress:
@@ -82,7 +82,7 @@ def _run_with_progress(series: Sequence[Series], setups: Sequence[Setup], jobs: 
     return runs
 
 
-def summarise(series: Sequence[Series], runs: Sequence[Run]) -> dict[str, Any]:
+def summarise(series: Sequence[LabelledSeries], runs: Sequence[Run]) -> dict[str, Any]:
     """The benchmark's result: means over the seeds, and each seed's own under ``seeds``.
 
     ``rows_per_s`` is that of one process, likelihood included.
@@ -105,7 +105,7 @@ def summarise(series: Sequence[Series], runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _one_seed(series: Sequence[Series], runs: Sequence[Run]) -> dict[str, Any]:
+def _one_seed(series: Sequence[LabelledSeries], runs: Sequence[Run]) -> dict[str, Any]:
     results = scored(series, runs)
     best = {name: best_threshold(results, profile) for name, profile in PROFILES.items()}
     thresholds = {name: one.threshold for name, one in best.items()}
@@ -118,7 +118,7 @@ def _one_seed(series: Sequence[Series], runs: Sequence[Run]) -> dict[str, Any]:
     return {**{name: one.score for name, one in best.items()}, "thresholds": thresholds, "categories": categories}
 
 
-def _category(results: Sequence[Scored], thresholds: dict[str, float | None]) -> dict[str, float | None]:
+def _category(results: Sequence[ScoredWindows], thresholds: dict[str, float | None]) -> dict[str, float | None]:
     """The scores of one category at the thresholds of all, and what the standard profile's finds."""
     scores = {name: score_at(results, profile, thresholds[name]) for name, profile in PROFILES.items()}
     counts = counts_at(results, thresholds["standard"])

@@ -34,9 +34,9 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from htmengine import crash_points
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.messages import ResultRow
+from htmengine.process import crash_points
 
 _MAGIC = b"HTMC"
 _FORMAT = 1

@@ -84,7 +84,7 @@ class Resident:
     #: Results up to ``rowid`` that are not known to be published: a checkpoint has to carry them.
     results: list[ResultRow] = field(default_factory=list)
     #: Loaded from a checkpoint, or of a shard that was lost: its results may never have been published.
-    restored: bool = False
+    may_be_unpublished: bool = False
     unwritten: bytearray = field(default_factory=bytearray)  #: the rows since the checkpoint, as `_ROW`
     unwritten_since: float = 0.0  #: when the first of them ran
     used_at: float = 0.0  #: when its last rows ran
@@ -265,7 +265,7 @@ class ModelCache:
         """The shard was lost and may come back: what its models' last rows gave may not have been published."""
         for model_id, resident in self._residents.items():
             if shard_of(model_id, shards) == shard:
-                resident.restored = True
+                resident.may_be_unpublished = True
         self._forget_swapped_out(shard, shards)
 
     def is_overtaken(self, model_id: str, resident: Resident) -> bool:
@@ -326,7 +326,7 @@ class ModelCache:
             return self._bring_back(model_id, model, out)
         resident = Resident(model, generation, checkpoint.rowid, checkpoint.rowid)
         resident.results = list(checkpoint.results)
-        resident.restored = True
+        resident.may_be_unpublished = True
         return self._add(model_id, resident)
 
     def _bring_back(self, model_id: str, model: Model, out: SwappedOut) -> Resident:

@@ -21,7 +21,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from htmengine import crash_points
 from htmengine.errors import HtmEngineError
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
@@ -30,6 +29,7 @@ from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions
 from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
+from htmengine.process import crash_points
 
 
 class ModelRunner:
@@ -105,8 +105,8 @@ class ModelRunner:
 def _carried(resident: Resident, confirmed: int) -> list[ResultRow]:
     """The results that a model's checkpoint carried, once: whoever made it may not have lived to publish them."""
     resident.results = [row for row in resident.results if row.rowid > confirmed]
-    again = resident.results if resident.restored else []
-    resident.restored = False
+    again = resident.results if resident.may_be_unpublished else []
+    resident.may_be_unpublished = False
     return again
 
 

@@ -21,7 +21,6 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine import crash_points
 from htmengine.bus.interface import Bus, Delivery, Subscription
 from htmengine.errors import BusClosed, InvalidMessage
 from htmengine.messages import (
@@ -53,12 +52,13 @@ from htmengine.model_swapper.swap_controller import (
     SwapController,
 )
 from htmengine.model_swapper.worker_pool import WorkerPool
+from htmengine.process import crash_points
+from htmengine.process.tasks import Tasks, repeated
+from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.sharding import ShardQueues
-from htmengine.tasks import Tasks, repeated
-from htmengine.twisted_types import Reactor
 
 #: Messages of one shard that may be unacknowledged.
 PREFETCH = 500
@@ -285,7 +285,7 @@ class ModelScheduler(Service):
             while self._unpublished:
                 publications = list(self._unpublished)
                 self._unpublished.clear()
-                bodies = [body for each in publications for body in _bodies(each, self._with_mark)]
+                bodies = [body for each in publications for body in _bodies(each, self._with_received_at)]
                 if bodies:
                     await self._bus.publish(self._options.results_queue, bodies)
                 crash_points.reached("scheduler.published")
@@ -295,13 +295,13 @@ class ModelScheduler(Service):
         finally:
             self._publishing = False
 
-    def _with_mark(self, result: ModelResult) -> ModelResult:
+    def _with_received_at(self, result: ModelResult) -> ModelResult:
         """A result tells when its rows were received, if it has the row that this is known of."""
-        mark = self._received.get(result.model_id)
-        if mark is None or not result.rows or result.rows[-1].rowid < mark[0]:
+        received = self._received.get(result.model_id)
+        if received is None or not result.rows or result.rows[-1].rowid < received[0]:
             return result
         del self._received[result.model_id]
-        return replace(result, received_at=mark[1])
+        return replace(result, received_at=received[1])
 
     def _acknowledge(self, messages: Sequence[MessageToken]) -> None:
         by_subscription: dict[int, tuple[Subscription, list[Delivery]]] = {}

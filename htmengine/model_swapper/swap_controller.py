@@ -138,7 +138,7 @@ Instruction: TypeAlias = RunTurn | FetchRows | FetchDefinition | Publish | Ackno
 
 
 @dataclass(slots=True, eq=False)
-class Model:
+class Progress:
     """What the controller knows of one model."""
 
     model_id: str
@@ -188,14 +188,14 @@ class SwapController:
         self._shards = shards
         self._workers = workers
         self._limits = limits
-        self._models: dict[str, Model] = {}
-        self._ready: list[deque[Model]] = [deque() for _ in range(workers)]
+        self._models: dict[str, Progress] = {}
+        self._ready: list[deque[Progress]] = [deque() for _ in range(workers)]
         #: worker that runs -> turn -> its models and slices, in the order they were sent
-        self._turns: dict[int, dict[int, list[tuple[Model, Slice]]]] = {}
+        self._turns: dict[int, dict[int, list[tuple[Progress, Slice]]]] = {}
         #: message -> how many of its parts are not done
         self._open_parts: dict[MessageToken, int] = {}
         #: publication -> messages with a part that is done once it is published, and its models' last rows
-        self._publications: dict[int, tuple[list[MessageToken], list[tuple[Model, int]]]] = {}
+        self._publications: dict[int, tuple[list[MessageToken], list[tuple[Progress, int]]]] = {}
         self._cached_rows = 0
         self._serial = 0
         self._draining = False
@@ -366,14 +366,14 @@ class SwapController:
 
     # --- models ----------------------------------------------------------------------------------------
 
-    def _model(self, model_id: str, generation: int, instructions: list[Instruction]) -> Model | None:
+    def _model(self, model_id: str, generation: int, instructions: list[Instruction]) -> Progress | None:
         """The model of that generation, new if need be; None if there is a newer one already."""
         model = self._models.get(model_id)
         if model is not None and model.generation > generation:
             return None
         if model is None or model.generation < generation:
             self._drop(model_id, generation, instructions)
-            model = self._models[model_id] = Model(model_id, generation)
+            model = self._models[model_id] = Progress(model_id, generation)
         return model
 
     def _drop(self, model_id: str, generation: int, instructions: list[Instruction]) -> None:
@@ -385,23 +385,23 @@ class SwapController:
         self._forget_rows(model)
         self._finish(self._let_go(model), instructions)
 
-    def _is_current(self, model: Model) -> bool:
+    def _is_current(self, model: Progress) -> bool:
         return self._models.get(model.model_id) is model
 
-    def _let_go(self, model: Model) -> list[MessageToken]:
+    def _let_go(self, model: Progress) -> list[MessageToken]:
         messages = [message for _, message in model.tickets]
         messages += [message for _, message in model.commands]
         model.tickets.clear()
         model.commands.clear()
         return messages
 
-    def _fetching(self, model_id: str, generation: int) -> Model | None:
+    def _fetching(self, model_id: str, generation: int) -> Progress | None:
         model = self._models.get(model_id)
         if model is None or model.generation != generation or model.state is not ModelState.FETCHING:
             return None
         return model
 
-    def _advance(self, model: Model, instructions: list[Instruction]) -> None:
+    def _advance(self, model: Progress, instructions: list[Instruction]) -> None:
         """Decide what an IDLE model does next."""
         if model.state is not ModelState.IDLE:
             return
@@ -417,13 +417,13 @@ class SwapController:
             model.state = ModelState.FETCHING
             instructions.append(FetchRows(model.model_id, model.generation, model.done, self._limits.rows_cached))
 
-    def _make_ready(self, model: Model) -> None:
+    def _make_ready(self, model: Progress) -> None:
         model.state = ModelState.READY
         self._ready[worker_of(model.model_id, self._shards, self._workers)].append(model)
 
     # --- outcomes --------------------------------------------------------------------------------------
 
-    def _command_done(self, model: Model, outcome: Outcome, notices: list[Notice], done: list[MessageToken]) -> None:
+    def _command_done(self, model: Progress, outcome: Outcome, notices: list[Notice], done: list[MessageToken]) -> None:
         """The command's result is published now; its message stays until the rows that it asked for are done."""
         command, message = model.commands.popleft()
         notices.append(_end_of(command, outcome))
@@ -434,7 +434,7 @@ class SwapController:
 
     def _rows_done(
         self,
-        model: Model,
+        model: Progress,
         sent: Slice,
         outcome: Outcome,
         results: list[ModelResult],
@@ -455,7 +455,7 @@ class SwapController:
             if sent.rows and outcome.at >= model.struck_at:
                 model.strikes = 0
 
-    def _proceed(self, model: Model, outcome: Outcome, instructions: list[Instruction]) -> None:
+    def _proceed(self, model: Progress, outcome: Outcome, instructions: list[Instruction]) -> None:
         if outcome.need is Need.DEFINITION:
             model.state = ModelState.FETCHING
             instructions.append(FetchDefinition(model.model_id, model.generation))
@@ -463,7 +463,7 @@ class SwapController:
             model.state = ModelState.IDLE
             self._advance(model, instructions)
 
-    def _settled(self, model: Model) -> list[MessageToken]:
+    def _settled(self, model: Progress) -> list[MessageToken]:
         """The messages whose rows of this model are done.  Tickets wait in the order in which they came."""
         messages = []
         while model.tickets and model.done is not None and model.tickets[0][0] <= model.done:
@@ -472,7 +472,7 @@ class SwapController:
 
     def _fail(
         self,
-        model: Model,
+        model: Progress,
         text: str,
         notices: list[Notice],
         done: list[MessageToken],
@@ -483,7 +483,7 @@ class SwapController:
         self._forget_rows(model)
         model.state = ModelState.FAILED
 
-    def _strike(self, model: Model, sent: Slice, instructions: list[Instruction]) -> None:
+    def _strike(self, model: Progress, sent: Slice, instructions: list[Instruction]) -> None:
         model.strikes += 1
         model.struck_at = sent.rows[-1].rowid if sent.rows else sent.after
         if model.strikes >= self._limits.strikes:
@@ -494,7 +494,7 @@ class SwapController:
 
     # --- rows in memory --------------------------------------------------------------------------------
 
-    def _cache(self, model: Model, model_input: ModelInput) -> None:
+    def _cache(self, model: Progress, model_input: ModelInput) -> None:
         """Keep new rows if they follow those in memory; else they are fetched when their turn comes."""
         if model.rows:
             last = model.rows[-1].rowid
@@ -507,14 +507,14 @@ class SwapController:
             model.rows.extend(fresh)
             self._cached_rows += len(fresh)
 
-    def _rows_beyond(self, model: Model, fetched: Sequence[InputRow], *, complete: bool) -> list[InputRow]:
+    def _rows_beyond(self, model: Progress, fetched: Sequence[InputRow], *, complete: bool) -> list[InputRow]:
         """Rows in memory that directly follow the fetched ones: they do if nothing can lie between."""
         last = fetched[-1].rowid if fetched else model.done or 0
         if not complete and last < model.after:
             return []
         return [row for row in model.rows if row.rowid > last]
 
-    def _forget_rows(self, model: Model) -> None:
+    def _forget_rows(self, model: Progress) -> None:
         self._cached_rows -= len(model.rows)
         model.rows.clear()
 
@@ -533,10 +533,10 @@ class SwapController:
                         instructions.append(RunTurn(worker, self._serial, slices))
         return instructions
 
-    def _take_slices(self, worker: int) -> list[tuple[Model, Slice]]:
+    def _take_slices(self, worker: int) -> list[tuple[Progress, Slice]]:
         """The next models in line, each with a bounded number of rows."""
         ready = self._ready[worker]
-        taken: list[tuple[Model, Slice]] = []
+        taken: list[tuple[Progress, Slice]] = []
         rows = 0
         while ready and len(taken) < self._limits.models_in_turn and rows < self._limits.rows_in_turn:
             model = ready.popleft()
@@ -548,7 +548,7 @@ class SwapController:
             rows += len(sent.rows)
         return taken
 
-    def _slice(self, model: Model) -> Slice:
+    def _slice(self, model: Progress) -> Slice:
         command = _next_command(model)
         if model.rows:
             rows = tuple(islice(model.rows, self._limits.rows_per_turn))
@@ -583,7 +583,7 @@ class SwapController:
             instructions.append(Acknowledge(tuple(complete)))
 
 
-def _next_command(model: Model) -> ModelCommand | None:
+def _next_command(model: Progress) -> ModelCommand | None:
     """The command whose turn it is: a snapshot waits for the rows that it is to contain."""
     command = model.commands[0][0] if model.commands else None
     if (

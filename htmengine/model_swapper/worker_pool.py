@@ -22,8 +22,8 @@ from twisted.python.failure import Failure
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.swap_controller import Outcome, Slice
-from htmengine.observations import SECONDS, Observations
-from htmengine.twisted_types import Reactor, Timer
+from htmengine.process.figures import SECONDS, Observations
+from htmengine.process.twisted_types import Reactor, Timer
 
 #: A worker that dies is replaced after this; one that cannot even start must not spin.
 RESTART_DELAY_S = 0.5
@@ -57,7 +57,7 @@ class WorkerProcess(ProcessProtocol):
         self._pool.started(self.number)
 
     @property
-    def begun(self) -> str | None:
+    def running_model(self) -> str | None:
         """The model that it is running, or was when it died."""
         place = os.pread(self.page, frames.PLACE.size, 0)
         if not place:
@@ -162,7 +162,9 @@ class WorkerProcess(ProcessProtocol):
         if now - self._alive_at < self._patience_s:
             self._watch_on()
             return
-        self._pool.log.error("worker {worker} hangs at model {model}: killed", worker=self.number, model=self.begun)
+        self._pool.log.error(
+            "worker {worker} hangs at model {model}: killed", worker=self.number, model=self.running_model
+        )
         self.kill()
 
 
@@ -297,9 +299,9 @@ class WorkerPool:
         self.log.error(
             "worker {worker} died at model {model}: {reason}; it is replaced",
             worker=worker.number,
-            model=worker.begun,
+            model=worker.running_model,
             reason=reason.getErrorMessage(),
         )
         del self._workers[worker.number]
-        self._on_death(worker.number, worker.begun)
+        self._on_death(worker.number, worker.running_model)
         self._restarts[worker.number] = self.reactor.callLater(RESTART_DELAY_S, self._spawn, worker.number)

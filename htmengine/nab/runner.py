@@ -26,11 +26,11 @@ from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.model import Model
 from htmengine.htm.params import NUPIC_MAX_INFERENCE, ModelParams, range_of
 from htmengine.htm.scoring import likelihood_for
-from htmengine.nab.scorer import Floats, Scored, Window
+from htmengine.nab.scorer import Floats, ScoredWindows, Window
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class LabelledSeries:
     """One metric: ``name`` is ``<category>/<file>.csv``, ``timestamps`` are epoch seconds."""
 
     name: str
@@ -83,7 +83,7 @@ class Run:
     seconds: float
 
 
-def load_folder(folder: Path, windows_file: Path) -> list[Series]:
+def load_folder(folder: Path, windows_file: Path) -> list[LabelledSeries]:
     """All series below ``folder`` in the order of their names.  Raises BadSeries."""
     try:
         windows = json.loads(windows_file.read_text())
@@ -98,7 +98,7 @@ def load_folder(folder: Path, windows_file: Path) -> list[Series]:
     return [load_series(name, paths[name], windows[name]) for name in sorted(paths)]
 
 
-def load_series(name: str, path: Path, windows: Sequence[Sequence[str]]) -> Series:
+def load_series(name: str, path: Path, windows: Sequence[Sequence[str]]) -> LabelledSeries:
     """One series, its windows given as first and last timestamp.  Raises BadSeries."""
     try:
         with path.open(newline="") as file:
@@ -107,10 +107,10 @@ def load_series(name: str, path: Path, windows: Sequence[Sequence[str]]) -> Seri
         ranges = tuple(_rows_between(timestamps, _epoch(first), _epoch(last)) for first, last in windows)
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise BadSeries(f"{path}: {error!r}") from error
-    return Series(name, timestamps, np.array([value for _, value in rows]), ranges)
+    return LabelledSeries(name, timestamps, np.array([value for _, value in rows]), ranges)
 
 
-def run_series(series: Series, setup: Setup) -> Run:
+def run_series(series: LabelledSeries, setup: Setup) -> Run:
     """The scores of one series' rows, in order."""
     started = time.perf_counter()
     params = setup.params_for(series.values)
@@ -132,7 +132,7 @@ def detector_scores(likelihood: AnomalyLikelihood, values: Iterable[float], raw:
     return np.array([log_scale(likelihood.score(*row)) for row in zip(values, raw, strict=True)])
 
 
-def run_all(series: Sequence[Series], setups: Sequence[Setup], jobs: int) -> Iterator[Run]:
+def run_all(series: Sequence[LabelledSeries], setups: Sequence[Setup], jobs: int) -> Iterator[Run]:
     """Every series with every setup, in ``jobs`` processes; runs come in the order in which they end."""
     tasks = [(one, setup) for setup in setups for one in sorted(series, key=lambda one: -len(one.values))]
     if jobs == 1:
@@ -144,10 +144,10 @@ def run_all(series: Sequence[Series], setups: Sequence[Setup], jobs: int) -> Ite
             yield future.result()
 
 
-def scored(series: Sequence[Series], runs: Iterable[Run]) -> list[Scored]:
+def scored(series: Sequence[LabelledSeries], runs: Iterable[Run]) -> list[ScoredWindows]:
     """The runs of one seed as the scorer takes them, in the order of ``series``."""
     scores = {run.name: run.scores for run in runs}
-    return [Scored(scores[one.name], one.windows) for one in series]
+    return [ScoredWindows(scores[one.name], one.windows) for one in series]
 
 
 def _epoch(timestamp: str) -> int:

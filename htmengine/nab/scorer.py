@@ -39,7 +39,7 @@ PROFILES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredWindows:
     """One series after a detector has run: ``scores`` has a row's score each."""
 
     scores: Floats
@@ -102,7 +102,7 @@ def row_values(rows: int, windows: Sequence[Window]) -> tuple[NDArray[np.int64],
     return window_of, worth
 
 
-def best_threshold(series: Sequence[Scored], profile: Profile) -> Best:
+def best_threshold(series: Sequence[ScoredWindows], profile: Profile) -> Best:
     """The threshold with the highest total over all series, and the normalised score there."""
     scores, windows, worth, count = _rows_that_count(series)
     order = np.argsort(-scores, kind="stable")
@@ -116,7 +116,7 @@ def best_threshold(series: Sequence[Scored], profile: Profile) -> Best:
     return Best(_normalised(float(totals[best]), count, profile), float(scores[order][best]))
 
 
-def score_at(series: Sequence[Scored], profile: Profile, threshold: float | None) -> float:
+def score_at(series: Sequence[ScoredWindows], profile: Profile, threshold: float | None) -> float:
     """The normalised score of a given threshold; NaN without any window."""
     scores, windows, worth, count = _rows_that_count(series)
     if count == 0:
@@ -125,14 +125,14 @@ def score_at(series: Sequence[Scored], profile: Profile, threshold: float | None
     return _normalised(float(_gains(windows[detected], worth[detected], profile).sum()), count, profile)
 
 
-def counts_at(series: Sequence[Scored], threshold: float | None) -> Counts:
+def counts_at(series: Sequence[ScoredWindows], threshold: float | None) -> Counts:
     """Windows found and false positives at a given threshold."""
     scores, windows, _, count = _rows_that_count(series)
     detected = windows[scores >= (math.inf if threshold is None else threshold)]
     return Counts(len(set(detected[detected >= 0].tolist())), count, int((detected < 0).sum()))
 
 
-def _rows_that_count(series: Sequence[Scored]) -> tuple[Floats, NDArray[np.int64], Floats, int]:
+def _rows_that_count(series: Sequence[ScoredWindows]) -> tuple[Floats, NDArray[np.int64], Floats, int]:
     """Scores, windows (numbered over all series) and worth of all rows after probation; number of windows."""
     scores: list[Floats] = [np.empty(0)]
     windows: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]

@@ -24,7 +24,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from htmengine.errors import ConfigError, DatabaseClosed
-from htmengine.twisted_types import Reactor
+from htmengine.process.twisted_types import Reactor
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -45,7 +45,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelState:
+class SavedModel:
     """What a snapshot holds: the model and the likelihood, after the same row."""
 
     model: bytes
@@ -72,7 +72,7 @@ def add(conn: Connection, metric: Metric, params: dict[str, Any], generation: in
     return Snapshot(metric.uid, newest + 1, generation, now, params)
 
 
-def fill(conn: Connection, uid: str, version: int, rowid: int, scored: int, state: ModelState) -> None:
+def fill(conn: Connection, uid: str, version: int, rowid: int, scored: int, state: SavedModel) -> None:
     """The state has come.  The first one counts; one that nobody waits for any more is let go."""
     c = model_snapshot.c
     conn.execute(
@@ -96,12 +96,12 @@ def find(conn: Connection, metric: Metric, version: int | None) -> Snapshot:
     return ready[-1]
 
 
-def state_of(conn: Connection, uid: str, version: int) -> ModelState | None:
+def state_of(conn: Connection, uid: str, version: int) -> SavedModel | None:
     """What a snapshot holds; None if there is none, or it has not come yet."""
     c = model_snapshot.c
     query = select(c.model, c.likelihood).where(c.uid == uid, c.version == version, c.rowid.is_not(None))
     row = conn.execute(query).first()
-    return None if row is None else ModelState(bytes(row.model), bytes(row.likelihood))
+    return None if row is None else SavedModel(bytes(row.model), bytes(row.likelihood))
 
 
 def _read(conn: Connection, query: Select[Any]) -> list[Snapshot]:

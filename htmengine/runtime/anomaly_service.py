@@ -23,8 +23,8 @@ from sqlalchemy import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine import crash_points
 from htmengine.bus.interface import Bus, Delivery
+from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
 from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
 from htmengine.htm.params import ModelParams
@@ -46,13 +46,13 @@ from htmengine.messages import (
     encode_command_outcome,
     encode_inference,
 )
-from htmengine.observations import SECONDS, SIZES, Observations
+from htmengine.process import crash_points
+from htmengine.process.figures import SECONDS, SIZES, Observations
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Definition, Metric, MetricStatus
-from htmengine.repository.snapshots import ModelState
-from htmengine.runtime.queue_consumer import QueueConsumer
+from htmengine.repository.snapshots import SavedModel
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100
@@ -112,7 +112,7 @@ class TakenSnapshot:
 
 
 @dataclass(slots=True)
-class Outcome:
+class Batch:
     """What a batch of messages leads to."""
 
     snapshots: list[TakenSnapshot] = field(default_factory=list)
@@ -173,17 +173,17 @@ class AnomalyService(QueueConsumer):
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:
         """Score what came, store it in one transaction, broadcast it."""
         results, notices = self._decode(deliveries)
-        outcome = Outcome()
+        batch = Batch()
         await self._load_states(results)
         for result in results:
             if isinstance(result, ModelSnapshot):
-                await self._complete(result, outcome)
+                await self._complete(result, batch)
             else:
-                await self._score(result, outcome)
-        due = [state for state in outcome.touched.values() if state.due]
+                await self._score(result, batch)
+        due = [state for state in batch.touched.values() if state.due]
         with self.transaction_seconds.timed(self._now):
             command_metrics = await self._database.run(
-                _store, outcome.scores, self._options.anomaly_floor, outcome.newest, due, outcome.snapshots, notices
+                _store, batch.scores, self._options.anomaly_floor, batch.newest, due, batch.snapshots, notices
             )
         crash_points.reached("anomaly.committed")
         for state in due:
@@ -191,12 +191,10 @@ class AnomalyService(QueueConsumer):
         for notice in notices:
             if isinstance(notice, CommandResult) and notice.model_id in command_metrics:
                 info = _info(command_metrics[notice.model_id])
-                outcome.broadcasts.append(
-                    (encode_command_outcome(notice, info), {DATA_TYPE_HEADER: COMMAND_RESULT_TYPE})
-                )
-        await self._broadcast(outcome.broadcasts)
-        self.scored += len(outcome.scores)
-        self._observe(results, len(outcome.scores))
+                batch.broadcasts.append((encode_command_outcome(notice, info), {DATA_TYPE_HEADER: COMMAND_RESULT_TYPE}))
+        await self._broadcast(batch.broadcasts)
+        self.scored += len(batch.scores)
+        self._observe(results, len(batch.scores))
         await self._shrink()
 
     def _observe(self, results: Sequence[ModelResult | ModelSnapshot], rows: int) -> None:
@@ -230,7 +228,7 @@ class AnomalyService(QueueConsumer):
 
     # --- scoring ---------------------------------------------------------------------------------------
 
-    async def _score(self, result: ModelResult, outcome: Outcome) -> None:
+    async def _score(self, result: ModelResult, batch: Batch) -> None:
         state = self._states.get(result.model_id)
         if state is None or state.generation != result.generation or not result.rows:
             return  # the metric, or this model of it, is gone
@@ -242,14 +240,14 @@ class AnomalyService(QueueConsumer):
         if new:
             await self._catch_up(state, new[0].rowid - 1)
         scored = [_advance(state, row) for row in new]
-        outcome.scores += [(result.model_id, row) for row in scored]
-        outcome.touched[result.model_id] = state
+        batch.scores += [(result.model_id, row) for row in scored]
+        batch.touched[result.model_id] = state
         rows += scored
         for at in range(0, len(rows), self._options.chunk_size):
             chunk = rows[at : at + self._options.chunk_size]
-            outcome.broadcasts.append((encode_inference(_info(state.metric), chunk), None))
+            batch.broadcasts.append((encode_inference(_info(state.metric), chunk), None))
 
-    async def _complete(self, snapshot: ModelSnapshot, outcome: Outcome) -> None:
+    async def _complete(self, snapshot: ModelSnapshot, batch: Batch) -> None:
         """A snapshot of a model comes after the results of its rows: the likelihood is at the same row."""
         state = self._states.get(snapshot.model_id)
         if state is None or state.generation != snapshot.generation:
@@ -260,7 +258,7 @@ class AnomalyService(QueueConsumer):
             state = self._restore(loaded, at_most=snapshot.rowid)
             state.scored, state.counted = loaded.scored - (loaded.counted - snapshot.rowid), snapshot.rowid
             await self._catch_up(state, snapshot.rowid)
-        outcome.snapshots.append(TakenSnapshot(snapshot, state.scored, state.likelihood.save()))
+        batch.snapshots.append(TakenSnapshot(snapshot, state.scored, state.likelihood.save()))
 
     async def _stored_rows(self, state: MetricState, known: Sequence[ResultRow]) -> list[ScoredRow]:
         """Rows that were scored before, with their stored scores: perhaps nobody was told of them."""
@@ -431,7 +429,7 @@ def _store(
     _save_states(conn, states)
     for each in taken:
         model = each.model
-        state = ModelState(model.model, each.likelihood)
+        state = SavedModel(model.model, each.likelihood)
         snapshots.fill(conn, model.model_id, model.version, model.rowid, each.scored, state)
     metrics = {}
     for notice in notices:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine.process.tasks import PeriodicService
+from htmengine.process.twisted_types import Clock
 from htmengine.repository import old_rows
 from htmengine.repository.engine import Database
-from htmengine.tasks import PeriodicService
-from htmengine.twisted_types import Clock
 
 DAY_S = 86_400
 INTERVAL_S = 3600.0

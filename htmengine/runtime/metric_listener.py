@@ -24,9 +24,9 @@ from twisted.python.failure import Failure
 from htmengine.bus.interface import Bus
 from htmengine.errors import StartError
 from htmengine.messages import MAX_LINE_LENGTH
+from htmengine.process.tasks import Tasks
+from htmengine.process.twisted_types import Clock, Reactor
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
-from htmengine.tasks import Tasks
-from htmengine.twisted_types import Clock, Reactor
 
 #: Lines that came as datagrams and wait; nobody can be told to wait before he sends more.
 DATAGRAM_LINES = 30_000
@@ -56,7 +56,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
     def __init__(self, factory: GraphiteFactory) -> None:
         self._factory = factory
         self._batcher = factory.batcher
-        self._lane = Lane(factory.lane_lines, lambda _: self.weigh())
+        self._lane = Lane(factory.lane_lines, lambda _: self.pause_or_resume())
         self._reading = True
         self._rest = b""
         self._skipping = False  #: inside a line that is too long, which is counted already
@@ -68,7 +68,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
     def connectionMade(self) -> None:
         self._factory.connections.add(self)
         self.setTimeout(self._factory.idle_timeout_s)
-        self.weigh()
+        self.pause_or_resume()
 
     def dataReceived(self, data: bytes) -> None:
         self.resetTimeout()
@@ -88,7 +88,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
             self._line(self._rest)
         self._batcher.end(self._lane)
 
-    def weigh(self) -> None:
+    def pause_or_resume(self) -> None:
         """Read no more while many lines wait, so that the client's own buffers fill up; then read on."""
         wanted = not (self._lane.paused or self._batcher.ended.paused)
         if wanted == self._reading or self not in self._factory.connections:
@@ -210,7 +210,7 @@ class MetricListener(Service):
 
     def _pressure(self, _: bool) -> None:
         for connection in self.factory.connections:
-            connection.weigh()
+            connection.pause_or_resume()
 
 
 async def _fired(result: Deferred[None] | None) -> None:

@@ -19,10 +19,10 @@ from sqlalchemy import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine import crash_points
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus, Delivery
+from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import InvalidMessage, InvalidSample
 from htmengine.messages import (
     InputRow,
@@ -33,14 +33,14 @@ from htmengine.messages import (
     encode_model_inputs,
     parse_sample,
 )
-from htmengine.observations import SECONDS, SIZES, Observations
+from htmengine.process import crash_points
+from htmengine.process.figures import SECONDS, SIZES, Observations
+from htmengine.process.tasks import together
+from htmengine.process.twisted_types import Clock
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
-from htmengine.runtime.queue_consumer import QueueConsumer
 from htmengine.sharding import ShardQueues
-from htmengine.tasks import together
-from htmengine.twisted_types import Clock
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
 #: them for the queue's bound.
@@ -305,8 +305,11 @@ def _feed(
     for uid, each in rows.items():
         queue = options.shards.queue_of(uid)
         if uid in generations:
-            mark = None if by_shard[queue] else received_at
-            by_shard[queue].append(ModelInput(uid, generations[uid], each[0].rowid - 1, tuple(each), mark))
+            first = not by_shard[queue]
+            model_input = ModelInput(
+                uid, generations[uid], each[0].rowid - 1, tuple(each), received_at if first else None
+            )
+            by_shard[queue].append(model_input)
         elif tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
             metric = queries.get_metric(conn, uid)
             messages.append((queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid)))

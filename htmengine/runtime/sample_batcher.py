@@ -15,13 +15,13 @@ from typing import TypeAlias
 
 from twisted.logger import Logger
 
-from htmengine import crash_points
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.errors import InvalidSample
 from htmengine.messages import SampleBatch, encode_samples, parse_sample
-from htmengine.observations import SECONDS, SIZES, Observations
-from htmengine.tasks import Tasks
-from htmengine.twisted_types import Clock, Timer
+from htmengine.process import crash_points
+from htmengine.process.figures import SECONDS, SIZES, Observations
+from htmengine.process.tasks import Tasks
+from htmengine.process.twisted_types import Clock, Timer
 
 #: A reason is logged at most this often; the counts are complete.
 LOG_INTERVAL_S = 60.0

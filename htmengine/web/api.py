@@ -26,7 +26,7 @@ from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
 from htmengine.web.http import JSON, Call, Handler, Reply, Stream, dump, header, reply
 from htmengine.web.peers import Peers
-from htmengine.web.reader import Reader, whole
+from htmengine.web.reader import Reader, shielded
 from htmengine.web.routes import Routes
 from htmengine.web.samples import read_json, read_text
 from htmengine.web.views import (
@@ -114,9 +114,9 @@ class Api:
         spec = ModelSpec.parse({"datasource": DATASOURCE, **body})
         if monitor:
             spec.params()  # an impossible model is refused before the metric is made
-        metric = await whole(self.operations.create(spec))
+        metric = await shielded(self.operations.create(spec))
         if monitor:
-            await whole(self.operations.monitor(spec))
+            await shielded(self.operations.monitor(spec))
         row = await self.reader.read(find, metric.uid)
         return reply(metric_json(row), 201, {"Location": f"/api/v1/metrics/{metric.uid}"})
 
@@ -125,17 +125,17 @@ class Api:
         return reply({**metric_json(row), "parameters": parameters_json(row)})
 
     async def delete_metric(self, call: Call) -> Reply:
-        await whole(self.operations.delete(call.path["metric"]))
+        await shielded(self.operations.delete(call.path["metric"]))
         return Reply(status=204, content_type="")
 
     async def put_model(self, call: Call) -> Reply:
         body = self._body(call, "put_model")
         row = await self.reader.read(find, call.path["metric"])
-        metric = await whole(self.operations.monitor(ModelSpec.parse({**_spec(row), **body})))
+        metric = await shielded(self.operations.monitor(ModelSpec.parse({**_spec(row), **body})))
         return reply(metric_json(await self.reader.read(find, metric.uid)))
 
     async def delete_model(self, call: Call) -> Reply:
-        metric = await whole(self.operations.unmonitor(call.path["metric"]))
+        metric = await shielded(self.operations.unmonitor(call.path["metric"]))
         return reply(metric_json(await self.reader.read(find, metric.uid)))
 
     # --- rows -------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class Api:
         read = read_json if call.content_type == JSON else read_text
         pool = self.reactor.getThreadPool()  # thousands of samples keep a reactor busy for too long
         lines = await deferToThreadPool(self.reactor, pool, read, body, metric, self.reactor.seconds())
-        await whole(self.operations.send(lines))
+        await shielded(self.operations.send(lines))
         return reply({"accepted": len(lines)}, 202)
 
     # --- over all metrics -------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class Reader:
         if len(self._places.waiting) >= WAITING:
             raise Refused(429, "too many requests at a time", headers={"Retry-After": "1"})
         await self._places.acquire()
-        return await whole(self._read(fn, *args, **kwargs))
+        return await shielded(self._read(fn, *args, **kwargs))
 
     async def _read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         try:
@@ -46,9 +46,9 @@ class Reader:
             self._places.release()
 
 
-def whole(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
+def shielded(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:
     """Fires with a coroutine's end.  Cancelling it stops the waiting, not the work: a thread cannot be stopped, and
-    a change is done whole although the client has gone.
+    a change is done shielded although the client has gone.
     """
     waiter: Deferred[T] = Deferred()
 

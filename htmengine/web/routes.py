@@ -28,7 +28,7 @@ from htmengine.errors import (
     MetricNotFound,
     Refused,
 )
-from htmengine.twisted_types import Clock
+from htmengine.process.twisted_types import Clock
 from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
 from htmengine.web.http import Call, Handler, Reply, Stream, header, problem
 

@@ -15,7 +15,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from htmengine.twisted_types import Timer
+from htmengine.process.twisted_types import Timer
 
 LONGEST_BODY = 1024 * 1024
 #: What a client goes on sending after too much is thrown away up to here, so that it can read the answer.

@@ -25,7 +25,7 @@ from htmengine.repository.reading import DataRow, MetricRow, Span
 from htmengine.web.api import Api, find
 from htmengine.web.document import parse_json, refused
 from htmengine.web.http import TEXT, Call, Flow, Reply, Stream
-from htmengine.web.reader import whole
+from htmengine.web.reader import shielded
 from htmengine.web.routes import Routes
 
 ROWS_AT_ONCE = 5000
@@ -63,7 +63,7 @@ class Skeleton:
         row = await self.api.reader.read(reading.one_metric, name)
         if row is not None:
             raise MetricExists(name)
-        await whole(self.api.operations.monitor(ModelSpec.for_name(name, **params)))
+        await shielded(self.api.operations.monitor(ModelSpec.for_name(name, **params)))
         return Reply(status=201, content_type=TEXT, body=f"{name}\n".encode())
 
     async def post(self, call: Call) -> Reply:
@@ -81,7 +81,7 @@ class Skeleton:
 
     async def delete(self, call: Call) -> Reply:
         """Remove a metric, its rows and its model."""
-        await whole(self.api.operations.delete(_name(call)))
+        await shielded(self.api.operations.delete(_name(call)))
         return Reply(status=204, content_type="")
 
     async def _write_rows(self, request: Request, metric: MetricRow) -> None:

@@ -18,7 +18,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from htmengine.errors import StartError
-from htmengine.health import Health, Report
+from htmengine.telemetry.health import Health, Report
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.http import Call, Reply
 from htmengine.web.routes import Routes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from htmengine import crash_points
+from htmengine.process import crash_points
 from tests.support.crashes import Run, Scenario, distributed, embedded, run_seed
 from tests.support.servers import MariaDB, RabbitMQ
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from htmengine import crash_points
+from htmengine.process import crash_points
 from tests.support.crashes import SETTINGS
 from tests.support.engine import Engine, wait_for
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pika
 
-from htmengine import crash_points
 from htmengine.bus.interface import QueueLimits
 from htmengine.bus.queue_file import QueueFile
 from htmengine.ledger import Ledger, read_ledger
+from htmengine.process import crash_points
 from htmengine.repository import queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, Row

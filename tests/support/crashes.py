@@ -27,11 +27,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from htmengine import crash_points
 from htmengine.htm.model import Model
 from htmengine.htm.scoring import likelihood_for
 from htmengine.messages import decode_broadcast
 from htmengine.offline import params_for, score_rows
+from htmengine.process import crash_points
 from htmengine.repository.queries import Metric
 from tests.support.crash_targets import DistributedTarget, EmbeddedTarget, Target
 from tests.support.engine import wait_for

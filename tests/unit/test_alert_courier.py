@@ -10,12 +10,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import Alertmanager, Receiver, Webhook
 from htmengine.alerts.courier import Courier
 from htmengine.alerts.notifications import Notification
+from htmengine.alerts.queries import DeliveryState
 from htmengine.errors import DeliveryFailed
-from htmengine.repository import alert_queries, schema
-from htmengine.repository.alert_queries import DeliveryState
+from htmengine.repository import schema
 from htmengine.repository.engine import Database
 from tests.support.database import InlineDatabase
 from tests.support.notifications import FIRING, RESOLVED

@@ -15,17 +15,18 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.alerts import queries as alert_queries
+from htmengine.alerts import service as alert_service
 from htmengine.alerts.configuration import AlertConfig, Alertmanager, Receiver, Rule, Webhook
 from htmengine.alerts.evaluation import Scored
 from htmengine.alerts.notifications import Notification
+from htmengine.alerts.queries import AlertRecord
+from htmengine.alerts.service import AlertOptions, AlertService
 from htmengine.bus.interface import QueueLimits
 from htmengine.errors import DeliveryFailed
 from htmengine.messages import MetricInfo, ScoredRow, encode_inference
-from htmengine.repository import alert_queries, queries, results, schema, troubles
-from htmengine.repository.alert_queries import AlertRecord
+from htmengine.repository import queries, results, schema, troubles
 from htmengine.repository.engine import Database
-from htmengine.runtime import alert_service
-from htmengine.runtime.alert_service import AlertOptions, AlertService
 from htmengine.testing import MemoryBus
 from tests.support.database import InlineDatabase
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.benchmarks.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
+from htmengine.measure.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
 
 MACHINE = Machine(cpus=2, memory_bytes=24 << 30, disk_free_bytes=1 << 40)
 MODEL = ModelCost(

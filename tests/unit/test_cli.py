@@ -10,16 +10,17 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.alerts import queries as alert_queries
 from htmengine.cli.main import main
-from htmengine.cli.reference import commands
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.htm.scoring import likelihood_for
-from htmengine.lifecycle import DataFolder
-from htmengine.repository import alert_queries, migrations, queries, troubles
+from htmengine.process.lifecycle import DataFolder
+from htmengine.repository import migrations, queries, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from tests.support.notifications import FIRING
+from tools.commands_page import commands
 
 
 class CommandLineTestCase(SynchronousTestCase):

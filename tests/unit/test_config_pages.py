@@ -9,9 +9,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine import config_pages
 from htmengine.config import FILES, LEGACY, Config, load, options
 from htmengine.errors import ConfigError
+from tools import config_pages
 
 ROOT = Path(__file__).parents[2]
 

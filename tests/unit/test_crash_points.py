@@ -10,8 +10,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine import crash_points
 from htmengine.errors import ConfigError
+from htmengine.process import crash_points
 
 
 class CrashPointsTest(SynchronousTestCase):

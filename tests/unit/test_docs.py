@@ -12,7 +12,7 @@ import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.main import main
-from htmengine.cli.reference import reference
+from tools.commands_page import reference
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.health import PROBE_S, TROUBLES_S, Health, Probe, Report, bus_answers, holds
+from htmengine.telemetry.health import PROBE_S, TROUBLES_S, Health, Probe, Report, bus_answers, condition
 from htmengine.testing import MemoryBus
 
 
@@ -21,8 +21,8 @@ async def breaks() -> None:
     raise OSError("no route to host")
 
 
-PASSES = holds(lambda: True, lambda: "")
-FAILS = holds(lambda: False, lambda: "1 of 2 run")
+PASSES = condition(lambda: True, lambda: "")
+FAILS = condition(lambda: False, lambda: "1 of 2 run")
 
 
 class HealthTest(SynchronousTestCase):

@@ -17,13 +17,13 @@ SERVICES = (
     "htmengine.runtime.metric_listener",
     "htmengine.runtime.metric_storer",
     "htmengine.runtime.anomaly_service",
-    "htmengine.runtime.alert_service",
+    "htmengine.alerts.service",
     "htmengine.runtime.metric_garbage_collector",
     "htmengine.model_swapper.model_scheduler_service",
     "htmengine.web",
 )
 #: They bring the parts together; everything else is given its parts.
-WIRING = ("htmengine.services", "htmengine.cli", "htmengine.client")
+WIRING = ("htmengine.services", "htmengine.cli", "htmengine.client", "htmengine.measure")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

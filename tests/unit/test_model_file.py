@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import CheckpointError, CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.htm.model import Model
+from htmengine.htm.model_file import ModelFile
 from htmengine.htm.params import ModelParams
 from htmengine.htm.scoring import likelihood_for
-from htmengine.model_file import ModelFile
 
 PARAMS = ModelParams.for_range(0, 10)
 

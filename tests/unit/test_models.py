@@ -10,16 +10,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ModelExists, ModelNotFound, SnapshotNotFound
+from htmengine.htm.model_file import ModelFile
 from htmengine.ledger import read_ledger
 from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, SNAPSHOT_MODEL, ModelCommand, decode_model_message
-from htmengine.model_file import ModelFile
 from htmengine.repository import counts, migrations, queries, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
-from htmengine.repository.snapshots import ModelState
+from htmengine.repository.snapshots import SavedModel
 
-STATE = ModelState(b"model", b"likelihood")
+STATE = SavedModel(b"model", b"likelihood")
 NOW = 1_000_000
 
 
@@ -82,7 +82,7 @@ class SnapshotTest(ModelsTestCase):
 
     def test_the_first_state_counts(self) -> None:
         self.take(rowid=10)
-        self.do(snapshots.fill, self.metric.uid, 1, 99, 99, ModelState(b"x", b"y"))
+        self.do(snapshots.fill, self.metric.uid, 1, 99, 99, SavedModel(b"x", b"y"))
         self.assertEqual(self.do(snapshots.find, self.metric, 1).rowid, 10)
         self.assertEqual(self.do(snapshots.state_of, self.metric.uid, 1), STATE)
 

@@ -16,7 +16,7 @@ from htmengine.nab.scorer import (
     Best,
     Counts,
     Profile,
-    Scored,
+    ScoredWindows,
     best_threshold,
     counts_at,
     probation,
@@ -30,11 +30,11 @@ _STANDARD = PROFILES["standard"]
 _MIDDLE = 0.8482836 / 0.9866143
 
 
-def _series(scores: Mapping[int, float], *windows: tuple[int, int]) -> Scored:
+def _series(scores: Mapping[int, float], *windows: tuple[int, int]) -> ScoredWindows:
     rows = np.zeros(100)
     for row, score in scores.items():
         rows[row] = score
-    return Scored(rows, windows)
+    return ScoredWindows(rows, windows)
 
 
 class PositionTest(SynchronousTestCase):
@@ -73,7 +73,7 @@ class PositionTest(SynchronousTestCase):
 
 
 class BestThresholdTest(SynchronousTestCase):
-    def _best(self, *series: Scored, profile: str = "standard") -> Best:
+    def _best(self, *series: ScoredWindows, profile: str = "standard") -> Best:
         return best_threshold(series, PROFILES[profile])
 
     def test_every_window_found_on_its_first_row_is_100(self) -> None:
@@ -127,7 +127,7 @@ class BestThresholdTest(SynchronousTestCase):
         self.assertAlmostEqual(best.score, 100 * (4 - 0.11) / 4)
 
     def test_where_detections_only_cost_detecting_nothing_is_best(self) -> None:
-        self.assertEqual(self._best(Scored(np.ones(100), [])), Best(0.0, None))
+        self.assertEqual(self._best(ScoredWindows(np.ones(100), [])), Best(0.0, None))
 
     @given(
         st.lists(
@@ -140,7 +140,9 @@ class BestThresholdTest(SynchronousTestCase):
         self, files: list[tuple[list[int], bool, bool]], profile: str
     ) -> None:
         series = [
-            Scored(np.array(scores) / 5, [window for window, there in (((8, 12), one), ((20, 25), two)) if there])
+            ScoredWindows(
+                np.array(scores) / 5, [window for window, there in (((8, 12), one), ((20, 25), two)) if there]
+            )
             for scores, one, two in files
         ]
         best = best_threshold(series, PROFILES[profile])
@@ -154,7 +156,7 @@ class BestThresholdTest(SynchronousTestCase):
             self.assertAlmostEqual(score_at(series, PROFILES[profile], threshold), score)
 
 
-def _by_hand(series: list[Scored], profile: Profile, threshold: float) -> float:
+def _by_hand(series: list[ScoredWindows], profile: Profile, threshold: float) -> float:
     """The normalised score, from the rules as they are told."""
     total = null = perfect = 0.0
     for one in series:

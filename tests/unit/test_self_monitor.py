@@ -18,8 +18,8 @@ from htmengine.operations import Operations
 from htmengine.repository import queries, schema
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
-from htmengine.runtime.self_monitor import Differences, SelfMonitor
 from htmengine.sharding import ShardQueues
+from htmengine.telemetry.self_monitor import Differences, SelfMonitor
 from htmengine.testing import MemoryBus
 from tests.support.database import InlineDatabase
 

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.errors import Refused
 from htmengine.web.graphite.functions import FUNCTIONS, describe, function_named
 from htmengine.web.graphite.series import Range, Series, aligned
-from htmengine.web.graphite.targets import Call, Path, parse_target
+from htmengine.web.graphite.targets import FunctionCall, Path, parse_target
 
 WANTED = Range(0, 600, 100)
 
@@ -22,7 +22,7 @@ class ParserTest(SynchronousTestCase):
 
     def test_arguments(self) -> None:
         call = parse_target("""f( a.{b,c} , 1,-2.5, 1e3, "x, (y)", 'it\\'s', true , False, None, g(b))""")
-        inner = Call("g", (Path("b"),), (), "g(b)")
+        inner = FunctionCall("g", (Path("b"),), (), "g(b)")
         self.assertEqual(
             call.arguments,
             (Path("a.{b,c}"), 1, -2.5, 1000.0, "x, (y)", "it's", True, False, None, inner),

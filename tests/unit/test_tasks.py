@@ -9,8 +9,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import BusClosed
-from htmengine.tasks import PeriodicService, Tasks, together
-from htmengine.twisted_types import Clock as AnyClock
+from htmengine.process.tasks import PeriodicService, Tasks, together
+from htmengine.process.twisted_types import Clock as AnyClock
 
 
 class TasksTest(SynchronousTestCase):

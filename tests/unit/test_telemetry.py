@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane
-from htmengine.telemetry import Telemetry
+from htmengine.telemetry.prometheus import Telemetry
 from htmengine.testing import MemoryBus
 
 

@@ -21,12 +21,12 @@ from sqlalchemy import Connection
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ModelExists, ModelNotFound
+from htmengine.htm.model_file import ModelFile
 from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, SNAPSHOT_MODEL, ModelCommand, encode_model_command
-from htmengine.model_file import ModelFile
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
-from htmengine.repository.snapshots import ModelState, Snapshot
+from htmengine.repository.snapshots import SavedModel, Snapshot
 
 #: Statuses in which a metric's model runs.
 RUNNING = frozenset({MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING})
@@ -86,7 +86,7 @@ def import_model(conn: Connection, file: ModelFile, name: str | None) -> tuple[M
     It goes on with the samples that come from now on.  Raises `ModelExists`, `InvalidModelSpec`.
     """
     spec = ModelSpec.parse(file.spec)
-    state = ModelState(file.model, file.likelihood)
+    state = SavedModel(file.model, file.likelihood)
     return _adopt(conn, file.spec, name or str(spec.name), file.params, state, DEFINE_MODEL, file.created_at)
 
 
@@ -98,7 +98,7 @@ def _adopt(
     spec: dict[str, Any],
     name: str,
     params: dict[str, Any],
-    state: ModelState,
+    state: SavedModel,
     method: str,
     created_at: int,
 ) -> tuple[Metric, bytes]:

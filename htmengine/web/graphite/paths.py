@@ -19,7 +19,7 @@ MOST_ALTERNATIVES = 1000
 _WILDCARDS = re.compile(r"[*?\[\]{}]")
 
 
-class Kind(enum.Enum):
+class SeriesKind(enum.Enum):
     """Which numbers of a metric a series shows; the value is the last node of its name."""
 
     VALUE = ""
@@ -27,7 +27,7 @@ class Kind(enum.Enum):
     RAW_ANOMALY_SCORE = "raw_anomaly_score"
 
 
-SCORES = (Kind.ANOMALY_SCORE, Kind.RAW_ANOMALY_SCORE)
+SCORES = (SeriesKind.ANOMALY_SCORE, SeriesKind.RAW_ANOMALY_SCORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ def find_nodes(pattern: Pattern, names: Iterable[str]) -> list[Node]:
     return sorted(found)
 
 
-def find_series(pattern: Pattern, names: Iterable[str]) -> Iterator[tuple[str, Kind]]:
+def find_series(pattern: Pattern, names: Iterable[str]) -> Iterator[tuple[str, SeriesKind]]:
     """(metric, kind) for each series that matches; a metric that is itself called like a score wins."""
     known = list(names)
     whole = {name for name in known if pattern.matches(name)}
     for name in known:
         if name in whole:
-            yield name, Kind.VALUE
+            yield name, SeriesKind.VALUE
         for kind in SCORES:
             path = f"{name}.{kind.value}"
             if path not in whole and pattern.matches(path):

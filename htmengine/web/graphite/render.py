@@ -15,9 +15,9 @@ from htmengine.errors import Refused
 from htmengine.repository import reading
 from htmengine.repository.reading import Span
 from htmengine.web.graphite.functions import function_named
-from htmengine.web.graphite.paths import Kind, Pattern, find_series
+from htmengine.web.graphite.paths import Pattern, SeriesKind, find_series
 from htmengine.web.graphite.series import Range, Series, interval_of, series_of
-from htmengine.web.graphite.targets import Call, Path, parse_target
+from htmengine.web.graphite.targets import FunctionCall, Path, parse_target
 
 MOST_TARGETS = 100
 #: Series that one request may read.
@@ -25,9 +25,9 @@ MOST_SERIES = 500
 #: Points in one answer, about.
 MOST_POINTS = 1_000_000
 _FIGURES = {
-    Kind.VALUE: reading.MEAN_VALUE,
-    Kind.ANOMALY_SCORE: reading.GREATEST_SCORE,  # a peak must not be averaged away
-    Kind.RAW_ANOMALY_SCORE: reading.GREATEST_RAW_SCORE,
+    SeriesKind.VALUE: reading.MEAN_VALUE,
+    SeriesKind.ANOMALY_SCORE: reading.GREATEST_SCORE,  # a peak must not be averaged away
+    SeriesKind.RAW_ANOMALY_SCORE: reading.GREATEST_RAW_SCORE,
 }
 #: Rows that tell how often a metric comes.
 _INTERVAL_ROWS = 61
@@ -50,7 +50,7 @@ class _Renderer:
         self._series = 0
         self._points = 0
 
-    def evaluate(self, expression: Path | Call) -> list[Series]:
+    def evaluate(self, expression: Path | FunctionCall) -> list[Series]:
         """The series of an expression."""
         if isinstance(expression, Path):
             return self._fetch(expression.text)
@@ -60,7 +60,7 @@ class _Renderer:
         return function(self._wanted, expression.text, arguments, keywords)
 
     def _argument(self, given: Any) -> Any:
-        return self.evaluate(given) if isinstance(given, Path | Call) else given
+        return self.evaluate(given) if isinstance(given, Path | FunctionCall) else given
 
     def _fetch(self, path: str) -> list[Series]:
         pattern = Pattern.parse(path)
@@ -71,7 +71,7 @@ class _Renderer:
             raise Refused(422, f"target: more than {MOST_SERIES} series at a time")
         return [self._one(name, metrics[name], kind) for name, kind in found]
 
-    def _one(self, name: str, uid: str, kind: Kind) -> Series:
+    def _one(self, name: str, uid: str, kind: SeriesKind) -> Series:
         if uid not in self._spans:
             self._spans[uid] = self._span(uid)
         span, step = self._spans[uid]

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine.errors import Refused
+from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
-from htmengine.twisted_types import Clock
 from htmengine.web.document import parse_query
 from htmengine.web.graphite.functions import describe, function_named
 from htmengine.web.graphite.paths import SCORES, Node, Pattern, find_nodes

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Target expressions: paths, numbers, texts, true and false, and functions of them.
 
-In: ``alias(scale(web.{a,b}.*, 60), "a minute")``.  Out: a tree of `Path`, `Call` and plain values, or `Refused` that
-tells where it is wrong.
+In: ``alias(scale(web.{a,b}.*, 60), "a minute")``.  Out: a tree of `Path`, `FunctionCall` and plain values, or
+`Refused` that tells where it is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """A function with what it is given."""
 
     function: str
@@ -43,14 +43,14 @@ class Call:
     text: str  #: as it was written
 
 
-Expression: TypeAlias = "Path | Call | float | int | str | bool | None"
+Expression: TypeAlias = "Path | FunctionCall | float | int | str | bool | None"
 
 
-def parse_target(text: str) -> Path | Call:
+def parse_target(text: str) -> Path | FunctionCall:
     """Raises `Refused`.
 
     >>> parse_target("scale(a.*, 2)")
-    Call(function='scale', arguments=(Path(text='a.*'), 2), keywords=(), text='scale(a.*, 2)')
+    FunctionCall(function='scale', arguments=(Path(text='a.*'), 2), keywords=(), text='scale(a.*, 2)')
     """
     if len(text) > LONGEST:
         raise Refused(400, f"target: more than {LONGEST} characters")
@@ -59,7 +59,7 @@ def parse_target(text: str) -> Path | Call:
     parser.space()
     if parser.at != len(text):
         raise parser.bad("end of the expression")
-    if not isinstance(found, Path | Call):
+    if not isinstance(found, Path | FunctionCall):
         raise Refused(400, f"target: {text[:60]!r} is no path and no function")
     return found
 
@@ -84,7 +84,7 @@ class _Parser:
             return self.call(call[1], start, depth)
         return self.path()
 
-    def call(self, function: str, start: int, depth: int) -> Call:
+    def call(self, function: str, start: int, depth: int) -> FunctionCall:
         arguments: list[Expression] = []
         keywords: list[tuple[str, Expression]] = []
         self.space()
@@ -100,7 +100,7 @@ class _Parser:
             else:
                 arguments.append(self.expression(depth + 1))
             self.space()
-        return Call(function, tuple(arguments), tuple(keywords), self.text[start : self.at])
+        return FunctionCall(function, tuple(arguments), tuple(keywords), self.text[start : self.at])
 
     def path(self) -> Path:
         """Up to a comma, a parenthesis or white space that does not stand within braces."""

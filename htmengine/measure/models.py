@@ -15,7 +15,7 @@ from typing import Self
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, range_of
 from htmengine.messages import InputRow
-from htmengine.nab.runner import Series, load_series
+from htmengine.nab.runner import LabelledSeries, load_series
 
 _FILE = "machine_temperature_system_failure.csv"
 
@@ -31,7 +31,7 @@ class Template:
     model: bytes
     rowid: int
     memory_bytes: int
-    series: Series
+    series: LabelledSeries
 
     @classmethod
     def trained(cls, rows: int) -> Self:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus, Subscription
-from htmengine.tasks import Tasks
+from htmengine.process.tasks import Tasks
 
 
 class QueueConsumer(Service):

@@ -22,19 +22,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.alerts import evaluation
+from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import AlertConfig, Alertmanager, described
 from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
 from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow, metric_page
 from htmengine.bus.interface import Bus, Delivery, QueueLimits
+from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import DeliveryFailed, InvalidMessage
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
-from htmengine.repository import alert_queries, queries, troubles
+from htmengine.process.tasks import repeated
+from htmengine.process.twisted_types import Clock
+from htmengine.repository import queries, troubles
 from htmengine.repository.engine import Database
-from htmengine.runtime.queue_consumer import QueueConsumer
-from htmengine.tasks import repeated
-from htmengine.twisted_types import Clock
 
 #: Messages that may be unacknowledged, and are evaluated at once.
 PREFETCH = 200
@@ -333,9 +334,3 @@ def _forget(conn: Connection, config: AlertConfig, now: float) -> None:
     alert_queries.give_up_unknown(conn, [receiver.name for receiver in config.receivers], now)
     alert_queries.forget_deleted_metrics(conn)
     alert_queries.prune_alerts(conn, now - config.general.keep_days * DAY_S)
-
-
-if __name__ == "__main__":
-    from htmengine.services import ALERTS
-
-    ALERTS.run()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is written about the options, made from the options: conf/*.conf and docs/configuration.md.
 
-``python -m htmengine.config_pages`` writes both into the checkout that it is started in; a test tells when that was
+``python -m tools.config_pages`` writes both into the checkout that it is started in; a test tells when that was
 forgotten.
 """
 

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.errors import BusClosed, DatabaseClosed
-from htmengine.twisted_types import Clock
+from htmengine.process.twisted_types import Clock
 
 
 class Tasks:

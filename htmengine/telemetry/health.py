@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred
 
 from htmengine.bus.interface import Bus
 from htmengine.errors import UnroutableMessage
+from htmengine.process.twisted_types import Clock
 from htmengine.repository.engine import Database
-from htmengine.twisted_types import Clock
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ def database_answers(database: Database) -> Probe:
     return probe
 
 
-def holds(condition: Callable[[], bool], why_not: Callable[[], str]) -> Probe:
+def condition(condition: Callable[[], bool], why_not: Callable[[], str]) -> Probe:
     """Something that can be told at once."""
 
     async def probe() -> None:

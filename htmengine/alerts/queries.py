@@ -33,7 +33,7 @@ class DeliveryState(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class QueuedMessage:
     """A message for a receiver, taken out of the queue for one attempt."""
 
     id: str
@@ -71,7 +71,7 @@ class DeliveryRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class MissedRows:
     """Rows of a metric, those after ``after`` up to ``last``."""
 
     uid: str
@@ -149,7 +149,7 @@ def _facts(row: Any) -> MetricFacts | None:
 # --- rows -----------------------------------------------------------------------------------------------
 
 
-def anomalous_spans(conn: Connection, after: str, since: int, threshold: float, most: int) -> list[Span]:
+def anomalous_spans(conn: Connection, after: str, since: int, threshold: float, most: int) -> list[MissedRows]:
     """For each metric with anomalies since an epoch second: from its first one to its last.
 
     Metrics by uid, those after ``after``, at most ``most``.
@@ -163,10 +163,10 @@ def anomalous_spans(conn: Connection, after: str, since: int, threshold: float, 
         .order_by(c.uid)
         .limit(most)
     )
-    return [Span(uid, name, first - 1, last) for uid, name, first, last in conn.execute(query)]
+    return [MissedRows(uid, name, first - 1, last) for uid, name, first, last in conn.execute(query)]
 
 
-def scored_rows(conn: Connection, spans: Iterable[Span], most: int) -> tuple[list[Scored], list[Span]]:
+def scored_rows(conn: Connection, spans: Iterable[MissedRows], most: int) -> tuple[list[Scored], list[MissedRows]]:
     """The scored rows of spans, ``most`` of each, and what is left of the spans."""
     c = metric_data.c
     scored, left = [], []
@@ -293,7 +293,7 @@ def add_deliveries(conn: Connection, notification: Notification, receivers: Iter
         )
 
 
-def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) -> Delivery | None:
+def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) -> QueuedMessage | None:
     """Take a receiver's next message that is due; nobody else gets it within the lease.
 
     An alert's messages go out in their order.  A process that dies with a message leaves it to be taken again when the
@@ -308,7 +308,7 @@ def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) 
     taken = update(alert_delivery).where(mine).values(attempts=row.attempts + 1, next_at=now + lease_s)
     if not conn.execute(taken).rowcount:
         return None  # another process was faster
-    return Delivery(row.id, receiver, Notification.from_json(row.body), row.attempts + 1, row.created_at)
+    return QueuedMessage(row.id, receiver, Notification.from_json(row.body), row.attempts + 1, row.created_at)
 
 
 def next_due(conn: Connection, receiver: str) -> float | None:

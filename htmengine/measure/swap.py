@@ -20,8 +20,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from htmengine.benchmarks.models import Template
 from htmengine.errors import BenchmarkFailed
+from htmengine.measure.models import Template
 from htmengine.messages import ModelInput
 from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
 from htmengine.model_swapper.model_cache import RunnerOptions

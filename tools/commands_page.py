@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""docs/commands.md, made from the commands themselves: ``python -m htmengine.cli.reference > docs/commands.md``.
+"""docs/commands.md, made from the commands themselves: ``python -m tools.commands_page > docs/commands.md``.
 
 A test holds the page and the commands together.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The engine watches itself: its own figures become metrics like any other, with models of their own.
 
-In: what `htmengine.telemetry` collects, once a minute.  Out: samples in the samples queue.  Counters are sent as how
-much they grew, histograms as their mean, since a model learns what is usual and not what only grows.
+In: what `htmengine.telemetry.prometheus` collects, once a minute.  Out: samples in the samples queue.  A counter is
+sent as its growth, a histogram as its mean, since a model learns what is usual and not what only grows.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from twisted.python.failure import Failure
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.messages import MAX_NAME_LENGTH
 from htmengine.operations import Operations
+from htmengine.process.tasks import PeriodicService
+from htmengine.process.twisted_types import Clock
 from htmengine.repository import queries
-from htmengine.tasks import PeriodicService
-from htmengine.twisted_types import Clock
 
 INTERVAL_S = 60.0
 _UNWANTED = re.compile(r"[^A-Za-z0-9_-]+")

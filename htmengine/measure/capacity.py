@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from htmengine.benchmarks.models import Template
 from htmengine.htm.model import Model
+from htmengine.measure.models import Template
 from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
 
 #: What is left free: the part of the CPUs that rows may take, of the memory that models may, of the disk's speed.

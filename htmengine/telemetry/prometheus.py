@@ -2,7 +2,7 @@
 """The engine's own metrics, in Prometheus's form.
 
 In: the services' plain counters and `Observations`, read when somebody asks.  Out: a page of text for Prometheus, and
-the same figures for `htmengine.runtime.self_monitor`.  services.py makes one `Telemetry` a process and tells it which
+the same figures for `htmengine.telemetry.self_monitor`.  services.py makes one `Telemetry` a process and tells it which
 parts to watch; docs/self-metrics.md lists all metrics.
 """
 
@@ -23,12 +23,12 @@ from twisted.internet.defer import TimeoutError as DeferTimeout
 
 from htmengine.bus.interface import Bus
 from htmengine.errors import BusError, UnroutableMessage
-from htmengine.observations import Observations
-from htmengine.twisted_types import Clock
+from htmengine.process.figures import Observations
+from htmengine.process.twisted_types import Clock
 
 if TYPE_CHECKING:
+    from htmengine.alerts.service import AlertService
     from htmengine.model_swapper.model_scheduler_service import ModelScheduler
-    from htmengine.runtime.alert_service import AlertService
     from htmengine.runtime.anomaly_service import AnomalyService
     from htmengine.runtime.metric_listener import MetricListener
     from htmengine.runtime.metric_storer import MetricStorer

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""``python -m htmengine.alerts``: the alert service of the distributed deployment."""
+
+if __name__ == "__main__":
+    from htmengine.services import ALERTS
+
+    ALERTS.run()
