@@ -24,10 +24,10 @@ from tqdm import tqdm
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from htmengine import services
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Subscription
 from htmengine.cli import common
+from htmengine.deployment import engine_deployment
 from htmengine.errors import BusClosed
 from htmengine.messages import decode_broadcast
 from htmengine.repository import queries
@@ -126,7 +126,7 @@ def store_backlog(database: Database, uid: str, rows: int) -> None:
 
 async def measure(reactor: Any, data_dir: Path, port: int, others: int, seconds: int, backlog: int, sent: bool) -> None:
     """Both phases on a running engine."""
-    engine = common.Engine(services.engine_deployment(data_dir=data_dir, config_dir=None))
+    engine = common.Engine(engine_deployment(data_dir=data_dir, config_dir=None))
     names = [f"other.{number}" for number in range(others)]
     async with engine.operations(reactor) as operations:
         for name in names:

@@ -25,12 +25,12 @@ from twisted.logger import Logger
 
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import DEFAULT_LIMITS, Bus, Delivery, QueueLimits, Subscription
+from htmengine.deployment import Deployment
 from htmengine.errors import InvalidMessage
 from htmengine.messages import decode_broadcast
 from htmengine.operations import Operations
 from htmengine.repository import queries
 from htmengine.repository.queries import Metric, Row
-from htmengine.services import Deployment
 
 T = TypeVar("T")
 #: (name, value, epoch seconds; -1: now)

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: MIT
 """All the wiring: options and makeService of every tap, and which part gets which other.
 
-In: a configuration.  Out: Twisted services for ``twistd``, ``htmengine run`` and ``python -m``, and the way to an
-engine for the command line and the client.  Nothing else knows whether it is embedded or distributed.
+In: a `Deployment`.  Out: Twisted services for ``twistd``, ``htmengine run`` and ``python -m``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import sys
@@ -15,26 +13,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-import platformdirs
-from sqlalchemy import URL
 from twisted.application.service import Service
-from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
+from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
-from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, load_alerts
-from htmengine.alerts.service import AlertOptions, AlertService
-from htmengine.bus.embedded import EmbeddedBus
-from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
+from htmengine.alerts.service import AlertService
+from htmengine.config import APPLICATION_CONFIG_PATH
+from htmengine.deployment import BusService, Deployment, engine_deployment
 from htmengine.errors import ConfigError, HtmEngineError
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
 from htmengine.model_swapper.worker_pool import WorkerPool
-from htmengine.operations import Operations
 from htmengine.process import crash_points
-from htmengine.process.lifecycle import DataFolder, OrderedServices, ProcessEnd
+from htmengine.process.lifecycle import OrderedServices, ProcessEnd
 from htmengine.process.tasks import Tasks
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
@@ -43,176 +37,13 @@ from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, k
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.runtime.sample_batcher import BatcherOptions
-from htmengine.sharding import ShardQueues
 from htmengine.telemetry.health import Health, Probe, bus_answers, condition, database_answers
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
-    from htmengine.bus.amqp import AmqpBus
     from htmengine.telemetry.prometheus import Telemetry
     from htmengine.web.service import WebService
     from htmengine.web.telemetry import TelemetryRoutes
-
-BusService: TypeAlias = "EmbeddedBus | AmqpBus"
-
-
-_log = Logger("htmengine.config")
-
-
-def _warn(warning: str) -> None:
-    _log.warn("{warning}", warning=warning)
-
-
-def load_all(
-    config_dir: Path | None, environ: Mapping[str, str], warn: Callable[[str], None] = _warn
-) -> tuple[Config, AlertConfig]:
-    """The whole configuration.  Raises `ConfigError` with all that is wrong in any file.
-
-    ``warn`` is told of what only HTM Engine's configuration had.
-    """
-    loaded: list[Any] = []
-    problems: dict[str, None] = {}  # in order, each once
-    for read in (lambda: load(config_dir, environ, warn), lambda: load_alerts(config_dir, environ)):
-        try:
-            loaded.append(read())
-        except ConfigError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise ConfigError(list(problems))
-    config, alerts = loaded
-    return config, alerts
-
-
-# --- where an engine is ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """An engine's configuration, and how to reach its database and bus, whether it runs or not."""
-
-    config: Config
-    folder: DataFolder | None  #: of the embedded deployment; None: distributed
-    alerts: AlertConfig = NO_ALERTS
-
-    @classmethod
-    def embedded(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
-        """One machine, no server.  Raises `ConfigError`."""
-        environ = {"HTMENGINE__APPLICATION__METRIC_STORER__AUTO_MONITOR": "yes", **os.environ}
-        config, alerts = load_all(config_dir, environ)
-        return cls(config, DataFolder(data_dir or _user_folder()), alerts)
-
-    @classmethod
-    def distributed(cls, config_dir: Path | None = None) -> Deployment:
-        """A process a service, RabbitMQ, a database server.  Without a folder the environment has to name it.
-
-        Raises `ConfigError`.
-        """
-        folder = config_dir or _config_dir(os.environ)
-        if folder is None:
-            raise ConfigError(
-                [f"{APPLICATION_CONFIG_PATH} must name the folder with {', '.join(f'{file}.conf' for file in FILES)}"]
-            )
-        config, alerts = load_all(folder, os.environ)
-        return cls(config, None, alerts)
-
-    @classmethod
-    def find(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
-        """The one that a command means: a configuration with a rabbitmq.conf is that of a distributed engine."""
-        folder = config_dir or _config_dir(os.environ)
-        if data_dir is None and folder is not None and (folder / "rabbitmq.conf").exists():
-            return cls.distributed(folder)
-        return cls.embedded(folder, data_dir)
-
-    @property
-    def database_url(self) -> str:
-        """SQLAlchemy's name of the database."""
-        if self.folder is not None:
-            self.folder.make()
-            return self.folder.database_url
-        section = self.config.repository
-        if section.url:
-            return section.url
-        url = URL.create(
-            "mysql+pymysql",
-            username=section.user,
-            password=section.passwd or None,
-            host=section.host,
-            port=section.port,
-            database=section.db,
-            query={"charset": "utf8mb4"},
-        )
-        return url.render_as_string(hide_password=False)
-
-    def database(self, reactor: Any) -> Database:
-        """The database; without a reactor for synchronous use.
-
-        A folder's schema is brought up to date.  That of a server is the operator's, with ``htmengine db upgrade``.
-        """
-        url = self.database_url
-        if self.folder is not None:
-            migrations.upgrade(url)
-        return Database(url, reactor=reactor)
-
-    def bus(self, reactor: Any) -> BusService:
-        """The bus, not started."""
-        if self.folder is not None:
-            return EmbeddedBus(self.folder.bus_path, reactor=reactor)
-        from htmengine.bus.amqp import AmqpBus, AmqpParams
-
-        connection, credentials = self.config.connection, self.config.credentials
-        params = AmqpParams(
-            host=connection.host,
-            port=connection.port,
-            user=credentials.user,
-            password=credentials.password,
-            virtual_host=connection.virtual_host,
-            heartbeat_s=connection.heartbeat_s,
-            tls=connection.tls,
-            tls_ca_file=connection.tls_ca_file,
-        )
-        return AmqpBus(params, reactor=reactor, queue_type="quorum" if connection.quorum_queues else "classic")
-
-    @property
-    def shards(self) -> ShardQueues:
-        """The model input queues."""
-        return ShardQueues(self.config.interface_bus.model_input_queue_prefix, self.config.interface_bus.shards)
-
-    @property
-    def queues(self) -> dict[str, list[str]]:
-        """All queues, by what they carry."""
-        return {
-            "samples": [self.config.metric_listener.queue_name],
-            "model_input": list(self.shards.queues),
-            "results": [self.config.interface_bus.results_queue],
-            "alerts": [self.alerts.general.queue_name],
-        }
-
-    @property
-    def checkpoints(self) -> Path:
-        """The folder of the models."""
-        root = self.config.storage.root
-        if root:
-            return Path(root)
-        return (self.folder or DataFolder(_user_folder())).checkpoints
-
-    @property
-    def alert_options(self) -> AlertOptions:
-        """What the alert service and ``htmengine alert`` need."""
-        web = self.config.web
-        scheme = "https" if web.tls_certificate else "http"
-        public_url = web.public_url or (f"{scheme}://{web.host}:{web.port}" if web.port else "")
-        return AlertOptions(self.alerts, self.config.metric_streamer.results_exchange_name, public_url)
-
-    def operations(self, bus: BusService, database: Database) -> Operations:
-        """What users do with metrics."""
-        return Operations(
-            database,
-            bus,
-            self.shards,
-            self.config.metric_listener.queue_name,
-            self.config.metric_storer.pending_samples,
-        )
-
 
 # --- the parts ------------------------------------------------------------------------------------------
 
@@ -506,38 +337,6 @@ class EngineOptions(usage.Options):
         ["config", None, None, "The folder with application.conf and the others.", Path],
     ]
     optFlags: ClassVar = [["no-auto-monitor", None, "Give new metrics no model."]]
-
-
-def engine_deployment(
-    *,
-    data_dir: Path | None,
-    config_dir: Path | None,
-    graphite_port: int | None = None,
-    http_port: int | None = None,
-    workers: int | None = None,
-    auto_monitor: bool | None = None,
-) -> Deployment:
-    """The embedded deployment with what the command line overrides."""
-    found = Deployment.embedded(config_dir or _config_dir(os.environ), data_dir)
-    config = found.config
-    given: dict[str, dict[str, Any]] = {
-        "metric_listener": {"port": graphite_port},
-        "web": {"port": http_port},
-        "model_scheduler": {"workers": workers},
-        "metric_storer": {"auto_monitor": auto_monitor},
-    }
-    for section, values in given.items():
-        changed = {name: value for name, value in values.items() if value is not None}
-        config = dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **changed)})
-    return dataclasses.replace(found, config=config)
-
-
-def _user_folder() -> Path:
-    return Path(platformdirs.user_data_dir("htmengine"))
-
-
-def _config_dir(environ: Mapping[str, str]) -> Path | None:
-    return Path(environ[APPLICATION_CONFIG_PATH]) if environ.get(APPLICATION_CONFIG_PATH) else None
 
 
 def _make_embedded(options: Mapping[str, Any]) -> Service:

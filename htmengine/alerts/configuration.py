@@ -186,6 +186,15 @@ class AlertConfig:
 NO_ALERTS = AlertConfig()
 
 
+@dataclass(frozen=True, slots=True)
+class AlertOptions:
+    """alerts.conf, and where the rest of the engine is."""
+
+    config: AlertConfig
+    results_exchange: str
+    public_url: str = ""  #: of the dashboard; empty: alerts have no link
+
+
 def described(receiver: Receiver) -> str:
     """A receiver in a log or a terminal, without what could be secret in its URL.
 

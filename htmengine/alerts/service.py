@@ -13,7 +13,7 @@ queue that is full has dropped some, so it is begun anew, and the rows since the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from htmengine.alerts import evaluation
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import AlertConfig, Alertmanager, described
+from htmengine.alerts.configuration import AlertConfig, Alertmanager, AlertOptions, described
 from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
@@ -51,15 +51,6 @@ TROUBLE = "alert service"
 #: Alerts in one request that keeps them alive in an Alertmanager.
 RESEND_AT_ONCE = 1000
 DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class AlertOptions:
-    """alerts.conf, and where the rest of the engine is."""
-
-    config: AlertConfig
-    results_exchange: str
-    public_url: str = ""  #: of the dashboard; empty: alerts have no link
 
 
 class AlertService(QueueConsumer):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The bus of many processes and hosts: RabbitMQ.
 
-In: calls of the services of this process.  Out: deliveries.  Chosen by services.py.
+In: calls of the services of this process.  Out: deliveries.  Chosen by deployment.py.
 
 There are two connections: RabbitMQ stops reading from one that publishes while it is short of memory or disk, and
 acknowledgements must not wait for that.  Both are made again when they are lost (`amqp_link`); everything that

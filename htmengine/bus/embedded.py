@@ -2,7 +2,7 @@
 """The bus of one machine: durable queues in one SQLite file, no server.
 
 In: calls of the services of this process, and, through the file, of other processes (command line, client).  Out:
-deliveries.  Chosen by services.py.
+deliveries.  Chosen by deployment.py.
 
 One thread makes all operations that wait in one transaction; those that come meanwhile wait for the next one.  So
 the transactions are the larger the busier the bus is.  What is published in this process goes to its

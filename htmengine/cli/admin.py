@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
 from htmengine.config import APPLICATION_CONFIG_PATH
+from htmengine.deployment import load_all
 from htmengine.errors import ConfigError
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
-from htmengine.services import load_all
 
 
 @click.group()

@@ -14,8 +14,8 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from htmengine import services
 from htmengine.cli.common import example, failing_cleanly, run_reactor
+from htmengine.deployment import engine_deployment
 from htmengine.measure.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
 from htmengine.measure.live_engine import cpu_ms_per_row
 from htmengine.measure.models import MATURE_ROWS, Template
@@ -53,7 +53,7 @@ def capacity(seconds: float, data_dir: Path | None, as_json: bool) -> None:
     Mature models are run in memory and from disk, and a whole engine is fed, in a temporary folder beside the
     engine's data.  An engine that is running meanwhile takes its part of the machine.
     """
-    folder = services.engine_deployment(data_dir=data_dir, config_dir=None).folder
+    folder = engine_deployment(data_dir=data_dir, config_dir=None).folder
     assert folder is not None
     folder.make()
     with tempfile.TemporaryDirectory(prefix="capacity-", dir=folder.path) as temporary:

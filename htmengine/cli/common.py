@@ -15,8 +15,8 @@ import click
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from htmengine import services
 from htmengine.bus.interface import QueueLimits, Subscription
+from htmengine.deployment import Deployment
 from htmengine.errors import HtmEngineError
 from htmengine.operations import Operations
 from htmengine.repository.engine import Database
@@ -89,7 +89,7 @@ def printable(text: str) -> str:
 class Engine:
     """The engine that a command works on, running or not: its configuration and folder."""
 
-    deployment: services.Deployment
+    deployment: Deployment
 
     @contextlib.contextmanager
     def database(self) -> Iterator[Database]:
@@ -155,6 +155,6 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
     )
     @functools.wraps(command)
     def wrapped(*args: Any, data_dir: Path | None, config_dir: Path | None, **kwargs: Any) -> T:
-        return command(*args, engine=Engine(services.Deployment.find(config_dir, data_dir)), **kwargs)
+        return command(*args, engine=Engine(Deployment.find(config_dir, data_dir)), **kwargs)
 
     return wrapped

@@ -11,7 +11,8 @@ import click
 from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from htmengine.cli.common import example, failing_cleanly
-from htmengine.services import engine_deployment, make_engine
+from htmengine.deployment import engine_deployment
+from htmengine.services import make_engine
 
 
 @click.command(epilog=example("htmengine run --data-dir /var/lib/htmengine --graphite-port 2003"))

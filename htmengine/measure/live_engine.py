@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from htmengine import services
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.cli.common import Engine
+from htmengine.deployment import engine_deployment
 from htmengine.operations import Operations
 from htmengine.repository import counts
+from htmengine.services import make_engine
 
 #: Metrics with a row in turn.
 METRICS = 200
@@ -29,10 +30,8 @@ _POLL_S = 0.05
 @contextlib.asynccontextmanager
 async def live_engine(reactor: Any, folder: Path) -> AsyncIterator[Engine]:
     """An engine of its own on that folder, on free ports."""
-    deployment = services.engine_deployment(
-        data_dir=folder, config_dir=None, graphite_port=0, http_port=0, auto_monitor=False
-    )
-    engine, _ = services.make_engine(deployment, reactor)
+    deployment = engine_deployment(data_dir=folder, config_dir=None, graphite_port=0, http_port=0, auto_monitor=False)
+    engine, _ = make_engine(deployment, reactor)
     engine.privilegedStartService()
     engine.startService()
     try:

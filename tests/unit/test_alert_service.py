@@ -17,11 +17,11 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts import service as alert_service
-from htmengine.alerts.configuration import AlertConfig, Alertmanager, Receiver, Rule, Webhook
+from htmengine.alerts.configuration import AlertConfig, Alertmanager, AlertOptions, Receiver, Rule, Webhook
 from htmengine.alerts.evaluation import Scored
 from htmengine.alerts.notifications import Notification
 from htmengine.alerts.queries import AlertRecord
-from htmengine.alerts.service import AlertOptions, AlertService
+from htmengine.alerts.service import AlertService
 from htmengine.bus.interface import QueueLimits
 from htmengine.errors import DeliveryFailed
 from htmengine.messages import MetricInfo, ScoredRow, encode_inference

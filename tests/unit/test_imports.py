@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,7 @@ SERVICES = (
     "htmengine.web",
 )
 #: They bring the parts together; everything else is given its parts.
-WIRING = ("htmengine.services", "htmengine.cli", "htmengine.client", "htmengine.measure")
+WIRING = ("htmengine.services", "htmengine.deployment", "htmengine.cli", "htmengine.client", "htmengine.measure")
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -92,9 +94,16 @@ class ImportsTest(SynchronousTestCase):
             for module, path in modules()
             if not within(module, WIRING)
             for name in sorted(imported(path))
-            if within(name, ("htmengine.services", "htmengine.cli"))
+            if within(name, ("htmengine.services", "htmengine.deployment", "htmengine.cli"))
         ]
         self.assertEqual(found, [])
+
+    def test_the_client_loads_no_service(self) -> None:
+        program = "import sys, htmengine.client; print(*sys.modules)"
+        loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        self.assertIn("htmengine.client", loaded.split())
+        services = ("htmengine.services", *SERVICES)
+        self.assertEqual([module for module in loaded.split() if within(module, services)], [])
 
     def test_every_module_says_its_licence_and_what_it_is(self) -> None:
         for module, path in modules():

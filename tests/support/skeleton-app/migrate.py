@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from htmengine.deployment import Deployment
 from htmengine.repository import migrations
-from htmengine.services import Deployment
 
 if __name__ == "__main__":
     migrations.upgrade(Deployment.distributed().database_url)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from htmengine.deployment import Deployment
 from htmengine.repository import migrations
-from htmengine.services import Deployment
 
 
 def main() -> None:
