@@ -12,6 +12,7 @@ its message on the results exchange: median, 99th percentile, worst; and how muc
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
 import tempfile
 import threading
@@ -25,11 +26,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.bus.interface import Subscription
-from htmengine.cli import common
+from htmengine.cli.common import run_reactor
+from htmengine.client import AsyncClient, Results
 from htmengine.deployment import engine_deployment
 from htmengine.errors import BusClosed
-from htmengine.messages import decode_broadcast
 from htmengine.repository import queries
 from htmengine.repository.engine import Database
 from tests.support.engine import running_engine
@@ -48,17 +48,11 @@ class Watch:
         self.latencies: list[float] = []
         self.backlog_scored = 0
 
-    async def follow(self, subscription: Subscription) -> None:
+    async def follow(self, results: Results) -> None:
         """Note what is broadcast, until the bus is closed."""
-        try:
-            while True:
-                deliveries = await subscription.get(100)
-                now = time.perf_counter()
-                for delivery in deliveries:
-                    self._heard(decode_broadcast(delivery.body), now)
-                await subscription.ack(deliveries)
-        except BusClosed:
-            pass
+        with contextlib.suppress(BusClosed):
+            async for message in results:
+                self._heard(message, time.perf_counter())
 
     def _heard(self, message: dict[str, Any], now: float) -> None:
         if "metric" not in message:  # the end of a command
@@ -126,9 +120,10 @@ def store_backlog(database: Database, uid: str, rows: int) -> None:
 
 async def measure(reactor: Any, data_dir: Path, port: int, others: int, seconds: int, backlog: int, sent: bool) -> None:
     """Both phases on a running engine."""
-    engine = common.Engine(engine_deployment(data_dir=data_dir, config_dir=None))
+    deployment = engine_deployment(data_dir=data_dir, config_dir=None)
     names = [f"other.{number}" for number in range(others)]
-    async with engine.operations(reactor) as operations:
+    async with AsyncClient(reactor, deployment) as client:
+        operations = client.operations
         for name in names:
             await operations.monitor(ModelSpec.for_name(name, min=0, max=100))
         late = ModelSpec.for_name(_BACKLOG, min=0, max=100)
@@ -136,12 +131,12 @@ async def measure(reactor: Any, data_dir: Path, port: int, others: int, seconds:
             await operations.monitor(late)
         else:
             metric = await operations.create(late)
-            with engine.database() as database:
-                store_backlog(database, metric.uid, backlog)
+            store_backlog(operations.database, metric.uid, backlog)
     watch, stop = Watch(), threading.Event()
     sender = threading.Thread(target=send_backlog, args=(port, backlog, stop), daemon=True)
-    async with engine.operations(reactor) as operations, engine.results(reactor) as subscription:
-        Deferred.fromCoroutine(watch.follow(subscription))
+    async with AsyncClient(reactor, deployment) as client:
+        operations = client.operations
+        Deferred.fromCoroutine(watch.follow(await client.results()))
         with socket.create_connection(("127.0.0.1", port)) as connection:
             await send_others(reactor, connection, names, seconds, 0, watch)
             print(f"{'':33}{'median':>13}{'p99':>13}{'worst':>13}")
@@ -165,7 +160,7 @@ def main() -> None:
     parser.add_argument("--sent", action="store_true", help="send the backlog instead of storing it before")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_engine(Path(folder) / "data") as engine:
-        common.run_reactor(
+        run_reactor(
             lambda reactor: measure(
                 reactor, engine.data_dir, engine.port, options.others, options.seconds, options.backlog, options.sent
             )

@@ -3,7 +3,7 @@
 
 `AsyncClient` is for programs on Twisted, `Client` the same for all others: it blocks, and runs Twisted's reactor in a
 thread of its own.  Both find the engine as the command line does: by the folder of its configuration
-(``APPLICATION_CONFIG_PATH`` if none is given), or its data folder.
+(``APPLICATION_CONFIG_PATH`` if none is given), or its data folder.  The command line works through `AsyncClient` too.
 
 Errors are those of `htmengine.errors`.  What a call has returned for is durable; while broker or database are away,
 calls wait.
@@ -54,9 +54,17 @@ class AsyncClient:
             ...
     """
 
-    def __init__(self, reactor: Any, *, config_dir: Path | None = None, data_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        deployment: Deployment | None = None,
+        *,
+        config_dir: Path | None = None,
+        data_dir: Path | None = None,
+    ) -> None:
+        """Of that deployment; without one, of that which the folders tell.  Raises `ConfigError`."""
         self._reactor = reactor
-        self._deployment = Deployment.find(config_dir, data_dir)
+        self._deployment = deployment or Deployment.find(config_dir, data_dir)
 
     async def __aenter__(self) -> Self:
         self._database = self._deployment.database(self._reactor)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.application.service import Service
-from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
 from htmengine.alerts.service import AlertService
@@ -28,7 +27,7 @@ from htmengine.model_swapper.model_scheduler_service import ModelScheduler, Sche
 from htmengine.model_swapper.swap_controller import Limits
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process import crash_points
-from htmengine.process.lifecycle import OrderedServices, ProcessEnd
+from htmengine.process.lifecycle import OrderedServices, ProcessEnd, run_in_foreground
 from htmengine.process.tasks import Tasks
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
@@ -382,12 +381,7 @@ class Tap:
             options.parseOptions()
         except usage.UsageError as error:
             raise SystemExit(f"htmengine: {error}") from None
-        service: Any = self.makeService(options)
-        globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)  # type: ignore[list-item]
-        service.privilegedStartService()
-        service.startService()
-        reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
-        reactor.run()
+        run_in_foreground(self.makeService(options), reactor)
         sys.exit(0)  # a service that failed has ended the process with 1 already
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -15,7 +14,7 @@ import click
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from htmengine.bus.interface import QueueLimits, Subscription
+from htmengine.client import AsyncClient
 from htmengine.deployment import Deployment
 from htmengine.errors import HtmEngineError
 from htmengine.operations import Operations
@@ -23,10 +22,6 @@ from htmengine.repository.engine import Database
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-#: A follower that is gone leaves its queue behind for this long.
-FOLLOWER_EXPIRES_S = 60.0
-FOLLOWER_MESSAGES = 10_000
 
 
 def example(command: str) -> str:
@@ -100,42 +95,17 @@ class Engine:
         finally:
             database.close()
 
-    @contextlib.asynccontextmanager
-    async def operations(self, reactor: Any) -> AsyncIterator[Operations]:
-        """What can be done with its metrics."""
-        database = self.deployment.database(reactor)
-        bus = self.deployment.bus(reactor)
-        bus.startService()
-        try:
-            yield self.deployment.operations(bus, database)
-        finally:
-            await bus.stopService()
-            database.close()
-
-    @contextlib.asynccontextmanager
-    async def results(self, reactor: Any) -> AsyncIterator[Subscription]:
-        """What it broadcasts from now on."""
-        bus = self.deployment.bus(reactor)
-        bus.startService()
-        queue = f"htmengine.follower.{uuid.uuid4().hex}"
-        limits = QueueLimits(max_messages=FOLLOWER_MESSAGES, overflow="drop-head", expires_s=FOLLOWER_EXPIRES_S)
-        exchange = self.deployment.config.metric_streamer.results_exchange_name
-        try:
-            await bus.declare_fanout(exchange)
-            await bus.declare_queue(queue, limits=limits)
-            await bus.bind(queue, exchange)
-            yield await bus.subscribe(queue, prefetch=100)
-            await bus.delete_queue(queue)
-        finally:
-            await bus.stopService()
+    def client(self, reactor: Any) -> AsyncClient:
+        """Its database and its bus, in the reactor."""
+        return AsyncClient(reactor, self.deployment)
 
 
 def at_engine(engine: Engine, do: Callable[[Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
     """Do one operation and wait for it."""
 
     async def start(reactor: Any) -> T:
-        async with engine.operations(reactor) as operations:
-            return await do(operations)
+        async with engine.client(reactor) as client:
+            return await do(client.operations)
 
     return run_reactor(start)
 

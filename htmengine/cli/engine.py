@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from twisted.logger import globalLogBeginner, textFileLogObserver
 
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.deployment import engine_deployment
+from htmengine.process.lifecycle import run_in_foreground
 from htmengine.services import make_engine
 
 
@@ -36,11 +36,7 @@ def run(**given: Any) -> None:
     reactor: Any = installed
     deployment = engine_deployment(**given)
     service, end = make_engine(deployment, reactor)
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)  # type: ignore[list-item]
-    service.privilegedStartService()
-    service.startService()
-    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     assert deployment.folder is not None
-    click.echo(f"HTM Engine runs on {deployment.folder.path}; Ctrl-C stops it", err=True)
-    reactor.run()
+    reactor.callWhenRunning(click.echo, f"HTM Engine runs on {deployment.folder.path}; Ctrl-C stops it", err=True)
+    run_in_foreground(service, reactor)
     sys.exit(end.status)

@@ -20,7 +20,6 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly, printable, run_reactor
 from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.errors import HtmEngineError
-from htmengine.messages import decode_broadcast
 from htmengine.operations import Operations
 from htmengine.repository import counts, queries
 from htmengine.repository.counts import MetricScore
@@ -211,12 +210,14 @@ def follow(engine: Engine, threshold: float, form: str, count: int | None) -> No
 
 
 async def _follow(engine: Engine, reactor: Any, show: Callable[[dict[str, Any]], int], count: int | None) -> None:
-    async with engine.results(reactor) as subscription:
+    async with engine.client(reactor) as client:
+        results = await client.results()
         seen = 0
-        while count is None or seen < count:
-            for delivery in await subscription.get(100):
-                seen += show(decode_broadcast(delivery.body))
-                await subscription.ack([delivery])
+        async for message in results:
+            seen += show(message)
+            if count is not None and seen >= count:
+                break
+        await results.close()
 
 
 # --- export, import -------------------------------------------------------------------------------------

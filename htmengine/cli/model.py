@@ -131,8 +131,8 @@ def import_(file: Path, engine: Engine, name: str | None) -> None:
 
 def _with_operations(engine: Engine, do: Callable[[Any, Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
     async def start(reactor: Any) -> T:
-        async with engine.operations(reactor) as operations:
-            return await do(reactor, operations)
+        async with engine.client(reactor) as client:
+            return await do(reactor, client.operations)
 
     return run_reactor(start)
 

@@ -30,7 +30,8 @@ def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> 
     """Show queue lengths, rates and lags of every stage, and troubles, whether the engine runs or not."""
 
     async def start(reactor: Any) -> None:
-        async with engine.operations(reactor) as operations:
+        async with engine.client(reactor) as client:
+            operations = client.operations
             sleep: Callable[[float], Awaitable[None]] = lambda seconds: deferLater(reactor, seconds)  # noqa: E731
             while True:
                 found = await read_status(

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.cli.common import Engine
-from htmengine.deployment import engine_deployment
+from htmengine.client import AsyncClient
+from htmengine.deployment import Deployment, engine_deployment
 from htmengine.operations import Operations
 from htmengine.repository import counts
 from htmengine.services import make_engine
@@ -28,21 +28,22 @@ _POLL_S = 0.05
 
 
 @contextlib.asynccontextmanager
-async def live_engine(reactor: Any, folder: Path) -> AsyncIterator[Engine]:
+async def live_engine(reactor: Any, folder: Path) -> AsyncIterator[Deployment]:
     """An engine of its own on that folder, on free ports."""
     deployment = engine_deployment(data_dir=folder, config_dir=None, graphite_port=0, http_port=0, auto_monitor=False)
     engine, _ = make_engine(deployment, reactor)
     engine.privilegedStartService()
     engine.startService()
     try:
-        yield Engine(deployment)
+        yield deployment
     finally:
         await engine.stopService()
 
 
 async def cpu_ms_per_row(reactor: Any, folder: Path, seconds: float) -> float:
     """This process's CPU time for a row, from the samples queue to the stored score, as fast as they go."""
-    async with live_engine(reactor, folder) as engine, engine.operations(reactor) as operations:
+    async with live_engine(reactor, folder) as deployment, AsyncClient(reactor, deployment) as client:
+        operations = client.operations
         names = [f"capacity.{number}" for number in range(METRICS)]
         for name in names:
             await operations.monitor(ModelSpec.for_name(name, min=0, max=100))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A process of services: its folder, the order of start and stop, and how it ends.
+"""A process of services: its folder, the order of start and stop, how it runs in the foreground, and how it ends.
 
 Used by services.py, which puts the services together, and by ``htmengine run``.
 """
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from htmengine.errors import StartError
@@ -111,6 +112,15 @@ class OrderedServices(Service):
                 await maybeDeferred(part.stopService).addTimeout(STOP_S, self._clock)
             except Exception:
                 self.log.failure("{part} did not stop cleanly", part=part)
+
+
+def run_in_foreground(service: Any, reactor: Any) -> None:
+    """Start a service and run the reactor until it ends, which stops the service; the log goes to standard error."""
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)  # type: ignore[list-item]
+    service.privilegedStartService()
+    service.startService()
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    reactor.run()
 
 
 class ProcessEnd:
