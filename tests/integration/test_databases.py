@@ -12,8 +12,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, select, text
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -89,14 +87,6 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 
 
 class TestSchema:
-    def test_the_migrated_database_is_what_the_program_expects(self, url: str) -> None:
-        sql = make_engine(url)
-        with sql.connect() as conn:
-            context = MigrationContext.configure(conn, opts={"version_table": migrations.VERSION_TABLE})
-            assert compare_metadata(context, schema.metadata) == []
-        sql.dispose()
-        check(url)
-
     def test_an_empty_database_is_not_current_and_upgrading_twice_changes_nothing(self, empty: str) -> None:
         with pytest.raises(StartError, match="htmengine db upgrade"):
             check(empty)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""A database that HTM Engine made, at each of its four versions, is upgraded in place; its rows stay."""
+"""What migrations make of an empty database, and of one that HTM Engine made at each of its four versions: it is
+upgraded in place, and its rows stay.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from sqlalchemy import Column, Connection, MetaData, Table, text
 from sqlalchemy import insert as insert_into
 from sqlalchemy.types import NullType
 
+from htmengine import ledger
 from htmengine.errors import RepositoryError
 from htmengine.messages import InputRow, ModelInput, SampleBatch, decode_model_message
 from htmengine.repository import counts, migrations, queries, schema
@@ -23,7 +27,8 @@ from htmengine.repository.engine import Database, make_engine
 from htmengine.repository.queries import MetricStatus
 from htmengine.runtime.metric_storer import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
-from tests.support.servers import MariaDB
+from tests.support.migrations import tables, with_later_version
+from tests.support.servers import MariaDB, PostgreSQL
 from tests.unit.test_opf import DESCRIPTION
 
 #: HTM Engine's versions, in order: initial tables, TIMESTAMP to DATETIME, defaults, the classifier's predictions.
@@ -80,7 +85,7 @@ METRICS: Sequence[tuple[Any, ...]] = [
 ]
 #: uid, rowid, timestamp, value, raw score, score, display value
 ROWS: Sequence[tuple[Any, ...]] = [
-    ("a" * 32, 1, datetime(2015, 7, 2, 10, 0), 1.5, 1.0, 0.0, 0),
+    ("a" * 32, 1, datetime(2015, 7, 2, 10, 0), 1.5, 1.0, 0.99, 0),
     ("a" * 32, 2, datetime(2015, 7, 2, 10, 5), 2.5, 0.25, 0.125, 0),
     ("a" * 32, 3, datetime(2015, 7, 2, 10, 10), 3.5, None, None, None),
     ("b" * 32, 1, datetime(2015, 7, 2, 10, 0), 0.1, None, None, None),
@@ -122,6 +127,39 @@ def insert(conn: Connection, table: str, columns: str, rows: Sequence[tuple[Any,
 
 def plain(value: Any) -> Any:
     return str(value) if isinstance(value, datetime) else value
+
+
+@pytest.fixture(params=["sqlite", "mariadb", "postgresql"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes an empty database and returns its URL."""
+    if request.param == "sqlite":
+        numbers = count()
+        return lambda: f"sqlite:///{tmp_path / f'db{next(numbers)}'}"
+    server: MariaDB | PostgreSQL = request.getfixturevalue(request.param)
+    return server.new_database
+
+
+def test_migrations_make_the_tables_of_the_schema(anywhere: Callable[[], str]) -> None:
+    migrated, created = anywhere(), anywhere()
+    migrations.upgrade(migrated)
+    engine = make_engine(created)
+    schema.metadata.create_all(engine)
+    engine.dispose()
+    made = tables(migrated)
+    del made[migrations.VERSION_TABLE]
+    assert made == tables(created)
+
+
+def test_a_later_version_adds_a_column(
+    anywhere: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To an empty database, and to one that the release before has made."""
+    empty, older = anywhere(), anywhere()
+    migrations.upgrade(older)
+    monkeypatch.setattr(migrations, "SCRIPTS", with_later_version(tmp_path / "migrations"))
+    for url in (empty, older):
+        migrations.upgrade(url)
+        assert "note" in [column["name"] for column in tables(url)["trouble"]["columns"]]
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])
@@ -190,6 +228,20 @@ def test_the_next_samples_are_stored_after_the_old_ones_and_fed_to_models(upgrad
     assert [ModelInput("a" * 32, 1, 3, (InputRow(4, at, 4.5),))] in messages
     [definition] = [message for message in messages if not isinstance(message, list)]
     assert (definition.model_id, definition.args["upTo"]) == ("e" * 32, 3)
+
+
+def test_the_ledger_and_the_anomalies_begin_with_the_old_rows(upgraded: Database) -> None:
+    whole = upgraded.run_sync(ledger.read_ledger, None)
+    assert (whole.received, whole.stored) == (7, 7)
+    assert whole.adds_up
+    anomalies = upgraded.run_sync(lambda conn: conn.execute(schema.anomaly.select()).all())
+    assert anomalies == [("a" * 32, 1, datetime(2015, 7, 2, 10, 0), 1.5, 0.99)]
+
+
+def test_upgrading_again_changes_nothing(upgraded: Database, empty: str) -> None:
+    before = tables(empty), upgraded.run_sync(queries.list_metrics)
+    migrations.upgrade(empty)
+    assert (tables(empty), upgraded.run_sync(queries.list_metrics)) == before
 
 
 def test_names_that_are_there_twice_are_named(empty: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, insert
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
@@ -13,7 +12,7 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import MetricNotFound
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch
-from htmengine.repository import counts, migrations, queries, schema
+from htmengine.repository import counts, migrations, queries
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.runtime.metric_storer import StorerOptions, store_batches
@@ -114,27 +113,3 @@ class LedgerTest(SynchronousTestCase):
     def test_a_lost_or_doubled_sample_shows(self) -> None:
         self.assertFalse(Ledger("a", received=3, stored=1, rejected={"x": 1}, scored=1, waiting=0).adds_up)
         self.assertFalse(Ledger("a", received=1, stored=1, rejected={}, scored=2, waiting=0, skipped=-1).adds_up)
-
-
-class UpgradeTest(SynchronousTestCase):
-    def test_the_counters_of_an_older_database_begin_with_its_rows(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        url = f"sqlite:///{folder / 'db'}"
-        migrations.upgrade(url, "0001")
-        database = Database(url)
-        self.addCleanup(database.close)
-
-        def fill(conn: Connection) -> None:
-            params = '{"generation": 3, "params": {}}'
-            values = {"uid": "u", "datasource": "custom", "name": "a", "status": 1, "last_rowid": 3}
-            conn.execute(insert(schema.metric), {**values, "model_params": params})
-            queries.insert_samples(conn, [("u", n, 60 * n, 1.0) for n in (1, 2, 3)])
-            queries.save_scores(conn, [("u", n, 0.5, 0.5, 0.5, None) for n in (1, 2)])
-            conn.exec_driver_sql("INSERT INTO reject_count (uid, reason, count) VALUES ('u', 'timestamp_old', 4)")
-
-        database.run_sync(fill)
-        migrations.upgrade(url)
-        ledger = database.run_sync(read_ledger, None)
-        self.assertTrue(ledger.adds_up)
-        self.assertEqual((ledger.received, ledger.stored, ledger.scored, ledger.waiting), (7, 3, 2, 1))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -104,24 +103,3 @@ class ResultsTest(SynchronousTestCase):
         self.assertEqual(self.anomalies(), [(a, 2)])
         self.database.run_sync(queries.delete_metric, a)
         self.assertEqual(self.anomalies(), [])
-
-
-class MigrationTest(SynchronousTestCase):
-    def test_an_older_database_lists_its_anomalies(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        url = f"sqlite:///{folder / 'db'}"
-        migrations.upgrade(url, "0002")
-        database = Database(url)
-        self.addCleanup(database.close)
-        self.insert_scores(database, [0.5, 0.99, 1.0])
-        migrations.upgrade(url)
-        rows = database.run_sync(lambda conn: conn.execute(select(anomaly.c.rowid, anomaly.c.anomaly_score)).all())
-        self.assertEqual([tuple(row) for row in rows], [(2, 0.99), (3, 1.0)])
-
-    def insert_scores(self, database: Database, scores: Sequence[float]) -> None:
-        metric = database.run_sync(custom.create_metric, ModelSpec.for_name("m"))
-        rows = [(metric.uid, rowid, 60 * rowid, 1.0) for rowid in range(1, len(scores) + 1)]
-        database.run_sync(queries.insert_samples, rows)
-        scored = [(metric.uid, rowid, 0.0, score, 0.0, None) for rowid, score in enumerate(scores, 1)]
-        database.run_sync(queries.save_scores, scored)

@@ -3,6 +3,10 @@
 
 The versions have a table of their own, ``htmengine_version``: a database that HTM Engine made has its own history in
 ``alembic_version``, which stays as it is while its tables are upgraded in place.
+
+A version makes what it made when it was written, for ever: its tables and values are literals, and it imports nothing
+that may change.  A change of `schema` is a new version, made by hand after the pattern of ``script.py.mako``.  What
+needs live code, since its result is read by live code, runs after the last version (`htm_engine_models`).
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from htmengine.repository import schema
 from htmengine.repository.engine import database_url, make_engine
 
 VERSION_TABLE = "htmengine_version"
+#: ``env.py``, the folder ``versions``, and the pattern of a version.
+SCRIPTS = Path(__file__).parent
 
 
 def upgrade(url: str, version: str = "head") -> None:
@@ -34,16 +40,34 @@ def upgrade(url: str, version: str = "head") -> None:
 
 def check(conn: Connection) -> None:
     """Raises `StartError` unless the schema is the one that this release works on."""
-    current = MigrationContext.configure(conn, opts={"version_table": VERSION_TABLE}).get_current_revision()
-    wanted = ScriptDirectory.from_config(_config()).get_current_head()
-    if current != wanted:
+    refuse_unknown(conn)
+    if not is_current(conn):
+        current = _current(conn) or "not there"
+        raise StartError(f"the database's schema is {current}, {head()} is needed: run `htmengine db upgrade`")
+
+
+def is_current(conn: Connection) -> bool:
+    """Whether the schema is the one that this release works on."""
+    return _current(conn) == head()
+
+
+def head() -> str:
+    """The last version that there is."""
+    return str(_scripts().get_current_head())
+
+
+def refuse_unknown(conn: Connection) -> None:
+    """Raises `StartError` if another release has made the schema and this one does not know how to go on from it."""
+    current, known = _current(conn), sorted(each.revision for each in _scripts().walk_revisions())
+    if current is not None and current not in known:
         raise StartError(
-            f"the database's schema is {current or 'not there'}, {wanted} is needed: run `htmengine db upgrade`"
+            f"the database's schema is {current}, which this release does not know (it knows {', '.join(known)}): "
+            "install the release that made it, or a newer one"
         )
 
 
 def reset(url: str) -> None:
-    """Make the database if there is none, drop our tables with all that they hold, and make them anew.
+    """Make the database if there is none, drop our tables with all that they hold, and make them again.
 
     Tables of other programs stay.
     """
@@ -80,7 +104,15 @@ _MAKE_DATABASE = {
 }
 
 
+def _current(conn: Connection) -> str | None:
+    return MigrationContext.configure(conn, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(SCRIPTS))
     return config

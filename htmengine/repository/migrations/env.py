@@ -6,8 +6,8 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, create_engine, event, pool, text
 
+from htmengine.repository import htm_engine_models, migrations
 from htmengine.repository.engine import SQLITE_TIMEOUT_S, database_url
-from htmengine.repository.migrations import VERSION_TABLE
 from htmengine.repository.schema import metadata
 
 #: One process at a time upgrades a database; a server keeps these locks until they are given back or the
@@ -21,7 +21,7 @@ _LOCKS = {
 def run_migrations() -> None:
     """All versions in one transaction where the database can; MySQL commits after each change of a table.
 
-    SQLite's foreign keys are not enforced here: a table that is made anew is dropped in between.
+    SQLite's foreign keys are not enforced here: a table whose columns change is dropped in between.
     """
     url = database_url(context.config.attributes["url"])
     sqlite = url.get_backend_name() == "sqlite"
@@ -35,12 +35,15 @@ def run_migrations() -> None:
         context.configure(
             connection=connection,
             target_metadata=metadata,
-            version_table=VERSION_TABLE,
+            version_table=migrations.VERSION_TABLE,
             render_as_batch=True,
             transactional_ddl=engine.dialect.name != "mysql",
         )
         with context.begin_transaction():
+            migrations.refuse_unknown(connection)
             context.run_migrations()
+            if migrations.is_current(connection):
+                htm_engine_models.convert(connection)
         _execute(connection, unlock)
 
 
