@@ -84,7 +84,7 @@ def demo(once: bool) -> None:
 def _engine(folder: Path) -> Iterator[RunningEngine]:
     """An engine as a process of its own, as ``htmengine run`` starts it; stopped at the end."""
     log = folder / "engine.log"
-    command = [sys.executable, "-m", "htmengine.cli.main", "run", "--data-dir", str(folder)]
+    command = [sys.executable, "-P", "-m", "htmengine.cli.main", "run", "--data-dir", str(folder)]
     with log.open("wb") as out:
         process = subprocess.Popen([*command, "--graphite-port", "0", "--http-port", "0"], stdout=out, stderr=out)
     try:

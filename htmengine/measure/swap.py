@@ -141,6 +141,7 @@ class Feeder:
             on_answer=self._answered,
             on_death=self._died,
             on_troubles=lambda worker, texts: None,
+            on_failure=lambda failure: self._fail(failure.getErrorMessage()),
         )
         self._waiting = 0
         #: Rows under way: what keeps every worker busy, and no more.

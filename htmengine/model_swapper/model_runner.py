@@ -3,8 +3,8 @@
 
 In: turns as frames on standard input (`frames`).  Out: each turn's outcomes as a frame on standard output, and
 before each slice its place in a page of memory that the scheduler has too, so that it knows whom to blame for a crash.
-Started by `worker_pool` as ``python -m htmengine.model_swapper.model_runner OPTIONS``; ends when the scheduler
-says stop or goes away.
+Started by `worker_pool` as ``python -P -m htmengine.model_swapper.model_runner OPTIONS``; it says that it is ready, and
+ends when the scheduler says stop or goes away.
 """
 
 from __future__ import annotations
@@ -173,9 +173,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the scheduler's to handle
     crash_points.arm(os.environ)
     options = RunnerOptions.from_argument(sys.argv[1])
-    store = CheckpointStore(Path(options.checkpoint_root))
-    store.remove_partials(time.time())
+    try:
+        store = CheckpointStore(Path(options.checkpoint_root))
+        store.remove_partials(time.time())
+    except (OSError, HtmEngineError) as error:
+        raise SystemExit(f"htmengine worker: the models' folder {options.checkpoint_root}: {error}") from None
     runner = ModelRunner(ModelCache(options, store))
+    sys.stdout.buffer.write(frames.pack({"ready": True}))
+    sys.stdout.buffer.flush()
     serve(runner, sys.stdin.buffer, sys.stdout.buffer, frames.PAGE_FD)
 
 

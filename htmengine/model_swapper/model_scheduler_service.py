@@ -119,6 +119,7 @@ class ModelScheduler(Service):
             on_answer=self._answered,
             on_death=lambda worker, culprit: self._perform(self.controller.worker_died(worker, culprit)),
             on_troubles=lambda worker, texts: self._tasks.start(self._tell_of(worker, texts)),
+            on_failure=on_failure,
         )
         self.claims = ShardClaims(
             bus=bus,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,14 +20,17 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine.errors import StartError
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.swap_controller import Outcome, Slice
 from htmengine.process.figures import SECONDS, Observations
 from htmengine.process.twisted_types import Reactor, Timer
 
-#: A worker that dies is replaced after this; one that cannot even start must not spin.
+#: A worker that dies is replaced after this.
 RESTART_DELAY_S = 0.5
+#: A worker that is killed so often in a row before it is ready is not replaced any more.
+START_ATTEMPTS = 10
 #: After a stop's frame a worker writes its models; then it is killed.
 STOP_MARGIN_S = 5.0
 #: How often a worker that should answer is looked at while it may be silent.
@@ -43,6 +47,7 @@ class WorkerProcess(ProcessProtocol):
         self.number = number
         self.page = _open_page()  #: where the worker notes the place of the slice that it runs
         self.statistics: dict[str, int] = {}
+        self.ready = False  #: whether it has said that it waits for turns
         self.gone: Deferred[None] = Deferred()
         self._received = bytearray()
         self._turns: dict[int, tuple[float, Sequence[Slice]]] = {}  #: not answered; when they were sent
@@ -126,6 +131,10 @@ class WorkerProcess(ProcessProtocol):
 
     def _frame_received(self, head: dict[str, Any], columns: frames.Columns) -> None:
         self._expect_life()
+        if "ready" in head:
+            self.ready = True
+            self._pool.ready(self.number)
+            return
         if "released" in head:
             self._has_released(head["released"])
             return
@@ -181,7 +190,7 @@ class WorkerPool:
 
     ``on_started(worker)``, ``on_answer(worker, turn, outcomes)``, ``on_death(worker, culprit)`` and
     ``on_troubles(worker, texts)`` are called in the reactor; between a worker's death and its successor's start no
-    turn may be sent to it.
+    turn may be sent to it.  ``on_failure`` is called with a `StartError` when workers end before they are ready.
     """
 
     log = Logger()
@@ -197,6 +206,7 @@ class WorkerPool:
         on_answer: Callable[[int, int, Sequence[Outcome]], None],
         on_death: Callable[[int, str | None], None],
         on_troubles: Callable[[int, Sequence[str]], object],
+        on_failure: Callable[[Failure], None],
     ) -> None:
         self.reactor = reactor
         self.options = options
@@ -206,6 +216,8 @@ class WorkerPool:
         self._on_started = on_started
         self._on_death = on_death
         self._on_troubles = on_troubles
+        self._on_failure = on_failure
+        self._failed_starts: Counter[int] = Counter()  #: of each worker, in a row
         self._troubles: dict[int, Sequence[str]] = {}
         self._workers: dict[int, WorkerProcess] = {}
         self._restarts: dict[int, Timer] = {}
@@ -269,10 +281,11 @@ class WorkerPool:
     def _spawn(self, number: int) -> None:
         self._restarts.pop(number, None)
         worker = self._workers[number] = WorkerProcess(self, number)
+        # -P: nothing is imported from the working folder.
         self.reactor.spawnProcess(
             worker,
             sys.executable,
-            [sys.executable, "-m", "htmengine.model_swapper.model_runner", self.options.to_argument()],
+            [sys.executable, "-P", "-m", "htmengine.model_swapper.model_runner", self.options.to_argument()],
             env=None,
             childFDs={0: "w", 1: "r", 2: 2, frames.PAGE_FD: worker.page},
         )
@@ -280,6 +293,10 @@ class WorkerPool:
     def started(self, number: int) -> None:
         """Called by a worker whose process runs."""
         self._on_started(number)
+
+    def ready(self, number: int) -> None:
+        """Called by a worker that waits for turns."""
+        del self._failed_starts[number]
 
     def answered(self, number: int, turn: int, outcomes: Sequence[Outcome]) -> None:
         """Called by a worker that has answered a turn."""
@@ -296,12 +313,24 @@ class WorkerPool:
         if self._stopping:
             return
         self.deaths += 1
+        del self._workers[worker.number]
+        if not worker.ready and self._cannot_start(worker, reason):
+            return
         self.log.error(
             "worker {worker} died at model {model}: {reason}; it is replaced",
             worker=worker.number,
             model=worker.running_model,
             reason=reason.getErrorMessage(),
         )
-        del self._workers[worker.number]
         self._on_death(worker.number, worker.running_model)
         self._restarts[worker.number] = self.reactor.callLater(RESTART_DELAY_S, self._spawn, worker.number)
+
+    def _cannot_start(self, worker: WorkerProcess, reason: Failure) -> bool:
+        """Whether a worker that ended before it was ready is not replaced: it gave up, or was killed often."""
+        self._failed_starts[worker.number] += 1
+        killed = getattr(reason.value, "signal", None) is not None
+        if killed and self._failed_starts[worker.number] < START_ATTEMPTS:
+            return False
+        why = f"worker {worker.number} ended before it was ready: {reason.getErrorMessage()}"
+        self._on_failure(Failure(StartError(f"{why}; what it wrote to standard error says why")))
+        return True

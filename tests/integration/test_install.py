@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An installed package has its taps and its command: as a wheel, and in an editable installation."""
+"""An installed package has its taps and its command, and runs in every working folder: as a wheel, and editable."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from tests.support import processes
+from tests.support.engine import START, Engine
 
 ROOT = Path(__file__).parents[2]
 TAPS = {"htmengine", *(f"htmengine-{part}" for part in ("listener", "storer", "scheduler", "anomaly", "web", "alerts"))}
@@ -40,31 +44,59 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", [[], ["-e"]], ids=["wheel", "editable"])
-def test_twistd_and_the_command_find_everything(how: list[str], source: Path, tmp_path: Path) -> None:
-    venv = tmp_path / "venv"
+def install(venv: Path, source: Path, *how: str) -> None:
+    """Into an environment of its own; the dependencies are those of the environment that runs the tests."""
     run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", venv)
-    # The dependencies are those of the environment that runs the tests; only this package is installed anew.
     site = next(path for path in sys.path if path.endswith("site-packages"))
     [target] = (venv / "lib").glob("python*/site-packages")
     (target / "dependencies.pth").write_text(site + "\n")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--force-reinstall")
+    run(sys.executable, "-m", "pip", "--python", venv / "bin" / "python", "install", *options, *how, source)
+
+
+@pytest.fixture(scope="module")
+def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment after ``pip install .``"""
+    venv = tmp_path_factory.mktemp("plain") / "venv"
+    install(venv, source)
+    return venv
+
+
+@pytest.mark.parametrize("how", [[], ["-e"]], ids=["wheel", "editable"])
+def test_twistd_and_the_command_find_everything(how: list[str], source: Path, tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    install(venv, source, *how)
     python = venv / "bin" / "python"
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        python,
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--force-reinstall",
-        *how,
-        source,
-    )
     taps = run(python, "-c", LIST_TAPS, cwd=tmp_path)
     assert set(taps.split()) >= TAPS
     where = run(python, "-c", "import htmengine.htm._core as core; print(core.__file__)", cwd=tmp_path)
     assert str(source if how else venv) in where
     assert "demo" in run(venv / "bin" / "htmengine", "--help", cwd=tmp_path)
+
+
+TWISTD = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "htmengine"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [("clone", []), ("empty", []), ("root", []), ("hostile", []), ("hostile", TWISTD)],
+    ids=["run-clone", "run-empty", "run-root", "run-hostile", "twistd-hostile"],
+)
+def test_the_engine_imports_nothing_from_the_working_folder(
+    folder: str, command: list[str], plain: Path, source: Path, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "hostile"
+    (hostile / "htmengine").mkdir(parents=True)
+    for trap in ("json.py", "numpy.py", "htmengine/__init__.py"):
+        (hostile / trap).write_text("raise SystemExit('a file of the working folder was run')\n")
+    (tmp_path / "empty").mkdir()
+    cwd = {"clone": source, "empty": tmp_path / "empty", "root": Path("/"), "hostile": hostile}[folder]
+    python = str(plain / "bin" / "python")
+    command = [python, *command] if command else [str(plain / "bin" / "htmengine"), "run"]
+    engine = Engine(tmp_path / "data", "--workers", "1", command=command, start=partial(processes.start, cwd=cwd))
+    engine.start()
+    try:
+        engine.send(f"web1.example.org.cpu-0.cpu-user {row % 7} {START + 60 * row}" for row in range(300))
+        assert len(engine.wait_until_scored("web1.example.org.cpu-0.cpu-user", 300)) == 300
+    finally:
+        engine.stop()

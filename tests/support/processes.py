@@ -38,11 +38,11 @@ class Start(Protocol):
     def __call__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process: ...
 
 
-def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
-    """As a user would."""
+def start(command: Sequence[str], log: Path, environment: Mapping[str, str], cwd: Path | None = None) -> Process:
+    """As a user would, in a working folder."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            command, stdout=file, stderr=file, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+            command, stdout=file, stderr=file, env={**os.environ, "PYTHONUNBUFFERED": "1", **environment}, cwd=cwd
         )
 
 

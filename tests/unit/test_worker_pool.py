@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from signal import SIGKILL
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,10 +15,17 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.errors import StartError
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.swap_controller import Outcome, Slice
-from htmengine.model_swapper.worker_pool import RESTART_DELAY_S, STOP_MARGIN_S, WorkerPool, WorkerProcess
+from htmengine.model_swapper.worker_pool import (
+    RESTART_DELAY_S,
+    START_ATTEMPTS,
+    STOP_MARGIN_S,
+    WorkerPool,
+    WorkerProcess,
+)
 
 TIMEOUT_S = 10.0
 
@@ -61,6 +69,7 @@ class WorkerPoolTest(SynchronousTestCase):
         self.answers: list[tuple[int, int, Sequence[Outcome]]] = []
         self.deaths: list[tuple[int, str | None]] = []
         self.troubles: list[tuple[int, Sequence[str]]] = []
+        self.failures: list[Failure] = []
         self.pool = WorkerPool(
             reactor=self.reactor,
             workers=1,
@@ -70,6 +79,7 @@ class WorkerPoolTest(SynchronousTestCase):
             on_answer=lambda *answer: self.answers.append(answer),
             on_death=lambda *death: self.deaths.append(death),
             on_troubles=lambda *trouble: self.troubles.append(trouble),
+            on_failure=self.failures.append,
         )
         self.pool.start()
         self.addCleanup(self.end_all)
@@ -82,8 +92,11 @@ class WorkerPoolTest(SynchronousTestCase):
         self.successResultOf(stopped)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def dies(self) -> None:
-        self.reactor.spawned[-1][0].processEnded(Failure(ProcessTerminated(1)))
+    def dies(self, signal: int | None = SIGKILL) -> None:
+        self.reactor.spawned[-1][0].processEnded(Failure(ProcessTerminated(None if signal else 1, signal)))
+
+    def is_ready(self) -> None:
+        self.says(frames.pack({"ready": True}))
 
     def begins(self, turn: int, place: int) -> None:
         """The worker notes what it runs."""
@@ -131,6 +144,34 @@ class WorkerPoolTest(SynchronousTestCase):
         self.assertEqual(self.started, [0])
         self.reactor.advance(RESTART_DELAY_S)
         self.assertEqual(self.started, [0, 0])
+
+    def test_a_worker_that_gives_up_before_it_is_ready_is_a_failed_start(self) -> None:
+        self.dies(signal=None)
+        [failure] = self.failures
+        failure.trap(StartError)
+        self.assertIn("worker 0 ended before it was ready", failure.getErrorMessage())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_worker_that_gives_up_later_is_replaced(self) -> None:
+        self.is_ready()
+        self.dies(signal=None)
+        self.reactor.advance(RESTART_DELAY_S)
+        self.assertEqual((self.started, self.failures), ([0, 0], []))
+
+    def test_a_worker_that_is_always_killed_before_it_is_ready_is_a_failed_start(self) -> None:
+        for _ in range(START_ATTEMPTS - 1):
+            self.dies()
+            self.reactor.advance(RESTART_DELAY_S)
+        self.assertEqual(self.failures, [])
+        self.dies()
+        self.assertEqual(len(self.failures), 1)
+
+    def test_a_worker_that_was_ready_may_be_killed_again(self) -> None:
+        for _ in range(START_ATTEMPTS):
+            self.dies()
+            self.reactor.advance(RESTART_DELAY_S)
+            self.is_ready()
+        self.assertEqual(self.failures, [])
 
     def test_a_worker_that_stays_at_one_model_is_killed(self) -> None:
         self.send(1, "a")
