@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint types unit integration fuzz sanitize compilers crashes reference clean
+.PHONY: demo test check lint types unit integration fuzz sanitize compilers crashes pages clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -88,9 +88,11 @@ SEEDS ?= 100
 crashes: $(VENV)/tests
 	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
 
-# The page of commands is made from their own help; a test holds them together.
-reference: $(VENV)/engine
+# What is made from the code: the page of commands, the pages of options, the messages' schemas.  Tests hold them to it.
+pages: $(VENV)/engine
 	$(BIN)/python -m tools.commands_page > docs/commands.md
+	$(BIN)/python -m tools.config_pages
+	$(BIN)/python -m tools.message_schemas
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/htm/*.so

@@ -14,7 +14,7 @@ from htmengine.cli.main import main
 
 HEAD = """# Commands
 
-All commands of `htmengine`, made from their own `--help` with `make reference`. Most work on an embedded engine,
+All commands of `htmengine`, made from their own `--help` with `make pages`. Most work on an embedded engine,
 running or not, in the folder that `--data-dir` names, or on the distributed one whose configuration `--config` or
 `APPLICATION_CONFIG_PATH` names. Exit statuses: 0 done, 1 failed with one line on standard error that says why, 2 wrong
 use.

@@ -30,9 +30,11 @@ import socket
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.messages import ResultRow
@@ -208,7 +210,7 @@ def _state_in(path: Path) -> tuple[int, int]:
 
 def _pack(checkpoint: Checkpoint) -> bytes:
     model_id = checkpoint.model_id.encode()
-    results = json.dumps([astuple(row) for row in checkpoint.results], separators=(",", ":")).encode()
+    results = msgspec.json.encode(checkpoint.results)
     head = _HEAD.pack(_MAGIC, _FORMAT, checkpoint.generation, checkpoint.rowid, len(model_id))
     body = b"".join((head, model_id, _LENGTH.pack(len(results)), results, checkpoint.model))
     return body + _CHECKSUM.pack(zlib.crc32(body))

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,7 +92,7 @@ class ModelRunner:
             return self._define(sent.model_id, sent.generation, sent.definition)
         return resident
 
-    def _define(self, model_id: str, generation: int, definition: dict[str, Any]) -> Resident:
+    def _define(self, model_id: str, generation: int, definition: Mapping[str, Any]) -> Resident:
         """A new model, or one that goes on from a state that the definition brings."""
         if "model" in definition:
             model = Model.restore(base64.b64decode(definition["model"]))

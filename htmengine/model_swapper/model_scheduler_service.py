@@ -12,9 +12,10 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import structs
 from sqlalchemy import Connection
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -302,7 +303,7 @@ class ModelScheduler(Service):
         if received is None or not result.rows or result.rows[-1].rowid < received[0]:
             return result
         del self._received[result.model_id]
-        return replace(result, received_at=received[1])
+        return structs.replace(result, received_at=received[1])
 
     def _acknowledge(self, messages: Sequence[MessageToken]) -> None:
         by_subscription: dict[int, tuple[Subscription, list[Delivery]]] = {}

@@ -73,4 +73,4 @@ class DocsTest(SynchronousTestCase):
 
     def test_the_command_reference_is_what_the_commands_say(self) -> None:
         page = (ROOT / "docs" / "commands.md").read_text()
-        self.assertEqual(page, reference(), "make reference renews the page")
+        self.assertEqual(page, reference(), "make pages renews the page")

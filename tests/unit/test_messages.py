@@ -6,6 +6,9 @@ from __future__ import annotations
 import contextlib
 import json
 import zlib
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +18,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine import message_schemas
 from htmengine import messages as m
 from htmengine.errors import InvalidMessage, InvalidSample
+from htmengine.messages import bounds, broadcast
+from htmengine.repository import schema
+from tools import message_schemas as schema_files
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
-IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
+IDS = st.from_regex(r"[0-9A-Za-z_.-]{1,40}", fullmatch=True)
 
 
 class ParseSampleTest(SynchronousTestCase):
@@ -102,7 +108,7 @@ class SamplesTest(SynchronousTestCase):
 
 
 class ModelMessagesTest(SynchronousTestCase):
-    @given(uid=IDS, value=FLOATS, generation=st.integers(1, 2**31))
+    @given(uid=IDS, value=FLOATS, generation=st.integers(0, 2**31 - 1))
     def test_inputs_are_read_back(self, uid: str, value: float, generation: int) -> None:
         inputs = [m.ModelInput(uid, generation, 4, (m.InputRow(5, 60, value), m.InputRow(6, 120, -value)))]
         self.assertEqual(m.decode_model_message(m.encode_model_inputs(inputs)), inputs)
@@ -147,6 +153,125 @@ class ModelMessagesTest(SynchronousTestCase):
                 decode(body)
 
 
+class RefusedTest(SynchronousTestCase):
+    """What no database, model or file could hold is refused where it is decoded, with its place and the reason."""
+
+    RESULT = '{"results":[{"modelId":"m","generation":1,"rows":[[1,60,0.5,0.5,null]]}]}'
+    INPUT = '{"models":[{"modelId":"m","generation":1,"after":0,"rows":[[1,60,0.5],[2,120,0.5]]}]}'
+    COMMAND = '{"command":{"method":"snapshotModel","modelId":"m","generation":1,"commandId":"c","args":{"version":1}}}'
+    SAMPLES = '{"protocol":"plain","data":["a 1 60"],"batchId":"b","rejected":{"field_count":1}}'
+
+    def check(self, decode: Callable[[bytes], Any], body: str, cases: dict[tuple[str, str], str]) -> None:
+        decode(body.encode())
+        for (old, new), error in cases.items():
+            self.assertIn(old, body)
+            with self.assertRaises(InvalidMessage, msg=new) as caught:
+                decode(body.replace(old, new, 1).encode("utf-8", "surrogatepass"))
+            self.assertIn(error, str(caught.exception), new)
+
+    def test_results(self) -> None:
+        cases = {
+            ("[1,60", f"[{2**31},60"): "$.results[0].rows[0][0]: Expected `int` <= 2147483647",
+            ("[1,60", f"[{2**70},60"): "$.results[0].rows[0][0]",
+            ("[1,60", "[0,60"): "$.results[0].rows[0][0]",
+            ("[1,60", "[1.0,60"): "$.results[0].rows[0][0]: Expected `int`, got `float`",
+            ("[1,60", "[true,60"): "$.results[0].rows[0][0]: Expected `int`, got `bool`",
+            (",60,", ",253402300800,"): "$.results[0].rows[0][1]",
+            ("0.5,0.5", "1e400,0.5"): "$.results[0].rows[0][2]: Number out of range",
+            ("0.5,0.5", "NaN,0.5"): "not JSON",
+            ("0.5,0.5", "-Infinity,0.5"): "not JSON",
+            ("0.5,0.5", "1" + "0" * 400 + ",0.5"): "$.results[0].rows[0][2]: Number out of range",
+            ("0.5,0.5", "0.5,7"): "$.results[0].rows[0][3]: Expected `float` <= 1.0",
+            ("0.5,0.5", "0.5,-0.1"): "$.results[0].rows[0][3]",
+            ("null", '{"1":[[1e999,0.5]]}'): "$.results[0].rows[0][4]",
+            ("null", '{"1":[[0.5]]}'): "$.results[0].rows[0][4]",
+            ("null", "[" * 5000 + "]" * 5000): "$.results[0].rows[0][4]",
+            ("[1,60,0.5,0.5,null]", "[2,60,0.5,0.5],[1,60,0.5,0.5]"): "$.results[0].rows: the rowids do not ascend",
+            ('"generation":1', f'"generation":{2**70}'): "$.results[0].generation",
+            ('"generation":1', '"generation":1,"generation":2'): "'generation' comes twice",
+            ('"generation":1', '"generation":1,"gener\\u0061tion":2'): "'generation' comes twice",
+            ('"generation":1,', ""): "$.results[0]: Object missing required field `generation`",
+            ('"modelId":"m"', '"modelId":"../m"'): "$.results[0].modelId",
+            ('"modelId":"m"', '"modelId":"m\\n"'): "$.results[0].modelId",
+            ('"modelId":"m"', '"modelId":"\\u0000"'): "$.results[0].modelId",
+            ('"modelId":"m"', '"modelId":"\\ud800"'): "not JSON",
+            ('"modelId":"m"', '"modelId":"\ud800"'): "not JSON",
+            ('"modelId":"m"', '"x":' + "[" * 5000 + "]" * 5000 + ',"modelId":"m"'): "nested too deep",
+            ("]}", ']},"modelError":{"modelId":"m","generation":1,"message":""}'): "",
+            ('{"results"', '{"other"'): "$: needs one of results, commandResult, modelSnapshot, modelError",
+        }
+        self.check(m.decode_result_message, self.RESULT, cases)
+
+    def test_model_inputs(self) -> None:
+        cases = {
+            ("[2,120", "[3,120"): "$.models[0].rows: the rows after 0 do not follow each other",
+            ('"after":0', '"after":5'): "$.models[0].rows",
+            ('"after":0', f'"after":{2**63}'): "$.models[0].after",
+            ("[2,120,0.5]", "[2,120]"): "$.models[0].rows[1]: Expected `array` of at least length 3",
+            ("[2,120", "[2,-99999999999999"): "$.models[0].rows[1][1]",
+        }
+        self.check(m.decode_model_message, self.INPUT, cases)
+
+    def test_commands(self) -> None:
+        cases = {
+            ("snapshotModel", "fly"): "$.command.method: Invalid enum value 'fly'",
+            ('{"version":1}', '{"version":"1"}'): "$.command.args.version: Expected `int`, got `str`",
+            ('{"version":1}', "{}"): "$.command.args: snapshotModel needs a version",
+            ('{"version":1}', "[]"): "$.command.args: Expected `object`",
+            ('{"version":1}', '{"version":1,"upTo":1e3}'): "Expected `int`, got `float`",
+            ('{"version":1}', '{"version":1,"params":7}'): "Expected `object`, got `int`",
+            ('{"version":1}', '{"version":1,"params":{"x":' + "[" * 40 + "]" * 40 + "}}"): "params: nested deeper",
+        }
+        self.check(m.decode_model_message, self.COMMAND, cases)
+
+    def test_samples(self) -> None:
+        cases = {
+            ('"plain"', '"pickle"'): "$.protocol: Invalid enum value 'pickle'",
+            ('"protocol":"plain",', ""): "missing required field `protocol`",
+            ('["a 1 60"]', '{"a":1}'): "$.data: Expected `array`, got `object`",
+            ('["a 1 60"]', '["a 1 60"],"data":[]'): "'data' comes twice",
+            ('["a 1 60"]', '["\\udfff 1 60"]'): "not JSON",
+            ('"b"', '"b "'): "$.batchId: 'b ' has a space at its end",
+            ('"b"', '"' + "b" * 65 + '"'): "$.batchId: Expected `str` of length <= 64",
+            ('"field_count"', '"field_count "'): "$.rejected: reason 'field_count '",
+            ('"field_count":1', f'"field_count":{2**31}'): "$.rejected[...]",
+        }
+        self.check(m.decode_samples, self.SAMPLES, cases)
+
+    def test_a_line_that_no_json_can_be_made_of_again_is_kept_as_it_came(self) -> None:
+        deep = "[" * 900 + "]" * 900
+        batch = m.decode_samples(f'{{"protocol":"plain","data":["a 1 60",{deep},1e999]}}'.encode())
+        self.assertEqual(batch.lines, ["a 1 60", deep, "1e999"])
+
+    def test_colons_in_names_are_no_properties(self) -> None:
+        batch = m.SampleBatch(['a:b"c":d 1 60'], "id:1")
+        self.assertEqual(m.decode_samples(m.encode_samples(batch)), batch)
+
+    def test_inference_results(self) -> None:
+        metric = m.MetricInfo("u", "a.b", None, None, None, "custom", {"x": "{}"})
+        body = zlib.decompress(m.encode_inference(metric, [m.ScoredRow(1, 60, 0.5, 0.25, 0.75)])).decode()
+        cases = {
+            ('"a.b"', '""'): "$.metric.name",
+            ('"a.b"', '"a\\u0000"'): "$.metric.name",
+            ('"u"', '"' + "u" * 41 + '"'): "$.metric.uid",
+            ("0.75", "1.5"): "$.results[0].anomaly: Expected `float` <= 1.0",
+            ('"ts":60', '"ts":60,"ts":61'): "'ts' comes twice",
+        }
+        self.check(lambda text: m.decode_inference(zlib.compress(text)), body, cases)
+        for broken in (zlib.compress(body.encode())[:-1], zlib.compress(body.encode()) + b"x"):
+            with self.assertRaisesRegex(InvalidMessage, "zlib"):
+                m.decode_inference(broken)
+
+    def test_bounds_are_what_the_columns_hold(self) -> None:
+        for table, column in (("metric_data", "rowid"), ("metric_score", "generation"), ("model_snapshot", "version")):
+            self.assertEqual(str(schema.metadata.tables[table].c[column].type), "INTEGER")
+        self.assertEqual(bounds.MAX_INTEGER, 2**31 - 1)
+
+    def test_an_error_of_a_model_is_made_to_fit(self) -> None:
+        error = m.ModelError("m", 1, "\0\ud800" + "x" * 100_000)
+        self.assertEqual(len(m.decode_result_message(m.encode_model_error(error)).message), bounds.MAX_TEXT_LENGTH)
+
+
 class BroadcastTest(SynchronousTestCase):
     METRIC = m.MetricInfo("u", "a.b", None, None, None, "custom", {"datasource": "custom"})
 
@@ -171,8 +296,35 @@ class BroadcastTest(SynchronousTestCase):
         )
         self.assertEqual(m.decode_broadcast(body), message)
 
+    def test_the_bytes_are_those_that_applications_have_always_seen(self) -> None:
+        metric = m.MetricInfo("u", "größe", None, "web1", None, "custom", {"metricSpec": {"metric": "größe"}})
+        rows = [
+            m.ScoredRow(1, 60, 1e16, 0.0, 1e-05, None),
+            m.ScoredRow(2, 120, -1.5e300, 0.025, 0.9999999999, {"1": [[5e-324, 0.5]]}),
+        ]
+        results = (
+            '{"metric":{"uid":"u","name":"größe","description":null,"resource":"web1","location":null,'
+            '"datasource":"custom","spec":{"metricSpec":{"metric":"größe"}}},"results":['
+            '{"rowid":1,"ts":60,"value":1e+16,"rawAnomaly":0.0,"anomaly":1e-05,"multiStepBestPredictions":null},'
+            '{"rowid":2,"ts":120,"value":-1.5e+300,"rawAnomaly":0.025,"anomaly":0.9999999999,'
+            '"multiStepBestPredictions":{"1":[[5e-324,0.5]]}}]}'
+        )
+        self.assertEqual(m.encode_inference(metric, rows), zlib.compress(results.encode(), 1))
+        outcome = (
+            '{"method":"defineModel","modelId":"u","commandId":"c","status":0,"errorMessage":null,'
+            '"modelInfo":{"metricName":"größe","resource":"web1","modelSpec":{"metricSpec":{"metric":"größe"}}}}'
+        )
+        command = m.CommandResult(m.DEFINE_MODEL, "u", 1, "c")
+        self.assertEqual(m.encode_command_outcome(command, metric), zlib.compress(outcome.encode(), 1))
+        samples = m.encode_samples(m.SampleBatch(['é \x01" 1 2'], "id", {"not_utf8": 1}, 1.5))
+        self.assertEqual(
+            samples.decode(),
+            '{"protocol":"plain","data":["é \\u0001\\" 1 2"],'
+            '"batchId":"id","rejected":{"not_utf8":1},"receivedAt":1.5}',
+        )
+
     def test_what_inflates_without_end_is_refused(self) -> None:
-        self.patch(m, "MAX_INFLATED_BYTES", 1000)
+        self.patch(broadcast, "MAX_INFLATED_BYTES", 1000)
         with self.assertRaisesRegex(InvalidMessage, "more than 1000"):
             m.decode_broadcast(zlib.compress(b" " * 10_000))
 
@@ -188,6 +340,8 @@ class SchemasTest(SynchronousTestCase):
 
     def test_schemas_are_schemas(self) -> None:
         for name in message_schemas.NAMES:
+            path = resources.files("htmengine.message_schemas") / f"{name}.json"
+            self.assertEqual(path.read_text(), schema_files.text(name), "make pages")
             Draft202012Validator.check_schema(message_schemas.schema(name))
 
     def test_samples(self) -> None:

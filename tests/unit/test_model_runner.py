@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.htm.model import Model
@@ -232,7 +233,7 @@ class CommandsTest(RunnerTestCase):
             definition = {"params": PARAMS.to_json(), "model": state, "after": start}
             again = dataclasses.replace(clone, model_id=model_id, definition=definition)
             self.assertEqual(self.runner.run(again), Outcome(model_id, 1, at=start))
-            later = tuple(dataclasses.replace(row(60 + n), rowid=start + n) for n in range(1, 11))
+            later = tuple(structs.replace(row(60 + n), rowid=start + n) for n in range(1, 11))
             self.assertEqual(raws(self.runner.run(Slice(model_id, 1, start, later))), expected(70)[60:])
 
     def test_a_state_that_cannot_be_used_fails_with_the_reason(self) -> None:

@@ -26,6 +26,7 @@ from htmengine.messages import (
     DEFINE_MODEL,
     DELETE_MODEL,
     MAX_NAME_LENGTH,
+    CommandArgs,
     ModelCommand,
     encode_model_command,
 )
@@ -205,7 +206,7 @@ def _define(conn: Connection, metric: Metric, params: ModelParams, last_rowid: i
     queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
     counts.start_scores(conn, MetricScore(metric.uid, generation))
     results.forget_anomalies(conn, metric.uid)
-    args = {"params": definition.params, "upTo": last_rowid}
+    args = CommandArgs(params=definition.params, upTo=last_rowid)
     return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, generation, uuid.uuid4().hex, args))
 
 

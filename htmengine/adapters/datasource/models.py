@@ -22,7 +22,15 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ModelExists, ModelNotFound
 from htmengine.htm.model_file import ModelFile
-from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, SNAPSHOT_MODEL, ModelCommand, encode_model_command
+from htmengine.messages import (
+    CLONE_MODEL,
+    DEFINE_MODEL,
+    SNAPSHOT_MODEL,
+    CommandArgs,
+    Method,
+    ModelCommand,
+    encode_model_command,
+)
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
@@ -40,7 +48,7 @@ def snapshot_model(conn: Connection, metric: Metric, now: int) -> tuple[Snapshot
     if metric.status not in RUNNING or definition is None:
         raise ModelNotFound(metric.name, metric.status.name)
     snapshot = snapshots.add(conn, metric, definition.params, definition.generation, now)
-    args = {"version": snapshot.version, "upTo": metric.last_rowid}
+    args = CommandArgs(version=snapshot.version, upTo=metric.last_rowid)
     return snapshot, _command(SNAPSHOT_MODEL, metric.uid, definition.generation, args)
 
 
@@ -99,7 +107,7 @@ def _adopt(
     name: str,
     params: dict[str, Any],
     state: SavedModel,
-    method: str,
+    method: Method,
     created_at: int,
 ) -> tuple[Metric, bytes]:
     """A model that comes from elsewhere becomes this metric's, as its next snapshot and a definition from it."""
@@ -116,7 +124,7 @@ def _adopt(
 
 
 def _start(
-    conn: Connection, metric: Metric, snapshot: Snapshot, start: MetricScore, method: str
+    conn: Connection, metric: Metric, snapshot: Snapshot, start: MetricScore, method: Method
 ) -> tuple[Metric, bytes]:
     """A new generation that goes on from a snapshot, after the row ``start.rowid``."""
     generation = _next_generation(metric)
@@ -131,5 +139,5 @@ def _next_generation(metric: Metric) -> int:
     return metric.definition.generation + 1 if metric.definition else 1
 
 
-def _command(method: str, uid: str, generation: int, args: dict[str, Any]) -> bytes:
+def _command(method: Method, uid: str, generation: int, args: CommandArgs) -> bytes:
     return encode_model_command(ModelCommand(method, uid, generation, uuid.uuid4().hex, args))

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""Samples as they come: one Graphite line, and the batches of lines that the samples queue carries.
+
+Other programs publish to this queue too; docs/messages.md describes its messages.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from htmengine.errors import InvalidMessage, InvalidSample
+from htmengine.messages.body import invalid, read, refuse_repeated
+from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH, Moment, Token, is_token
+
+#: Timestamps up to 2100-01-01; milliseconds sent by mistake lie far beyond.
+MAX_TIMESTAMP = 4_102_444_800
+MAX_LINE_LENGTH = 16_384
+
+Reason: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_REASON_LENGTH)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, lt=2**31)]
+Counts: TypeAlias = Annotated[
+    dict[Reason, Count],
+    Meta(max_length=100, description="Samples that the sender rejected since its last batch, by reason."),
+]
+Data: TypeAlias = Annotated[
+    list[str],
+    Meta(description='Each "<name> <value> <epoch seconds>"; the timestamp -1 means now.'),
+]
+BatchId: TypeAlias = Annotated[
+    Token,
+    Meta(description="Names the batch: one that is published twice is stored once. Printable, no space at its ends."),
+]
+
+
+class Sample(Struct, frozen=True, gc=False):
+    """One accepted Graphite line."""
+
+    name: str
+    value: float
+    timestamp: int  #: epoch seconds, UTC
+
+
+class SampleBatch(Struct, frozen=True):
+    """Lines that came together."""
+
+    lines: list[str]
+    #: Names the batch, so that a redelivered one is not counted twice; "" from programs that do not set it.
+    batch_id: str = ""
+    #: Lines that the listener rejected since its last batch, by reason.
+    rejected: dict[str, int] = field(default_factory=dict)
+    received_at: float | None = None  #: epoch seconds of its first line, for the self-metrics
+
+
+class SamplesMessage(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The body of a message of the samples queue."""
+
+    protocol: Literal["plain"]
+    data: Data
+    batch_id: BatchId = ""
+    rejected: Counts = field(default_factory=dict)
+    received_at: Moment | None = None
+
+
+class _Mixed(SamplesMessage, frozen=True, rename="camel"):
+    """The same with lines that are no text among the others."""
+
+    data: list[msgspec.Raw]  # type: ignore[assignment]
+
+
+_MESSAGE = msgspec.json.Decoder(SamplesMessage)
+_MIXED = msgspec.json.Decoder(_Mixed)
+_LINE = msgspec.json.Decoder(str)
+
+
+# --- one Graphite line ---------------------------------------------------------------------------------
+
+
+def parse_sample(line: str, now: float) -> Sample:
+    """Read ``name value timestamp``; the timestamp -1 means ``now``.
+
+    Raises `InvalidSample` with the reason that the reject is counted under.
+
+    >>> parse_sample("cpu.load 0.5 1400000000", now=0.0)
+    Sample(name='cpu.load', value=0.5, timestamp=1400000000)
+    """
+    if len(line) > MAX_LINE_LENGTH:
+        raise InvalidSample("line_too_long", f"{len(line)} characters; at most {MAX_LINE_LENGTH} are allowed")
+    fields = line.split()
+    if len(fields) != 3:
+        raise InvalidSample("field_count", f"{len(fields)} fields in {_cut(line)}; 3 are wanted: name value timestamp")
+    name, value, timestamp = fields
+    if len(name) > MAX_NAME_LENGTH:
+        raise InvalidSample("name_too_long", f"{len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
+    if not name.isprintable():
+        raise InvalidSample("name_characters", f"{_cut(name)} has characters that cannot be printed")
+    return Sample(name, _parse_value(value), _parse_timestamp(timestamp, now))
+
+
+def _parse_value(text: str) -> float:
+    try:
+        value = _parse_float(text)
+    except ValueError:
+        raise InvalidSample("value_not_a_number", f"value {_cut(text)} is not a number") from None
+    if not math.isfinite(value):
+        raise InvalidSample("value_not_finite", f"value {_cut(text)}; only finite numbers are allowed")
+    return value
+
+
+def _parse_timestamp(text: str, now: float) -> int:
+    try:
+        timestamp = _parse_float(text)
+    except ValueError:
+        raise InvalidSample("timestamp_not_a_number", f"timestamp {_cut(text)} is not a number") from None
+    if timestamp == -1:
+        return int(now)
+    if not 0 <= timestamp <= MAX_TIMESTAMP:  # also refuses NaN and the infinities
+        raise InvalidSample(
+            "timestamp_out_of_range", f"timestamp {_cut(text)}; epoch seconds up to {MAX_TIMESTAMP}, or -1"
+        )
+    return int(timestamp)
+
+
+def _parse_float(text: str) -> float:
+    if "_" in text:  # Python's own digit grouping is no form that Graphite knows
+        raise ValueError(text)
+    return float(text)
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return repr(text if len(text) <= most else text[:most] + "…")
+
+
+# --- samples queue -------------------------------------------------------------------------------------
+
+
+def encode_samples(batch: SampleBatch) -> bytes:
+    """The body for the samples queue.
+
+    >>> encode_samples(SampleBatch(["a 1 2"]))
+    b'{"protocol":"plain","data":["a 1 2"]}'
+    """
+    return msgspec.json.encode(SamplesMessage("plain", batch.lines, batch.batch_id, batch.rejected, batch.received_at))
+
+
+def decode_samples(body: bytes) -> SampleBatch:
+    """Read a samples message from any program.
+
+    Data that are not text stay in ``lines`` as their JSON text, so that each is rejected by itself.
+    """
+    message: SamplesMessage | _Mixed
+    try:
+        message = read(body, _MESSAGE)
+        lines = message.data
+    except InvalidMessage as error:
+        if not str(error).startswith("$.data["):
+            raise
+        message = read(body, _MIXED)
+        lines = [_line(each) for each in message.data]
+    optional = (message.batch_id != "") + bool(message.rejected) + (message.received_at is not None)
+    refuse_repeated(body, 2 + optional + len(message.rejected))
+    if not is_token(message.batch_id):
+        raise invalid("$.batchId", f"{message.batch_id!r} has a space at its end, or what cannot be printed")
+    for reason in message.rejected:
+        if not is_token(reason):
+            raise invalid("$.rejected", f"reason {reason!r} has a space at its end, or what cannot be printed")
+    return SampleBatch(lines, message.batch_id, message.rejected, message.received_at)
+
+
+def _line(raw: msgspec.Raw) -> str:
+    text = bytes(raw)
+    return read(text, _LINE) if text.startswith(b'"') else text.decode()
