@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
 from htmengine.bus.embedded import EmbeddedBus
+from htmengine.process.twisted_types import for_twisted
 
 T = TypeVar("T")
 
@@ -48,4 +49,4 @@ class MemoryBus(EmbeddedBus):
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
-        super().__init__(":memory:", reactor=clock or Clock(), thread=_ThisThread())
+        super().__init__(":memory:", reactor=for_twisted(clock or Clock()), thread=_ThisThread())

@@ -27,6 +27,7 @@ from htmengine.alerts.configuration import Alertmanager, Email, Receiver, Slack,
 from htmengine.alerts.formats import HttpRequest
 from htmengine.alerts.notifications import Notification
 from htmengine.errors import DeliveryFailed
+from htmengine.process.twisted_types import Reactor, for_twisted, within
 
 #: No more of an answer is read.
 ANSWER_BYTES = 4096
@@ -39,9 +40,9 @@ LONGEST_RETRY_AFTER_S = 3600.0
 class Sender:
     """Sends through one reactor.  HTTP redirects are not followed: they would carry an alert elsewhere."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
-        self._pool = HTTPConnectionPool(reactor, persistent=False)
+        self._pool = HTTPConnectionPool(for_twisted(reactor), persistent=False)
         self._pool._factory = _QuietFactory
 
     async def send(self, receiver: Receiver, notification: Notification, delivery_id: str) -> str:
@@ -69,7 +70,7 @@ class Sender:
     async def _post(self, receiver: Webhook | Alertmanager | Slack, request: HttpRequest) -> str:
         try:
             exchange = Deferred.fromCoroutine(self._exchange(receiver, request))
-            status, reason, retry_after, answer = await exchange.addTimeout(receiver.timeout_s, self._reactor)
+            status, reason, retry_after, answer = await within(exchange, receiver.timeout_s, self._reactor)
         except Exception as error:
             raise DeliveryFailed(_in_words(error, receiver.timeout_s)) from None
         said = f"{status} {reason} {answer}".strip()
@@ -81,7 +82,7 @@ class Sender:
         self, receiver: Webhook | Alertmanager | Slack, request: HttpRequest
     ) -> tuple[int, str, float, str]:
         policy = BrowserLikePolicyForHTTPS(trustRoot=_trust(receiver.tls_ca_file))
-        agent: Any = Agent(self._reactor, policy, receiver.timeout_s, pool=self._pool)
+        agent: Any = Agent(for_twisted(self._reactor), policy, receiver.timeout_s, pool=self._pool)
         headers = Headers({"Content-Type": ["application/json"], "User-Agent": ["HTM Engine"]})
         for name, value in request.headers.items():
             headers.setRawHeaders(name, [value])
@@ -116,7 +117,7 @@ class Sender:
         else:
             connector = self._reactor.connectTCP(receiver.host, receiver.port, factory, timeout=receiver.timeout_s)
         try:
-            taken, answers = await done.addTimeout(receiver.timeout_s, self._reactor)
+            taken, answers = await within(done, receiver.timeout_s, self._reactor)
         except SMTPClientError as error:
             # Its text is the whole conversation, with the password.
             raise DeliveryFailed(_shown(f"{error.code} {_text(error.resp)}")) from None

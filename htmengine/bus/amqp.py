@@ -30,7 +30,7 @@ from htmengine.bus.amqp_publisher import Destination, Publisher
 from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
-from htmengine.process.twisted_types import Clock
+from htmengine.process.twisted_types import Reactor
 
 __all__ = ["AmqpBus", "AmqpParams", "AmqpSubscription"]
 
@@ -50,7 +50,7 @@ class AmqpBus(Service):
     estimated from what this process has published.
     """
 
-    def __init__(self, params: AmqpParams, *, reactor: Clock, queue_type: QueueType = "classic") -> None:
+    def __init__(self, params: AmqpParams, *, reactor: Reactor, queue_type: QueueType = "classic") -> None:
         self._queue_type = queue_type
         self._limits: dict[str, QueueLimits] = {}
         self._subscriptions: list[AmqpSubscription] = []

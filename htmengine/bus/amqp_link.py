@@ -23,16 +23,15 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.errors import BusClosed, ConfigError
+from htmengine.process.seldom import LOG_INTERVAL_S, Seldom
+from htmengine.process.twisted_types import Reactor, every, for_twisted, later, within
 
 #: What pika raises, or fails a Deferred with, when a connection or channel is lost.
 LOST = (AMQPError, ConnectionClosed)
-#: The log tells of a broker that is away this often.
-LOG_INTERVAL_S = 60.0
 #: An operation that found its connection lost is tried again after this long.
 RETRY_S = 0.1
 #: A broker that does not answer the end of a connection is waited for this long.
@@ -88,7 +87,7 @@ class Link(Service):
 
     log = Logger()
 
-    def __init__(self, params: AmqpParams, purpose: str, *, reactor: Any, on_lost: Callable[[], None]) -> None:
+    def __init__(self, params: AmqpParams, purpose: str, *, reactor: Reactor, on_lost: Callable[[], None]) -> None:
         self._params = params
         self._purpose = purpose
         self._reactor = reactor
@@ -100,16 +99,15 @@ class Link(Service):
             factory,
             retryPolicy=self._retry,
             prepareConnection=self._prepare,
-            clock=reactor,
+            clock=for_twisted(reactor),
         )
         self._backoff = backoffPolicy(0.2, 15.0, 1.5)
         self._attempts = 0  #: since the last connection
         self._shaking_hands: Deferred[None] | None = None  #: fires when a handshake has ended, well or not
         self._away_since: float | None = None
-        self._logged_at = -LOG_INTERVAL_S
+        self._away = Seldom(reactor.seconds)
         self._blocked_since = 0.0
-        self._reminder = LoopingCall(self._tell_blocked)
-        self._reminder.clock = reactor
+        self._reminder = every(reactor, self._tell_blocked)
         self._sleeping: set[Deferred[None]] = set()
         self._stopped = False
         self.lost = 0  #: connections
@@ -134,10 +132,9 @@ class Link(Service):
         if self._shaking_hands is not None and connection is not None:
             connection.transport.abortConnection()
             await self._shaking_hands
-            await deferLater(self._reactor, 0)  # now ClientService knows of the loss
+            await later(self._reactor, 0)  # now ClientService knows of the loss
         elif connection is not None and connection.is_open:
-            closed: Deferred[Any] = connection.close()
-            closed.addTimeout(CLOSE_S, self._reactor)
+            closed: Deferred[Any] = within(connection.close(), CLOSE_S, self._reactor)
             closed.addErrback(lambda _: None)  # ending without the broker's answer
             await closed
         await self._client.stopService()
@@ -161,7 +158,7 @@ class Link(Service):
         """Raises `BusClosed` when the link stops first."""
         if self._stopped:
             raise BusClosed("the bus is stopped")
-        sleeping: Deferred[None] = deferLater(self._reactor, seconds)
+        sleeping = later(self._reactor, seconds)
         self._sleeping.add(sleeping)
         try:
             await sleeping
@@ -196,7 +193,8 @@ class Link(Service):
             purpose=self._purpose,
         )
         self._attempts = 0
-        self._away_since, self._logged_at = None, -LOG_INTERVAL_S
+        self._away_since = None
+        self._away.reset()
 
     def _lost(self) -> None:
         self._stop_reminding()
@@ -215,8 +213,7 @@ class Link(Service):
     def _tell_away(self) -> None:
         now = self._reactor.seconds()
         self._away_since = self._away_since or now
-        if now - self._logged_at >= LOG_INTERVAL_S:
-            self._logged_at = now
+        if self._away.due():
             self.log.error(
                 "RabbitMQ at {host}:{port} is away for {seconds:.0f} s ({purpose}): {reason}",
                 host=self._params.host,
@@ -259,8 +256,8 @@ def _parameters(params: AmqpParams, purpose: str) -> ConnectionParameters:
     )
 
 
-def _endpoint(params: AmqpParams, reactor: Any) -> Any:
-    endpoint: Any = HostnameEndpoint(reactor, params.host, params.port)
+def _endpoint(params: AmqpParams, reactor: Reactor) -> Any:
+    endpoint: Any = HostnameEndpoint(for_twisted(reactor), params.host, params.port)
     if not params.tls:
         return endpoint
     trust = {"trustRoot": _authorities(params.tls_ca_file)} if params.tls_ca_file else {}

@@ -22,8 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall, deferLater
-from twisted.internet.threads import deferToThreadPool
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -32,13 +31,13 @@ from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
 from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, UnroutableMessage
-from htmengine.process.twisted_types import Clock
+from htmengine.process.seldom import Seldom
+from htmengine.process.twisted_types import Clock, Reactor, every, in_thread, later
 
 #: How often the file is looked at for the work of other processes.
 POLL_S = 0.05
-#: A full disk is tried again after this, and the log says so once a minute.
+#: A full disk is tried again after this.
 DISK_FULL_RETRY_S = 1.0
-LOG_INTERVAL_S = 60.0
 #: How often queues that nobody reads any more are removed, and unused space is given back.
 HOUSEKEEPING_S = 5.0
 #: A subscriber that has this much waiting for it is given no more from memory.
@@ -62,7 +61,7 @@ class WriterThread(Protocol):
 class _Thread:
     """A thread of its own."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
 
     def start(self) -> None:
@@ -70,7 +69,7 @@ class _Thread:
         self._pool.start()
 
     def run(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
-        return deferToThreadPool(self._reactor, self._pool, function, *args)
+        return in_thread(self._reactor, self._pool, function, *args)
 
     def stop(self) -> None:
         self._pool.stop()
@@ -117,7 +116,7 @@ class EmbeddedBus(Service):
         self,
         path: str | PathLike[str],
         *,
-        reactor: Clock,
+        reactor: Reactor,
         synchronous: Synchronous = "NORMAL",
         full_timeout_s: float | None = None,
         thread: WriterThread | None = None,
@@ -134,7 +133,7 @@ class EmbeddedBus(Service):
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._subscriptions: dict[str, list[EmbeddedSubscription]] = {}
         self._members: Counter[str] = Counter()
-        self._disk_full_logged_at = float("-inf")
+        self._disk_full = Seldom(reactor.seconds)
         self._idle: list[Deferred[None]] = []
         self._expired: set[str] = set()
         self._timers = [
@@ -373,13 +372,11 @@ class EmbeddedBus(Service):
         return None
 
     def _wait_for_room_on_disk(self, work: Sequence[_Operation]) -> Deferred[None]:
-        now = self._clock.seconds()
-        if now - self._disk_full_logged_at >= LOG_INTERVAL_S:
-            self._disk_full_logged_at = now
+        if self._disk_full.due():
             self.log.critical("bus file {path}: the disk is full; all services wait", path=self._path)
         publications = {each for lane in self._lanes.values() for each in lane.waiting}
         self._operations = [each for each in work if each not in publications] + self._operations
-        return deferLater(self._clock, DISK_FULL_RETRY_S)  # type: ignore[arg-type]
+        return later(self._clock, DISK_FULL_RETRY_S)
 
     def _go_on(self) -> None:
         self._committing = False
@@ -513,7 +510,7 @@ def _fail(operations: Sequence[_Operation] | deque[_Operation], error: BusError)
             operation.done.errback(error)
 
 
-def _survivor(clock: Any, function: Callable[[], None], interval: float) -> tuple[LoopingCall, float]:
+def _survivor(clock: Clock, function: Callable[[], None], interval: float) -> tuple[LoopingCall, float]:
     """A timer that goes on when its function fails."""
     log = Logger()
 
@@ -523,6 +520,4 @@ def _survivor(clock: Any, function: Callable[[], None], interval: float) -> tupl
         except Exception:
             log.failure("a timer of the bus failed")
 
-    call = LoopingCall(guarded)
-    call.clock = clock
-    return call, interval
+    return every(clock, guarded), interval

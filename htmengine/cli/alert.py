@@ -7,7 +7,6 @@ import math
 import sys
 import time
 import uuid
-from typing import Any
 
 import click
 
@@ -18,6 +17,7 @@ from htmengine.alerts.queries import AlertRecord
 from htmengine.alerts.sender import Sender
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, run_reactor
 from htmengine.errors import DeliveryFailed
+from htmengine.process.twisted_types import Reactor
 
 
 @click.group()
@@ -34,7 +34,7 @@ def test(engine: Engine, rule: str | None) -> None:
     options = engine.deployment.alert_options
     wanted = _pairs(options.config, rule)
 
-    async def start(reactor: Any) -> bool:
+    async def start(reactor: Reactor) -> bool:
         sender = Sender(reactor)
         answers = [await _try(sender, each, receiver, options.public_url) for each, receiver in wanted]
         return all(answers)

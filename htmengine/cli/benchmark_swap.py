@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from htmengine.cli.common import example, failing_cleanly, run_reactor
 from htmengine.measure.models import MATURE_ROWS, YOUNG_ROWS, Template
 from htmengine.measure.swap import Feeder, SwapPlan, SwapReport, make_checkpoints
+from htmengine.process.twisted_types import Reactor
 
 
 @click.command(epilog=example("htmengine benchmark swap --models 1000 --models 10000 --rows 5 --memory-mb 256"))
@@ -70,7 +70,7 @@ def swap(
 
 
 async def _measure_all(
-    reactor: Any,
+    reactor: Reactor,
     template: Template,
     models: Sequence[int],
     plan_of: Callable[[int, Path], SwapPlan],

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 from tqdm import tqdm
@@ -21,6 +20,7 @@ from htmengine.measure.live_engine import cpu_ms_per_row
 from htmengine.measure.models import MATURE_ROWS, Template
 from htmengine.measure.swap import Feeder, SwapPlan, SwapReport, make_checkpoints
 from htmengine.model_swapper.model_cache import RunnerOptions
+from htmengine.process.twisted_types import Reactor
 
 CADENCES_S = (10, 60, 300, 900)
 
@@ -61,7 +61,7 @@ def capacity(seconds: float, data_dir: Path | None, as_json: bool) -> None:
     click.echo(json.dumps(asdict(report)) if as_json else as_text(report))
 
 
-async def _measure(reactor: Any, folder: Path, seconds: float) -> CapacityReport:
+async def _measure(reactor: Reactor, folder: Path, seconds: float) -> CapacityReport:
     with tqdm(total=5, desc="measuring", unit="step") as bar:
         template = Template.trained(MATURE_ROWS)
         machine, load = Machine.here(folder), os.getloadavg()[0]

@@ -21,6 +21,7 @@ from htmengine.cli.common import Engine, at_engine, engine_options, example, fai
 from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.operations import Operations
+from htmengine.process.twisted_types import Reactor
 from htmengine.repository import counts, queries
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, Row
@@ -209,7 +210,7 @@ def follow(engine: Engine, threshold: float, form: str, count: int | None) -> No
     run_reactor(lambda reactor: _follow(engine, reactor, show, count))
 
 
-async def _follow(engine: Engine, reactor: Any, show: Callable[[dict[str, Any]], int], count: int | None) -> None:
+async def _follow(engine: Engine, reactor: Reactor, show: Callable[[dict[str, Any]], int], count: int | None) -> None:
     async with engine.client(reactor) as client:
         results = await client.results()
         seen = 0

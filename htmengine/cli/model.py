@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 import click
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
 from htmengine.csv_files import format_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.operations import Operations
+from htmengine.process.twisted_types import Reactor, later
 from htmengine.repository.snapshots import Snapshot
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ def clone(name: str, new: str, engine: Engine, version: int | None, timeout_s: f
     NEW may not have a model yet; it goes on with the samples that come from now on.
     """
 
-    async def start(reactor: Any, operations: Operations) -> str:
+    async def start(reactor: Reactor, operations: Operations) -> str:
         chosen = version or (await _take(reactor, operations, name, timeout_s)).version
         metric = await operations.clone_model(name, new, version=chosen)
         return f"{metric.name}: {metric.status.name}"
@@ -106,7 +106,7 @@ def clone(name: str, new: str, engine: Engine, version: int | None, timeout_s: f
 def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s: float) -> None:
     """Write a model to FILE: a snapshot, or the model as it is now."""
 
-    async def start(reactor: Any, operations: Operations) -> bytes:
+    async def start(reactor: Reactor, operations: Operations) -> bytes:
         chosen = version or (await _take(reactor, operations, name, timeout_s)).version
         return await operations.export_model(name, version=chosen)
 
@@ -130,14 +130,14 @@ def import_(file: Path, engine: Engine, name: str | None) -> None:
 
 
 def _with_operations(engine: Engine, do: Callable[[Any, Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
-    async def start(reactor: Any) -> T:
+    async def start(reactor: Reactor) -> T:
         async with engine.client(reactor) as client:
             return await do(reactor, client.operations)
 
     return run_reactor(start)
 
 
-async def _take(reactor: Any, operations: Operations, name: str, timeout_s: float) -> Snapshot:
+async def _take(reactor: Reactor, operations: Operations, name: str, timeout_s: float) -> Snapshot:
     """Ask for a snapshot and wait for it."""
     asked = await operations.snapshot_model(name)
     deadline = reactor.seconds() + timeout_s
@@ -145,5 +145,5 @@ async def _take(reactor: Any, operations: Operations, name: str, timeout_s: floa
         for found in await operations.snapshots(name):
             if found.version == asked.version and found.ready:
                 return found
-        await deferLater(reactor, POLL_S)
+        await later(reactor, POLL_S)
     raise HtmEngineError(f"no snapshot of {name!r} came within {timeout_s:g} s; is the engine running?")

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
 
 import click
-from twisted.internet.task import deferLater
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
 from htmengine.cli.troubles import trouble_line
 from htmengine.csv_files import format_timestamp
+from htmengine.process.twisted_types import Reactor, later
 from htmengine.status import Queues, Status, queue_samples, read_status
 
 #: Rates are of this many seconds.
@@ -29,10 +28,10 @@ _LINE = "{:<14}{:>12}  {:<26}{:>12}  {}"
 def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> None:
     """Show queue lengths, rates and lags of every stage, and troubles, whether the engine runs or not."""
 
-    async def start(reactor: Any) -> None:
+    async def start(reactor: Reactor) -> None:
         async with engine.client(reactor) as client:
             operations = client.operations
-            sleep: Callable[[float], Awaitable[None]] = lambda seconds: deferLater(reactor, seconds)  # noqa: E731
+            sleep: Callable[[float], Awaitable[None]] = lambda seconds: later(reactor, seconds)  # noqa: E731
             while True:
                 found = await read_status(
                     operations.bus, operations.database, _queues(engine), seconds=LOOK_S, sleep=sleep

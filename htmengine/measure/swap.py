@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -38,6 +37,7 @@ from htmengine.model_swapper.swap_controller import (
     worker_of,
 )
 from htmengine.model_swapper.worker_pool import WorkerPool
+from htmengine.process.twisted_types import Reactor
 
 SHARDS = 16
 #: Models in one message, as the Metric Storer makes them from its batches.
@@ -125,7 +125,7 @@ def files_per_s(folder: Path, size: int) -> float:
 class Feeder:
     """Gives each model its next row in turn; a bounded number of rows is under way at any time."""
 
-    def __init__(self, *, reactor: Any, plan: SwapPlan, template: Template, progress: Progress) -> None:
+    def __init__(self, *, reactor: Reactor, plan: SwapPlan, template: Template, progress: Progress) -> None:
         self._reactor = reactor
         self._disk_files_per_s = files_per_s(plan.folder, len(template.model))
         self._plan = plan

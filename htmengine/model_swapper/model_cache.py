@@ -29,6 +29,7 @@ from htmengine.errors import CheckpointError
 from htmengine.htm.model import Model
 from htmengine.messages import CHECKPOINTS_REFUSED, InputRow, ResultRow
 from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
+from htmengine.process.seldom import Seldom
 from htmengine.sharding import shard_of
 
 log = logging.getLogger("htmengine.model_runner")
@@ -40,9 +41,6 @@ _CANDIDATES = 16
 _UNWRITTEN_S = 6 * 3600.0
 #: Writing what has grown old takes at most this much of a turn.
 _SAVING_S = 0.05
-
-#: A disk that refuses checkpoints is logged at most this often.
-_LOG_INTERVAL_S = 60.0
 
 #: The ``saved_rowid`` of a model that is not on disk.
 _NO_CHECKPOINT = -1
@@ -138,7 +136,7 @@ class ModelCache:
         self.swapped_in = 0
         self.swapped_out = 0
         self._refusal: str | None = None  #: why the last checkpoint could not be written
-        self._refusal_logged_at = float("-inf")
+        self._seldom = Seldom(clock)
         self._damage: str | None = None  #: the last checkpoint that could not be used
         self.checkpoints = 0
         self.refused = 0
@@ -395,8 +393,7 @@ class ModelCache:
         """The disk is full, read-only or broken.  All models meet this; the log says it once in a while."""
         self.refused += 1
         self._refusal = str(error)
-        if self._clock() - self._refusal_logged_at >= _LOG_INTERVAL_S:
-            self._refusal_logged_at = self._clock()
+        if self._seldom.due():
             log.error("checkpoint of model %s cannot be written (%d so far): %s", model_id, self.refused, error)
 
 

@@ -19,6 +19,7 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from htmengine.errors import StartError
+from htmengine.process.twisted_types import Clock, Reactor, within
 
 #: A service's stop takes no longer, unless what it needs is away.
 STOP_S = 30.0
@@ -85,7 +86,7 @@ class OrderedServices(Service):
 
     log = Logger()
 
-    def __init__(self, parts: Sequence[Any], *, clock: Any) -> None:
+    def __init__(self, parts: Sequence[Any], *, clock: Clock) -> None:
         self._parts = parts
         self._clock = clock
 
@@ -109,7 +110,7 @@ class OrderedServices(Service):
     async def _stop(self) -> None:
         for part in reversed(self._parts):
             try:
-                await maybeDeferred(part.stopService).addTimeout(STOP_S, self._clock)
+                await within(maybeDeferred(part.stopService), STOP_S, self._clock)
             except Exception:
                 self.log.failure("{part} did not stop cleanly", part=part)
 
@@ -128,7 +129,7 @@ class ProcessEnd:
 
     log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self.status = 0
 

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.errors import BusClosed, DatabaseClosed
-from htmengine.process.twisted_types import Clock
+from htmengine.process.twisted_types import Clock, every
 
 
 class Tasks:
@@ -57,9 +57,7 @@ class Tasks:
 
 def repeated(work: Callable[[], Coroutine[Deferred[Any], Any, Any]], tasks: Tasks, clock: Clock) -> LoopingCall:
     """A timer that runs ``work`` in ``tasks`` each time, never while the last time's is still in flight."""
-    timer = LoopingCall(lambda: tasks.start(work()))
-    timer.clock = clock  # type: ignore[assignment]
-    return timer
+    return every(clock, lambda: tasks.start(work()))
 
 
 class PeriodicService(Service):

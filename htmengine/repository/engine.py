@@ -18,13 +18,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from htmengine.errors import ConfigError, DatabaseClosed
-from htmengine.process.twisted_types import Reactor
+from htmengine.process.seldom import Seldom
+from htmengine.process.twisted_types import Reactor, in_thread, later
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,9 +31,8 @@ T = TypeVar("T")
 #: A transaction that meets a deadlock or a lost connection is tried this often, each time a little later.
 TRIES = 8
 FIRST_DELAY_S = 0.05
-#: A server that is away is tried at least this often, and the log says so once a minute.
+#: A server that is away is tried at least this often.
 AWAY_DELAY_S = 5.0
-LOG_INTERVAL_S = 60.0
 SQLITE_TIMEOUT_S = 60.0
 #: A server that accepts no connection, or does not answer a statement, for this long counts as away.  An answer may
 #: wait for a lock, which MySQL gives up after 50 s.
@@ -89,7 +87,7 @@ class Database:
         self._closing = False
         self._waiting: set[Deferred[None]] = set()
         self._away_since: float | None = None
-        self._logged_at = 0.0
+        self._away = Seldom(time.monotonic)
         # SQLite has one writer at a time: a thread of its own keeps the order, and readers never wait for it.
         self._writers = ThreadPool(0, 1 if self._dialect == "sqlite" else threads, "database writers")
         self._readers = ThreadPool(0, threads, "database readers")
@@ -141,11 +139,11 @@ class Database:
 
     async def _persist(self, pool: ThreadPool, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call in a thread, again and again while that helps."""
-        reactor: Any = self._reactor
+        assert self._reactor is not None, "without a reactor there is `run_sync`"
         attempt = 0
         while True:
             try:
-                result: T = await deferToThreadPool(reactor, pool, call, *args, **kwargs)
+                result = await in_thread(self._reactor, pool, call, *args, **kwargs)
             except DBAPIError as error:
                 attempt += 1
                 away = self._is_away(error)
@@ -159,9 +157,9 @@ class Database:
                 return result
 
     async def _wait(self, delay_s: float) -> None:
-        if self._closing:
+        if self._closing or self._reactor is None:
             raise DatabaseClosed
-        waiting: Deferred[None] = deferLater(self._reactor, delay_s)  # type: ignore[arg-type]
+        waiting = later(self._reactor, delay_s)
         self._waiting.add(waiting)
         try:
             await waiting
@@ -203,8 +201,7 @@ class Database:
         now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
-        if now - self._logged_at >= LOG_INTERVAL_S:
-            self._logged_at = now
+        if self._away.due():
             self.log.error(
                 "the database is away for {seconds:.0f} s: {error}",
                 seconds=now - self._away_since,
@@ -214,7 +211,8 @@ class Database:
     def _back(self) -> None:
         if self._away_since is not None:
             self.log.info("the database is back")
-            self._away_since, self._logged_at = None, 0.0
+            self._away_since = None
+            self._away.reset()
 
 
 def _delay_s(attempt: int) -> float:

@@ -15,17 +15,16 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus
-from htmengine.errors import StartError
 from htmengine.messages import MAX_LINE_LENGTH
 from htmengine.process.tasks import Tasks
-from htmengine.process.twisted_types import Clock, Reactor
+from htmengine.process.twisted_types import Clock, Reactor, listen
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
 
 #: Lines that came as datagrams and wait; nobody can be told to wait before he sends more.
@@ -175,7 +174,11 @@ class MetricListener(Service):
     def privilegedStartService(self) -> None:
         """Bind the port.  Raises `StartError` when it is taken."""
         super().privilegedStartService()
-        self._ports = list(self._bind())
+        self._ports = listen(
+            lambda: list(self._bind()),
+            f"{self._options.host}:{self._options.port}",
+            "choose another with --graphite-port or [metric_listener] port",
+        )
         self.port = self._ports[0].getHost().port
         self.log.info("listening for Graphite lines on {host}:{port}", host=self._options.host, port=self.port)
 
@@ -194,19 +197,13 @@ class MetricListener(Service):
 
     def _bind(self) -> Iterable[Any]:
         options = self._options
-        try:
-            tcp = self._reactor.listenTCP(options.port, self.factory, interface=options.host)
-            yield tcp
-            if options.udp:
-                port = tcp.getHost().port
-                yield self._reactor.listenUDP(
-                    port, GraphiteDatagrams(self.batcher), interface=options.host, maxPacketSize=65_536
-                )
-        except CannotListenError as error:
-            raise StartError(
-                f"cannot listen on {options.host}:{options.port}: {error.socketError}; "
-                "choose another with --graphite-port or [metric_listener] port"
-            ) from None
+        tcp = self._reactor.listenTCP(options.port, self.factory, interface=options.host)
+        yield tcp
+        if options.udp:
+            port = tcp.getHost().port
+            yield self._reactor.listenUDP(
+                port, GraphiteDatagrams(self.batcher), interface=options.host, maxPacketSize=65_536
+            )
 
     def _pressure(self, _: bool) -> None:
         for connection in self.factory.connections:

@@ -8,7 +8,7 @@ queue, which is short.  So a client that sends much waits with its own lines, an
 from __future__ import annotations
 
 import uuid
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,11 +20,10 @@ from htmengine.errors import InvalidSample
 from htmengine.messages import SampleBatch, encode_samples, parse_sample
 from htmengine.process import crash_points
 from htmengine.process.figures import SECONDS, SIZES, Observations
+from htmengine.process.seldom import Seldom
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Clock, Timer
 
-#: A reason is logged at most this often; the counts are complete.
-LOG_INTERVAL_S = 60.0
 #: What a log shows of a rejected line.
 LOGGED_CHARACTERS = 100
 
@@ -118,7 +117,7 @@ class SampleBatcher:
         self._timer: Timer | None = None
         self._publishing = False
         self._declared = False
-        self._logged_at: dict[str, float] = {}
+        self._seldom: defaultdict[str, Seldom] = defaultdict(lambda: Seldom(clock.seconds))  #: by reason
         self._batch_ids = uuid.uuid4().hex
         self._serial = 0
         self.received = 0  #: lines, accepted or not
@@ -165,13 +164,13 @@ class SampleBatcher:
         """Count a line that is not accepted."""
         self.rejected[reason] += 1
         self._rejected_since[reason] += 1
-        now = self._clock.seconds()
-        if now - self._logged_at.get(reason, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
-            self._logged_at[reason] = now
+        seldom = self._seldom[reason]
+        if seldom.due():
             self.log.warn(
-                "line rejected ({reason}, {count} so far): {line!r}",
+                "line rejected ({reason}, {count} so far, {left_out} since this was last told): {line!r}",
                 reason=reason,
                 count=self.rejected[reason],
+                left_out=seldom.left_out,
                 line=line[:LOGGED_CHARACTERS],
             )
         self._schedule()

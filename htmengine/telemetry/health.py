@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferTimeout
 
 from htmengine.bus.interface import Bus
 from htmengine.errors import UnroutableMessage
-from htmengine.process.twisted_types import Clock
+from htmengine.process.twisted_types import Clock, within
 from htmengine.repository.engine import Database
 
 T = TypeVar("T")
@@ -81,9 +82,8 @@ class Health:
     async def _troubles(self) -> int | None:
         if self.count_troubles is None:
             return None
-        clock: Any = self.clock
         with contextlib.suppress(Exception):  # what is wrong with the database, `readiness` tells
-            return await Deferred.fromCoroutine(_coroutine(self.count_troubles)).addTimeout(TROUBLES_S, clock)
+            return await within(Deferred.fromCoroutine(_coroutine(self.count_troubles)), TROUBLES_S, self.clock)
         return None
 
     async def _report(self, probes: dict[str, Probe]) -> Report:
@@ -92,14 +92,12 @@ class Health:
         return Report({name: await result for name, result in running.items()})
 
     async def _why_not(self, probe: Probe) -> str:
-        clock: Any = self.clock
-        began = clock.seconds()
         try:
-            await Deferred.fromCoroutine(_coroutine(probe)).addTimeout(PROBE_S, clock)
+            await within(Deferred.fromCoroutine(_coroutine(probe)), PROBE_S, self.clock)
+        except DeferTimeout:
+            return f"no answer within {PROBE_S:g} s"
         except Exception as error:
-            # What is cancelled may fail in ways of its own.
-            late = clock.seconds() - began >= PROBE_S
-            return f"no answer within {PROBE_S:g} s" if late else str(error) or type(error).__name__
+            return str(error) or type(error).__name__
         return ""
 
 

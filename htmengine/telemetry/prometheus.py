@@ -24,7 +24,7 @@ from twisted.internet.defer import TimeoutError as DeferTimeout
 from htmengine.bus.interface import Bus
 from htmengine.errors import BusError, UnroutableMessage
 from htmengine.process.figures import Observations
-from htmengine.process.twisted_types import Clock
+from htmengine.process.twisted_types import Clock, within
 
 if TYPE_CHECKING:
     from htmengine.alerts.service import AlertService
@@ -84,7 +84,7 @@ class _QueueDepths(Collector):
 
     def __init__(self, bus: Bus, clock: Clock, queues: Mapping[str, Sequence[str]]) -> None:
         self._bus = bus
-        self._clock: Any = clock
+        self._clock = clock
         self._queues = queues
         self._depths: dict[str, int] = {}
 
@@ -92,7 +92,7 @@ class _QueueDepths(Collector):
         """Ask the bus; while it is away there are no figures."""
         self._depths = {}
         try:
-            await Deferred.fromCoroutine(self._ask()).addTimeout(DEPTH_S, self._clock)
+            await within(Deferred.fromCoroutine(self._ask()), DEPTH_S, self._clock)
         except (BusError, DeferTimeout):
             self._depths = {}
 

@@ -12,11 +12,11 @@ from importlib.metadata import version
 from typing import Any
 
 from sqlalchemy import Connection
-from twisted.internet.threads import deferToThreadPool
 
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
 from htmengine.errors import MetricNotFound, Refused, UnroutableMessage
 from htmengine.operations import Operations
+from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.repository import reading, troubles
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
@@ -54,7 +54,7 @@ class Api:
     reader: Reader
     feed: EventFeed
     access: Access
-    reactor: Any
+    reactor: Reactor
     document: Document
     started: float
     queues: Mapping[str, Sequence[str]]  #: by stage
@@ -164,7 +164,7 @@ class Api:
         body = call.body(*types)
         read = read_json if call.content_type == JSON else read_text
         pool = self.reactor.getThreadPool()  # thousands of samples keep a reactor busy for too long
-        lines = await deferToThreadPool(self.reactor, pool, read, body, metric, self.reactor.seconds())
+        lines = await in_thread(self.reactor, pool, read, body, metric, self.reactor.seconds())
         await shielded(self.operations.send(lines))
         return reply({"accepted": len(lines)}, 202)
 

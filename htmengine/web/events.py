@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
 from htmengine.errors import Refused
-from htmengine.process.twisted_types import Clock
+from htmengine.process.twisted_types import Clock, every
 from htmengine.repository import results
 from htmengine.repository.reading import name_pattern
 from htmengine.repository.results import Result
@@ -185,13 +184,8 @@ class EventFeed:
         self._position = 0
         self._clients: set[EventClient] = set()
         self._joined: set[EventClient] = set()
-        self._polling = self._loop(self._poll)
-        self._beating = self._loop(self._beat)
-
-    def _loop(self, call: Callable[[], Any]) -> LoopingCall:
-        loop = LoopingCall(call)
-        loop.clock = self._clock  # type: ignore[assignment]
-        return loop
+        self._polling = every(clock, lambda: Deferred.fromCoroutine(self._poll()))
+        self._beating = every(clock, self._beat)
 
     @property
     def clients(self) -> int:

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import TimeoutError as DeferTimeout
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
+
+from htmengine.process.twisted_types import Reactor, for_twisted, within
 
 #: A process has this long; its own checks take 3 seconds at most.
 ANSWER_S = 5.0
@@ -24,11 +27,11 @@ LONGEST_ANSWER = 1024 * 1024
 class Peers:
     """Asks all of them at once.  ``token``: one that may read, if they want one."""
 
-    def __init__(self, reactor: Any, addresses: Sequence[str], token: str = "") -> None:
+    def __init__(self, reactor: Reactor, addresses: Sequence[str], token: str = "") -> None:
         self._reactor = reactor
         self._addresses = addresses
         self._headers = Headers({"Authorization": [f"Bearer {token}"]} if token else {})
-        self._agent: Any = Agent(reactor, connectTimeout=ANSWER_S)
+        self._agent: Any = Agent(for_twisted(reactor), connectTimeout=ANSWER_S)
 
     async def ask(self) -> list[dict[str, Any]]:
         """One object a process, as the API shows it."""
@@ -36,19 +39,18 @@ class Peers:
         return [answer for _, answer in answers]
 
     async def _one(self, address: str) -> dict[str, Any]:
-        began = self._reactor.seconds()
         shown: dict[str, Any] = {"address": address, "detail": "", "checks": {}, "figures": ""}
         try:
             shown["checks"] = json.loads(await self._get(address, "readyz"))["checks"]
             shown["figures"] = (await self._get(address, "metrics")).decode()
+        except DeferTimeout:
+            shown["detail"] = f"no answer within {ANSWER_S:g} s"
         except Exception as error:
-            late = self._reactor.seconds() - began >= ANSWER_S  # what is cancelled may fail in ways of its own
-            shown["detail"] = f"no answer within {ANSWER_S:g} s" if late else f"no answer: {type(error).__name__}"
+            shown["detail"] = f"no answer: {type(error).__name__}"
         return shown
 
     def _get(self, address: str, path: str) -> Deferred[bytes]:
-        answer = Deferred.fromCoroutine(self._exchange(f"http://{address}/{path}"))
-        return answer.addTimeout(ANSWER_S, self._reactor)
+        return within(Deferred.fromCoroutine(self._exchange(f"http://{address}/{path}")), ANSWER_S, self._reactor)
 
     async def _exchange(self, url: str) -> bytes:
         response = await self._agent.request(b"GET", url.encode(), self._headers)

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from klein import Klein
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
@@ -28,7 +29,7 @@ from htmengine.errors import (
     MetricNotFound,
     Refused,
 )
-from htmengine.process.twisted_types import Clock
+from htmengine.process.twisted_types import Clock, within
 from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
 from htmengine.web.http import Call, Handler, Reply, Stream, header, problem
 
@@ -110,8 +111,10 @@ class Routes:
     async def _handle(self, request: Request, parts: dict[str, str], wanted: Scope, handler: Handler) -> bytes:
         scope = self._let_in(request, wanted)
         work = Deferred.fromCoroutine(handler(Call(request, scope, parts)))
-        work.addTimeout(self._deadline_s, self._clock, _too_slow)  # type: ignore[arg-type]
-        answer = await work
+        try:
+            answer = await within(work, self._deadline_s, self._clock)
+        except DeferTimeout:
+            raise Refused(503, f"no answer within {self._deadline_s:g} s", headers={"Retry-After": "5"}) from None
         if isinstance(answer, Stream):
             _set_headers(request, answer.content_type, answer.headers)
             if request.method != b"HEAD":
@@ -189,10 +192,6 @@ def _set_headers(request: Request, content_type: str, headers: Any) -> None:
         request.setHeader(b"Content-Type", content_type.encode())
     for name, value in headers.items():
         request.setHeader(name.encode(), value.encode())
-
-
-def _too_slow(_result: object, seconds: float) -> Any:
-    raise Refused(503, f"no answer within {seconds:g} s", headers={"Retry-After": "5"})
 
 
 # --- errors ---------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from htmengine.errors import StartError
 from htmengine.operations import Operations
+from htmengine.process.twisted_types import Reactor, listen
 from htmengine.repository.engine import Database
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.api import Api
@@ -51,7 +51,7 @@ class WebService(Service):
 
     log = Logger()
 
-    def __init__(self, *, reactor: Any, operations: Operations, database: Database, options: WebOptions) -> None:
+    def __init__(self, *, reactor: Reactor, operations: Operations, database: Database, options: WebOptions) -> None:
         options.access.check_start()
         self._reactor = reactor
         self._database = database
@@ -86,13 +86,11 @@ class WebService(Service):
         super().privilegedStartService()
         host = self._options.access.host
         site = BoundedSite(self.routes.resource, self._reactor)
-        try:
-            self._port = self._listen(site, host)
-        except CannotListenError as error:
-            raise StartError(
-                f"cannot listen on {host}:{self._options.port}: {error.socketError}; "
-                "choose another with --http-port or [web] port"
-            ) from None
+        self._port = listen(
+            lambda: self._listen(site, host),
+            f"{host}:{self._options.port}",
+            "choose another with --http-port or [web] port",
+        )
         scheme = "https" if self._options.tls_certificate else "http"
         shown = f"[{host}]" if ":" in host else host
         self.url = f"{scheme}://{shown}:{self._port.getHost().port}/"

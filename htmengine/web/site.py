@@ -15,7 +15,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from htmengine.process.twisted_types import Timer
+from htmengine.process.twisted_types import Reactor, Timer, for_twisted
 
 LONGEST_BODY = 1024 * 1024
 #: What a client goes on sending after too much is thrown away up to here, so that it can read the answer.
@@ -87,8 +87,8 @@ class BoundedSite(Site):
 
     noisy = False
 
-    def __init__(self, resource: Resource, reactor: Any) -> None:
-        super().__init__(resource, requestFactory=BoundedRequest, timeout=ARRIVAL_S, reactor=reactor)
+    def __init__(self, resource: Resource, reactor: Reactor) -> None:
+        super().__init__(resource, requestFactory=BoundedRequest, timeout=ARRIVAL_S, reactor=for_twisted(reactor))
         self.protocol = BoundedChannel  # type: ignore[assignment]  # HTTP/1.1 alone, no negotiation
         self.connections = 0
 

@@ -14,10 +14,9 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from htmengine.errors import StartError
+from htmengine.process.twisted_types import Reactor, listen
 from htmengine.telemetry.health import Health, Report
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.http import Call, Reply
@@ -62,7 +61,7 @@ class TelemetryEndpoint(Service):
 
     log = Logger()
 
-    def __init__(self, *, reactor: Any, port: int, access: AccessRules, routes: TelemetryRoutes) -> None:
+    def __init__(self, *, reactor: Reactor, port: int, access: AccessRules, routes: TelemetryRoutes) -> None:
         access.check_start()
         self._reactor = reactor
         self._wanted_port = port
@@ -75,13 +74,11 @@ class TelemetryEndpoint(Service):
         """Bind the port.  Raises `StartError` when it is taken."""
         super().privilegedStartService()
         site = BoundedSite(self._routes.resource, self._reactor)
-        try:
-            self._port = self._reactor.listenTCP(self._wanted_port, site, interface=self._host)
-        except CannotListenError as error:
-            raise StartError(
-                f"cannot listen on {self._host}:{self._wanted_port}: {error.socketError}; "
-                "choose another with [telemetry] of application.conf"
-            ) from None
+        self._port = listen(
+            lambda: self._reactor.listenTCP(self._wanted_port, site, interface=self._host),
+            f"{self._host}:{self._wanted_port}",
+            "choose another with [telemetry] of application.conf",
+        )
         self.log.info("metrics and health: http://{host}:{port}/", host=self._host, port=self._wanted_port)
 
     def stopService(self) -> Deferred[None] | None:

@@ -9,7 +9,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.bus.amqp_link import LOG_INTERVAL_S, AmqpParams, Link
+from htmengine.bus.amqp_link import AmqpParams, Link
+from htmengine.process.seldom import LOG_INTERVAL_S
 
 
 class BlockedTest(SynchronousTestCase):

@@ -54,7 +54,11 @@ class SpawningReactor(MemoryReactorClock):
         self.spawned: list[tuple[WorkerProcess, FakeTransport]] = []
 
     def spawnProcess(
-        self, worker: WorkerProcess, *command: object, childFDs: dict[int, Any], **options: object
+        self,
+        worker: WorkerProcess,
+        *command: object,
+        childFDs: dict[int, Any],  # noqa: N803 - Twisted's name
+        **options: object,
     ) -> None:
         assert childFDs[frames.PAGE_FD] == worker.page
         transport = FakeTransport()
