@@ -29,6 +29,7 @@ from htmengine.deployment import Deployment
 from htmengine.errors import InvalidMessage
 from htmengine.messages import decode_broadcast
 from htmengine.operations import Operations
+from htmengine.process.twisted_types import Reactor, for_twisted, installed_reactor
 from htmengine.repository import queries
 from htmengine.repository.queries import Metric, Row
 
@@ -56,7 +57,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Reactor,
         deployment: Deployment | None = None,
         *,
         config_dir: Path | None = None,
@@ -235,10 +236,10 @@ class Client:
             self._call(results.close)
 
     def _call(self, method: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
-        def start() -> Deferred[T]:
+        def start() -> Any:
             return Deferred.fromCoroutine(method(*args, **kwargs))
 
-        result: T = blockingCallFromThread(self._reactor, start)  # type: ignore[arg-type]
+        result: T = blockingCallFromThread(for_twisted(self._reactor), start)
         return result
 
 
@@ -249,11 +250,9 @@ def _spec(spec: str | Mapping[str, Any], params: Mapping[str, Any]) -> ModelSpec
 _reactor_lock = threading.Lock()
 
 
-def _running_reactor() -> Any:
+def _running_reactor() -> Reactor:
     """Twisted's reactor, which runs in a thread that ends with the program."""
-    from twisted.internet import reactor as installed  # the reactor is chosen when it is first imported
-
-    reactor: Any = installed
+    reactor = installed_reactor()
     with _reactor_lock:
         if not reactor.running:
             started = threading.Event()

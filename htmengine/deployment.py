@@ -24,6 +24,7 @@ from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError
 from htmengine.operations import Operations
 from htmengine.process.lifecycle import DataFolder
+from htmengine.process.twisted_types import Reactor
 from htmengine.repository import migrations
 from htmengine.repository.engine import Database
 from htmengine.sharding import ShardQueues
@@ -117,7 +118,7 @@ class Deployment:
         )
         return url.render_as_string(hide_password=False)
 
-    def database(self, reactor: Any) -> Database:
+    def database(self, reactor: Reactor | None) -> Database:
         """The database; without a reactor for synchronous use.
 
         A folder's schema is brought up to date.  That of a server is the operator's, with ``htmengine db upgrade``.
@@ -127,7 +128,7 @@ class Deployment:
             migrations.upgrade(url)
         return Database(url, reactor=reactor)
 
-    def bus(self, reactor: Any) -> BusService:
+    def bus(self, reactor: Reactor) -> BusService:
         """The bus, not started."""
         if self.folder is not None:
             return EmbeddedBus(self.folder.bus_path, reactor=reactor)

@@ -29,6 +29,7 @@ from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process import crash_points
 from htmengine.process.lifecycle import OrderedServices, ProcessEnd, run_in_foreground
 from htmengine.process.tasks import Tasks
+from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
@@ -52,7 +53,7 @@ class Parts:
     """Makes the services of one process, on one bus and one database."""
 
     deployment: Deployment
-    reactor: Any
+    reactor: Reactor
     bus: BusService
     database: Database
     end: ProcessEnd
@@ -274,7 +275,7 @@ class _StopsFirst(Service):
 # --- the embedded engine --------------------------------------------------------------------------------
 
 
-def make_engine(deployment: Deployment, reactor: Any) -> tuple[OrderedServices, ProcessEnd]:
+def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServices, ProcessEnd]:
     """All services in one process.  Raises `StartError` when the folder is not to be had."""
     assert deployment.folder is not None
     crash_points.arm(os.environ)
@@ -306,8 +307,7 @@ def _make_distributed(
     """
 
     def make_service(_options: Mapping[str, Any]) -> Service:
-        from twisted.internet import reactor  # chosen by twistd
-
+        reactor = installed_reactor()
         crash_points.arm(os.environ)
         deployment = Deployment.distributed()
         end = ProcessEnd(reactor)
@@ -339,8 +339,7 @@ class EngineOptions(usage.Options):
 
 
 def _make_embedded(options: Mapping[str, Any]) -> Service:
-    from twisted.internet import reactor  # chosen by twistd
-
+    reactor = installed_reactor()
     deployment = engine_deployment(
         data_dir=options["data-dir"],
         config_dir=options["config"],
@@ -373,15 +372,12 @@ class Tap:
 
     def run(self) -> NoReturn:
         """The process of ``python -m`` and a service's module: as with ``twistd -n``, its log on standard error."""
-        from twisted.internet import reactor as installed
-
-        reactor: Any = installed
         options = self.Options()
         try:
             options.parseOptions()
         except usage.UsageError as error:
             raise SystemExit(f"htmengine: {error}") from None
-        run_in_foreground(self.makeService(options), reactor)
+        run_in_foreground(self.makeService(options), installed_reactor())
         sys.exit(0)  # a service that failed has ended the process with 1 already
 
 

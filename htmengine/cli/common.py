@@ -18,6 +18,7 @@ from htmengine.client import AsyncClient
 from htmengine.deployment import Deployment
 from htmengine.errors import HtmEngineError
 from htmengine.operations import Operations
+from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository.engine import Database
 
 P = ParamSpec("P")
@@ -42,11 +43,9 @@ def failing_cleanly(command: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
-def run_reactor(start: Callable[[Any], Coroutine[Deferred[Any], Any, T]]) -> T:
+def run_reactor(start: Callable[[Reactor], Coroutine[Deferred[Any], Any, T]]) -> T:
     """Run a coroutine in the reactor to its end; its result or its error."""
-    from twisted.internet import reactor as installed  # the reactor is chosen when it is first imported
-
-    reactor: Any = installed
+    reactor = installed_reactor()
     ended: list[T | Failure] = []
     stopping: list[bool] = []
 
@@ -95,7 +94,7 @@ class Engine:
         finally:
             database.close()
 
-    def client(self, reactor: Any) -> AsyncClient:
+    def client(self, reactor: Reactor) -> AsyncClient:
         """Its database and its bus, in the reactor."""
         return AsyncClient(reactor, self.deployment)
 
@@ -103,7 +102,7 @@ class Engine:
 def at_engine(engine: Engine, do: Callable[[Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
     """Do one operation and wait for it."""
 
-    async def start(reactor: Any) -> T:
+    async def start(reactor: Reactor) -> T:
         async with engine.client(reactor) as client:
             return await do(client.operations)
 

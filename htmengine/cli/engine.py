@@ -12,6 +12,7 @@ import click
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.deployment import engine_deployment
 from htmengine.process.lifecycle import run_in_foreground
+from htmengine.process.twisted_types import installed_reactor
 from htmengine.services import make_engine
 
 
@@ -31,9 +32,7 @@ from htmengine.services import make_engine
 @failing_cleanly
 def run(**given: Any) -> None:
     """Run an engine in the foreground: everything in one process and its workers.  Ctrl-C stops it."""
-    from twisted.internet import reactor as installed  # the reactor is chosen when it is first imported
-
-    reactor: Any = installed
+    reactor = installed_reactor()
     deployment = engine_deployment(**given)
     service, end = make_engine(deployment, reactor)
     assert deployment.folder is not None

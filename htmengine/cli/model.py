@@ -129,7 +129,7 @@ def import_(file: Path, engine: Engine, name: str | None) -> None:
     click.echo(f"{metric.name}: {metric.status.name}")
 
 
-def _with_operations(engine: Engine, do: Callable[[Any, Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
+def _with_operations(engine: Engine, do: Callable[[Reactor, Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
     async def start(reactor: Reactor) -> T:
         async with engine.client(reactor) as client:
             return await do(reactor, client.operations)

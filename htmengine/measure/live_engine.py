@@ -7,16 +7,14 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.client import AsyncClient
 from htmengine.deployment import Deployment, engine_deployment
 from htmengine.operations import Operations
+from htmengine.process.twisted_types import Reactor, later
 from htmengine.repository import counts
 from htmengine.services import make_engine
 
@@ -28,7 +26,7 @@ _POLL_S = 0.05
 
 
 @contextlib.asynccontextmanager
-async def live_engine(reactor: Any, folder: Path) -> AsyncIterator[Deployment]:
+async def live_engine(reactor: Reactor, folder: Path) -> AsyncIterator[Deployment]:
     """An engine of its own on that folder, on free ports."""
     deployment = engine_deployment(data_dir=folder, config_dir=None, graphite_port=0, http_port=0, auto_monitor=False)
     engine, _ = make_engine(deployment, reactor)
@@ -40,7 +38,7 @@ async def live_engine(reactor: Any, folder: Path) -> AsyncIterator[Deployment]:
         await engine.stopService()
 
 
-async def cpu_ms_per_row(reactor: Any, folder: Path, seconds: float) -> float:
+async def cpu_ms_per_row(reactor: Reactor, folder: Path, seconds: float) -> float:
     """This process's CPU time for a row, from the samples queue to the stored score, as fast as they go."""
     async with live_engine(reactor, folder) as deployment, AsyncClient(reactor, deployment) as client:
         operations = client.operations
@@ -58,10 +56,9 @@ async def cpu_ms_per_row(reactor: Any, folder: Path, seconds: float) -> float:
         return 1000 * (time.process_time() - cpu) / sent
 
 
-async def _until_scored(reactor: Any, operations: Operations, rows: int) -> None:
+async def _until_scored(reactor: Reactor, operations: Operations, rows: int) -> None:
     while rows > 0 and await operations.database.read(_scored) < rows:
-        pause: Deferred[None] = deferLater(reactor, _POLL_S, lambda: None)
-        await pause
+        await later(reactor, _POLL_S)
 
 
 def _scored(conn: Connection) -> int:

@@ -115,9 +115,10 @@ class OrderedServices(Service):
                 self.log.failure("{part} did not stop cleanly", part=part)
 
 
-def run_in_foreground(service: Any, reactor: Any) -> None:
+def run_in_foreground(service: Any, reactor: Reactor) -> None:
     """Start a service and run the reactor until it ends, which stops the service; the log goes to standard error."""
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)  # type: ignore[list-item]
+    observer: Any = textFileLogObserver(sys.stderr)
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     service.privilegedStartService()
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
