@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MIT
+// The compiled evidence as the Python module htmengine.evidence._evidence.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <mutex>
+
+#include "detector.hpp"
+
+namespace py = pybind11;
+using namespace evidence;
+
+namespace {
+
+using Timestamps = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
+using Values = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+void require_rows(const py::array& array, py::ssize_t rows, const char* name) {
+  if (array.ndim() != 1 || array.size() != rows)
+    throw std::invalid_argument(std::string(name) + ": must be one-dimensional and as long as the others");
+}
+
+std::string_view bytes_of(const py::buffer_info& bytes) {
+  if (bytes.ndim != 1 || bytes.itemsize != 1 || bytes.strides[0] != 1) throw std::invalid_argument("state must be bytes");
+  return {static_cast<const char*>(bytes.ptr), static_cast<size_t>(bytes.size)};
+}
+
+// Something that several Python threads may call: one at a time computes.
+template <class T>
+class Shared {
+ public:
+  explicit Shared(T part) : part_(std::move(part)) {}
+
+  template <class F>
+  auto with(F f) {
+    auto lock = wait_for_turn();
+    return f(part_);
+  }
+
+  // The same without the GIL: for many rows.
+  template <class F>
+  auto long_with(F f) {
+    py::gil_scoped_release release;
+    std::lock_guard<std::mutex> lock(mutex_);
+    return f(part_);
+  }
+
+ private:
+  // Whoever holds the mutex may be waiting for the GIL: it is let go while this thread waits.
+  std::unique_lock<std::mutex> wait_for_turn() {
+    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+    if (!lock) {
+      py::gil_scoped_release release;
+      lock.lock();
+    }
+    return lock;
+  }
+
+  std::mutex mutex_;
+  T part_;
+};
+
+using SharedDetector = Shared<Detector>;
+using SharedLikelihood = Shared<Likelihood>;
+
+// (scores, evidence, likelihoods) of n rows.  All are checked first: either all are learnt or none.
+py::tuple update_many(SharedDetector& shared, const Timestamps& timestamps, const Values& values, const Values& raws) {
+  py::ssize_t rows = values.size();
+  require_rows(timestamps, rows, "timestamps");
+  require_rows(values, rows, "values");
+  require_rows(raws, rows, "raws");
+  Values scores(rows), likelihoods(rows), evidence({rows, static_cast<py::ssize_t>(kKinds)});
+  const int64_t* timestamp = timestamps.data();
+  const double *value = values.data(), *raw = raws.data();
+  double *score = scores.mutable_data(), *likelihood = likelihoods.mutable_data(), *decades = evidence.mutable_data();
+  shared.long_with([&](Detector& detector) {
+    for (py::ssize_t i = 0; i < rows; ++i) detector.check(timestamp[i], raw[i]);
+    for (py::ssize_t i = 0; i < rows; ++i) {
+      score[i] = detector.update(timestamp[i], value[i], raw[i]);
+      likelihood[i] = detector.likelihood();
+      for (const Finding& finding : detector.findings()) *decades++ = finding.decades;
+    }
+  });
+  return py::make_tuple(scores, evidence, likelihoods);
+}
+
+double score_row(Likelihood& likelihood, double value, double raw) {
+  uint8_t count = likelihood.raw_scores().count_of(raw);
+  if (!std::isfinite(value)) throw std::invalid_argument("value: " + std::to_string(value) + " is not finite");
+  likelihood.put(count);
+  double score = likelihood.score(value);
+  likelihood.learn(value);
+  return score;
+}
+
+void bind_likelihood(py::module_& m) {
+  py::class_<LikelihoodParams>(m, "LikelihoodParams")
+      .def(py::init<>())
+      .def_readwrite("active_columns", &LikelihoodParams::active_columns)
+      .def_readwrite("range_rule", &LikelihoodParams::range_rule)
+      .def_readwrite("resolution", &LikelihoodParams::resolution)
+      .def_readwrite("window", &LikelihoodParams::window)
+      .def_readwrite("skip", &LikelihoodParams::skip)
+      .def_readwrite("min_sample", &LikelihoodParams::min_sample)
+      .def_readwrite("min_averages", &LikelihoodParams::min_averages)
+      .def_readwrite("single_precision", &LikelihoodParams::single_precision);
+  py::class_<SharedLikelihood>(m, "Likelihood")
+      .def(py::init([](const LikelihoodParams& params) { return std::make_unique<SharedLikelihood>(Likelihood(params)); }))
+      .def("score",
+           [](SharedLikelihood& shared, double value, double raw) {
+             return shared.with([&](Likelihood& likelihood) { return score_row(likelihood, value, raw); });
+           })
+      .def("save",
+           [](SharedLikelihood& shared) {
+             return shared.with([](Likelihood& likelihood) {
+               Writer out;
+               likelihood.save(out);
+               return py::make_tuple(py::bytes(out.take()), py::bytes(likelihood.raw_scores().counts()));
+             });
+           })
+      .def_static("restore",
+                  [](const py::buffer& head, const py::buffer& counts) {
+                    py::buffer_info head_info = head.request(), counts_info = counts.request();
+                    std::string_view state = bytes_of(head_info), rows = bytes_of(counts_info);
+                    Reader in(state.data(), state.size());
+                    Likelihood likelihood =
+                        Likelihood::restored(in, reinterpret_cast<const uint8_t*>(rows.data()), rows.size());
+                    in.finish();
+                    return std::make_unique<SharedLikelihood>(std::move(likelihood));
+                  })
+      .def_property_readonly("rows",
+                             [](SharedLikelihood& shared) {
+                               return shared.with([](Likelihood& l) { return l.raw_scores().rows(); });
+                             })
+      .def_property(
+          "range_rule",
+          [](SharedLikelihood& shared) { return shared.with([](Likelihood& l) { return l.params().range_rule; }); },
+          [](SharedLikelihood& shared, bool on) { shared.with([&](Likelihood& l) { l.set_range_rule(on); }); });
+}
+
+template <class T>
+auto property(T (Detector::*question)() const) {
+  return [question](SharedDetector& shared) { return shared.with([&](Detector& d) { return (d.*question)(); }); };
+}
+
+void bind_detector(py::module_& m) {
+  py::enum_<Side>(m, "Side")
+      .value("none", Side::none)
+      .value("up", Side::up)
+      .value("down", Side::down)
+      .value("missing_peak", Side::missing_peak)
+      .value("missing_trough", Side::missing_trough);
+  py::class_<SharedDetector>(m, "Detector")
+      .def(py::init([](SharedLikelihood& shared, double gap_steps) {
+        return shared.with([&](Likelihood& likelihood) {
+          return std::make_unique<SharedDetector>(Detector(likelihood, gap_steps));
+        });
+      }))
+      .def("update",
+           [](SharedDetector& shared, int64_t timestamp, double value, double raw) {
+             return shared.with([&](Detector& detector) {
+               detector.check(timestamp, raw);
+               return detector.update(timestamp, value, raw);
+             });
+           })
+      .def("update_many", &update_many)
+      .def_property_readonly("evidence",
+                             [](SharedDetector& shared) {
+                               return shared.with([](Detector& detector) {
+                                 std::array<double, kKinds> decades;
+                                 for (unsigned kind = 0; kind < kKinds; ++kind)
+                                   decades[kind] = detector.findings()[kind].decades;
+                                 return decades;
+                               });
+                             })
+      .def_property_readonly("sides",
+                             [](SharedDetector& shared) {
+                               return shared.with([](Detector& detector) {
+                                 std::array<Side, kKinds> sides;
+                                 for (unsigned kind = 0; kind < kKinds; ++kind)
+                                   sides[kind] = detector.findings()[kind].side;
+                                 return sides;
+                               });
+                             })
+      .def_property_readonly("expected",
+                             [](SharedDetector& shared) -> py::object {
+                               auto expected = shared.with([](Detector& detector) { return detector.expected(); });
+                               if (!expected) return py::none();
+                               return py::make_tuple(expected->value, expected->low, expected->high);
+                             })
+      .def_property_readonly("likelihood", property(&Detector::likelihood))
+      .def_property_readonly("step", property(&Detector::step))
+      .def_property_readonly("rows", property(&Detector::rows))
+      .def_property_readonly("values", property(&Detector::values))
+      .def_property_readonly("bytes", property(&Detector::bytes))
+      .def("set_range_rule",
+           [](SharedDetector& shared, bool on) { shared.with([&](Detector& d) { d.set_range_rule(on); }); })
+      .def("save", [](SharedDetector& shared) { return py::bytes(shared.long_with([](Detector& d) { return d.save(); })); })
+      .def_static("restore", [](const py::buffer& state) {
+        py::buffer_info info = state.request();
+        std::string_view bytes = bytes_of(info);
+        py::gil_scoped_release release;
+        return std::make_unique<SharedDetector>(Detector::restored(bytes.data(), bytes.size()));
+      });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_evidence, m) {
+  m.doc() = "The compiled evidence; htmengine.evidence.Detector and AnomalyLikelihood are its public faces.";
+  py::register_local_exception<htm::CorruptState>(m, "CorruptState");
+  m.attr("KINDS") = kKinds;
+  m.attr("MEMORY_ROWS") = kMemoryRows;
+  m.attr("GAP_STEPS") = kGapSteps;
+  bind_likelihood(m);
+  bind_detector(m);
+}

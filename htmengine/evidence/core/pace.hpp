@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+// The metric's step, its gaps, and what its step does to evidence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "constants.hpp"
+#include "finding.hpp"
+
+namespace evidence {
+
+// "Once in a thousand rows" is once in 3.5 days at 5 minutes and once in 6 weeks at an hour.  A page costs per week, a
+// test is made per row: half the decades between the two units.
+class Pace {
+ public:
+  void update(int64_t timestamp) {
+    if (begun_ && count_ < kIntervals) {
+      intervals_[count_++] = timestamp - last_;
+      measure();
+    }
+    begun_ = true;
+    last_ = timestamp;
+  }
+
+  double step() const { return step_; }  // seconds
+
+  double shifted(double decades) const {
+    return decades > kPaceFrom ? std::min(std::max(decades + shift_, 0.0), kCap) : decades;
+  }
+
+  void save(Writer& out) const {
+    out.number(static_cast<uint8_t>(begun_));
+    out.number(last_);
+    out.number(static_cast<uint8_t>(count_));
+    for (unsigned i = 0; i < count_; ++i) out.number(intervals_[i]);
+  }
+
+  void restore(Reader& in) {
+    begun_ = in.number_to<uint8_t>(1, "neither yes nor no");
+    last_ = timestamp_from(in);
+    count_ = in.number_to<uint8_t>(kIntervals, "too many intervals");
+    for (unsigned i = 0; i < count_; ++i) {
+      intervals_[i] = in.number<int64_t>();
+      require(std::abs(intervals_[i] / 2) <= kLatest, "an impossible interval");
+    }
+    if (count_ > 0) measure();
+  }
+
+  static int64_t timestamp_from(Reader& in) {
+    int64_t timestamp = in.number<int64_t>();
+    require(timestamp >= -kLatest && timestamp <= kLatest, "an impossible time");
+    return timestamp;
+  }
+
+ private:
+  // The median of the intervals so far, at least a second.
+  void measure() {
+    int64_t sorted[kIntervals];
+    std::copy(intervals_, intervals_ + count_, sorted);
+    std::sort(sorted, sorted + count_);
+    double median = (static_cast<double>(sorted[(count_ - 1) / 2]) + static_cast<double>(sorted[count_ / 2])) / 2;
+    step_ = std::max(1.0, median);
+    shift_ = kPaceExponent * std::log10(step_ / kUsualStep);
+  }
+
+  bool begun_ = false;
+  int64_t last_ = 0;
+  unsigned count_ = 0;
+  int64_t intervals_[kIntervals] = {};
+  double step_ = kUsualStep, shift_ = 0.0;
+};
+
+}  // namespace evidence

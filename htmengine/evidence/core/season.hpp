@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+// The value's distance from the mean of its hour of the day, in that hour's own standard deviations.
+#pragma once
+
+#include "hours.hpp"
+#include "rarity.hpp"
+#include "recent.hpp"
+
+namespace evidence {
+
+// An hour forgets within two weeks, whatever the interval.  Its variance is shrunk towards the metric's, so that an
+// hour seen twice does not make everything look rare.
+class SeasonDeviation {
+ public:
+  struct Slot {
+    uint32_t rows = 0;
+    double mean = 0.0, variance = 0.0;
+  };
+
+  Finding update(int64_t timestamp, double value, double step) {
+    Slot& slot = slots_[slot_of(timestamp)];
+    all_.update(value);
+    double distance = slot.rows ? value - slot.mean : 0.0;
+    Finding finding;
+    if (is_known(slot)) {
+      double unit = deviation(slot) + kSeasonFloorShare * std::sqrt(all_.variance()) + kSeasonFloor;
+      finding = rarity_.update(distance / unit);
+    }
+    learn(slot, value, distance, step);
+    return finding;
+  }
+
+  const Slot& slot_at(int64_t timestamp) const { return slots_[slot_of(timestamp)]; }
+  bool is_known(const Slot& slot) const { return slot.rows >= kSeasonLeast && all_.rows() > kSeasonFirst; }
+
+  double deviation(const Slot& slot) const {
+    return std::sqrt((slot.variance * slot.rows + kSeasonPrior * all_.variance()) / (slot.rows + kSeasonPrior));
+  }
+
+  void save(Writer& out) const {
+    for (const Slot& slot : slots_) {
+      out.varint(slot.rows);
+      if (slot.rows == 0) continue;
+      out.real(slot.mean);
+      out.real(slot.variance);
+    }
+    all_.save(out);
+    rarity_.save(out);
+  }
+
+  void restore(Reader& in) {
+    for (Slot& slot : slots_) {
+      slot.rows = in.varint();
+      if (slot.rows == 0) continue;
+      slot.mean = finite(in);
+      slot.variance = finite(in);
+      require(slot.variance >= 0.0, "a negative variance");
+    }
+    all_.restore(in);
+    rarity_.restore(in);
+  }
+
+ private:
+  static unsigned slot_of(int64_t timestamp) {
+    int64_t hour = floor_div(timestamp, 3600) % kSlots;
+    return static_cast<unsigned>(hour < 0 ? hour + kSlots : hour);
+  }
+
+  static void learn(Slot& slot, double value, double distance, double step) {
+    if (slot.rows == 0) {
+      slot.mean = value;
+    } else {
+      double steady = std::min(kSeasonFastest, kSlots * step / (kSeasonDays * 86400));
+      double share = std::max(steady, 1.0 / (slot.rows + 1.0));
+      slot.mean += share * distance;
+      slot.variance += share * (distance * distance * (1 - share) - slot.variance);
+    }
+    ++slot.rows;
+  }
+
+  Slot slots_[kSlots];
+  Welford all_;
+  TwoSided rarity_;
+};
+
+}  // namespace evidence
