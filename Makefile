@@ -34,7 +34,7 @@ integration:
 
 # --- the compiled core, made in other ways
 
-CORE_TESTS := tests/unit/test_model.py $(wildcard tests/unit/test_core_*.py)
+CORE_TESTS := tests/unit/test_model.py $(wildcard tests/unit/test_core_*.py tests/unit/test_evidence_*.py)
 FUZZ_SECONDS ?= 60
 SANITIZED := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
@@ -43,7 +43,7 @@ compilers: $(VENV)/tests
 	@command -v clang++ >/dev/null || { echo "make compilers needs g++ and clang++ (Debian: apt install clang)" >&2; exit 1; }
 	for cxx in g++ clang++; do \
 	  CC=$$cxx CXX=$$cxx $(BIN)/python setup.py -q build_ext --build-temp build/$$cxx/objects --build-lib build/$$cxx && \
-	  $(BIN)/python -m tests.support.other_core build/$$cxx/htmengine/htm/_core*.so $(CORE_TESTS) || exit 1; \
+	  $(BIN)/python -m tests.support.other_core build/$$cxx $(CORE_TESTS) || exit 1; \
 	done
 
 # Python itself is not sanitized, so the run-time libraries come first, and its own leaks do not count.
@@ -51,7 +51,7 @@ sanitize: $(VENV)/tests
 	CC=g++ CXX=g++ CFLAGS="$(SANITIZED)" LDSHARED="g++ -shared $(SANITIZED)" $(BIN)/python setup.py -q build_ext \
 	  --build-temp build/sanitized/objects --build-lib build/sanitized
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
-	  $(BIN)/python -m tests.support.other_core build/sanitized/htmengine/htm/_core*.so $(CORE_TESTS)
+	  $(BIN)/python -m tests.support.other_core build/sanitized $(CORE_TESTS)
 
 fuzz: $(VENV)/tests
 	@echo 'int main() {}' | clang++ -fsanitize=address -x c++ - -o /dev/null || \
@@ -75,7 +75,7 @@ $(VENV)/python:
 	touch $@
 
 # -e: the demo and the tests run on the checkout itself.  The core is compiled anew when its sources change.
-$(VENV)/engine: $(VENV)/python setup.py pyproject.toml $(wildcard htmengine/htm/core/*)
+$(VENV)/engine: $(VENV)/python setup.py pyproject.toml $(wildcard htmengine/*/core/*)
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
@@ -95,4 +95,4 @@ pages: $(VENV)/engine
 	$(BIN)/python -m tools.message_schemas
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info htmengine/htm/*.so
+	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so

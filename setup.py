@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Builds the compiled model core and the compiled evidence; everything else that packaging needs stands in pyproject.toml."""
+"""Builds what is compiled: the model core and the evidence.  Everything else of packaging stands in pyproject.toml."""
 
 from __future__ import annotations
 

@@ -145,12 +145,6 @@ auto property(T (Detector::*question)() const) {
 }
 
 void bind_detector(py::module_& m) {
-  py::enum_<Side>(m, "Side")
-      .value("none", Side::none)
-      .value("up", Side::up)
-      .value("down", Side::down)
-      .value("missing_peak", Side::missing_peak)
-      .value("missing_trough", Side::missing_trough);
   py::class_<SharedDetector>(m, "Detector")
       .def(py::init([](SharedLikelihood& shared, double gap_steps) {
         return shared.with([&](Likelihood& likelihood) {
@@ -177,9 +171,9 @@ void bind_detector(py::module_& m) {
       .def_property_readonly("sides",
                              [](SharedDetector& shared) {
                                return shared.with([](Detector& detector) {
-                                 std::array<Side, kKinds> sides;
+                                 std::array<int, kKinds> sides;
                                  for (unsigned kind = 0; kind < kKinds; ++kind)
-                                   sides[kind] = detector.findings()[kind].side;
+                                   sides[kind] = static_cast<int>(detector.findings()[kind].side);
                                  return sides;
                                });
                              })

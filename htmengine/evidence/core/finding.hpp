@@ -16,7 +16,7 @@ using htm::refuse;
 using htm::require;
 using htm::Writer;
 
-// The side on which a row is unusual.
+// The side on which a row is unusual; kinds.py has the same numbers.
 enum class Side : uint8_t { none, up, down, missing_peak, missing_trough };
 
 struct Finding {

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""One metric's detector: timestamp, value and raw score in; the score S and the evidence that led to it out.
+
+Called by the Anomaly Service, the command line and benchmarks.  The computation is in ``core/detector.hpp``; this
+module frames the state.
+
+A saved state::
+
+    magic "HTME" | version u16 | CRC-32 u32 of all that follows | state, deflated
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
+from htmengine.evidence import _evidence
+from htmengine.evidence.kinds import Side
+from htmengine.evidence.likelihood import AnomalyLikelihood, inflate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_MAGIC, _VERSION = b"HTME", 1
+_FRAME = struct.Struct("<4sHI")
+#: More than any state has: 3 MB of raw scores with the largest window, 40 KB of the rest.
+_MOST_BYTES = 1 << 22
+
+
+class Expected(NamedTuple):
+    """What a row's value was expected to be, and the band that most values lie in; in the value's unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Scored(NamedTuple):
+    """n rows: scores S and likelihoods of shape (n,), evidence in decades of shape (n, number of kinds)."""
+
+    scores: NDArray[np.float64]
+    evidence: NDArray[np.float64]
+    likelihoods: NDArray[np.float64]
+
+
+class Detector:
+    """The evidence of one metric, one pass, no look-ahead; the same constants for every metric.
+
+    ``likelihood``: the raw scores so far and the parameters that they have; None for a model of 40 active columns
+    before its first row.  It is copied.  ``gap_steps``: a silence of more than so many steps is a gap: windows of
+    values start again after it; infinity: there are no gaps.  Evidence e says that one waits 10^e rows for a row at
+    least so extreme; it is at most 7.
+
+    A value that is not finite is missing: its evidence is 0 but for the sequence's, and nothing else is learnt from it.
+    A value farther from 0 than 1e140, or than a billion times the farthest so far, counts as that far: so sums stay
+    finite, and ordinary values beside it are not lost for ever.  Only the first value has no such measure: if it is
+    a freak, spreads, shapes and the hours' deviations stay blind to ordinary changes.
+
+    >>> detector = Detector()
+    >>> scores = [detector.update(300 * row, float(row % 7), raw=0.0) for row in range(1000)]
+    >>> detector.update(300_000, 50.0, raw=1.0) > 2.6
+    True
+    >>> [round(e, 1) for e in detector.evidence][:4], detector.sides[0]
+    ([7.0, 7.0, 7.0, 7.0], <Side.UP: 1>)
+    >>> Detector.restore(detector.save()).save() == detector.save()
+    True
+    """
+
+    def __init__(self, likelihood: AnomalyLikelihood | None = None, *, gap_steps: float = _evidence.GAP_STEPS) -> None:
+        self._core = _evidence.Detector((likelihood or AnomalyLikelihood()).core, gap_steps)
+
+    def update(self, timestamp: int, value: float, raw: float) -> float:
+        """The next row's score S, from 0 to 7; learn from it.
+
+        ``timestamp`` is in epoch seconds, UTC; it may repeat or go back.  ``raw`` is the model's score of the row.
+        Raises ValueError for a raw score that is no share of the active columns, and for a timestamp more than
+        2 ** 42 seconds from 1970; the detector is then as before.
+        """
+        return self._core.update(timestamp, value, raw)
+
+    def update_many(
+        self, timestamps: NDArray[np.int64], values: NDArray[np.float64], raws: NDArray[np.float64]
+    ) -> Scored:
+        """The same for n rows, one after the other, to the bit; all arrays have shape (n,).
+
+        Other Python threads run meanwhile.  Raises ValueError as ``update`` does, before the first row is learnt.
+        """
+        return Scored(*self._core.update_many(timestamps, values, raws))
+
+    @property
+    def evidence(self) -> Sequence[float]:
+        """The last row's decades, a kind each in the order of ``kinds.KINDS``; 0 before the first row."""
+        return self._core.evidence
+
+    @property
+    def sides(self) -> Sequence[Side]:
+        """The side on which each kind finds the last row unusual."""
+        return [Side(side) for side in self._core.sides]
+
+    @property
+    def expected(self) -> Expected | None:
+        """What the last row's value was expected to be, before it came; None if nothing was known.
+
+        The mean of its hour of the day over some two weeks, give or take two standard deviations of that hour
+        (shrunk towards the metric's own); while the hour is not known, mean and deviations of up to 48 values before
+        the row.
+        """
+        expected = self._core.expected
+        return None if expected is None else Expected(*expected)
+
+    @property
+    def likelihood(self) -> float:
+        """The last row's anomaly likelihood, as ``AnomalyLikelihood.score`` gives it."""
+        return self._core.likelihood
+
+    @property
+    def step(self) -> float:
+        """Seconds from row to row: the median of the first 31 intervals."""
+        return self._core.step
+
+    @property
+    def rows(self) -> int:
+        """Rows so far, also those of the likelihood that it started from."""
+        return self._core.rows
+
+    @property
+    def values(self) -> int:
+        """Rows so far that had a value."""
+        return self._core.values
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of this detector, in bytes."""
+        return self._core.bytes
+
+    def set_range_rule(self, on: bool) -> None:
+        """Whether the likelihood of a value outside the range of all values so far is 1."""
+        self._core.set_range_rule(on)
+
+    def save(self) -> bytes:
+        """The state as bytes: ``restore`` gives one that goes on exactly; the same bytes for the same state.
+
+        What is said of the last row is no part of it.
+        """
+        state = zlib.compress(self._core.save(), level=1)
+        return _FRAME.pack(_MAGIC, _VERSION, zlib.crc32(state)) + state
+
+    @classmethod
+    def restore(cls, data: bytes) -> Self:
+        """The detector that ``save`` wrote.
+
+        Raises UnknownCheckpointVersion for one that another version of this program wrote, CorruptCheckpoint for
+        bytes that are damaged or no detector at all.
+        """
+        if len(data) < _FRAME.size or not data.startswith(_MAGIC):
+            raise CorruptCheckpoint("not a saved detector")
+        _, version, checksum = _FRAME.unpack_from(data)
+        if version != _VERSION:
+            raise UnknownCheckpointVersion(f"a saved detector has version {version}, not {_VERSION}")
+        state = memoryview(data)[_FRAME.size :]
+        if zlib.crc32(state) != checksum:
+            raise CorruptCheckpoint("a saved detector is damaged: its checksum is wrong")
+        try:
+            core = _evidence.Detector.restore(inflate(state, _MOST_BYTES))
+        except (ValueError, zlib.error, _evidence.CorruptState) as error:
+            raise CorruptCheckpoint(f"a saved detector makes no sense: {error}") from error
+        restored = cls.__new__(cls)
+        restored._core = core
+        return restored

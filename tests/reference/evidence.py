@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: MIT
+"""The evidence of a metric in plain Python: says the same as htmengine/evidence/core, in other words, and slowly.
+
+Every kind keeps the whole past and looks at it again for each row; only the rules of what is known, learnt and
+forgotten are those of the compiled core.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Vector = NDArray[np.float32]
+
+CAP = 7.0
+KEEP, EVENT, MEMORY = 32, 12, 16128
+
+
+class Rarity:
+    """The return period of a statistic's height, from the 32 highest events: (height, row), highest first."""
+
+    def __init__(self) -> None:
+        self.peaks: list[tuple[float, int]] = []
+        self.rows = 0
+
+    def update(self, z: float) -> float:
+        row, self.rows = self.rows, self.rows + 1
+        if row % 288 == 0 and row >= MEMORY:
+            self.peaks = [peak for peak in self.peaks if peak[1] >= row - MEMORY]
+        evidence = self.decades([height for height, _ in self.peaks], z)
+        self.learn(z, row)
+        return min(evidence, CAP)
+
+    def decades(self, heights: list[float], z: float) -> float:
+        seen = min(self.rows, MEMORY)
+        if len(heights) < 4 or z <= heights[-1]:
+            return 0.0
+        if z <= heights[0]:
+            return math.log10(seen / (sum(height >= z for height in heights) + 1))
+        excess = sum(height - heights[-1] for height in heights) / (len(heights) - 1)
+        scale = max(0.5 * excess, 1e-9 * abs(heights[0]), 1e-12)
+        return math.log10(seen) + (z - heights[0]) / scale / math.log(10)
+
+    def learn(self, z: float, row: int) -> None:
+        newest = max(self.peaks, key=lambda peak: peak[1], default=(0.0, -EVENT - 1))
+        if row - newest[1] <= EVENT:
+            if newest[0] >= z:
+                return
+            self.peaks.remove(newest)
+        elif len(self.peaks) == KEEP:
+            if z <= self.peaks[-1][0]:
+                return
+            self.peaks.pop()
+        place = sum(height >= z for height, _ in self.peaks)
+        self.peaks.insert(place, (z, row))
+
+
+class TwoSided:
+    def __init__(self) -> None:
+        self.up, self.down = Rarity(), Rarity()
+
+    def update(self, z: float) -> float:
+        return max(self.up.update(z), self.down.update(-z))
+
+
+class Mean:
+    """The mean of the last values; its running sum is made from them again once a round."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.total = size, 0.0
+        self.values: list[float] = []
+
+    def update(self, x: float) -> float:
+        old = self.values[-self.size] if len(self.values) >= self.size else 0.0
+        self.values.append(x)
+        self.total += x - old
+        if len(self.values) % self.size == 0:
+            self.total = math.fsum(self.values[-self.size :])
+        return self.total / min(len(self.values), self.size)
+
+    def gap(self) -> None:
+        self.values, self.total = [], 0.0
+
+
+class Welford:
+    def __init__(self) -> None:
+        self.rows, self.mean, self.squares = 0, 0.0, 0.0
+
+    def update(self, x: float) -> None:
+        self.rows += 1
+        distance = x - self.mean
+        self.mean += distance / self.rows
+        self.squares += distance * (x - self.mean)
+
+    def variance(self) -> float:
+        return self.squares / self.rows if self.rows else 0.0
+
+
+class Kind(Protocol):
+    """A kind of evidence of the value."""
+
+    def update(self, timestamp: int, x: float, step: float, /) -> float: ...
+    def gap(self) -> None: ...
+
+
+class Level:
+    def __init__(self, size: int) -> None:
+        self.mean, self.rarity = Mean(size), TwoSided()
+
+    def update(self, _timestamp: int, x: float, _step: float) -> float:
+        return self.rarity.update(self.mean.update(x))
+
+    def gap(self) -> None:
+        self.mean.gap()
+
+
+class Spread:
+    def __init__(self, size: int) -> None:
+        self.size, self.rows, self.first = size, 0, 0.0
+        self.mean, self.square, self.early, self.rarity = Mean(size), Mean(size), Welford(), TwoSided()
+
+    def update(self, _timestamp: int, x: float, _step: float) -> float:
+        if self.rows == 0:
+            self.first = x
+        self.rows += 1
+        x -= self.first
+        if self.rows <= 200:
+            self.early.update(x)
+        mean, square = self.mean.update(x), self.square.update(x * x)
+        if self.rows < 100 or len(self.mean.values) < self.size:
+            return 0.0
+        floor = 1e-3 * math.sqrt(self.early.variance())
+        return self.rarity.update(math.log(math.sqrt(max(square - mean * mean, 0.0)) + floor + 1e-9))
+
+    def gap(self) -> None:
+        self.mean.gap()
+        self.square.gap()
+
+
+class Shape:
+    """Every vector of the past with the row it was made at; a gap counts as `span` rows without any."""
+
+    def __init__(self, block: int, stride: int) -> None:
+        self.block, self.stride, self.span = block, stride, 8 * block
+        self.sums, self.rows, self.slot = [0.0], 0, 0
+        self.vectors: list[tuple[int, _Vector]] = []
+        self.rarity = Rarity()
+
+    def update(self, _timestamp: int, x: float, _step: float) -> float:
+        self.sums.append(self.sums[-1] + x)
+        if self.rows % self.stride == 0:
+            self.slot += 1
+        made = self.rows % self.stride == 0
+        self.rows += 1
+        distance = 0.0
+        if len(self.sums) > self.span:
+            vector = self.vector()
+            apart = self.slot - self.span // self.stride
+            found = [(slot, v) for slot, v in self.vectors if slot <= apart]
+            if len(found) > 20:
+                distance = self.nearest([v for slot, v in found if slot > apart - 256], vector)
+            if made:
+                self.vectors.append((self.slot, vector))
+        return self.rarity.update(distance) if self.rows > 100 else 0.0
+
+    def vector(self) -> _Vector:
+        ends = np.array(self.sums)[[-1 - block * self.block for block in range(9)]]
+        means: NDArray[np.float64] = np.clip((ends[:-1] - ends[1:]) / self.block, -1e18, 1e18)
+        return means.astype(np.float32)
+
+    @staticmethod
+    def nearest(vectors: list[_Vector], now: _Vector) -> float:
+        if not vectors:
+            return 0.0
+        q = (np.array(vectors) - now) ** 2  # the order of these sums is a part of the result
+        pairs = q[:, :4] + q[:, 4:]
+        squares = (pairs[:, 0] + pairs[:, 1]) + (pairs[:, 2] + pairs[:, 3])
+        return math.sqrt(float(squares.min()) / 8)
+
+    def gap(self) -> None:
+        self.sums = [0.0]
+        self.slot += self.span // self.stride
+
+
+class Hours:
+    """Highest and lowest value of every hour, unless an hour 16 days later took its place."""
+
+    def __init__(self) -> None:
+        self.hours: dict[int, tuple[int, float, float]] = {}
+        self.hour: int | None = None
+        self.bounds: tuple[float, float] | None = None
+        self.usual: tuple[float, float] | None = None
+        self.today: tuple[float, float] | None = None
+        self.rarities = [Rarity() for _ in range(4)]
+
+    def known(self, hours: Iterable[int]) -> list[tuple[float, float]]:
+        cells = ((hour, self.hours.get(hour % 384)) for hour in hours)
+        return [cell[1:] for hour, cell in cells if cell is not None and cell[0] == hour]
+
+    def five_before(self, hour: int) -> tuple[float, float] | None:
+        cells = self.known(range(hour - 5, hour))
+        return (max(h for h, _ in cells), min(low for _, low in cells)) if len(cells) == 5 else None
+
+    def enter(self, hour: int) -> None:
+        self.hour = hour
+        day, slot = hour - hour % 24, hour % 24
+        near = self.known(day - 24 * ago + (slot + j) % 24 for ago in range(1, 15) for j in (-1, 0, 1))
+        self.bounds = (max(h for h, _ in near), min(low for _, low in near)) if len(near) >= 6 else None
+        self.today = self.five_before(hour)
+        days = [five for ago in range(1, 14) if (five := self.five_before(hour - 24 * ago))]
+        self.usual = None
+        if self.today and len(days) >= 4:
+            self.usual = min(h for h, _ in days), max(low for _, low in days)
+
+    def update(self, timestamp: int, x: float, _step: float) -> float:
+        hour = timestamp // 3600
+        if hour != self.hour:
+            self.enter(hour)
+        above, below, no_peak, no_trough = self.rarities
+        evidence = [0.0]
+        if self.bounds:
+            evidence += [above.update(x - self.bounds[0]), below.update(self.bounds[1] - x)]
+        was, high, low = self.hours.get(hour % 384, (None, x, x))
+        high, low = (max(high, x), min(low, x)) if was == hour else (x, x)
+        self.hours[hour % 384] = hour, high, low
+        if self.usual and self.today:
+            evidence.append(no_peak.update(self.usual[0] - max(self.today[0], high)))
+            evidence.append(no_trough.update(min(self.today[1], low) - self.usual[1]))
+        return max(evidence)
+
+    def gap(self) -> None:
+        pass
+
+
+class SeasonDeviation:
+    def __init__(self) -> None:
+        self.slots = [(0, 0.0, 0.0)] * 24
+        self.all, self.rarity = Welford(), TwoSided()
+
+    def update(self, timestamp: int, x: float, step: float) -> float:
+        slot = timestamp // 3600 % 24
+        rows, mean, variance = self.slots[slot]
+        self.all.update(x)
+        whole, evidence = self.all.variance(), 0.0
+        distance = x - mean if rows else 0.0
+        if rows >= 3 and self.all.rows > 50:
+            deviation = math.sqrt((variance * rows + 2 * whole) / (rows + 2))
+            evidence = self.rarity.update(distance / (deviation + 1e-3 * math.sqrt(whole) + 1e-12))
+        share = max(min(0.2, 24 * step / (14 * 86400)), 1 / (rows + 1))
+        if rows:
+            mean, variance = mean + share * distance, variance + share * (distance**2 * (1 - share) - variance)
+        else:
+            mean = x
+        self.slots[slot] = rows + 1, mean, variance
+        return evidence
+
+    def gap(self) -> None:
+        pass
+
+
+class Sequence:
+    """The normal tail of the mean of the last 10 raw scores among those of the window."""
+
+    def __init__(self, window: int = 8640, skip: int = 288) -> None:
+        self.window, self.skip = window, skip
+        self.raws: list[float] = []
+        self.means: list[float] = []
+
+    def update(self, raw: float) -> float:
+        self.raws.append(raw)
+        last = self.raws[-10:]
+        mean = math.fsum(last) / len(last)
+        known = self.means[max(self.skip, len(self.means) - self.window) :]
+        self.means.append(mean)
+        if len(known) < 100:
+            return 0.3
+        deviation = math.sqrt(max(float(np.var(known)), 0.0003))
+        tail = 0.5 * math.erfc((mean - max(float(np.mean(known)), 0.03)) / deviation / math.sqrt(2))
+        return min(-math.log10(max(tail, 1e-30)), CAP)
+
+
+class Detector:
+    """``update`` gives the score S and leaves the eleven kinds' evidence in ``evidence``."""
+
+    def __init__(self, gap_steps: float = 12.0) -> None:
+        self.kinds: tuple[Kind, ...] = (
+            *(Level(size) for size in (1, 6, 36, 144)),
+            *(Spread(size) for size in (12, 48)),
+            Shape(3, 1),
+            Shape(12, 6),
+            Hours(),
+            SeasonDeviation(),
+        )
+        self.sequence = Sequence()
+        self.gap_steps = gap_steps
+        self.timestamps: list[int] = []
+        self.last_value: int | None = None
+        self.farthest = 0.0
+
+    def step(self) -> float:
+        intervals = [b - a for a, b in zip(self.timestamps, self.timestamps[1:], strict=False)]
+        return max(1.0, statistics.median(intervals)) if intervals else 300.0
+
+    def update(self, timestamp: int, value: float, raw: float) -> float:
+        if len(self.timestamps) < 32:
+            self.timestamps.append(timestamp)
+        self.evidence = [0.0] * len(self.kinds)
+        step = self.step()
+        if math.isfinite(value):
+            if self.last_value is not None and timestamp - self.last_value > self.gap_steps * step:
+                for kind in self.kinds:
+                    kind.gap()
+            self.last_value = timestamp
+            x = self.within_reach(value)
+            self.evidence = [kind.update(timestamp, x, step) for kind in self.kinds]
+        self.evidence.append(self.sequence.update(raw))
+        shift = 0.5 * math.log10(step / 300.0)
+        paced = [min(max(e + shift, 0.0), CAP) if e > 1.5 else e for e in self.evidence]
+        return math.sqrt(sum(e * e for e in paced) / len(paced))
+
+    def within_reach(self, value: float) -> float:
+        reach = min(1e140, 1e9 * self.farthest) if self.farthest > 0 else 1e140
+        value = min(max(value, -reach), reach)
+        self.farthest = max(self.farthest, abs(value))
+        return value

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: MIT
+"""The compiled evidence against plain Python that says the same in other words; any values; exact restoring."""
+
+from __future__ import annotations
+
+import math
+import random
+import zlib
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
+from htmengine.evidence import AnomalyLikelihood, Detector, _evidence
+from htmengine.evidence.kinds import Side
+from tests.reference import evidence as reference
+
+Row = tuple[int, float, float]
+
+
+def _daily(rows: int, *, seed: int = 1, step: int = 300) -> list[Row]:
+    """A noisy daily curve with spikes, a flat line, missing values, rounded values, jumps and a few busy raw scores."""
+    rng = random.Random(seed)
+    made = []
+    for row in range(rows):
+        timestamp = 1_500_000_000 + row * step
+        value = 10 * math.sin(timestamp / 86400 * 2 * math.pi) + rng.gauss(0, 1)
+        if rng.random() < 0.005:
+            value += rng.choice([-30, 30])
+        if row % 900 > 870:
+            value = 5.0
+        if row % 1000 < 300:
+            value = float(round(value))
+        if row % 211 == 0:
+            value = math.nan
+        made.append((timestamp, value, rng.choice([0] * 9 + [rng.randrange(41)]) / 40))
+    return made
+
+
+def _arrays(rows: list[Row]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    timestamps, values, raws = zip(*rows, strict=True)
+    return np.array(timestamps), np.array(values), np.array(raws)
+
+
+def _last_evidence(rows: list[Row]) -> list[float]:
+    detector = Detector()
+    detector.update_many(*_arrays(rows))
+    return list(detector.evidence)
+
+
+class ReferenceTest(SynchronousTestCase):
+    def _compare(self, rows: list[Row], **options: float) -> None:
+        plain, compiled = reference.Detector(**options), Detector(**options)
+        for number, row in enumerate(rows):
+            self.assertAlmostEqual(plain.update(*row), compiled.update(*row), delta=1e-9, msg=f"row {number}")
+            np.testing.assert_allclose(compiled.evidence, plain.evidence, rtol=0, atol=1e-9, err_msg=f"row {number}")
+
+    def test_evidence_and_score_are_equal_on_a_daily_curve(self) -> None:
+        self._compare(_daily(1800))
+
+    def test_at_other_steps(self) -> None:
+        self._compare(_daily(900, seed=2, step=3600))
+        self._compare(_daily(1500, seed=3, step=60))
+
+    def test_across_gaps(self) -> None:
+        rows = [(t + 7200 * (t // 90_000), v, r) for t, v, r in _daily(1800, seed=4)]
+        self._compare(rows)
+        self._compare(rows, gap_steps=math.inf)
+
+    def test_with_timestamps_that_repeat_and_go_back(self) -> None:
+        rng = random.Random(5)
+        self._compare([(t + rng.choice([0, 0, -300, -86_400, 86_400]), v, r) for t, v, r in _daily(1200, seed=5)])
+
+    def test_old_peaks_are_forgotten(self) -> None:
+        plain, compiled = reference.Rarity(), Detector()
+        rng = random.Random(6)
+        rows = [(60 * row, float(rng.randrange(1000)), 0.0) for row in range(17_500)]
+        evidence = compiled.update_many(*_arrays(rows)).evidence[:, 0]
+        down = reference.Rarity()
+        expected = [max(plain.update(value), down.update(-value)) for _, value, _ in rows]
+        np.testing.assert_allclose(evidence, expected, rtol=0, atol=1e-9)
+
+
+class WorkedRowsTest(SynchronousTestCase):
+    def test_the_return_period_of_peaks(self) -> None:
+        values = [0.0] * 13 + [1.0] + [0.0] * 13 + [2.0] + [0.0] * 13 + [3.0] + [0.0] * 13 + [4.0, 4.0, 5.0]
+        detector = Detector()
+        ups = []
+        for row, value in enumerate(values):
+            detector.update(300 * row, value, 0.0)
+            ups.append(round(detector.evidence[0], 4) if detector.sides[0] is Side.UP else 0.0)
+        self.assertEqual({row: e for row, e in enumerate(ups) if e}, {41: 2.4918, 55: 2.3272, 56: 1.4548, 57: 2.1109})
+
+    def test_one_kind_at_the_cap_alone(self) -> None:
+        self.assertAlmostEqual(math.sqrt(7**2 / _evidence.KINDS), 2.11, places=2)
+
+    def test_a_daily_peak_that_stays_away_is_seen_an_hour_later(self) -> None:
+        detector, seen = Detector(), {}
+        for hour in range(500):
+            detector.update(3600 * hour, 10.0 if hour % 24 == 9 and hour != 489 else 1.0 + 0.01 * (hour % 7), 0.0)
+            if detector.evidence[8] > 3:
+                seen[hour] = (detector.evidence[8], detector.sides[8])
+        self.assertEqual(seen, {490: (7.0, Side.MISSING_PEAK)})
+
+    def test_a_flat_line_is_less_spread_than_ever(self) -> None:
+        rng = random.Random(1)
+        rows = [(300 * row, rng.gauss(0, 1), 0.0) for row in range(600)]
+        rows += [(300 * row, rows[-1][1], 0.0) for row in range(600, 615)]
+        detector = Detector()
+        detector.update_many(*_arrays(rows[:-5]))
+        found = []
+        for row in rows[-5:]:
+            detector.update(*row)
+            found.append((detector.evidence[4], detector.sides[4]))
+        self.assertIn((7.0, Side.DOWN), found)
+
+
+class ExpectedTest(SynchronousTestCase):
+    def test_nothing_is_known_of_the_first_row(self) -> None:
+        detector = Detector()
+        self.assertIsNone(detector.expected)
+        detector.update(0, 5.0, 0.0)
+        self.assertIsNone(detector.expected)
+
+    def test_a_young_metric_expects_what_came_last(self) -> None:
+        detector = Detector()
+        for row, value in enumerate((1.0, 3.0, 1.0, 3.0, 100.0)):
+            detector.update(300 * row, value, 0.0)
+        self.assertEqual(detector.expected, (2.0, 0.0, 4.0))
+
+    def test_a_metric_of_days_expects_what_its_hour_shows(self) -> None:
+        detector = Detector()
+        for hour in range(24 * 10 + 9):
+            detector.update(3600 * hour, 100.0 if hour % 24 == 9 else 1.0, 0.0)
+        self.assertAlmostEqual(detector.expected.value, 1.0)
+        detector.update(3600 * (24 * 10 + 9), 1.0, 0.0)
+        self.assertAlmostEqual(detector.expected.value, 100.0)
+        self.assertTrue(detector.expected.low < 100.0 < detector.expected.high)
+
+    def test_a_missing_value_is_expected_all_the_same(self) -> None:
+        detector = Detector()
+        for row, value in enumerate((1.0, 3.0, math.nan)):
+            detector.update(300 * row, value, 0.0)
+        self.assertEqual(detector.expected.value, 2.0)
+
+
+_VALUES = st.one_of(
+    st.floats(),
+    st.floats(-1e3, 1e3),
+    st.sampled_from([0.0, 1.0, -1.0, 5e-324, 1.8e308, -1.8e308, 1.7e308, 1e19, 1e140, math.nan, math.inf]),
+)
+_STEPS = st.one_of(st.sampled_from([300, 300, 300, 0, -300, 86_400]), st.integers(-(10**9), 10**9))
+_BLOCKS = st.tuples(_STEPS, st.lists(_VALUES, min_size=1, max_size=4), st.integers(1, 120), st.integers(0, 40))
+
+
+@st.composite
+def _series(draw: st.DrawFn) -> list[Row]:
+    """Some stretches: each repeats a few values at one step."""
+    rows, timestamp = [], draw(st.integers(-(10**12), 10**12))
+    for step, values, count, raw in draw(st.lists(_BLOCKS, min_size=1, max_size=6)):
+        for number in range(count):
+            rows.append((timestamp, values[number % len(values)], raw * (number % 3) / 80 if raw % 2 == 0 else 0.0))
+            timestamp += step
+    return rows
+
+
+class AnyValuesTest(SynchronousTestCase):
+    @settings(deadline=None, max_examples=60)
+    @given(_series(), st.data())
+    def test_evidence_is_finite_and_goes_on_exactly_after_restoring(self, rows: list[Row], data: st.DataObject) -> None:
+        at = data.draw(st.integers(0, len(rows)))
+        detector = Detector()
+        for row in rows[:at]:
+            detector.update(*row)
+        saved = detector.save()
+        restored = Detector.restore(saved)
+        self.assertEqual(restored.save(), saved)
+        one_by_one = []
+        for row in rows[at:]:
+            score = detector.update(*row)
+            self.assertTrue(all(0.0 <= e <= 7.0 for e in detector.evidence), detector.evidence)
+            self.assertTrue(0.0 <= score <= 7.0)
+            one_by_one.append((score, *detector.evidence, detector.likelihood))
+        if one_by_one:
+            scored = restored.update_many(*_arrays(rows[at:]))
+            together = np.column_stack([scored.scores, scored.evidence, scored.likelihoods])
+            np.testing.assert_array_equal(together, np.array(one_by_one))
+        self.assertEqual(restored.save(), detector.save())
+        self.assertEqual(restored.values, sum(map(math.isfinite, (value for _, value, _ in rows))))
+
+    def test_a_missing_value_changes_nothing_but_the_sequence(self) -> None:
+        rows = [row for row in _daily(700) if math.isfinite(row[1])]
+        detector, other = Detector(), Detector()
+        for timestamp, value, raw in rows:
+            detector.update(timestamp, value, raw)
+            other.update(timestamp, value, raw)
+            other.update(timestamp + 150, math.nan, 0.0)
+            self.assertEqual(list(other.evidence[:10]), [0.0] * 10)
+        detector.update(rows[-1][0] + 300, 3.0, 0.0)
+        other.update(rows[-1][0] + 300, 3.0, 0.0)
+        self.assertEqual(detector.values, other.values)
+        for kind in (0, 1, 2, 3, 4, 5, 6, 7, 8):
+            self.assertEqual(detector.evidence[kind], other.evidence[kind])
+
+    def test_one_value_beyond_all_numbers_does_not_blind_the_metric(self) -> None:
+        rows = _daily(3000, seed=7)
+        rows[1500] = (rows[1500][0], 1.7e308, 0.0)
+        rows.append((rows[-1][0] + 300, -80.0, 0.0))
+        self.assertEqual(_last_evidence(rows)[0], 7.0)
+
+    def test_of_equal_rows_none_is_rare(self) -> None:
+        scored = Detector().update_many(np.arange(1000) * 300, np.full(1000, 5.0), np.zeros(1000))
+        self.assertLess(scored.evidence.max(), 0.5)
+
+
+class RestoreTest(SynchronousTestCase):
+    def test_restored_at_many_rows_it_goes_on_with_the_same_bytes(self) -> None:
+        rows = _daily(1200, seed=8)
+        detector, copy = Detector(), Detector()
+        for number, row in enumerate(rows):
+            if number % 7 == 0:
+                copy = Detector.restore(copy.save())
+            self.assertEqual(detector.update(*row), copy.update(*row))
+        self.assertEqual(detector.save(), copy.save())
+
+    def test_a_young_metric_is_small_and_an_old_one_bounded(self) -> None:
+        detector = Detector()
+        rows = _arrays(_daily(20_000))
+        for first, last, most_saved, most_memory in (
+            (0, 100, 3200, 14_000),
+            (100, 1000, 13_000, 20_000),
+            (1000, 20_000, 27_000, 40_000),
+        ):
+            detector.update_many(*(column[first:last] for column in rows))
+            self.assertLess(len(detector.save()), most_saved)
+            self.assertLess(detector.memory_bytes, most_memory)
+
+    def test_a_detector_continues_a_likelihood(self) -> None:
+        likelihood, whole = AnomalyLikelihood(), Detector()
+        rows = [row for row in _daily(900) if math.isfinite(row[1])]
+        for timestamp, value, raw in rows[:-1]:
+            likelihood.score(value, raw)
+            whole.update(timestamp, value, raw)
+        detector = Detector(likelihood)
+        detector.update(*rows[-1])
+        whole.update(*rows[-1])
+        self.assertEqual((detector.rows, detector.values), (len(rows), 1))
+        self.assertEqual(detector.evidence[10], whole.evidence[10])
+        self.assertEqual(detector.likelihood, likelihood.score(*rows[-1][1:]))
+        self.assertEqual(likelihood.rows, len(rows))  # it was copied
+
+    @given(st.data())
+    def test_damaged_bytes_are_refused(self, data: st.DataObject) -> None:
+        saved = Detector().save()
+        at = data.draw(st.integers(0, len(saved) - 1))
+        flip = data.draw(st.integers(1, 255))
+        with self.assertRaises((CorruptCheckpoint, UnknownCheckpointVersion)):
+            Detector.restore(saved[:at] + bytes([saved[at] ^ flip]) + saved[at + 1 :])
+        with self.assertRaises(CorruptCheckpoint):
+            Detector.restore(saved[:at])
+
+    def test_another_version_is_refused(self) -> None:
+        saved = bytearray(Detector().save())
+        saved[4] = 99
+        with self.assertRaises(UnknownCheckpointVersion):
+            Detector.restore(bytes(saved))
+
+    def test_foreign_states_with_a_right_checksum_are_refused_or_work(self) -> None:
+        detector = Detector()
+        detector.update_many(*_arrays(_daily(700)))
+        sound = zlib.decompress(detector.save()[10:])
+        rng, refused = random.Random(9), 0
+        for _ in range(1500):
+            state = bytearray(sound[: rng.choice([len(sound), rng.randrange(len(sound))])])
+            for _ in range(rng.randrange(4)):
+                state[rng.randrange(len(state))] = rng.randrange(256)
+            body = zlib.compress(bytes(state), 1)
+            try:
+                restored = Detector.restore(detector.save()[:6] + zlib.crc32(body).to_bytes(4, "little") + body)
+            except CorruptCheckpoint:
+                refused += 1
+                continue
+            restored.update_many(*_arrays(_daily(40)))
+            restored.save()
+        self.assertGreater(refused, 700)
+
+
+class RefusalTest(SynchronousTestCase):
+    def test_rows_that_cannot_be_change_nothing(self) -> None:
+        detector = Detector()
+        for timestamp, raw in ((0, 1.5), (0, 0.51), (0, math.nan), (2**43, 0.0), (-(2**43), 0.0)):
+            with self.assertRaises(ValueError):
+                detector.update(timestamp, 1.0, raw)
+            with self.assertRaises(ValueError):
+                detector.update_many(np.array([0, timestamp]), np.array([1.0, 1.0]), np.array([0.0, raw]))
+        self.assertEqual(detector.save(), Detector().save())
+
+    def test_arrays_of_other_shapes(self) -> None:
+        with self.assertRaises(ValueError):
+            Detector().update_many(np.zeros(2, dtype=np.int64), np.zeros(3), np.zeros(3))
+        with self.assertRaises(ValueError):
+            Detector().update_many(np.zeros((2, 2), dtype=np.int64), np.zeros(4), np.zeros(4))
+
+    def test_gaps_that_cannot_be(self) -> None:
+        for gap_steps in (0.0, -1.0, math.nan):
+            with self.assertRaises(ValueError):
+                Detector(gap_steps=gap_steps)
