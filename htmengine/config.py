@@ -16,9 +16,12 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from htmengine.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 APPLICATION_CONFIG_PATH = "APPLICATION_CONFIG_PATH"
 FILES = ("application", "model-swapper", "model-checkpoint", "rabbitmq")
@@ -414,12 +417,12 @@ def read_variables(
             problems.append(f"environment variable {variable} names no option{hint}")
 
 
-Section = TypeVar("Section")
+Section = TypeVar("Section", bound="DataclassInstance")
 
 
-def read_section(file: str, section: str, kind: Callable[..., Section], values: Values, problems: list[str]) -> Section:
+def read_section(file: str, section: str, kind: type[Section], values: Values, problems: list[str]) -> Section:
     """One section's options; what is wrong with them is added to ``problems``."""
-    fields = {each.name: each for each in dataclasses.fields(kind) if "kind" in each.metadata}  # type: ignore[arg-type]
+    fields = {each.name: each for each in dataclasses.fields(kind) if "kind" in each.metadata}
     read: dict[str, Any] = {}
     for (in_file, in_section, name), (text, where) in values.items():
         if (in_file, in_section) != (file, section):

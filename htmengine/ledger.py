@@ -20,8 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from htmengine.adapters.datasource import custom
-from htmengine.repository import counts
+from htmengine.repository import counts, queries
 from htmengine.repository.counts import DELETED, RECEIVED, MetricScore, RejectTotal, StatusTotal
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import Metric, MetricStatus
@@ -64,7 +63,7 @@ class Ledger:
 def read_ledger(conn: Connection, name: str | None) -> Ledger:
     """The ledger of a metric, or of the whole engine, in a transaction of its own.  Raises `MetricNotFound`."""
     as_of_now(conn)
-    return _engine_ledger(conn) if name is None else _metric_ledger(conn, custom.find_metric(conn, name))
+    return _engine_ledger(conn) if name is None else _metric_ledger(conn, queries.find_metric(conn, name))
 
 
 def _engine_ledger(conn: Connection) -> Ledger:

@@ -60,7 +60,7 @@ class Operations:
         """Stop a metric's model; its rows stay.  Raises `MetricNotFound`."""
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
-            metric = custom.find_metric(conn, name, lock=True)
+            metric = queries.find_metric(conn, name, lock=True)
             message = custom.unmonitor_metric(conn, metric)
             return queries.get_metric(conn, metric.uid), [message]
 
@@ -70,7 +70,7 @@ class Operations:
         """Remove a metric, its rows and its model.  Raises `MetricNotFound`."""
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
-            metric = custom.find_metric(conn, name, lock=True)
+            metric = queries.find_metric(conn, name, lock=True)
             return metric, [custom.delete_metric(conn, metric)]
 
         return await self._change(change)
@@ -82,7 +82,7 @@ class Operations:
         """
 
         def change(conn: Connection) -> tuple[Snapshot, list[bytes]]:
-            snapshot, message = models.snapshot_model(conn, custom.find_metric(conn, name), int(time.time()))
+            snapshot, message = models.snapshot_model(conn, queries.find_metric(conn, name), int(time.time()))
             return snapshot, [message]
 
         return await self._change(change)
@@ -91,7 +91,7 @@ class Operations:
         """A metric's snapshots, the oldest first.  Raises `MetricNotFound`."""
 
         def read(conn: Connection) -> list[Snapshot]:
-            return snapshots.list_of(conn, custom.find_metric(conn, name).uid)
+            return snapshots.list_of(conn, queries.find_metric(conn, name).uid)
 
         return await self.database.read(read)
 
@@ -103,7 +103,7 @@ class Operations:
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
             metric, message = models.revert_model(
-                conn, custom.find_metric(conn, name, lock=True), version, replay=replay
+                conn, queries.find_metric(conn, name, lock=True), version, replay=replay
             )
             return metric, [message]
 
@@ -116,7 +116,7 @@ class Operations:
         """
 
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
-            metric, message = models.clone_model(conn, custom.find_metric(conn, name), version, new)
+            metric, message = models.clone_model(conn, queries.find_metric(conn, name), version, new)
             return metric, [message]
 
         return await self._change(change)
@@ -125,7 +125,7 @@ class Operations:
         """A snapshot as a file (`htmengine.htm.model_file`).  Raises `MetricNotFound`, `SnapshotNotFound`."""
 
         def read(conn: Connection) -> ModelFile:
-            return models.export_model(conn, custom.find_metric(conn, name), version)
+            return models.export_model(conn, queries.find_metric(conn, name), version)
 
         return (await self.database.read(read)).pack()
 

@@ -12,16 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
 
 from htmengine.alerts.evaluation import AlertState, MetricFacts, Phase, Scored
 from htmengine.alerts.notifications import Notification
 from htmengine.messages import ScoredRow
-from htmengine.repository.queries import IN_AT_ONCE, MetricStatus
+from htmengine.repository.queries import IN_AT_ONCE, MetricStatus, in_parts
 from htmengine.repository.schema import alert, alert_delivery, alert_state, anomaly, metric, metric_data
 from htmengine.repository.times import from_datetime, to_datetime
-
-MODELLED = (int(MetricStatus.ACTIVE), int(MetricStatus.CREATE_PENDING))
 
 
 class DeliveryState(enum.Enum):
@@ -85,11 +83,9 @@ class MissedRows:
 
 def load_alert_states(conn: Connection, wanted: Sequence[tuple[str, str]]) -> dict[tuple[str, str], AlertState]:
     """The states of (rule, uid) pairs, as far as there are any, and all that are open."""
-    uids = sorted({uid for _, uid in wanted})
     c = alert_state.c
     found: dict[tuple[str, str], AlertState] = {}
-    for at in range(0, max(len(uids), 1), IN_AT_ONCE):
-        where = or_(c.uid.in_(uids[at : at + IN_AT_ONCE]), c.open)
+    for where in (c.open, *(c.uid.in_(part) for part in in_parts(sorted({uid for _, uid in wanted})))):
         found.update({(row.rule, row.uid): _state(row) for row in conn.execute(select(alert_state).where(where))})
     return found
 
@@ -143,7 +139,7 @@ def _facts(row: Any) -> MetricFacts | None:
     if row.status is None:
         return None
     newest = from_datetime(row.last_timestamp) if row.last_timestamp is not None else 0
-    return MetricFacts(row.status in MODELLED, max(newest, row.changed_at))
+    return MetricFacts(MetricStatus(row.status).has_model, max(newest, row.changed_at))
 
 
 # --- rows -----------------------------------------------------------------------------------------------
@@ -243,10 +239,9 @@ def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
     rows = conn.execute(query).all()
     deliveries: dict[str, list[DeliveryRecord]] = {row.id: [] for row in rows}
     c = alert_delivery.c
-    ids = list(deliveries)
-    for at in range(0, len(ids), IN_AT_ONCE):
-        part = select(alert_delivery).where(c.alert_id.in_(ids[at : at + IN_AT_ONCE])).order_by(c.created_at, c.id)
-        for row in conn.execute(part):
+    for ids in in_parts(deliveries):
+        query = select(alert_delivery).where(c.alert_id.in_(ids)).order_by(c.created_at, c.id)
+        for row in conn.execute(query):
             record = DeliveryRecord(row.status, row.receiver, DeliveryState(row.state), row.attempts, row.answer or "")
             deliveries[row.alert_id].append(record)
     return [
@@ -351,12 +346,6 @@ def give_up_unknown(conn: Connection, receivers: Sequence[str], now: float) -> i
     where = and_(c.state == DeliveryState.WAITING.value, c.receiver.not_in(receivers))
     values = {"state": DeliveryState.GIVEN_UP.value, "ended_at": now, "answer": "the receiver was removed"}
     return conn.execute(update(alert_delivery).where(where).values(values)).rowcount
-
-
-def count_waiting(conn: Connection) -> int:
-    """Messages that wait for a receiver."""
-    query = select(func.count()).where(alert_delivery.c.state == DeliveryState.WAITING.value)
-    return int(conn.execute(query).scalar_one())
 
 
 def prune_alerts(conn: Connection, before: float) -> None:

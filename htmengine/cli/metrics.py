@@ -141,7 +141,7 @@ def results(name: str, engine: Engine, since: str | None, follow: bool, form: st
     """Print a metric's rows with their scores; rows that wait for a score are left out at the end."""
     first = _since(since)
     with engine.database() as database:
-        metric = database.run_sync(custom.find_metric, name)
+        metric = database.run_sync(queries.find_metric, name)
         writer = _Writer(form, RESULT_COLUMNS)
         after = 0
         while True:
@@ -232,7 +232,7 @@ def export(names: Sequence[str], engine: Engine) -> None:
     """Write the specifications of all metrics, or of those named, as JSON."""
     with engine.database() as database:
         if names:
-            chosen = [database.run_sync(custom.find_metric, name) for name in names]
+            chosen = [database.run_sync(queries.find_metric, name) for name in names]
         else:
             chosen = database.run_sync(queries.list_metrics)
     exported = [

@@ -92,6 +92,7 @@ class OneOf:
 Check = Whole | Real | Flag | OneOf
 
 
+@dataclass(frozen=True, slots=True)
 class Params:
     """What all parameter classes share: annotated fields are checked and normalised on construction.
 
@@ -106,8 +107,6 @@ class Params:
     Traceback (most recent call last):
     htmengine.errors.InvalidModelSpec: Pool.columns: 0 is not allowed; allowed is a whole number from 1 to 2048
     """
-
-    __slots__ = ()
 
     def __post_init__(self) -> None:
         for name, (check, optional) in self.checks().items():
@@ -137,7 +136,7 @@ class Params:
 
     def to_json(self) -> dict[str, Any]:
         """All parameters as plain JSON values; ``from_json`` gives an equal object."""
-        return {part.name: _to_json(getattr(self, part.name)) for part in fields(self)}  # type: ignore[arg-type]
+        return {part.name: _to_json(getattr(self, part.name)) for part in fields(self)}
 
     @classmethod
     def from_json(cls, document: object, path: str = "params") -> Self:
@@ -145,7 +144,7 @@ class Params:
 
         What is missing has its default.  Raises InvalidModelSpec for anything that is not allowed.
         """
-        names = {part.name for part in fields(cls)}  # type: ignore[arg-type]
+        names = {part.name for part in fields(cls)}
         given = {}
         for name, value in as_object(path, document).items():
             if name not in names:

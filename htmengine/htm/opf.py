@@ -3,7 +3,7 @@
 
 In: the dictionary of a model specification's ``completeModelParams``.  Out: a ``ModelParams``, or an error that
 names the parameter by its path in the description: ``UnsupportedModelParams`` for what this core does not have,
-``InvalidModelSpec`` for a wrong value.  Called by ``ModelParams.from_opf``.
+``InvalidModelSpec`` for a wrong value.  Called by the datasource `custom`.
 
 Every parameter of a description is in one of three tables below: read, supported with some values only, or
 without effect.  Those without effect are accepted silently; why each has none is said where it is listed.  What a
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from htmengine.errors import InvalidModelSpec, UnsupportedModelParams
 from htmengine.htm.checks import Flag, Params, as_object, as_tuple, refusal
@@ -36,13 +36,14 @@ from htmengine.htm.params import (
 )
 
 _P = TypeVar("_P", bound=Params)
+_P_co = TypeVar("_P_co", bound=Params, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(Generic[_P_co]):
     """How one section of a description is read into one parameter class."""
 
-    params: type[Params]
+    params: type[_P_co]
     #: NuPIC's name -> our field.
     read: Mapping[str, str]
     #: NuPIC's name -> the values that are supported.
@@ -71,7 +72,7 @@ _NAMES = frozenset({"type", "name", "fieldname", "verbosity"})
 _SIZES = frozenset({"n", "radius", "resolution"})
 _SCALAR = {"w": "w", "n": "n", "minval": "minval", "maxval": "maxval", "forced": "forced"}
 
-_VALUE_ENCODERS: dict[str, _Section] = {
+_VALUE_ENCODERS: dict[str, _Section[ValueParams]] = {
     "RandomDistributedScalarEncoder": _Section(
         RandomDistributedScalarParams,
         read={"resolution": "resolution", "n": "n", "w": "w", "offset": "offset", "seed": "seed"},
@@ -223,14 +224,19 @@ _PARAMS_PARTS = frozenset(
 _ANOMALY_WITHOUT_EFFECT = frozenset({"anomalyCacheRecords", "autoDetectThreshold", "autoDetectWaitRecords"})
 
 
-def read_model_config(
-    model_config: Mapping[str, Any],
-    inference_args: Mapping[str, Any],
-    timestamp_field: str | None,
-    value_field: str | None,
+def model_params(
+    description: Mapping[str, Any],
+    inference_args: Mapping[str, Any] | None = None,
+    *,
+    timestamp_field: str | None = None,
+    value_field: str | None = None,
 ) -> ModelParams:
-    """The parameters of the model that ``model_config`` describes; see ``ModelParams.from_opf``."""
-    config = as_object("modelConfig", model_config)
+    """The parameters of the model that ``description``, NuPIC's ``modelConfig``, asks for.
+
+    ``timestamp_field`` and ``value_field`` are what the description calls its two fields; None: anything.
+    Raises UnsupportedModelParams for what this core does not have, InvalidModelSpec for wrong values.
+    """
+    config = as_object("modelConfig", description)
     if "modelConfig" in config:
         inference_args = inference_args or config.get("inferenceArgs") or {}
         config = as_object("modelConfig", config["modelConfig"])
@@ -246,7 +252,7 @@ def read_model_config(
     _allow_only(f"{path}.sensorParams", sensor, {}, frozenset({"encoders", "verbosity", "sensorAutoReset"}))
     _refuse_durations(f"{path}.sensorParams.sensorAutoReset", sensor.get("sensorAutoReset"))
     value_field, value, date = _encoders(f"{path}.sensorParams.encoders", sensor, timestamp_field, value_field)
-    _check_inference_args(as_object("inferenceArgs", inference_args), value_field)
+    _check_inference_args(as_object("inferenceArgs", inference_args or {}), value_field)
 
     spatial_path = f"{path}.spParams"
     spatial = _SPATIAL.fields(spatial_path, as_object(spatial_path, parts.get("spParams") or {}))
@@ -279,7 +285,7 @@ def _encoders(
             _check_field(f"{path}.{name}.fieldname", field_name, value_field)
             section = _VALUE_ENCODERS[kind]
             fields = section.fields(f"{path}.{name}", encoder)
-            found.append((field_name, _build(f"{path}.{name}", section.params, fields)))  # type: ignore[arg-type]
+            found.append((field_name, _build(f"{path}.{name}", section.params, fields)))
         else:
             raise UnsupportedModelParams(f"{path}.{name}.type: this model core has no encoder {kind!r}")
     if len(found) != 1:

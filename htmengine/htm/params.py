@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Everything that defines a model: encoders, spatial pooler, temporal memory, classifier.
 
-In: a metric's range (``ModelParams.for_range``), a NuPIC model description (``ModelParams.from_opf``) or the
+In: a metric's range (``ModelParams.for_range``), a NuPIC model description (`htmengine.htm.opf`) or the
 JSON of a definition message or checkpoint (``ModelParams.from_json``).  Out: frozen, checked values that the
 model core is built from.  Used by the datasource adapter, the storer, the model runner and the CLI.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Self
 
@@ -490,24 +490,6 @@ class ModelParams(Params):
         margin = SAMPLE_MARGIN * (highest - lowest)
         params = cls.for_range(lowest - margin, highest + margin, min_resolution=min_resolution, classifier=classifier)
         return replace(params, temporal=TemporalMemoryParams(max_inference=NUPIC_MAX_INFERENCE))
-
-    @classmethod
-    def from_opf(
-        cls,
-        model_config: Mapping[str, Any],
-        inference_args: Mapping[str, Any] | None = None,
-        *,
-        timestamp_field: str | None = None,
-        value_field: str | None = None,
-    ) -> ModelParams:
-        """The model of a NuPIC (OPF) model description; see ``htmengine.htm.opf`` for what is read.
-
-        ``timestamp_field`` and ``value_field`` are what the description calls its two fields; None: anything.
-        Raises UnsupportedModelParams for what this core does not have, InvalidModelSpec for wrong values.
-        """
-        from htmengine.htm.opf import read_model_config
-
-        return read_model_config(model_config, inference_args or {}, timestamp_field, value_field)
 
     def to_json(self) -> dict[str, Any]:
         """All parameters as plain JSON values; ``from_json`` gives an equal object."""

@@ -58,7 +58,6 @@ from htmengine.process.tasks import Tasks, repeated
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import MetricStatus
 from htmengine.sharding import ShardQueues
 
 #: Messages of one shard that may be unacknowledged.
@@ -85,10 +84,6 @@ class SchedulerOptions:
     host: str = "localhost"  #: where it runs, for the operator
     worker_timeout_s: float = 60.0
     limits: Limits = field(default=DEFAULT_LIMITS)
-
-
-#: Statuses in which a metric has a model.
-MODELLED = frozenset({MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING})
 
 
 class ModelScheduler(Service):
@@ -333,7 +328,7 @@ class ModelScheduler(Service):
 def _definition(conn: Connection, uid: str, generation: int) -> dict[str, Any] | None:
     """What a worker makes a model of: its parameters, and the snapshot that it starts from; None: there is none."""
     metric = queries.find_metric_by_uid(conn, uid)
-    found = metric.definition if metric is not None and metric.status in MODELLED else None
+    found = metric.definition if metric is not None and metric.status.has_model else None
     if found is None or found.generation != generation:
         return None
     start = snapshots.state_of(conn, uid, found.snapshot) if found.snapshot is not None else None

@@ -11,10 +11,12 @@ it did.  So every function that changes something finds what an earlier try of i
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from pymysql.constants import CR, ER
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from twisted.internet.defer import CancelledError, Deferred
@@ -39,21 +41,44 @@ SQLITE_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 120
 
-#: What is worth another try, by the driver's number.  MySQL: lock wait timeout, deadlock, duplicate key.  PostgreSQL:
-#: serialization failure, deadlock, lock not available, duplicate key.  SQLite: busy.  A key is there twice when two
-#: transactions looked for it in vain and both made it: the next try finds it.
+#: MariaDB's, when an administrator ends a connection.
+CONNECTION_KILLED = 1927
+
+#: What is worth another try, by the driver's number.  A key is there twice when two transactions looked for it in vain
+#: and both made it: the next try finds it.
 RETRY: dict[str, set[int | str]] = {
-    "mysql": {1205, 1213, 1062},
-    "postgresql": {"40001", "40P01", "55P03", "23505"},
-    "sqlite": {5},
+    "mysql": {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.DUP_ENTRY},
+    "postgresql": {
+        "40001",  # serialization failure
+        "40P01",  # deadlock
+        "55P03",  # lock not available
+        "23505",  # duplicate key
+    },
+    "sqlite": {sqlite3.SQLITE_BUSY},
 }
-#: The server cannot be reached, or threw us out.  MySQL: gone away, lost connection, cannot connect, too many
-#: connections, connection killed, shutting down, read-only after a failover, disk full, table full.  PostgreSQL:
-#: admin shutdown, crash, starting, read-only after a failover, too many connections, disk full.  SQLite: disk full.
+#: The server cannot be reached, threw us out, or has no room.
 AWAY: dict[str, set[int | str]] = {
-    "mysql": {2006, 2013, 2003, 2002, 1040, 1927, 1053, 1290, 1021, 1114},
-    "postgresql": {"57P01", "57P02", "57P03", "25006", "53300", "53100"},
-    "sqlite": {13},
+    "mysql": {
+        CR.CR_SERVER_GONE_ERROR,
+        CR.CR_SERVER_LOST,
+        CR.CR_CONN_HOST_ERROR,
+        CR.CR_CONNECTION_ERROR,
+        ER.CON_COUNT_ERROR,
+        ER.SERVER_SHUTDOWN,
+        ER.OPTION_PREVENTS_STATEMENT,  # read-only after a failover
+        ER.DISK_FULL,
+        ER.RECORD_FILE_FULL,
+        CONNECTION_KILLED,
+    },
+    "postgresql": {
+        "57P01",  # shut down by its administrator
+        "57P02",  # shut down by a crash
+        "57P03",  # starting
+        "25006",  # read-only after a failover
+        "53300",  # too many connections
+        "53100",  # disk full
+    },
+    "sqlite": {sqlite3.SQLITE_FULL},
 }
 #: What users write, and the driver that we bring for it.
 DRIVERS = {

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, inspect, or_, select, update
 
 from htmengine.errors import InvalidModelSpec
-from htmengine.htm.params import ModelParams
+from htmengine.htm import opf
 from htmengine.repository import counts
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import MetricStatus
@@ -24,7 +24,7 @@ from htmengine.repository.schema import metric
 _THEIR_VERSIONS = "alembic_version"
 #: All definitions of ours begin so; it spares reading them.
 _OUR_DEFINITION = '{"generation"'
-_MODELLED = (MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING)
+_MODELLED = [status for status in MetricStatus if status.has_model]
 
 
 def convert(conn: Connection) -> None:
@@ -51,7 +51,7 @@ def _changes(status: int, text: str | None) -> dict[str, Any]:
         if not old:
             # its range is found from its rows, as that of a new metric
             return {"status": int(MetricStatus.PENDING_DATA), "model_params": None} if status in _MODELLED else {}
-        params = ModelParams.from_opf(old["modelConfig"], old.get("inferenceArgs"))
+        params = opf.model_params(old["modelConfig"], old.get("inferenceArgs"))
     except (InvalidModelSpec, ValueError, KeyError, TypeError) as error:
         message = f"HTM Engine's model cannot be made here: {error}"
         changed = {"status": int(MetricStatus.ERROR), "message": message} if status in _MODELLED else {}

@@ -33,6 +33,11 @@ class MetricStatus(enum.IntEnum):
     ERROR = 4
     PENDING_DATA = 8
 
+    @property
+    def has_model(self) -> bool:
+        """Whether a model runs, or is about to: it is fed, and its results count."""
+        return self in (MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING)
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -132,6 +137,14 @@ def get_metrics(conn: Connection, uids: Sequence[str], *, lock: bool = False) ->
         for part in in_parts(sorted(uids))
         for row in conn.execute(query.where(metric.c.uid.in_(part))).mappings()
     ]
+
+
+def find_metric(conn: Connection, name: str, *, lock: bool = False) -> Metric:
+    """The metric of that name, or else of that uid; ``lock``: it is to be changed.  Raises `MetricNotFound`."""
+    metric = find_metrics(conn, [name], lock=lock).get(name) or find_metric_by_uid(conn, name, lock=lock)
+    if metric is None:
+        raise MetricNotFound(name)
+    return metric
 
 
 def find_metric_by_uid(conn: Connection, uid: str, *, lock: bool = False) -> Metric | None:

@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, and_, func, or_, sele
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
+from htmengine.errors import MetricNotFound
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.schema import anomaly, metric, metric_data, metric_score
 from htmengine.repository.times import from_datetime, to_datetime
@@ -145,6 +146,14 @@ def one_metric(conn: Connection, name: str) -> MetricRow | None:
     """The metric of that name, or else of that uid."""
     rows = _metric_rows(conn, [or_(metric.c.name == name, metric.c.uid == name)], [], 2)
     return next((row for row in rows if row.name == name), rows[0] if rows else None)
+
+
+def find_metric(conn: Connection, name: str) -> MetricRow:
+    """As `queries.find_metric`, with what is known of its newest scores.  Raises `MetricNotFound`."""
+    row = one_metric(conn, name)
+    if row is None:
+        raise MetricNotFound(name)
+    return row
 
 
 def metrics_with_prefix(conn: Connection, prefix: str) -> dict[str, str]:

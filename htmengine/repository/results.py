@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from htmengine.messages import ScoredRow
 from htmengine.repository import counts
+from htmengine.repository.queries import in_parts
 from htmengine.repository.schema import anomaly, ledger_total, metric, metric_data, result_log
 from htmengine.repository.times import from_datetime, to_datetime
 
@@ -169,8 +170,8 @@ def _results(conn: Connection, entry: LogEntry) -> list[Result]:
 
 def _names(conn: Connection, uids: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for at in range(0, len(uids), 500):
-        query = select(metric.c.uid, metric.c.name).where(metric.c.uid.in_(uids[at : at + 500]))
+    for part in in_parts(uids):
+        query = select(metric.c.uid, metric.c.name).where(metric.c.uid.in_(part))
         names.update((uid, name) for uid, name in conn.execute(query))
     return names
 

@@ -52,9 +52,6 @@ REMEMBER_BATCHES_S = 86_400
 #: How often what other processes left in the outbox is looked for, and old batch ids are forgotten.
 HOUSEKEEPING_S = 30.0
 
-#: Statuses in which a metric's rows are fed to its model.
-FED = frozenset({MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING})
-
 
 @dataclass(frozen=True, slots=True)
 class StorerOptions:
@@ -301,7 +298,7 @@ def _feed(
     """
     messages: list[tuple[str, bytes]] = []
     by_shard: defaultdict[str, list[ModelInput]] = defaultdict(list)
-    generations = counts.get_generations(conn, [uid for uid in rows if tails[uid].status in FED])
+    generations = counts.get_generations(conn, [uid for uid in rows if tails[uid].status.has_model])
     for uid, each in rows.items():
         queue = options.shards.queue_of(uid)
         if uid in generations:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
-from htmengine.errors import MetricNotFound, Refused, UnroutableMessage
+from htmengine.errors import Refused, UnroutableMessage
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.repository import reading, troubles
@@ -117,11 +117,11 @@ class Api:
         metric = await shielded(self.operations.create(spec))
         if monitor:
             await shielded(self.operations.monitor(spec))
-        row = await self.reader.read(find, metric.uid)
+        row = await self.reader.read(reading.find_metric, metric.uid)
         return reply(metric_json(row), 201, {"Location": f"/api/v1/metrics/{metric.uid}"})
 
     async def get_metric(self, call: Call) -> Reply:
-        row = await self.reader.read(find, call.path["metric"])
+        row = await self.reader.read(reading.find_metric, call.path["metric"])
         return reply({**metric_json(row), "parameters": parameters_json(row)})
 
     async def delete_metric(self, call: Call) -> Reply:
@@ -130,13 +130,13 @@ class Api:
 
     async def put_model(self, call: Call) -> Reply:
         body = self._body(call, "put_model")
-        row = await self.reader.read(find, call.path["metric"])
+        row = await self.reader.read(reading.find_metric, call.path["metric"])
         metric = await shielded(self.operations.monitor(ModelSpec.parse({**_spec(row), **body})))
-        return reply(metric_json(await self.reader.read(find, metric.uid)))
+        return reply(metric_json(await self.reader.read(reading.find_metric, metric.uid)))
 
     async def delete_model(self, call: Call) -> Reply:
         metric = await shielded(self.operations.unmonitor(call.path["metric"]))
-        return reply(metric_json(await self.reader.read(find, metric.uid)))
+        return reply(metric_json(await self.reader.read(reading.find_metric, metric.uid)))
 
     # --- rows -------------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class Api:
         return await self._read(_sparklines, given["uid"], given["rows"])
 
     async def post_metric_samples(self, call: Call) -> Reply:
-        row = await self.reader.read(find, call.path["metric"])
+        row = await self.reader.read(reading.find_metric, call.path["metric"])
         return await self.send(call, row.name)
 
     async def post_samples(self, call: Call) -> Reply:
@@ -264,14 +264,6 @@ def _checked(operation: Operation, handler: Handler) -> Handler:
     return checked
 
 
-def find(conn: Connection, name: str) -> MetricRow:
-    """The metric of that name or uid.  Raises `MetricNotFound`."""
-    row = reading.one_metric(conn, name)
-    if row is None:
-        raise MetricNotFound(name)
-    return row
-
-
 def _spec(row: MetricRow) -> dict[str, Any]:
     """What a metric's specification says beside its model."""
     stored = parameters_json(row) or {}
@@ -299,7 +291,7 @@ def _metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit:
 
 
 def _data(conn: Connection, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    metric = find(conn, name)
+    metric = reading.find_metric(conn, name)
     limit, newest = given["limit"], given["newest"]
     span = reading.span_of(conn, metric.uid, given.get("from"), given.get("until"))
     if "after" in given:
@@ -315,7 +307,7 @@ def _data(conn: Connection, name: str, given: Mapping[str, Any]) -> dict[str, An
 
 
 def _plot(conn: Connection, name: str, start: int | None, end: int | None, points: int) -> dict[str, Any]:
-    metric = find(conn, name)
+    metric = reading.find_metric(conn, name)
     stored = reading.span_of(conn, metric.uid, None, None)
     span = stored if start is None and end is None else reading.span_of(conn, metric.uid, start, end)
     first, last = reading.timestamps_at(conn, metric.uid, stored)
@@ -355,7 +347,7 @@ def _anomalies(
     conn: Connection, query: AnomalyQuery, metric: str | None, after: AnomalyKey | None, limit: int
 ) -> dict[str, Any]:
     if metric is not None:
-        query = replace(query, uid=find(conn, metric).uid)
+        query = replace(query, uid=reading.find_metric(conn, metric).uid)
     rows = reading.page_of_anomalies(conn, query, after, limit + 1)
     page = rows[:limit]
     last = page[-1] if len(rows) > limit else None

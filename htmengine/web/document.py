@@ -115,7 +115,8 @@ class Document:
             found = self.source
             for step in reference.removeprefix("#/").split("/"):
                 found = found[step]
-        return found  # type: ignore[no-any-return]
+        resolved: Mapping[str, Any] = found
+        return resolved
 
 
 def _scope(security: list[dict[str, list[str]]]) -> str | None:
@@ -194,20 +195,22 @@ def _explain(error: ValidationError) -> Iterator[tuple[str, str]]:
     """(field, what is wrong with it); unknown and missing ones are named themselves."""
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path).lstrip(".")
     rule: Any = error.validator_value
+    given: Any = error.instance
+    schema: Any = error.schema
     if error.validator == "additionalProperties":
-        allowed = sorted(error.schema.get("properties", {}))  # type: ignore[union-attr]
-        for name in sorted(set(error.instance) - set(allowed)):  # type: ignore[arg-type]
+        allowed = sorted(schema.get("properties", {}))
+        for name in sorted(set(given) - set(allowed)):
             yield _join(where, _cut(name)), f"unknown; allowed are {', '.join(allowed) or 'none'}"
     elif error.validator == "required":
         for name in rule:
-            if name not in error.instance:  # type: ignore[operator]
+            if name not in given:
                 yield _join(where, name), "is missing"
     elif error.validator == "dependentRequired":
         for name, others in rule.items():
-            if name in error.instance:  # type: ignore[operator]
-                yield from ((_join(where, o), f"goes with {name}") for o in others if o not in error.instance)  # type: ignore[operator]
+            if name in given:
+                yield from ((_join(where, o), f"goes with {name}") for o in others if o not in given)
     else:
-        yield where, f"{_shown(error.instance)} {_RULES.get(str(error.validator), _other)(rule)}"
+        yield where, f"{_shown(given)} {_RULES.get(str(error.validator), _other)(rule)}"
 
 
 def _shown(value: Any) -> str:

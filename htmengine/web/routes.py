@@ -95,11 +95,11 @@ class Routes:
     def mount(self, path: str, scope: str | None, resource: Resource) -> None:
         """Let a resource of Twisted Web have what comes to a path."""
 
-        def handle(request: Request) -> Resource:
+        def handle(request: Request) -> Any:
             self._let_in(request, SCOPES[scope])
             return resource
 
-        self._klein.route(path, endpoint=path)(handle)  # type: ignore[type-var]
+        self._klein.route(path, endpoint=path)(handle)
 
     @property
     def resource(self) -> Resource:

@@ -86,10 +86,10 @@ class BoundedSite(Site):
     """Makes connections, as many as are allowed."""
 
     noisy = False
+    protocol: Any = BoundedChannel  #: HTTP/1.1 alone, no negotiation
 
     def __init__(self, resource: Resource, reactor: Reactor) -> None:
         super().__init__(resource, requestFactory=BoundedRequest, timeout=ARRIVAL_S, reactor=for_twisted(reactor))
-        self.protocol = BoundedChannel  # type: ignore[assignment]  # HTTP/1.1 alone, no negotiation
         self.connections = 0
 
     def buildProtocol(self, addr: object) -> Any:

@@ -22,7 +22,7 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import MetricExists, Refused
 from htmengine.repository import reading
 from htmengine.repository.reading import DataRow, MetricRow, Span
-from htmengine.web.api import Api, find
+from htmengine.web.api import Api
 from htmengine.web.document import parse_json, refused
 from htmengine.web.http import TEXT, Call, Flow, Reply, Stream
 from htmengine.web.reader import shielded
@@ -72,7 +72,7 @@ class Skeleton:
 
     async def get(self, call: Call) -> Stream:
         """All rows, as lines."""
-        row = await self.api.reader.read(find, _name(call))
+        row = await self.api.reader.read(reading.find_metric, _name(call))
 
         async def write(request: Request) -> None:
             await self._write_rows(request, row)

@@ -81,11 +81,11 @@ class OperationsTest(SynchronousTestCase):
 
     def test_unmonitoring_deletes_the_model_and_keeps_the_metric(self) -> None:
         self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a", min=0, max=1), 288)
-        metric = self.database.run_sync(custom.find_metric, "a")
+        metric = self.database.run_sync(queries.find_metric, "a")
         command = decode_model_message(self.database.run_sync(custom.unmonitor_metric, metric))
         assert isinstance(command, ModelCommand)
         self.assertEqual((command.method, command.generation), (DELETE_MODEL, 1))
-        self.assertEqual(self.database.run_sync(custom.find_metric, "a").status, MetricStatus.UNMONITORED)
+        self.assertEqual(self.database.run_sync(queries.find_metric, "a").status, MetricStatus.UNMONITORED)
 
     def test_a_deleted_metric_is_gone_by_name_and_uid(self) -> None:
         metric = self.database.run_sync(custom.create_metric, ModelSpec.for_name("a"))
@@ -93,10 +93,10 @@ class OperationsTest(SynchronousTestCase):
         self.database.run_sync(custom.delete_metric, metric)
         for name in ("a", metric.uid):
             with self.assertRaises(MetricNotFound):
-                self.database.run_sync(custom.find_metric, name)
+                self.database.run_sync(queries.find_metric, name)
 
     def test_an_exported_specification_monitors_the_same_way_elsewhere(self) -> None:
         spec = ModelSpec.for_name("a", min=0, max=1, minResolution=0.5)
         self.database.run_sync(custom.monitor_metric, spec, 288)
-        exported = custom.export_spec(self.database.run_sync(custom.find_metric, "a"))
+        exported = custom.export_spec(self.database.run_sync(queries.find_metric, "a"))
         self.assertEqual(ModelSpec.parse(exported).params(), spec.params())

@@ -64,6 +64,24 @@ class ImportsTest(SynchronousTestCase):
         self.assertEqual(self.violations(("htmengine.config",), ("htmengine.errors",)), [])
         self.assertEqual(self.violations(("htmengine.messages",), ("htmengine.messages", "htmengine.errors")), [])
 
+    def test_what_a_service_is_built_of_imports_only_errors(self) -> None:
+        self.assertEqual(self.violations(("htmengine.process",), ("htmengine.process", "htmengine.errors")), [])
+
+    def test_the_parameters_know_no_description_of_nupics(self) -> None:
+        allowed = ("htmengine.htm.checks", "htmengine.errors")
+        self.assertEqual(self.violations(("htmengine.htm.params",), allowed), [])
+
+    def test_the_repository_knows_nobody_above_it(self) -> None:
+        above = ("htmengine.adapters", "htmengine.alerts", "htmengine.bus", "htmengine.runtime", "htmengine.web")
+        found = [
+            f"{module} imports {name}"
+            for module, path in modules()
+            if within(module, ("htmengine.repository",))
+            for name in sorted(imported(path))
+            if within(name, above)
+        ]
+        self.assertEqual(found, [])
+
     def test_the_model_imports_only_errors(self) -> None:
         self.assertEqual(self.violations(("htmengine.htm",), ("htmengine.htm", "htmengine.errors")), [])
 

@@ -103,7 +103,7 @@ class LedgerTest(SynchronousTestCase):
 
     def test_deleted_metrics_stay_in_the_engines_totals(self) -> None:
         self.store("a 1 60", "a 1 60", "b 1 60")
-        metric = self.database.run_sync(custom.find_metric, "a")
+        metric = self.database.run_sync(queries.find_metric, "a")
         self.database.run_sync(custom.delete_metric, metric)
         whole = self.ledger()
         self.assertEqual((whole.received, whole.stored, whole.deleted), (3, 2, 1))

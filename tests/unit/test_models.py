@@ -37,7 +37,7 @@ class ModelsTestCase(SynchronousTestCase):
 
     @property
     def metric(self) -> Metric:
-        return self.do(custom.find_metric, "m")
+        return self.do(queries.find_metric, "m")
 
     def add_rows(self, last: int) -> None:
         uid, first = self.metric.uid, self.metric.last_rowid + 1

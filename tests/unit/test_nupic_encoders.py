@@ -15,9 +15,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.htm import _core
+from htmengine.htm import _core, opf
 from htmengine.htm.model import core_params
-from htmengine.htm.params import ModelParams
 
 _CASES = json.loads((Path(__file__).parents[1] / "data/nupic_encoders.json").read_text())
 _VALUE = {"type": "RandomDistributedScalarEncoder", "resolution": 1.0}
@@ -27,7 +26,7 @@ _VALUE_BITS = 400
 def _encoders(*encoders: dict[str, Any]) -> _core.Encoders:
     by_name = {f"c{number}": encoder for number, encoder in enumerate(encoders)}
     description = {"modelParams": {"inferenceType": "TemporalAnomaly", "sensorParams": {"encoders": by_name}}}
-    return _core.Encoders(core_params(ModelParams.from_opf(description)).encoder)
+    return _core.Encoders(core_params(opf.model_params(description)).encoder)
 
 
 def _numbers(ranges: str) -> list[int]:

@@ -120,11 +120,11 @@ class ReadingTest(SynchronousTestCase):
             spatial=SpatialPoolerParams(learn_every=1),
             temporal=TemporalMemoryParams(max_inference=10),
         )
-        self.assertEqual(ModelParams.from_opf(DESCRIPTION, _ARGS), expected)
+        self.assertEqual(opf.model_params(DESCRIPTION, _ARGS), expected)
 
     def test_the_description_may_come_wrapped_with_its_inference_args(self) -> None:
         wrapped = {"modelConfig": DESCRIPTION, "inferenceArgs": _ARGS}
-        self.assertEqual(ModelParams.from_opf(wrapped), ModelParams.from_opf(DESCRIPTION))
+        self.assertEqual(opf.model_params(wrapped), opf.model_params(DESCRIPTION))
 
     def test_older_names_mean_the_same(self) -> None:
         old = copy.deepcopy(DESCRIPTION)
@@ -135,7 +135,7 @@ class ReadingTest(SynchronousTestCase):
         del parts["spParams"]["boostStrength"]
         parts["spParams"]["maxBoost"] = 1.0
         parts["clParams"]["regionName"] = "CLAClassifierRegion"
-        self.assertEqual(ModelParams.from_opf(old), ModelParams.from_opf(DESCRIPTION))
+        self.assertEqual(opf.model_params(old), opf.model_params(DESCRIPTION))
 
     def test_the_plain_temporal_memory(self) -> None:
         description = copy.deepcopy(DESCRIPTION)
@@ -162,7 +162,7 @@ class ReadingTest(SynchronousTestCase):
             max_inference=10,
             predicted_segment_decrement=0.001,
         )
-        self.assertEqual(ModelParams.from_opf(description).temporal, expected)
+        self.assertEqual(opf.model_params(description).temporal, expected)
 
     def test_every_temporal_memory_parameter_is_read(self) -> None:
         for name, value, field in (
@@ -171,7 +171,7 @@ class ReadingTest(SynchronousTestCase):
             ("maxLrnBacktrack", 2, "max_learning"),
             ("connectedPerm", 0.4, "connected_permanence"),
         ):
-            params = ModelParams.from_opf(_with(f"tmParams.{name}", value))
+            params = opf.model_params(_with(f"tmParams.{name}", value))
             self.assertEqual(getattr(params.temporal, field), value)
 
     def test_value_encoders(self) -> None:
@@ -198,7 +198,7 @@ class ReadingTest(SynchronousTestCase):
                 RandomDistributedScalarParams(resolution=2, n=600, w=31, offset=5),
             ),
         ):
-            self.assertEqual(ModelParams.from_opf(_with_encoder(**encoder)).value, expected)
+            self.assertEqual(opf.model_params(_with_encoder(**encoder)).value, expected)
 
     def test_date_encoders_add_up(self) -> None:
         description = _with(
@@ -222,22 +222,22 @@ class ReadingTest(SynchronousTestCase):
             holiday=DateField(5, 1.0),
             holidays=((7, 4),),
         )
-        self.assertEqual(ModelParams.from_opf(description).date, expected)
+        self.assertEqual(opf.model_params(description).date, expected)
 
     def test_classifier(self) -> None:
         for steps, expected in (("1,5", (1, 5)), (3, (3,)), ([5, 1], (1, 5))):
             description = _with("clEnable", 1)
             description["modelParams"]["clParams"]["steps"] = steps
-            params = ModelParams.from_opf(description)
+            params = opf.model_params(description)
             self.assertEqual(params.classifier, ClassifierParams(alpha=0.0358, steps=expected))
 
     def test_field_names_are_those_of_the_specification(self) -> None:
-        ModelParams.from_opf(DESCRIPTION, _ARGS, timestamp_field="c0", value_field="c1")
+        opf.model_params(DESCRIPTION, _ARGS, timestamp_field="c0", value_field="c1")
         for fields in ({"timestamp_field": "time"}, {"value_field": "load"}):
             with self.assertRaisesRegex(InvalidModelSpec, "fieldname: 'c[01]' is not allowed"):
-                ModelParams.from_opf(DESCRIPTION, **fields)
+                opf.model_params(DESCRIPTION, **fields)
         with self.assertRaisesRegex(InvalidModelSpec, "inferenceArgs.predictedField: 'c2'"):
-            ModelParams.from_opf(DESCRIPTION, {"predictedField": "c2"})
+            opf.model_params(DESCRIPTION, {"predictedField": "c2"})
 
 
 #: Every parameter that is read, with a value that is not the standard one; those of encoders in another test.
@@ -276,7 +276,7 @@ class EffectTest(SynchronousTestCase):
 
     @staticmethod
     def _state(description: dict[str, Any]) -> bytes:
-        model = _core.Model(core_params(ModelParams.from_opf(description)))
+        model = _core.Model(core_params(opf.model_params(description)))
         for row in range(200):
             model.row(300 * row, 10.0 * (row % 10) + (25.0 if row % 37 == 0 else row % 3), True)
         return model.save()
@@ -368,13 +368,13 @@ class RefusalTest(SynchronousTestCase):
             ("clParams.regionName", "KNNClassifierRegion"),
         ):
             with self.subTest(path=path), self.assertRaisesRegex(UnsupportedModelParams, path.rpartition(".")[2]):
-                ModelParams.from_opf(_with(path, value))
+                opf.model_params(_with(path, value))
 
     def test_other_models_and_aggregation_are_refused(self) -> None:
         changes: list[dict[str, Any]] = [{"model": "TwoGram"}, {"aggregationInfo": {"hours": 1}}, {"control": {}}]
         for change in changes:
             with self.assertRaisesRegex(UnsupportedModelParams, next(iter(change))):
-                ModelParams.from_opf({**DESCRIPTION, **change})
+                opf.model_params({**DESCRIPTION, **change})
 
     def test_unknown_encoders_and_encoder_parameters_are_refused(self) -> None:
         for encoder, named in (
@@ -386,14 +386,14 @@ class RefusalTest(SynchronousTestCase):
             ({"type": "DateEncoder", "timeOfDay": 21}, "c1.timeOfDay: given twice"),
         ):
             with self.subTest(**encoder), self.assertRaisesRegex(UnsupportedModelParams, named):
-                ModelParams.from_opf(_with_encoder(**encoder))
+                opf.model_params(_with_encoder(**encoder))
 
     def test_a_model_has_one_value(self) -> None:
         for change in ({"c1": None}, {"c2": {"type": "DeltaEncoder", "n": 100}}):
             description = copy.deepcopy(DESCRIPTION)
             description["modelParams"]["sensorParams"]["encoders"].update(change)
             with self.assertRaisesRegex(UnsupportedModelParams, "encoders: a model has one encoder of its value"):
-                ModelParams.from_opf(description)
+                opf.model_params(description)
 
     def test_wrong_values_are_refused_by_path(self) -> None:
         for path, value, message in (
@@ -411,13 +411,13 @@ class RefusalTest(SynchronousTestCase):
             ("sensorParams.encoders.c1.resolution", None, "c1: .*'resolution'"),
         ):
             if message is None:
-                ModelParams.from_opf(_with(path, value))  # an empty section is one that was left out
+                opf.model_params(_with(path, value))  # an empty section is one that was left out
                 continue
             with self.subTest(path=path), self.assertRaisesRegex(InvalidModelSpec, message):
-                ModelParams.from_opf(_with(path, value))
+                opf.model_params(_with(path, value))
 
     def test_nothing_but_an_object_is_a_description(self) -> None:
         descriptions: list[Any] = [None, [], "x", {}]
         for description in descriptions:
             with self.assertRaises(InvalidModelSpec):
-                ModelParams.from_opf(description)
+                opf.model_params(description)

@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
+from htmengine.htm import opf
 from htmengine.htm.params import ModelParams
 from htmengine.messages import (
     DEFINE_MODEL,
@@ -105,7 +106,7 @@ class ModelSpec:
     def params(self) -> ModelParams | None:
         """The model's parameters; None if its range has to be learnt from data first."""
         if self.complete is not None:
-            return ModelParams.from_opf(self.complete["modelConfig"], self.complete.get("inferenceArgs"))
+            return opf.model_params(self.complete["modelConfig"], self.complete.get("inferenceArgs"))
         if self.minimum is None or self.maximum is None:
             return None
         return ModelParams.for_range(
@@ -178,15 +179,6 @@ def delete_metric(conn: Connection, metric: Metric) -> bytes:
     counts.keep_counts_of_deleted(conn, metric)
     queries.delete_metric(conn, metric.uid)
     return _delete_model(metric)
-
-
-def find_metric(conn: Connection, name: str, *, lock: bool = False) -> Metric:
-    """The metric of that name, or of that uid; ``lock``: it is to be changed.  Raises `MetricNotFound`."""
-    by_name = queries.find_metrics(conn, [name], lock=lock)
-    metric = by_name.get(name) or queries.find_metric_by_uid(conn, name, lock=lock)
-    if metric is None:
-        raise MetricNotFound(name)
-    return metric
 
 
 def export_spec(metric: Metric) -> dict[str, Any]:

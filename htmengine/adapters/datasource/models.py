@@ -36,8 +36,6 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel, Snapshot
 
-#: Statuses in which a metric's model runs.
-RUNNING = frozenset({MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING})
 #: Statuses in which a metric has no model that another could take the place of.
 WITHOUT_MODEL = frozenset({MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA})
 
@@ -45,7 +43,7 @@ WITHOUT_MODEL = frozenset({MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA})
 def snapshot_model(conn: Connection, metric: Metric, now: int) -> tuple[Snapshot, bytes]:
     """Ask for the model as it is after all rows that are stored now.  Raises `ModelNotFound`."""
     definition = metric.definition
-    if metric.status not in RUNNING or definition is None:
+    if not metric.status.has_model or definition is None:
         raise ModelNotFound(metric.name, metric.status.name)
     snapshot = snapshots.add(conn, metric, definition.params, definition.generation, now)
     args = CommandArgs(version=snapshot.version, upTo=metric.last_rowid)
