@@ -11,11 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from htmengine.errors import HtmEngineError
-
-
-class InvalidCsv(HtmEngineError):
-    """A CSV file cannot be read; the text names file, line and what is wanted."""
+from htmengine.errors import InvalidCsv
 
 
 def read_rows(path: Path) -> Iterator[tuple[float, float]]:

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Every error that HTM Engine raises on purpose.  Each carries data; its docstring says cause and remedy.
+"""Every error that HTM Engine raises on purpose, but for HTTP's refusals (`htmengine.web.refused`).
+
+Each carries data; its docstring says cause and remedy.
 
 HtmEngineError
 ├── ConfigError               an option's value is refused; names file, section, option and what is allowed
 ├── StartError                the engine cannot start: taken port, unwritable folder, second engine
 ├── InvalidSample             one Graphite line is refused; carries the reason that is counted
+├── InvalidCsv                a CSV file cannot be read; names file and line
 ├── InvalidMessage            a queue message that is not what its queue carries
 ├── BusError
 │   ├── BusClosed             the bus or subscription was closed while an operation waited
@@ -19,7 +22,6 @@ HtmEngineError
 │   └── SnapshotNotFound      the metric has no such snapshot
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
-├── Refused                   an HTTP request is refused; carries its status and the fields that are to blame
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── DeliveryFailed            an alert's receiver did not take a message; says what came back
 ├── BenchmarkFailed           a peer that was to be measured did not run
@@ -30,18 +32,16 @@ HtmEngineError
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 
 class HtmEngineError(Exception):
-    """The root: catch this to catch all errors that HTM Engine raises on purpose."""
+    """The root: catch this to catch all errors that HTM Engine raises on purpose; its text is for the operator."""
 
 
 class ConfigError(HtmEngineError):
     """One or more options have values that are refused.
 
     ``problems`` holds one line each, with file, section, option, the value and what is allowed.
-    Remedy: mend those options; ``htmengine check-config`` lists all of them at once.
+    Remedy: correct those options; ``htmengine check-config`` lists all of them at once.
     """
 
     def __init__(self, problems: list[str]) -> None:
@@ -50,11 +50,18 @@ class ConfigError(HtmEngineError):
 
 
 class StartError(HtmEngineError):
-    """The engine cannot start here; the text is one clear line for the operator."""
+    """The engine cannot start here: a port is taken, a folder cannot be written, another engine runs on it.
+
+    The text is one line that names the remedy, such as another port or folder.
+    """
 
 
 class InvalidSample(HtmEngineError):
-    """One sample is refused; the rest of its batch lives.  ``reason`` is the key it is counted under."""
+    """One sample is refused; the rest of its batch lives.  ``reason`` is the key it is counted under.
+
+    Cause: a client sends what is not ``name value timestamp`` within the bounds.  Remedy: correct the client;
+    ``detail`` says what is allowed.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -62,16 +69,27 @@ class InvalidSample(HtmEngineError):
         self.detail = detail
 
 
+class InvalidCsv(HtmEngineError):
+    """A CSV file cannot be read.  The text names file, line and what is wanted.  Remedy: correct that line."""
+
+
 class InvalidMessage(HtmEngineError):
-    """A queue message that is not what its queue carries: a program publishes something else there."""
+    """A queue message that is not what its queue carries; it is counted and left out.
+
+    Cause: another program publishes to the queue, or one of another version.  Remedy: docs/messages.md has the
+    messages of each queue.
+    """
 
 
 class BusError(HtmEngineError):
-    """Something between the services and the bus."""
+    """Something failed between the services and the bus; the text says what.  Remedy: look at the broker or disk."""
 
 
 class BusClosed(BusError):
-    """The bus or the subscription was closed while an operation waited; nothing acknowledged is lost."""
+    """The bus or the subscription was closed while an operation waited: the process stops, or the queue was deleted.
+
+    Nothing that was acknowledged is lost.  Remedy: none at a stop, else subscribe again.
+    """
 
 
 class UnroutableMessage(BusError):
@@ -91,11 +109,11 @@ class QueueFull(BusError):
 
 
 class RepositoryError(HtmEngineError):
-    """Something between the services and the database."""
+    """What was asked of the database cannot be done; the kinds below say why."""
 
 
 class DatabaseClosed(RepositoryError):
-    """The process stops while the database is waited for; what was to be stored comes again."""
+    """The process stops while the database is waited for.  Remedy: none; what was to be stored comes again."""
 
     def __init__(self) -> None:
         super().__init__("stopping while the database is away")
@@ -110,7 +128,7 @@ class MetricNotFound(RepositoryError):
 
 
 class MetricExists(RepositoryError):
-    """A metric of this name exists already."""
+    """A metric of this name exists already.  Remedy: take another name, or ``htmengine delete`` the metric first."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"a metric named {name!r} exists already")
@@ -145,41 +163,25 @@ class SnapshotNotFound(RepositoryError):
 
 
 class InvalidModelSpec(HtmEngineError):
-    """A model specification is refused; the text names the field and what is allowed."""
+    """A model specification is refused.  Remedy: correct the field that the text names; it says what is allowed."""
 
 
 class UnsupportedModelParams(InvalidModelSpec):
-    """A valid NuPIC (OPF) parameter that this core does not have; the text names it."""
-
-
-class Refused(HtmEngineError):
-    """An HTTP request is refused: ``status`` is HTTP's, ``errors`` names fields and what is wrong with each.
-
-    The text says what is allowed; the remedy is the client's.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        detail: str,
-        errors: Sequence[tuple[str, str]] = (),
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.errors = tuple(errors)
-        self.headers = dict(headers or {})
+    """A valid NuPIC (OPF) parameter that this core does not have; the text names it.  Remedy: leave it out."""
 
 
 class BadSeries(HtmEngineError):
-    """A benchmark's series or its labelled windows cannot be read; the text names the file and says what is wrong."""
+    """A benchmark's series or its labelled windows cannot be read.
+
+    Remedy: correct the file that the text names; it says what is wrong.
+    """
 
 
 class DeliveryFailed(HtmEngineError):
     """An alert's receiver did not take a message; the text has what came back, and no secret.
 
     ``retry_after_s`` is how long the receiver wants to be left alone, if it said so.  The message is sent again.
+    Remedy: ``htmengine alert test`` shows whether the receiver's options are right.
     """
 
     def __init__(self, detail: str, retry_after_s: float = 0.0) -> None:
@@ -188,16 +190,16 @@ class DeliveryFailed(HtmEngineError):
 
 
 class BenchmarkFailed(HtmEngineError):
-    """A peer that was to be measured did not run; the text has its last words."""
+    """A peer that was to be measured did not run.  Remedy: install or correct it; the text has its last words."""
 
 
 class CheckpointError(HtmEngineError):
-    """A saved model cannot be used.  The previous generation is, and the missing rows are replayed."""
+    """A saved model cannot be used.  Remedy: none is needed; an older one is, and the missing rows are replayed."""
 
 
 class CorruptCheckpoint(CheckpointError):
-    """The bytes are damaged, cut short, or no checkpoint at all."""
+    """The bytes are damaged, cut short, or no checkpoint at all.  Remedy: check the disk."""
 
 
 class UnknownCheckpointVersion(CheckpointError):
-    """The checkpoint was written by a version whose format this one cannot read."""
+    """The checkpoint was written by a version whose format this one cannot read.  Remedy: run that version."""

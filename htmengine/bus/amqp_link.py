@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from pika import ConnectionParameters, PlainCredentials
-from pika.adapters.twisted_connection import TwistedChannel, TwistedProtocolConnection
+from pika.adapters.twisted_connection import TwistedChannel
 from pika.exceptions import AMQPError
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionClosed
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
+from htmengine.bus.amqp_connection import AmqpConnection
 from htmengine.errors import BusClosed, ConfigError
 from htmengine.process.seldom import LOG_INTERVAL_S, Seldom
 from htmengine.process.twisted_types import Reactor, every, for_twisted, later, within
@@ -50,21 +50,6 @@ class AmqpParams:
     heartbeat_s: int = 10
     tls: bool = False
     tls_ca_file: str = ""
-
-
-class AmqpConnection(TwistedProtocolConnection):  # type: ignore[misc]
-    """pika's protocol, which forgets why it was closed."""
-
-    reason: BaseException | None = None
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.reason = self._impl._error or reason.value  # what the broker said, a wrong password for example
-        super().connectionLost(reason)
-
-    def on_blocked(self, tell: Callable[[bool], None]) -> None:
-        """``tell(True)`` when the broker is short of memory or disk and takes no more, ``tell(False)`` after it."""
-        self._impl.add_on_connection_blocked_callback(lambda *_: tell(True))
-        self._impl.add_on_connection_unblocked_callback(lambda *_: tell(False))
 
 
 class _Connections(Factory):

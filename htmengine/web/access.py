@@ -19,7 +19,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from htmengine.errors import Refused, StartError
+from htmengine.errors import StartError
+from htmengine.web.refused import Refused
 
 SESSION_COOKIE = "htmengine_session"
 SESSION_S = 30 * 86_400

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
-from htmengine.errors import Refused, UnroutableMessage
+from htmengine.errors import UnroutableMessage
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.repository import reading, troubles
@@ -27,6 +27,7 @@ from htmengine.web.events import EventFeed, Filter
 from htmengine.web.http import JSON, Call, Handler, Reply, Stream, dump, header, reply
 from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader, shielded
+from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
 from htmengine.web.samples import read_json, read_text
 from htmengine.web.views import (

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from htmengine.errors import Refused
+from htmengine.web.refused import Refused
 
 #: Errors that one answer names.
 MOST_ERRORS = 20

@@ -23,13 +23,13 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from htmengine.errors import Refused
 from htmengine.process.twisted_types import Clock, every
 from htmengine.repository import results
 from htmengine.repository.reading import name_pattern
 from htmengine.repository.results import Result
 from htmengine.web.http import dump, unregister_producer
 from htmengine.web.reader import Reader
+from htmengine.web.refused import Refused
 from htmengine.web.views import result_json
 
 POLL_S = 0.25

@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from htmengine.errors import Refused
 from htmengine.web.access import Scope
+from htmengine.web.refused import Refused
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"

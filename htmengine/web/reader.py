@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.python.failure import Failure
 
-from htmengine.errors import Refused
 from htmengine.repository.engine import Database
+from htmengine.web.refused import Refused
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -27,11 +27,11 @@ from htmengine.errors import (
     InvalidModelSpec,
     MetricExists,
     MetricNotFound,
-    Refused,
 )
 from htmengine.process.twisted_types import Clock, within
 from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
 from htmengine.web.http import Call, Handler, Reply, Stream, header, problem
+from htmengine.web.refused import Refused
 
 LONGEST_URI = 8192
 _SAFE = ("GET", "HEAD", "OPTIONS")

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from htmengine.errors import InvalidSample, Refused
+from htmengine.errors import InvalidSample
 from htmengine.messages import parse_sample
 from htmengine.web.document import MOST_ERRORS, parse_json, refused
+from htmengine.web.refused import Refused
 
 MOST_SAMPLES = 10_000
 

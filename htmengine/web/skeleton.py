@@ -19,13 +19,14 @@ from sqlalchemy import Connection
 from twisted.web.server import Request
 
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.errors import MetricExists, Refused
+from htmengine.errors import MetricExists
 from htmengine.repository import reading
 from htmengine.repository.reading import DataRow, MetricRow, Span
 from htmengine.web.api import Api
 from htmengine.web.document import parse_json, refused
 from htmengine.web.http import TEXT, Call, Flow, Reply, Stream
 from htmengine.web.reader import shielded
+from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
 
 ROWS_AT_ONCE = 5000

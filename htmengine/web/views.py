@@ -9,11 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from htmengine.errors import Refused
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyRow, Bucket, DataRow, MetricRow
 from htmengine.repository.results import Result
 from htmengine.repository.times import from_datetime
+from htmengine.web.refused import Refused
 
 #: Buckets of plots are this many seconds, or whole days: round numbers, so that they stay when the view moves.
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200)

@@ -8,8 +8,9 @@ import base64
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.errors import Refused, StartError
+from htmengine.errors import StartError
 from htmengine.web.access import SESSION_S, Access, AccessRules, Scope
+from htmengine.web.refused import Refused
 
 READ, WRITE = "read-token-0123456", "write-token-012345"
 

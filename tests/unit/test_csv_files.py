@@ -7,7 +7,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.csv_files import InvalidCsv, read_rows
+from htmengine.csv_files import read_rows
+from htmengine.errors import InvalidCsv
 
 
 class ReadRowsTest(SynchronousTestCase):

@@ -7,9 +7,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.errors import Refused
 from htmengine.web.api import Api
 from htmengine.web.document import MOST_ERRORS, Document, parse_json, parse_query
+from htmengine.web.refused import Refused
 
 
 class DocumentTestCase(SynchronousTestCase):

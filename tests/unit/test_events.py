@@ -17,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.errors import Refused
 from htmengine.messages import ScoredRow
 from htmengine.repository import migrations, queries, results
 from htmengine.repository.engine import Database
@@ -25,6 +24,7 @@ from htmengine.web import events
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.events import HEARTBEAT_S, POLL_S, STALLED_S, EventFeed, Filter
 from htmengine.web.http import Call, Stream
+from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
 

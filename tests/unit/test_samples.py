@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.errors import Refused
 from htmengine.web.document import MOST_ERRORS
+from htmengine.web.refused import Refused
 from htmengine.web.samples import MOST_SAMPLES, read_json, read_text
 
 NOW = 1_400_000_000.5

@@ -7,10 +7,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.errors import Refused
 from htmengine.web.graphite.functions import FUNCTIONS, describe, function_named
 from htmengine.web.graphite.series import Range, Series, aligned
 from htmengine.web.graphite.targets import FunctionCall, Path, parse_target
+from htmengine.web.refused import Refused
 
 WANTED = Range(0, 600, 100)
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from htmengine.errors import Refused
 from htmengine.web.graphite.series import Range, Series, Value, aligned
+from htmengine.web.refused import Refused
 
 #: Steps that a regular expression may take on one name, about.
 _MOST_STEPS = 30_000_000

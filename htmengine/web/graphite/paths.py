@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from htmengine.errors import Refused
+from htmengine.web.refused import Refused
 
 #: Alternatives that the braces of a pattern may make.
 MOST_ALTERNATIVES = 1000

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from htmengine.errors import Refused
 from htmengine.repository import reading
 from htmengine.repository.reading import Span
 from htmengine.web.graphite.functions import function_named
 from htmengine.web.graphite.paths import Pattern, SeriesKind, find_series
 from htmengine.web.graphite.series import Range, Series, interval_of, series_of
 from htmengine.web.graphite.targets import FunctionCall, Path, parse_target
+from htmengine.web.refused import Refused
 
 MOST_TARGETS = 100
 #: Series that one request may read.

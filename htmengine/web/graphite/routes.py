@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from htmengine.errors import Refused
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
 from htmengine.web.document import parse_query
@@ -23,6 +22,7 @@ from htmengine.web.graphite.series import Range
 from htmengine.web.graphite.times import parse_time, parse_zone
 from htmengine.web.http import TEXT, Call, Reply, dump, reply
 from htmengine.web.reader import Reader
+from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
 
 FORM = "application/x-www-form-urlencoded"

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from htmengine.errors import Refused
+from htmengine.web.refused import Refused
 
 DEEPEST = 20
 LONGEST = 8000
