@@ -1,33 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""All the wiring: options and makeService of every tap, and which part gets which other.
+"""All the wiring: which part gets which other, and which of them make a process.
 
-In: a `Deployment`.  Out: Twisted services for ``twistd``, ``htmengine run`` and ``python -m``.
+In: a `Deployment`.  Out: one Twisted service for a whole engine or for one service of a distributed engine.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.application.service import Service
-from twisted.python import usage
 
 from htmengine.alerts.service import AlertService
-from htmengine.config import APPLICATION_CONFIG_PATH
-from htmengine.deployment import BusService, Deployment, engine_deployment
-from htmengine.errors import ConfigError, HtmEngineError
+from htmengine.config import TelemetrySection
+from htmengine.deployment import BusService, Deployment
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
-from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process import crash_points
-from htmengine.process.lifecycle import OrderedServices, ProcessEnd, run_in_foreground
+from htmengine.process.figures import TellsFigures
+from htmengine.process.lifecycle import OrderedServices, ProcessEnd
+from htmengine.process.probes import TellsChecks, condition
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository import migrations, troubles
@@ -37,13 +35,23 @@ from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, k
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.runtime.sample_batcher import BatcherOptions
-from htmengine.telemetry.health import Health, Probe, bus_answers, condition, database_answers
+from htmengine.telemetry.health import Health, bus_answers, database_answers
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
     from htmengine.telemetry.prometheus import Telemetry
+    from htmengine.web.routes import Routes
     from htmengine.web.service import WebService
     from htmengine.web.telemetry import TelemetryRoutes
+
+
+class TellsOfItself(TellsFigures, TellsChecks, Protocol):
+    """A service: `OrderedServices` starts and stops it, Prometheus and the operator ask it."""
+
+
+#: Where a process tells about itself: a port of its own (0: nowhere), or the web service that it has.
+Place: TypeAlias = "int | Routes"
+
 
 # --- the parts ------------------------------------------------------------------------------------------
 
@@ -173,15 +181,20 @@ class Parts:
 
     # --- what the process tells about itself ------------------------------------------------------------
 
-    def telemetry(
-        self, services: Sequence[Any], queues: Sequence[str], *, port: int | None, with_database: bool = True
-    ) -> list[Service]:
-        """What shows how these services are, on a port (None: that of the last of them, the web service; 0: none).
+    @property
+    def ports(self) -> TelemetrySection:
+        """Where each service of a distributed engine tells about itself."""
+        return self.deployment.config.telemetry
 
-        Also what sends their figures into the engine itself, if that is wanted.  ``queues`` are those that they read.
+    def telemetry(
+        self, told: Sequence[TellsOfItself], queues: Sequence[str], *, at: Place, with_database: bool = True
+    ) -> list[Service]:
+        """What shows how these services are, and what sends their figures into the engine itself if that is wanted.
+
+        ``queues`` are those that they read.
         """
         section = self.deployment.config.telemetry
-        if port == 0 and not section.self_monitor:
+        if at == 0 and not section.self_monitor:
             return []
         from prometheus_client import CollectorRegistry
 
@@ -189,28 +202,26 @@ class Parts:
 
         depths = {name: each for name, each in self.deployment.queues.items() if name in queues}
         telemetry = Telemetry(CollectorRegistry(), self.bus, self.reactor, depths)
-        telemetry.watch(self.bus, *services)
+        telemetry.watch(self.bus, *told)
         further: list[Service] = []
-        if port != 0:
+        if at != 0:
             from htmengine.web.telemetry import TelemetryRoutes
 
-            routes = TelemetryRoutes(telemetry.page, self._health(services, with_database))
-            if port is None:
-                routes.add_to(services[-1].routes)
+            routes = TelemetryRoutes(telemetry.page, self._health(told, with_database))
+            if isinstance(at, int):
+                further.append(self._telemetry_endpoint(at, routes))
             else:
-                further.append(self._telemetry_endpoint(port, routes))
+                routes.add_to(at)
         if section.self_monitor and with_database:
             further.append(self._self_monitor(telemetry))
         return further
 
-    def _health(self, services: Sequence[Any], with_database: bool) -> Health:
+    def _health(self, told: Sequence[TellsOfItself], with_database: bool) -> Health:
         ready = {"bus": bus_answers(self.bus, self.deployment.config.metric_listener.queue_name)}
         if with_database:
             ready["database"] = database_answers(self.database)
-        for service in services:
-            ready[type(service).__name__] = condition(partial(getattr, service, "running"), lambda: "does not run")
-            if isinstance(service, ModelScheduler):
-                ready["workers"] = _all_workers_run(service.pool)
+        for service in told:
+            ready.update(service.checks())
         alive = {
             "process": condition(lambda: self.end.status == 0, lambda: "a service has failed; the process is ending")
         }
@@ -235,10 +246,6 @@ class Parts:
             prefix=self.deployment.config.telemetry.self_monitor_prefix,
             on_failure=self.end.fail,
         )
-
-
-def _all_workers_run(pool: WorkerPool) -> Probe:
-    return condition(lambda: len(pool.pids()) == pool.count, lambda: f"{len(pool.pids())} of {pool.count} run")
 
 
 class _DatabaseService(Service):
@@ -285,25 +292,34 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     bus = deployment.bus(reactor)
     parts = Parts(deployment, reactor, bus, database, end)
     listener = parts.metric_listener()
-    services = [
+    web = parts.web_service(listener)
+    told: list[TellsOfItself] = [
         parts.alert_service(),
         parts.anomaly_service(),
         parts.model_scheduler(),
         parts.metric_storer(),
         listener,
-        parts.web_service(listener),
+        web,
     ]
-    services += parts.telemetry(services, list(deployment.queues), port=None)
-    ordered = [_DatabaseService(database), bus, *parts.garbage_collection(), *services, _StopsFirst(database)]
+    further = parts.telemetry(told, list(deployment.queues), at=web.routes)
+    beside = parts.garbage_collection()
+    ordered = [_DatabaseService(database), bus, *beside, *told, *further, _StopsFirst(database)]
     return OrderedServices(ordered, clock=reactor), end
 
 
-def _make_distributed(
-    make: Callable[[Parts], Any], *, port: str | None, queues: Sequence[str], with_database: bool = True
-) -> Callable[[Mapping[str, Any]], Service]:
-    """A service of its own process, on RabbitMQ and, but for the listener, a database server.
+# --- the distributed engine -----------------------------------------------------------------------------
 
-    ``port`` is the option of [telemetry] that says where it tells about itself; None: where it answers anyway.
+
+def make_distributed(
+    make: Callable[[Parts], tuple[TellsOfItself, Place]],
+    *,
+    queues: Sequence[str],
+    beside: Callable[[Parts], Sequence[Service]] = lambda _: [],
+    with_database: bool = True,
+) -> Callable[[Mapping[str, Any]], Service]:
+    """A service of its own process, on RabbitMQ and, except for the listener, a database server.
+
+    ``make`` makes the service and says where it tells about itself; ``queues`` are those that it reads.
     """
 
     def make_service(_options: Mapping[str, Any]) -> Service:
@@ -315,87 +331,9 @@ def _make_distributed(
         bus = deployment.bus(reactor)
         check = Tasks(end.fail) if with_database else None
         parts = Parts(deployment, reactor, bus, database, end)
-        services = [make(parts)]
-        number = getattr(deployment.config.telemetry, port) if port else None
-        services += parts.telemetry(services, queues, port=number, with_database=with_database)
-        collectors = parts.garbage_collection() if make is Parts.metric_storer else []
-        ordered = [_DatabaseService(database, check), bus, *collectors, *services, _StopsFirst(database)]
+        service, at = make(parts)
+        further = parts.telemetry([service], queues, at=at, with_database=with_database)
+        ordered = [_DatabaseService(database, check), bus, *beside(parts), service, *further, _StopsFirst(database)]
         return OrderedServices(ordered, clock=reactor)
 
     return make_service
-
-
-class EngineOptions(usage.Options):
-    """``twistd htmengine``."""
-
-    optParameters: ClassVar = [
-        ["data-dir", None, None, "The engine's data folder; by default the user's.", Path],
-        ["graphite-port", None, None, "Graphite port, TCP and UDP; 0: any free one.", int],
-        ["http-port", None, None, "HTTP port; 0: any free one.", int],
-        ["workers", None, None, "Worker processes; 0: one for each CPU.", int],
-        ["config", None, None, "The folder with application.conf and the others.", Path],
-    ]
-    optFlags: ClassVar = [["no-auto-monitor", None, "Give new metrics no model."]]
-
-
-def _make_embedded(options: Mapping[str, Any]) -> Service:
-    reactor = installed_reactor()
-    deployment = engine_deployment(
-        data_dir=options["data-dir"],
-        config_dir=options["config"],
-        graphite_port=options["graphite-port"],
-        http_port=options["http-port"],
-        workers=options["workers"],
-        auto_monitor=False if options["no-auto-monitor"] else None,
-    )
-    return make_engine(deployment, reactor)[0]
-
-
-# --- taps -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Tap:
-    """What twistd's plugin loader looks for: a class of options, and makeService."""
-
-    Options: type[usage.Options]
-    make: Callable[[Mapping[str, Any]], Service]
-
-    def makeService(self, options: Mapping[str, Any]) -> Service:
-        """Called by twistd.  What cannot start ends it with one clear line and status 1."""
-        try:
-            return self.make(options)
-        except ConfigError as error:
-            raise SystemExit("\n".join(f"htmengine: {problem}" for problem in error.problems)) from None
-        except HtmEngineError as error:
-            raise SystemExit(f"htmengine: {error}") from None
-
-    def run(self) -> NoReturn:
-        """The process of ``python -m`` and a service's module: as with ``twistd -n``, its log on standard error."""
-        options = self.Options()
-        try:
-            options.parseOptions()
-        except usage.UsageError as error:
-            raise SystemExit(f"htmengine: {error}") from None
-        run_in_foreground(self.makeService(options), installed_reactor())
-        sys.exit(0)  # a service that failed has ended the process with 1 already
-
-
-class ServiceOptions(usage.Options):
-    """``twistd htmengine-listener`` and the others: everything is in the configuration."""
-
-    longdesc = f"The environment variable {APPLICATION_CONFIG_PATH} names the folder with the configuration."
-
-
-EMBEDDED = Tap(EngineOptions, _make_embedded)
-LISTENER = Tap(
-    ServiceOptions, _make_distributed(Parts.metric_listener, port="listener_port", queues=[], with_database=False)
-)
-STORER = Tap(ServiceOptions, _make_distributed(Parts.metric_storer, port="storer_port", queues=["samples"]))
-SCHEDULER = Tap(ServiceOptions, _make_distributed(Parts.model_scheduler, port="scheduler_port", queues=["model_input"]))
-ANOMALY = Tap(ServiceOptions, _make_distributed(Parts.anomaly_service, port="anomaly_port", queues=["results"]))
-ALERTS = Tap(ServiceOptions, _make_distributed(Parts.alert_service, port="alerts_port", queues=["alerts"]))
-WEB = Tap(
-    ServiceOptions,
-    _make_distributed(Parts.web_service, port=None, queues=["samples", "model_input", "results", "alerts"]),
-)

@@ -2,6 +2,6 @@
 """``python -m htmengine.alerts``: the alert service of the distributed deployment."""
 
 if __name__ == "__main__":
-    from htmengine.services import ALERTS
+    from htmengine.taps import ALERTS
 
     ALERTS.run()

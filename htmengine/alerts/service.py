@@ -12,7 +12,7 @@ queue that is full has dropped some, so it is begun anew, and the rows since the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -32,6 +32,8 @@ from htmengine.bus.interface import Bus, Delivery, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import DeliveryFailed, InvalidMessage
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
+from htmengine.process.figures import Figure, counter
+from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import repeated
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import queries, troubles
@@ -109,6 +111,24 @@ class AlertService(QueueConsumer):
         for courier in self.couriers:
             courier.stop()
         return super().stopService()
+
+    def figures(self) -> Iterable[Figure]:
+        """What fired, and what became of the messages."""
+        yield counter("htmengine_alerts_fired", "Alerts that fired", self.fired)
+        yield counter("htmengine_alerts_resolved", "Alerts that are over", self.resolved)
+        yield counter("htmengine_alerts_overflows", "Times that the alerts' queue was full", self.overflows)
+        yield counter("htmengine_alerts_rejected", "Messages that are no results", self.rejected)
+        delivered = {courier.name: courier.delivered for courier in self.couriers}
+        failed = {courier.name: courier.failed for courier in self.couriers}
+        given_up = {courier.name: courier.given_up for courier in self.couriers}
+        name, by = "htmengine_alert_messages", "receiver"
+        yield counter(f"{name}_delivered", "Alert messages that were delivered", delivered, by=by)
+        yield counter(f"{name}_failed", "Attempts to deliver that failed", failed, by=by)
+        yield counter(f"{name}_given_up", "Alert messages that were given up", given_up, by=by)
+
+    def checks(self) -> Mapping[str, Probe]:
+        """Whether it runs."""
+        return {"AlertService": runs(self)}
 
     # --- rows ------------------------------------------------------------------------------------------
 

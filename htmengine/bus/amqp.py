@@ -15,7 +15,7 @@ an argument is one: the limits of followers' queues, and a quorum queue's type.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from pika.adapters.twisted_connection import ClosableDeferredQueue, TwistedChannel
@@ -30,6 +30,7 @@ from htmengine.bus.amqp_publisher import Destination, Publisher
 from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
+from htmengine.process.figures import Figure, counter
 from htmengine.process.twisted_types import Reactor
 
 __all__ = ["AmqpBus", "AmqpParams", "AmqpSubscription"]
@@ -67,10 +68,10 @@ class AmqpBus(Service):
         self._asking = DeferredLock()
         self._asked: TwistedChannel | None = None  #: the channel for questions about queues
 
-    @property
-    def lost_connections(self) -> int:
+    def figures(self) -> Iterable[Figure]:
         """How often a connection was lost; each is made again."""
-        return self._consuming.lost + self._publishing.lost
+        lost = self._consuming.lost + self._publishing.lost
+        yield counter("htmengine_bus_lost_connections", "Connections to RabbitMQ that were lost", lost)
 
     # --- service ---------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from os import PathLike
@@ -31,6 +31,7 @@ from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
 from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, UnroutableMessage
+from htmengine.process.figures import Figure
 from htmengine.process.seldom import Seldom
 from htmengine.process.twisted_types import Clock, Reactor, every, in_thread, later
 
@@ -183,6 +184,10 @@ class EmbeddedBus(Service):
         await self._thread.run(self._file.close)
         self._thread.stop()
         self._file = None
+
+    def figures(self) -> Iterable[Figure]:
+        """None: nothing of it can be away.  The queues' lengths are asked for as of every bus."""
+        return ()
 
     # --- bus -------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,8 @@ from htmengine.model_swapper.swap_controller import (
 )
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process import crash_points
+from htmengine.process.figures import Figure, counter, gauge
+from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks, repeated
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries, snapshots, troubles
@@ -166,6 +168,17 @@ class ModelScheduler(Service):
         if self._at_rest is not None:
             waiting, self._at_rest = self._at_rest, None
             waiting.callback(None)
+
+    def figures(self) -> Iterable[Figure]:
+        """What was scored, what waits, and the workers' figures."""
+        yield counter("htmengine_scheduler_scored", "Rows whose raw scores are published", self.scored)
+        yield counter("htmengine_scheduler_rejected", "Messages that are no model input", self.rejected)
+        yield gauge("htmengine_scheduler_waiting_rows", "Rows in memory that wait", self.controller.cached_rows)
+        yield from self.pool.figures()
+
+    def checks(self) -> Mapping[str, Probe]:
+        """Whether it runs, and all its workers."""
+        return {"ModelScheduler": runs(self), **self.pool.checks()}
 
     # --- shards ----------------------------------------------------------------------------------------
 
@@ -367,6 +380,6 @@ def _bodies(publication: Publish, marked: Callable[[ModelResult], ModelResult]) 
 
 
 if __name__ == "__main__":
-    from htmengine.services import SCHEDULER
+    from htmengine.taps import SCHEDULER
 
     SCHEDULER.run()

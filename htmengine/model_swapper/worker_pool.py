@@ -11,7 +11,8 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import error
@@ -24,7 +25,8 @@ from htmengine.errors import StartError
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.swap_controller import Outcome, Slice
-from htmengine.process.figures import SECONDS, Observations
+from htmengine.process.figures import SECONDS, Figure, Observations, counter, gauge, histogram
+from htmengine.process.probes import Probe, condition
 from htmengine.process.twisted_types import Reactor, Timer
 
 #: A worker that dies is replaced after this.
@@ -35,6 +37,19 @@ START_ATTEMPTS = 10
 STOP_MARGIN_S = 5.0
 #: How often a worker that should answer is looked at while it may be silent.
 LOOKS = 4
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+#: What is shown of `ModelCache.statistics`: its key, and what makes it the unit that is shown.
+_WORKER_FIGURES = (
+    (gauge, "htmengine_worker_models", "Models in memory", "models", 1),
+    (gauge, "htmengine_worker_model_bytes", "Memory of the models", "memory_bytes", 1),
+    (counter, "htmengine_worker_swapped_in", "Models read from disk", "swapped_in", 1),
+    (counter, "htmengine_worker_swapped_out", "Models that made room", "swapped_out", 1),
+    (counter, "htmengine_worker_checkpoints", "Checkpoints written", "checkpoints", 1),
+    (counter, "htmengine_worker_checkpoint_bytes", "Bytes of checkpoints written", "checkpoint_bytes", 1),
+    (counter, "htmengine_worker_checkpoints_refused", "Checkpoints that the disk refused", "checkpoints_refused", 1),
+    (counter, "htmengine_worker_checkpoints_damaged", "Checkpoints passed by as damaged", "checkpoints_damaged", 1),
+    (counter, "htmengine_worker_cpu_seconds", "Processor time", "cpu_us", 1e-6),
+)
 
 
 class WorkerProcess(ProcessProtocol):
@@ -274,6 +289,28 @@ class WorkerPool:
             if worker.transport is not None and worker.transport.pid is not None
         }
 
+    def figures(self) -> Iterable[Figure]:
+        """How many workers run, and what each has told with its latest answer."""
+        pids = self.pids()
+        yield histogram("htmengine_scheduler_turn_seconds", "A turn, with its wait for others", self.turn_seconds)
+        yield gauge("htmengine_workers", "Worker processes that run", len(pids))
+        yield gauge("htmengine_workers_wanted", "Worker processes that should run", self.count)
+        yield counter("htmengine_worker_deaths", "Worker processes that died", self.deaths)
+        resident = {str(number): _resident_bytes(pid) for number, pid in pids.items()}
+        yield gauge("htmengine_worker_resident_bytes", "Memory of a worker process", resident, by="worker")
+        told = self.statistics()
+        for make, name, help, key, scale in _WORKER_FIGURES:
+            values = {str(number): each[key] * scale for number, each in told.items() if key in each}
+            yield make(name, help, values, by="worker")
+
+    def checks(self) -> Mapping[str, Probe]:
+        """Whether all workers run."""
+        return {
+            "workers": condition(
+                lambda: len(self.pids()) == self.count, lambda: f"{len(self.pids())} of {self.count} run"
+            )
+        }
+
     def kill(self, number: int) -> None:
         """End a worker at once; its models are not written."""
         self._workers[number].kill()
@@ -334,3 +371,11 @@ class WorkerPool:
         why = f"worker {worker.number} ended before it was ready: {reason.getErrorMessage()}"
         self._on_failure(Failure(StartError(f"{why}; what it wrote to standard error says why")))
         return True
+
+
+def _resident_bytes(pid: int) -> int:
+    """Of a process; 0 when it is gone, or the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except OSError:
+        return 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -47,7 +47,8 @@ from htmengine.messages import (
     encode_inference,
 )
 from htmengine.process import crash_points
-from htmengine.process.figures import SECONDS, SIZES, Observations
+from htmengine.process.figures import SECONDS, SIZES, Figure, Observations, counter, histogram
+from htmengine.process.probes import Probe, runs
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
@@ -157,6 +158,22 @@ class AnomalyService(QueueConsumer):
 
     async def finish(self) -> None:
         await self._write_states(list(self._states.values()))
+
+    def figures(self) -> Iterable[Figure]:
+        """What was scored, and how long it took."""
+        yield counter("htmengine_anomaly_scored", "Rows whose anomaly scores are stored", self.scored)
+        yield counter("htmengine_anomaly_rejected", "Messages that are no results", self.rejected)
+        yield histogram("htmengine_anomaly_transaction_rows", "Rows in a transaction", self.transaction_rows)
+        yield histogram("htmengine_anomaly_transaction_seconds", "A transaction", self.transaction_seconds)
+        yield histogram(
+            "htmengine_received_to_scored_seconds",
+            "From a line at the listener to its anomaly score in the database, one line a message",
+            self.received_to_scored_seconds,
+        )
+
+    def checks(self) -> Mapping[str, Probe]:
+        """Whether it scores."""
+        return {"AnomalyService": runs(self)}
 
     async def consume(self) -> None:
         await self._bus.declare_queue(self._options.results_queue)
@@ -451,6 +468,6 @@ def _apply(conn: Connection, metric: Metric, notice: CommandResult | ModelError)
 
 
 if __name__ == "__main__":
-    from htmengine.services import ANOMALY
+    from htmengine.taps import ANOMALY
 
     ANOMALY.run()

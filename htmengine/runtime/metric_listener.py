@@ -9,7 +9,7 @@ counted and dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus
 from htmengine.messages import MAX_LINE_LENGTH
+from htmengine.process.figures import Figure, counter, gauge, histogram
+from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Clock, Reactor, listen
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
@@ -195,6 +197,22 @@ class MetricListener(Service):
         super().stopService()
         return Deferred.fromCoroutine(self.close())
 
+    def figures(self) -> Iterable[Figure]:
+        """What the listener has taken and rejected, and how its clients are."""
+        batcher, clients = self.batcher, self.factory
+        yield counter("htmengine_listener_lines", "Lines that came, accepted or not", batcher.received)
+        yield counter("htmengine_listener_rejected", "Lines that the listener rejected", batcher.rejected, by="reason")
+        yield counter("htmengine_listener_batches", "Messages published to the samples queue", batcher.batches)
+        yield histogram("htmengine_listener_batch_lines", "Lines in a message", batcher.batch_lines)
+        yield histogram("htmengine_listener_publish_seconds", "Until messages are durable", batcher.publish_seconds)
+        yield gauge("htmengine_listener_connections", "Clients that are connected", len(clients.connections))
+        yield counter("htmengine_listener_refused_connections", "Clients beyond the limit", clients.refused)
+        yield gauge("htmengine_listener_paused", "1 while clients have to wait for the bus", batcher.under_pressure)
+
+    def checks(self) -> Mapping[str, Probe]:
+        """Whether it listens."""
+        return {"MetricListener": runs(self)}
+
     def _bind(self) -> Iterable[Any]:
         options = self._options
         tcp = self._reactor.listenTCP(options.port, self.factory, interface=options.host)
@@ -216,6 +234,6 @@ async def _fired(result: Deferred[None] | None) -> None:
 
 
 if __name__ == "__main__":
-    from htmengine.services import LISTENER
+    from htmengine.taps import LISTENER
 
     LISTENER.run()

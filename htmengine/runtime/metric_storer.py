@@ -34,7 +34,8 @@ from htmengine.messages import (
     parse_sample,
 )
 from htmengine.process import crash_points
-from htmengine.process.figures import SECONDS, SIZES, Observations
+from htmengine.process.figures import SECONDS, SIZES, Figure, Observations, counter, histogram
+from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import together
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import counts, queries
@@ -98,6 +99,24 @@ class MetricStorer(QueueConsumer):
         self.transaction_samples = Observations(SIZES)
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_stored_seconds = Observations(SECONDS)
+
+    def figures(self) -> Iterable[Figure]:
+        """What was stored and rejected, and how long it took."""
+        yield counter("htmengine_storer_samples", "Samples that came, accepted or not", self.received)
+        yield counter("htmengine_storer_stored", "Samples that were stored", self.stored)
+        rejected = "Samples that were rejected, by the listener too"
+        yield counter("htmengine_storer_rejected", rejected, self.rejected, by="reason")
+        yield histogram("htmengine_storer_transaction_samples", "Samples in a transaction", self.transaction_samples)
+        yield histogram("htmengine_storer_transaction_seconds", "A transaction", self.transaction_seconds)
+        yield histogram(
+            "htmengine_received_to_stored_seconds",
+            "From a batch's first line at the listener to its rows in the database",
+            self.received_to_stored_seconds,
+        )
+
+    def checks(self) -> Mapping[str, Probe]:
+        """Whether it stores."""
+        return {"MetricStorer": runs(self)}
 
     async def consume(self) -> None:
         await self._bus.declare_queue(self._options.samples_queue, limits=SAMPLES_LIMITS)
@@ -315,6 +334,6 @@ def _feed(
 
 
 if __name__ == "__main__":
-    from htmengine.services import STORER
+    from htmengine.taps import STORER
 
     STORER.run()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Whether a process is alive, and whether it can do its work now.
 
-In: probes that services.py makes.  Out: a `Report` for ``/healthz`` and ``/readyz``, each check by its name, and how
-many troubles the operator should look at.
+In: the probes of the process's parts.  Out: a `Report` for ``/healthz`` and ``/readyz``, each check by its name, and
+how many troubles the operator should look at.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from twisted.internet.defer import TimeoutError as DeferTimeout
 
 from htmengine.bus.interface import Bus
 from htmengine.errors import UnroutableMessage
+from htmengine.process.probes import Probe
 from htmengine.process.twisted_types import Clock, within
 from htmengine.repository.engine import Database
 
@@ -27,13 +28,6 @@ T = TypeVar("T")
 PROBE_S = 3.0
 #: Whoever asks whether a process is alive may not wait long: a database that is slower has told of no troubles.
 TROUBLES_S = 0.5
-
-#: Raises `Unhealthy`, or another error, when something is wrong.
-Probe = Callable[[], Awaitable[None]]
-
-
-class Unhealthy(Exception):
-    """Why a check fails, for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +117,5 @@ def database_answers(database: Database) -> Probe:
 
     async def probe() -> None:
         await database.read(ask)
-
-    return probe
-
-
-def condition(condition: Callable[[], bool], why_not: Callable[[], str]) -> Probe:
-    """Something that can be told at once."""
-
-    async def probe() -> None:
-        if not condition():
-            raise Unhealthy(why_not())
 
     return probe

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
-from prometheus_client.metrics_core import Metric as Figure
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 from sqlalchemy import Connection
 from twisted.python.failure import Failure
@@ -33,17 +33,17 @@ class Differences:
         self._prefix = prefix
         self._before: dict[str, float] = {}
 
-    def of(self, figures: Iterable[Figure]) -> Iterator[tuple[str, float]]:
+    def of(self, families: Iterable[Family]) -> Iterator[tuple[str, float]]:
         """(name, value).  What is new has nothing to be compared with, and gives none yet."""
-        for figure in figures:
-            sums = {self._name(figure, each): each.value for each in figure.samples if each.name.endswith("_sum")}
-            for each in figure.samples:
-                name = self._name(figure, each)
-                if figure.type == "gauge":
+        for family in families:
+            sums = {self._name(family, each): each.value for each in family.samples if each.name.endswith("_sum")}
+            for each in family.samples:
+                name = self._name(family, each)
+                if family.type == "gauge":
                     yield name, each.value
-                elif figure.type == "counter" and each.name.endswith("_total"):
+                elif family.type == "counter" and each.name.endswith("_total"):
                     yield from self._grown(name, each.value)
-                elif figure.type == "histogram" and each.name.endswith("_count"):
+                elif family.type == "histogram" and each.name.endswith("_count"):
                     yield from self._mean(name, sums[name], each.value)
 
     def _grown(self, key: str, value: float) -> Iterator[tuple[str, float]]:
@@ -58,10 +58,10 @@ class Differences:
         grown_count = dict(self._grown(f"{name} count", count)).values()
         yield from ((name, more / times) for more, times in zip(grown_total, grown_count, strict=True) if times)
 
-    def _name(self, figure: Figure, sample: Sample) -> str:
+    def _name(self, family: Family, sample: Sample) -> str:
         """``htmengine_queue_messages{queue="samples"}`` is ``htmengine.queue_messages.samples``."""
         labels = [_UNWANTED.sub("_", value) for value in sample.labels.values()]
-        return ".".join([self._prefix + figure.name.removeprefix("htmengine_"), *labels])[:MAX_NAME_LENGTH]
+        return ".".join([self._prefix + family.name.removeprefix("htmengine_"), *labels])[:MAX_NAME_LENGTH]
 
 
 class SelfMonitor(PeriodicService):
@@ -71,7 +71,7 @@ class SelfMonitor(PeriodicService):
         self,
         *,
         clock: Clock,
-        collect: Callable[[], Awaitable[Sequence[Figure]]],
+        collect: Callable[[], Awaitable[Sequence[Family]]],
         operations: Operations,
         prefix: str,
         on_failure: Callable[[Failure], None],

@@ -2,6 +2,6 @@
 """``python -m htmengine.web``: the web service of the distributed deployment."""
 
 if __name__ == "__main__":
-    from htmengine.services import WEB
+    from htmengine.taps import WEB
 
     WEB.run()

@@ -7,7 +7,7 @@ In: requests.  Out: what the database knows, and changes by way of `Operations`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from twisted.logger import Logger
 
 from htmengine.errors import StartError
 from htmengine.operations import Operations
+from htmengine.process.figures import Figure, counter, gauge
+from htmengine.process.probes import Probe, runs
 from htmengine.process.twisted_types import Reactor, listen
 from htmengine.repository.engine import Database
 from htmengine.web.access import Access, AccessRules
@@ -105,6 +107,16 @@ class WebService(Service):
             await self._port.stopListening()
         self.feed.stop()
         self._database.close()
+
+    def figures(self) -> Iterable[Figure]:
+        """What was answered."""
+        yield counter("htmengine_web_answers", "HTTP requests that were answered", self.routes.answered)
+        yield counter("htmengine_web_refusals", "HTTP requests that were refused", self.routes.refused)
+        yield gauge("htmengine_web_event_clients", "Clients of server-sent events", self.feed.clients)
+
+    def checks(self) -> Mapping[str, Probe]:
+        """Whether it answers."""
+        return {"WebService": runs(self)}
 
     def _listen(self, site: BoundedSite, host: str) -> Any:
         if self._options.tls_certificate is None:

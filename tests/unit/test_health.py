@@ -9,7 +9,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.telemetry.health import PROBE_S, TROUBLES_S, Health, Probe, Report, bus_answers, condition
+from htmengine.process.probes import Probe, condition
+from htmengine.telemetry.health import PROBE_S, TROUBLES_S, Health, Report, bus_answers
 from htmengine.testing import MemoryBus
 
 

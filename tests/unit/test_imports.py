@@ -25,7 +25,14 @@ SERVICES = (
     "htmengine.web",
 )
 #: They bring the parts together; everything else is given its parts.
-WIRING = ("htmengine.services", "htmengine.deployment", "htmengine.cli", "htmengine.client", "htmengine.measure")
+WIRING = (
+    "htmengine.services",
+    "htmengine.taps",
+    "htmengine.deployment",
+    "htmengine.cli",
+    "htmengine.client",
+    "htmengine.measure",
+)
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -113,7 +120,7 @@ class ImportsTest(SynchronousTestCase):
             for module, path in modules()
             if not within(module, WIRING)
             for name in sorted(imported(path))
-            if within(name, ("htmengine.services", "htmengine.deployment", "htmengine.cli"))
+            if within(name, ("htmengine.services", "htmengine.taps", "htmengine.deployment", "htmengine.cli"))
         ]
         self.assertEqual(found, [])
 

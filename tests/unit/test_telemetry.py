@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.model_swapper.model_cache import RunnerOptions
+from htmengine.model_swapper.worker_pool import WorkerPool
+from htmengine.process.figures import Figure, Observations, counter, gauge, histogram
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane
 from htmengine.telemetry.prometheus import Telemetry
@@ -24,6 +26,16 @@ class SilentBus:
 
     async def depth(self, queue: str) -> int:
         return await Deferred[int]()
+
+
+class Part:
+    """Tells these figures."""
+
+    def __init__(self, *figures: Figure) -> None:
+        self._figures = figures
+
+    def figures(self) -> Sequence[Figure]:
+        return self._figures
 
 
 class TelemetryTest(SynchronousTestCase):
@@ -79,6 +91,49 @@ class TelemetryTest(SynchronousTestCase):
         self.assertEqual(samples["htmengine_listener_batch_lines_bucket", "+Inf"], 1)
         self.assertEqual(samples["htmengine_listener_batch_lines_sum",], 2)
 
-    def test_parts_without_figures_are_let_be(self) -> None:
-        self.telemetry.watch(SimpleNamespace(), Clock())
-        self.assertIn(("process_cpu_seconds_total",), self.samples())
+    def test_figures_of_every_kind_are_shown_with_and_without_a_label(self) -> None:
+        observed = Observations((1.0,))
+        observed.observe(0.5)
+        self.telemetry.watch(
+            Part(
+                counter("c", "Counted", 3),
+                counter("c_by", "Counted by reason", {"late": 2, "early": 0}, by="reason"),
+                gauge("g", "Now", 0.5),
+                gauge("g_by", "Now, of no worker", {}, by="worker"),
+                histogram("h", "Observed", observed),
+            )
+        )
+        shown = {name: value for name, value in self.samples().items() if name[0][0] in "cgh"}
+        self.assertEqual(
+            {name: value for name, value in shown.items() if not name[0].endswith("created")},
+            {
+                ("c_total",): 3,
+                ("c_by_total", "late"): 2,
+                ("c_by_total", "early"): 0,
+                ("g",): 0.5,
+                ("h_bucket", "1.0"): 1,
+                ("h_bucket", "+Inf"): 1,
+                ("h_count",): 1,
+                ("h_sum",): 0.5,
+            },
+        )
+
+    def test_each_workers_figures_are_shown_once_it_has_told_them(self) -> None:
+        pool = WorkerPool(
+            reactor=self.clock,
+            workers=2,
+            options=RunnerOptions(checkpoint_root=self.mktemp()),
+            timeout_s=60.0,
+            on_started=lambda _: None,
+            on_answer=lambda *_: None,
+            on_death=lambda *_: None,
+            on_troubles=lambda *_: None,
+            on_failure=self.fail,
+        )
+        self.patch(pool, "statistics", lambda: {1: {"checkpoints_refused": 4, "cpu_us": 2_500_000}})
+        self.telemetry.watch(pool)
+        samples = self.samples()
+        self.assertEqual(samples["htmengine_workers_wanted",], 2)
+        self.assertEqual(samples["htmengine_worker_checkpoints_refused_total", "1"], 4)
+        self.assertEqual(samples["htmengine_worker_cpu_seconds_total", "1"], 2.5)
+        self.assertNotIn(("htmengine_worker_models", "1"), samples)
