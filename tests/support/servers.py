@@ -66,6 +66,8 @@ class Server:
 
     #: Sent to the port; a ready server answers with at least one byte.  Empty: it speaks first.
     greeting: ClassVar[bytes] = b""
+    #: How a ready server's answer begins, where one that is not ready answers too.
+    answer: ClassVar[bytes] = b""
     #: What ends it in good order, clients or not.
     stop_signal: ClassVar[int] = signal.SIGTERM
 
@@ -160,7 +162,8 @@ class Server:
             with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
                 connection.settimeout(5)
                 connection.sendall(self.greeting)
-                return len(connection.recv(1)) == 1
+                answer = connection.recv(max(1, len(self.answer)))
+                return bool(answer) and answer.startswith(self.answer)
         except OSError:
             return False
 
@@ -402,6 +405,7 @@ class Alertmanager(Server):
     """A Prometheus Alertmanager of its own, that notifies nobody."""
 
     greeting = b"GET /-/ready HTTP/1.0\r\n\r\n"
+    answer = b"HTTP/1.0 200"
 
     def prepare(self) -> None:
         (self.folder / "alertmanager.yml").write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
@@ -432,6 +436,7 @@ class Prometheus(Server):
     """A Prometheus that looks at one engine once a second, by some rules."""
 
     greeting = b"GET /-/ready HTTP/1.0\r\n\r\n"
+    answer = b"HTTP/1.0 200"
 
     def __init__(self, target: str, rules: str) -> None:
         super().__init__()
