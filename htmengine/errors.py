@@ -20,6 +20,7 @@ HtmEngineError
 │   ├── ModelNotFound         the metric has no model that runs
 │   ├── ModelExists           the metric has a model already
 │   └── SnapshotNotFound      the metric has no such snapshot
+├── InvalidTransition         a mistake in the code: a model would go where no transition leads; has the model's story
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
@@ -79,6 +80,20 @@ class InvalidMessage(HtmEngineError):
     Cause: another program publishes to the queue, or one of another version.  Remedy: docs/messages.md has the
     messages of each queue.
     """
+
+
+class InvalidTransition(HtmEngineError):
+    """Something would go from one state to another that cannot follow it: a mistake in the code.
+
+    ``story`` has what it did before, oldest first.  Remedy: report it with the whole text.
+    """
+
+    def __init__(self, name: str, before: str, after: str, story: Sequence[str]) -> None:
+        super().__init__(f"{name} cannot go from {before} to {after}; before that: {', '.join(story) or 'nothing'}")
+        self.name = name
+        self.before = before
+        self.after = after
+        self.story = list(story)
 
 
 class BusError(HtmEngineError):

@@ -30,12 +30,12 @@ from htmengine.model_swapper.swap_controller import (
     FetchDefinition,
     FetchRows,
     Instruction,
-    Outcome,
     Publish,
     RunTurn,
     SwapController,
     worker_of,
 )
+from htmengine.model_swapper.turns import Outcome
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process.twisted_types import Reactor
 

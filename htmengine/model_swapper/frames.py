@@ -6,7 +6,7 @@ object, and columns of numbers of 8 bytes each.  What all slices and outcomes ha
 costs some bytes and next to no time; what few have (definitions, commands, errors, predictions) is in the head.
 
 Used by `worker_pool` on the scheduler's side and `model_runner` in the worker; slices and outcomes are those of
-`swap_controller`.
+`turns`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from itertools import accumulate, pairwise
 from typing import IO, Any, TypeVar
 
 from htmengine.messages import InputRow, ModelCommand, ResultRow
-from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Need, Outcome, Slice
 
 LENGTH = struct.Struct("=I")
 #: A frame may be this long; a turn of 1000 rows takes some 30 KB.

@@ -28,7 +28,7 @@ from htmengine.messages import DELETE_MODEL, SNAPSHOT_MODEL, InputRow, ModelComm
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions
-from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Need, Outcome, Slice
 from htmengine.process import crash_points
 
 

@@ -38,6 +38,7 @@ from htmengine.messages import (
     encode_results,
 )
 from htmengine.model_swapper.model_cache import RunnerOptions
+from htmengine.model_swapper.progress import MessageToken
 from htmengine.model_swapper.shard_claims import ShardClaims
 from htmengine.model_swapper.swap_controller import (
     DEFAULT_LIMITS,
@@ -46,12 +47,11 @@ from htmengine.model_swapper.swap_controller import (
     FetchRows,
     Instruction,
     Limits,
-    MessageToken,
-    Outcome,
     Publish,
     RunTurn,
     SwapController,
 )
+from htmengine.model_swapper.turns import Outcome
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter, gauge

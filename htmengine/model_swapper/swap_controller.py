@@ -2,8 +2,8 @@
 """Which models wait, run and fetch: the scheduler's decisions, without any I/O.
 
 In: events (messages from the shard queues, answers of the workers, rows from the database).
-Out: instructions, a list for each event, that `model_scheduler_service` performs.  docs/states.md has a
-paragraph on each state of a model.
+Out: instructions, a list for each event, that `model_scheduler_service` performs.  `progress` has the states of a
+model and what leads from one to another.
 
 The database holds every row before its model is told of it, so this class may forget rows at any time:
 it keeps for each model how far it should get (``target``), how far it got (``done``) and a few rows; whatever
@@ -13,16 +13,13 @@ not fit with what it needs.
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from htmengine.messages import (
     DELETE_MODEL,
-    SNAPSHOT_MODEL,
     CommandResult,
     InputRow,
     ModelCommand,
@@ -30,62 +27,31 @@ from htmengine.messages import (
     ModelInput,
     ModelResult,
     ModelSnapshot,
-    ResultRow,
 )
+from htmengine.model_swapper.progress import (
+    FAILED,
+    FETCHING,
+    FORGOTTEN,
+    IDLE,
+    READY,
+    RUNNING,
+    MessageToken,
+    ModelState,
+    Progress,
+    TransitionLog,
+    up_to,
+)
+from htmengine.model_swapper.turns import Need, Outcome, Slice
 from htmengine.sharding import shard_of
-
-#: Names a message of a shard queue until it is acknowledged.
-MessageToken: TypeAlias = int
 
 #: What goes to the results queue beside results.
 Notice: TypeAlias = CommandResult | ModelSnapshot | ModelError
 
-
-class ModelState(enum.Enum):
-    """Where a model is.  IDLE -> READY -> RUNNING -> (IDLE | READY | FETCHING | FAILED)."""
-
-    IDLE = "idle"  #: nothing to do
-    READY = "ready"  #: waits for its turn
-    RUNNING = "running"  #: in a turn that a worker has not answered
-    FETCHING = "fetching"  #: waits for rows or its definition from the database
-    FAILED = "failed"  #: in ERROR: its rows are let go until it is defined anew
+#: Transitions of all models together that are remembered, for the story of one that goes wrong.
+LOGGED_TRANSITIONS = 10_000
 
 
-# --- events of the workers and instructions to them -----------------------------------------------------
-
-
-class Need(enum.Enum):
-    """What keeps a worker from running a slice."""
-
-    ROWS = "rows"  #: the model is behind ``after``
-    DEFINITION = "definition"  #: neither in memory nor in a checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """A model's part of a turn: at most one command, then rows that directly follow the row ``after``."""
-
-    model_id: str
-    generation: int
-    after: int = 0
-    rows: tuple[InputRow, ...] = ()
-    confirmed: int = 0  #: results up to this row are safe; a checkpoint has to carry those after it
-    #: When the worker asked for it: the model's parameters, and the state that it starts from, if not from nothing.
-    definition: dict[str, Any] | None = None
-    command: ModelCommand | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A worker's answer to one slice."""
-
-    model_id: str
-    generation: int
-    at: int = 0  #: the model's last rowid now
-    rows: tuple[ResultRow, ...] = ()
-    need: Need | None = None
-    error: str | None = None  #: the model failed; the text goes into the metric's message
-    model: bytes | None = None  #: the model's state, for the command snapshotModel
+# --- instructions ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,27 +100,7 @@ class Acknowledge:
 Instruction: TypeAlias = RunTurn | FetchRows | FetchDefinition | Publish | Acknowledge
 
 
-# --- state ----------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True, eq=False)
-class Progress:
-    """What the controller knows of one model."""
-
-    model_id: str
-    generation: int
-    state: ModelState = ModelState.IDLE
-    target: int = 0  #: the greatest rowid that exists, as far as we were told
-    done: int | None = None  #: the last rowid that the worker ran; None: only the worker knows
-    handed_out: int = 0  #: results up to here went into a Publish already
-    confirmed: int = 0  #: results up to here are published
-    after: int = 0  #: the rowid before ``rows[0]``
-    rows: deque[InputRow] = field(default_factory=deque)  #: each directly follows the one before
-    definition: dict[str, Any] | None = None  #: fetched because the worker asked for it
-    commands: deque[tuple[ModelCommand, MessageToken]] = field(default_factory=deque)
-    tickets: deque[tuple[int, MessageToken]] = field(default_factory=deque)  #: (rowid, message that brought it)
-    strikes: int = 0  #: workers that died of this model since it last got past ``struck_at``
-    struck_at: int = 0
+# --- decisions ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +135,7 @@ class SwapController:
         self._workers = workers
         self._limits = limits
         self._models: dict[str, Progress] = {}
+        self._log: TransitionLog = deque(maxlen=LOGGED_TRANSITIONS)
         self._ready: list[deque[Progress]] = [deque() for _ in range(workers)]
         #: worker that runs -> turn -> its models and slices, in the order they were sent
         self._turns: dict[int, dict[int, list[tuple[Progress, Slice]]]] = {}
@@ -232,12 +179,14 @@ class SwapController:
         self._open_parts[message] = 1  # held until all parts are counted
         for model_input in inputs:
             model = self._model(model_input.model_id, model_input.generation, instructions)
-            if model is None or model.state is ModelState.FAILED:
+            if model is None or model.state is FAILED:
                 continue
             self._open_parts[message] += 1
             model.tickets.append((model_input.last_rowid, message))
             model.target = max(model.target, model_input.last_rowid)
-            self._cache(model, model_input)
+            known = len(model.rows)
+            model.keep(model_input, self._limits.rows_cached)
+            self._cached_rows += len(model.rows) - known
             self._advance(model, instructions)
         self._finish([message], instructions)
         return self._dispatched(instructions)
@@ -249,10 +198,10 @@ class SwapController:
         if command.method == DELETE_MODEL:
             self._drop(command.model_id, command.generation, instructions)
         model = self._model(command.model_id, command.generation, instructions)
-        if model is None or model.state is ModelState.FAILED:
+        if model is None or model.state is FAILED:
             self._finish([message], instructions)
             return self._dispatched(instructions)
-        model.target = max(model.target, _up_to(command))
+        model.target = max(model.target, up_to(command))
         model.commands.append((command, message))
         self._advance(model, instructions)
         return self._dispatched(instructions)
@@ -279,8 +228,8 @@ class SwapController:
         notices: list[Notice] = []
         done: list[MessageToken] = []
         for (model, sent), outcome in zip(sent_out, outcomes, strict=True):
-            if not self._is_current(model):
-                continue  # deleted or defined anew since
+            if model.state is FORGOTTEN:
+                continue
             if outcome.error is not None:
                 self._fail(model, outcome.error, notices, done)
                 continue
@@ -302,16 +251,15 @@ class SwapController:
         instructions: list[Instruction] = []
         for sent_out in self._turns.pop(worker, {}).values():
             for model, sent in sent_out:
-                if not self._is_current(model):
+                if model.state is FORGOTTEN:
                     continue
                 self._forget_rows(model)
                 model.done = None
                 if sent.model_id == culprit:
                     culprit = None  # the model may be in the next turn too
                     self._strike(model, sent, instructions)
-                if model.state is ModelState.RUNNING:
-                    model.state = ModelState.IDLE
-                    self._advance(model, instructions)
+                if model.state is RUNNING:
+                    self._go_on(model, instructions)
         return instructions
 
     # --- events: database and bus ----------------------------------------------------------------------
@@ -322,18 +270,15 @@ class SwapController:
         model = self._fetching(asked.model_id, asked.generation)
         if model is None:
             return instructions
-        tail = self._rows_beyond(model, rows, complete=len(rows) < asked.limit)
-        self._forget_rows(model)
-        model.after = asked.after
-        model.rows.extend([*rows, *tail])
-        self._cached_rows += len(model.rows)
+        known = len(model.rows)
+        model.fetched(asked.after, rows, complete=len(rows) < asked.limit)
+        self._cached_rows += len(model.rows) - known
         if not model.rows:  # they were deleted from the database
             model.done = model.target
-            done = self._settled(model)
+            done = model.settled()
             if done:
                 instructions.append(self._publish([], [], done))
-        model.state = ModelState.IDLE
-        self._advance(model, instructions)
+        self._go_on(model, instructions)
         return self._dispatched(instructions)
 
     def definition_fetched(self, asked: FetchDefinition, definition: dict[str, Any] | None) -> list[Instruction]:
@@ -347,8 +292,7 @@ class SwapController:
         else:
             model.definition = definition
             model.done = None
-            model.state = ModelState.IDLE
-            self._advance(model, instructions)
+            self._go_on(model, instructions)
         return self._dispatched(instructions)
 
     def published(self, publication: int) -> list[Instruction]:
@@ -373,7 +317,7 @@ class SwapController:
             return None
         if model is None or model.generation < generation:
             self._drop(model_id, generation, instructions)
-            model = self._models[model_id] = Progress(model_id, generation)
+            model = self._models[model_id] = Progress(model_id, generation, self._log)
         return model
 
     def _drop(self, model_id: str, generation: int, instructions: list[Instruction]) -> None:
@@ -381,45 +325,49 @@ class SwapController:
         model = self._models.get(model_id)
         if model is None or model.generation > generation:
             return
-        del self._models[model_id]
+        self._finish(self._forget(model), instructions)
+
+    def _forget(self, model: Progress) -> list[MessageToken]:
+        """The messages that waited for it."""
+        del self._models[model.model_id]
         self._forget_rows(model)
-        self._finish(self._let_go(model), instructions)
-
-    def _is_current(self, model: Progress) -> bool:
-        return self._models.get(model.model_id) is model
-
-    def _let_go(self, model: Progress) -> list[MessageToken]:
-        messages = [message for _, message in model.tickets]
-        messages += [message for _, message in model.commands]
-        model.tickets.clear()
-        model.commands.clear()
-        return messages
+        model.go(FORGOTTEN)
+        return model.let_go()
 
     def _fetching(self, model_id: str, generation: int) -> Progress | None:
         model = self._models.get(model_id)
-        if model is None or model.generation != generation or model.state is not ModelState.FETCHING:
+        if model is None or model.generation != generation or model.state is not FETCHING:
             return None
         return model
 
+    def _go_on(self, model: Progress, instructions: list[Instruction]) -> None:
+        """What the model waited for is there."""
+        model.go(IDLE)
+        self._advance(model, instructions)
+
     def _advance(self, model: Progress, instructions: list[Instruction]) -> None:
         """Decide what an IDLE model does next."""
-        if model.state is not ModelState.IDLE:
+        if model.state is not IDLE:
             return
-        if _next_command(model) or model.definition is not None or model.done is None:
+        if model.next_command() or model.definition is not None or model.done is None:
             self._make_ready(model)
         elif model.done >= model.target:
-            done = self._settled(model)  # a message that came twice
+            done = model.settled()  # a message that came twice
             if done:
                 instructions.append(self._publish([], [], done))
         elif model.rows and model.after <= model.done:
             self._make_ready(model)
         else:
-            model.state = ModelState.FETCHING
+            model.go(FETCHING)
             instructions.append(FetchRows(model.model_id, model.generation, model.done, self._limits.rows_cached))
 
     def _make_ready(self, model: Progress) -> None:
-        model.state = ModelState.READY
+        model.go(READY)
         self._ready[worker_of(model.model_id, self._shards, self._workers)].append(model)
+
+    def _forget_rows(self, model: Progress) -> None:
+        self._cached_rows -= len(model.rows)
+        model.rows.clear()
 
     # --- outcomes --------------------------------------------------------------------------------------
 
@@ -427,10 +375,9 @@ class SwapController:
         """The command's result is published now; its message stays until the rows that it asked for are done."""
         command, message = model.commands.popleft()
         notices.append(_end_of(command, outcome))
-        model.tickets.appendleft((_up_to(command), message))
+        model.tickets.appendleft((up_to(command), message))
         if command.method == DELETE_MODEL:
-            done += self._let_go(model)
-            del self._models[model.model_id]
+            done += self._forget(model)
 
     def _rows_done(
         self,
@@ -445,30 +392,20 @@ class SwapController:
             results.append(ModelResult(model.model_id, model.generation, new))
             model.handed_out = new[-1].rowid
         if outcome.need is not Need.DEFINITION:
-            model.done = outcome.at
-            model.definition = None
-            while model.rows and model.rows[0].rowid <= outcome.at:
-                model.after = model.rows.popleft().rowid
-                self._cached_rows -= 1
+            known = len(model.rows)
+            model.ran_to(outcome.at)
+            self._cached_rows += len(model.rows) - known
         if outcome.need is None:
-            done += self._settled(model)
+            done += model.settled()
             if sent.rows and outcome.at >= model.struck_at:
                 model.strikes = 0
 
     def _proceed(self, model: Progress, outcome: Outcome, instructions: list[Instruction]) -> None:
         if outcome.need is Need.DEFINITION:
-            model.state = ModelState.FETCHING
+            model.go(FETCHING)
             instructions.append(FetchDefinition(model.model_id, model.generation))
         else:
-            model.state = ModelState.IDLE
-            self._advance(model, instructions)
-
-    def _settled(self, model: Progress) -> list[MessageToken]:
-        """The messages whose rows of this model are done.  Tickets wait in the order in which they came."""
-        messages = []
-        while model.tickets and model.done is not None and model.tickets[0][0] <= model.done:
-            messages.append(model.tickets.popleft()[1])
-        return messages
+            self._go_on(model, instructions)
 
     def _fail(
         self,
@@ -479,9 +416,9 @@ class SwapController:
     ) -> None:
         """The model goes to FAILED, every message that waits for it is let go, its metric to ERROR."""
         notices.append(ModelError(model.model_id, model.generation, text))
-        done += self._let_go(model)
+        done += model.let_go()
         self._forget_rows(model)
-        model.state = ModelState.FAILED
+        model.go(FAILED)
 
     def _strike(self, model: Progress, sent: Slice, instructions: list[Instruction]) -> None:
         model.strikes += 1
@@ -491,32 +428,6 @@ class SwapController:
             done: list[MessageToken] = []
             self._fail(model, f"{model.strikes} worker processes died while they ran this model", notices, done)
             instructions.append(self._publish([], notices, done))
-
-    # --- rows in memory --------------------------------------------------------------------------------
-
-    def _cache(self, model: Progress, model_input: ModelInput) -> None:
-        """Keep new rows if they follow those in memory; else they are fetched when their turn comes."""
-        if model.rows:
-            last = model.rows[-1].rowid
-            if model_input.after > last:
-                return
-        else:
-            last = model.after = max(model_input.after, model.done or 0)
-        fresh = [row for row in model_input.rows if row.rowid > last]
-        if len(model.rows) + len(fresh) <= self._limits.rows_cached:
-            model.rows.extend(fresh)
-            self._cached_rows += len(fresh)
-
-    def _rows_beyond(self, model: Progress, fetched: Sequence[InputRow], *, complete: bool) -> list[InputRow]:
-        """Rows in memory that directly follow the fetched ones: they do if nothing can lie between."""
-        last = fetched[-1].rowid if fetched else model.done or 0
-        if not complete and last < model.after:
-            return []
-        return [row for row in model.rows if row.rowid > last]
-
-    def _forget_rows(self, model: Progress) -> None:
-        self._cached_rows -= len(model.rows)
-        model.rows.clear()
 
     # --- turns, publications, acknowledgements ---------------------------------------------------------
 
@@ -540,26 +451,13 @@ class SwapController:
         rows = 0
         while ready and len(taken) < self._limits.models_in_turn and rows < self._limits.rows_in_turn:
             model = ready.popleft()
-            if not self._is_current(model):
-                continue  # dropped while it waited
-            model.state = ModelState.RUNNING
-            sent = self._slice(model)
+            if model.state is FORGOTTEN:
+                continue
+            model.go(RUNNING)
+            sent = model.next_slice(self._limits.rows_per_turn)
             taken.append((model, sent))
             rows += len(sent.rows)
         return taken
-
-    def _slice(self, model: Progress) -> Slice:
-        command = _next_command(model)
-        if model.rows:
-            rows = tuple(islice(model.rows, self._limits.rows_per_turn))
-            after = model.after
-        else:  # asks the worker how far the model is
-            rows = ()
-            after = model.target
-        if command is not None:
-            rows = ()
-            after = 0
-        return Slice(model.model_id, model.generation, after, rows, model.confirmed, model.definition, command)
 
     def _publish(
         self,
@@ -583,18 +481,6 @@ class SwapController:
             instructions.append(Acknowledge(tuple(complete)))
 
 
-def _next_command(model: Progress) -> ModelCommand | None:
-    """The command whose turn it is: a snapshot waits for the rows that it is to contain."""
-    command = model.commands[0][0] if model.commands else None
-    if (
-        command is not None
-        and command.method == SNAPSHOT_MODEL
-        and (model.done is None or model.done < _up_to(command))
-    ):
-        return None
-    return command
-
-
 def _end_of(command: ModelCommand, outcome: Outcome) -> Notice:
     if outcome.model is not None:
         version = int(command.args["version"])
@@ -602,11 +488,6 @@ def _end_of(command: ModelCommand, outcome: Outcome) -> Notice:
             command.model_id, command.generation, command.command_id, version, outcome.at, outcome.model
         )
     return CommandResult(command.method, command.model_id, command.generation, command.command_id)
-
-
-def _up_to(command: ModelCommand) -> int:
-    """The rows up to here are to be run through the model: after the command that makes it, before a snapshot."""
-    return int(command.args.get("upTo", 0))
 
 
 def worker_of(model_id: str, shards: int, workers: int) -> int:

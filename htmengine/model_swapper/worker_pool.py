@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from htmengine.errors import StartError
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
-from htmengine.model_swapper.swap_controller import Outcome, Slice
+from htmengine.model_swapper.turns import Outcome, Slice
 from htmengine.process.figures import SECONDS, Figure, Observations, counter, gauge, histogram
 from htmengine.process.probes import Probe, condition
 from htmengine.process.twisted_types import Reactor, Timer

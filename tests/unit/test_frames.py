@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.messages import DEFINE_MODEL, SNAPSHOT_MODEL, InputRow, ModelCommand, ResultRow
 from htmengine.model_swapper import frames
-from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Need, Outcome, Slice
 
 BIG = 2**62
 

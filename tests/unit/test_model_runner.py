@@ -30,7 +30,7 @@ from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, RunnerOptions
 from htmengine.model_swapper.model_runner import ModelRunner, serve
-from htmengine.model_swapper.swap_controller import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Need, Outcome, Slice
 from htmengine.sharding import shard_of
 
 PARAMS = ModelParams.for_range(0.0, 100.0)

@@ -25,20 +25,18 @@ from htmengine.messages import (
     ModelSnapshot,
     ResultRow,
 )
+from htmengine.model_swapper.progress import ModelState
 from htmengine.model_swapper.swap_controller import (
     Acknowledge,
     FetchDefinition,
     FetchRows,
     Instruction,
     Limits,
-    ModelState,
-    Need,
-    Outcome,
     Publish,
     RunTurn,
-    Slice,
     SwapController,
 )
+from htmengine.model_swapper.turns import Need, Outcome, Slice
 
 
 def row(rowid: int) -> InputRow:

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.errors import StartError
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
-from htmengine.model_swapper.swap_controller import Outcome, Slice
+from htmengine.model_swapper.turns import Outcome, Slice
 from htmengine.model_swapper.worker_pool import (
     RESTART_DELAY_S,
     START_ATTEMPTS,
