@@ -88,11 +88,13 @@ SEEDS ?= 100
 crashes: $(VENV)/tests
 	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
 
-# What is made from the code: the page of commands, the pages of options, the messages' schemas.  Tests hold them to it.
+# What is made from the code: the page of commands, the pages of options, the messages' schemas, the
+# picture of states.  Tests hold them to it.
 pages: $(VENV)/engine
 	$(BIN)/python -m tools.commands_page > docs/commands.md
 	$(BIN)/python -m tools.config_pages
 	$(BIN)/python -m tools.message_schemas
+	$(BIN)/python -m tools.states_page
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.errors import InvalidTransition
 from htmengine.messages import (
     CLONE_MODEL,
     DEFINE_MODEL,
@@ -25,7 +28,7 @@ from htmengine.messages import (
     ModelSnapshot,
     ResultRow,
 )
-from htmengine.model_swapper.progress import ModelState
+from htmengine.model_swapper.progress import TRANSITIONS, ModelState, Progress
 from htmengine.model_swapper.swap_controller import (
     Acknowledge,
     FetchDefinition,
@@ -37,6 +40,7 @@ from htmengine.model_swapper.swap_controller import (
     SwapController,
 )
 from htmengine.model_swapper.turns import Need, Outcome, Slice
+from tools import states_page
 
 
 def row(rowid: int) -> InputRow:
@@ -234,6 +238,87 @@ class CommandsTest(SynchronousTestCase):
         self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
 
 
+class StatesTest(SynchronousTestCase):
+    def model(self) -> Progress:
+        return Progress("load.web1", 1, deque(maxlen=10))
+
+    def test_a_transition_that_the_table_does_not_have_is_refused_with_the_models_story(self) -> None:
+        model = self.model()
+        Progress("load.web2", 1, model.log).go(ModelState.FETCHING)
+        model.go(ModelState.READY)
+        model.go(ModelState.RUNNING)
+        error = self.assertRaises(InvalidTransition, model.go, ModelState.READY)
+        self.assertEqual(error.story, ["generation 1: idle to ready", "generation 1: ready to running"])
+        self.assertEqual(
+            str(error),
+            "load.web1 cannot go from running to ready; before that: "
+            "generation 1: idle to ready, generation 1: ready to running",
+        )
+        self.assertIs(model.state, ModelState.RUNNING)
+
+    def test_exactly_the_transitions_of_the_table_are_possible(self) -> None:
+        possible = set()
+        for before in ModelState:
+            for after in ModelState:
+                model = self.model()
+                model.state = before
+                with contextlib.suppress(InvalidTransition):
+                    model.go(after)
+                    possible.add((before, after))
+        self.assertEqual(possible, set(TRANSITIONS))
+
+    def test_every_transition_of_the_table_happens(self) -> None:
+        happened = set()
+        for seed in range(10):
+            world = World(seed, models=3)
+            for _ in range(100):
+                world.step()  # some restart the world with a new controller
+                happened |= {(before, after) for _, _, before, after in world.controller._log}
+        controller = SwapController(shards=1, workers=1)
+        controller.worker_started(0)
+        [turn] = controller.inputs_arrived(7, [fed(1, 1)])
+        controller.turn_done(0, turn.turn, [Outcome("m", 1, error="bad")])
+        controller.shard_left(0)
+        happened |= {(before, after) for _, _, before, after in controller._log}
+        self.assertEqual(happened, set(TRANSITIONS))
+
+    def test_the_page_of_states_has_the_picture_of_the_table_and_a_paragraph_a_state(self) -> None:
+        page = (Path(__file__).parents[2] / states_page.PAGE).read_text()
+        self.assertEqual(page, states_page.renewed(page), "make pages renews the picture")
+        for state in ModelState:
+            self.assertIn(f"- **{state.name}**: ", page)
+
+
+def validate(controller: SwapController) -> None:
+    """What is true of a controller between any two events."""
+    models = controller._models
+    for model_id, model in models.items():
+        assert (model.model_id, model.state is ModelState.FORGOTTEN) == (model_id, False)
+        rowids = [each.rowid for each in model.rows]
+        assert [model.after, *rowids] == sorted({model.after, *rowids}), model
+        assert model.confirmed <= model.handed_out, model
+        if model.state is ModelState.FAILED:
+            assert [*model.rows, *model.tickets, *model.commands] == [], model
+        if model.state is ModelState.IDLE:
+            assert not model.commands, model
+            assert model.done is not None, model
+            assert model.done >= model.target, model
+    in_line = [model for line in controller._ready for model in line if model.state is not ModelState.FORGOTTEN]
+    in_turns = [
+        model
+        for turns in controller._turns.values()
+        for sent_out in turns.values()
+        for model, _ in sent_out
+        if model.state is not ModelState.FORGOTTEN
+    ]
+    for where, state in ((in_line, ModelState.READY), (in_turns, ModelState.RUNNING)):
+        assert Counter(map(id, where)) == Counter(id(each) for each in models.values() if each.state is state), state
+    assert controller.cached_rows == sum(len(model.rows) for model in models.values())
+    open_parts = Counter(message for model in models.values() for _, message in [*model.tickets, *model.commands])
+    open_parts.update(message for messages, _ in controller._publications.values() for message in messages)
+    assert open_parts == controller._open_parts
+
+
 class World:
     """Database, bus and worker as the controller sees them, with deaths and redeliveries at random."""
 
@@ -416,7 +501,9 @@ class HistoriesTest(SynchronousTestCase):
         world = World(seed, models)
         for _ in range(steps):
             world.step()
+            validate(world.controller)
         world.settle()
+        validate(world.controller)
         for model in world.models:
             self.assertEqual(world.published[model], list(range(1, world.stored[model] + 1)))
         self.assertEqual(world.unacknowledged, {})
