@@ -271,8 +271,8 @@ class StatesTest(SynchronousTestCase):
         happened = set()
         for seed in range(10):
             world = World(seed, models=3)
-            for _ in range(100):
-                world.step()  # some restart the world with a new controller
+            for event in [world.step] * 100 + [world.settle, world.lose]:
+                event()  # some restart the world with a new controller
                 happened |= {(before, after) for _, _, before, after in world.controller._log}
         controller = SwapController(shards=1, workers=1)
         controller.worker_started(0)
