@@ -33,6 +33,8 @@ HtmEngineError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class HtmEngineError(Exception):
     """The root: catch this to catch all errors that HTM Engine raises on purpose; its text is for the operator."""
