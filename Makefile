@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint types unit integration fuzz sanitize compilers crashes pages clean
+.PHONY: demo test check lint types unit integration fuzz fuzz-messages sanitize compilers crashes pages clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -62,6 +62,11 @@ fuzz: $(VENV)/tests
 	$(BIN)/python -m tests.fuzz.seeds build/fuzz/seeds
 	mkdir -p build/fuzz/corpus
 	build/fuzz/restore -max_total_time=$(FUZZ_SECONDS) -max_len=65536 build/fuzz/corpus build/fuzz/seeds
+
+# Mutated messages of every queue, through the readers and the services.
+MUTATIONS ?= 10000000
+fuzz-messages: $(VENV)/tests
+	$(BIN)/python -m tests.fuzz.messages --mutations $(MUTATIONS) $(ARGS)
 
 $(VENV)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

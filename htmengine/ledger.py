@@ -15,13 +15,13 @@ crashes::
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from htmengine.repository import counts, queries
-from htmengine.repository.counts import DELETED, RECEIVED, MetricScore, RejectTotal, StatusTotal
+from htmengine.repository.counts import DELETED, RECEIVED, SET_ASIDE, MetricScore, RejectTotal, StatusTotal
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import Metric, MetricStatus
 
@@ -43,6 +43,7 @@ class Ledger:
     unmonitored: int = 0  #: rows of metrics without a model
     skipped: int = 0  #: rows that were removed as too old before the current model could run them
     deleted: int = 0  #: rows of metrics that were deleted
+    set_aside: int = 0  #: messages between the services that none could process; of the whole engine
     newest_stored: int | None = None  #: the newest sample's own time, epoch seconds
     newest_scored: int | None = None  #: the newest scored sample's own time, epoch seconds
     newest_rejected: int | None = None  #: when the last reject was counted, epoch seconds
@@ -69,7 +70,8 @@ def read_ledger(conn: Connection, name: str | None) -> Ledger:
 def _engine_ledger(conn: Connection) -> Ledger:
     totals = counts.get_totals(conn)
     deleted = totals[DELETED]
-    return _sum_up(None, totals[RECEIVED], deleted, counts.status_totals(conn), counts.reject_totals(conn))
+    found = _sum_up(None, totals[RECEIVED], deleted, counts.status_totals(conn), counts.reject_totals(conn))
+    return replace(found, set_aside=totals[SET_ASIDE])
 
 
 def _metric_ledger(conn: Connection, metric: Metric) -> Ledger:

@@ -38,6 +38,7 @@ from htmengine.process.tasks import repeated
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import queries, troubles
 from htmengine.repository.engine import Database
+from htmengine.runtime.quarantine import Quarantine
 
 #: Messages that may be unacknowledged, and are evaluated at once.
 PREFETCH = 200
@@ -86,6 +87,7 @@ class AlertService(QueueConsumer):
             )
             for receiver in self._config.receivers
         ]
+        self._quarantine = Quarantine(database, self._config.general.queue_name, clock.seconds)
         self._timer = repeated(self._look_after, self._tasks, clock)
         self.rejected = 0  #: messages that are no results
         self.overflows = 0  #: times that the queue was found full
@@ -156,15 +158,16 @@ class AlertService(QueueConsumer):
         )
         while self.running:
             deliveries = await subscription.get(PREFETCH)
-            await self._evaluate(self._decode(deliveries))
+            await self._quarantine.each(await self._decode(deliveries), self._evaluate)
             await subscription.ack(deliveries)
             if len(deliveries) == PREFETCH and await self._queue_is_full():
                 break
         self._subscription = None
         await subscription.close()
 
-    def _decode(self, deliveries: Sequence[Delivery]) -> list[Scored]:
+    async def _decode(self, deliveries: Sequence[Delivery]) -> list[Scored]:
         scored = []
+        refused = []
         for delivery in deliveries:
             if delivery.headers.get(DATA_TYPE_HEADER) == COMMAND_RESULT_TYPE:
                 continue
@@ -172,7 +175,8 @@ class AlertService(QueueConsumer):
                 scored.append(Scored(*decode_inference(delivery.body)))
             except InvalidMessage as error:
                 self.rejected += 1
-                self.log.error("message rejected: {error}", error=error)
+                refused.append(error)
+        await self._quarantine.note(refused)
         return scored
 
     # --- rows that the queue has dropped ---------------------------------------------------------------

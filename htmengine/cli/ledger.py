@@ -51,6 +51,8 @@ def _lines(found: Ledger) -> Iterator[str]:
     for name in ("unmonitored", "skipped", "deleted"):
         if getattr(found, name):
             yield _LINE.format(f"    {name}", getattr(found, name), "")
+    if found.set_aside:
+        yield _LINE.format("messages set aside", found.set_aside, "")
 
 
 def _time(epoch: int | None) -> str:

@@ -9,18 +9,22 @@ import click
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
 from htmengine.csv_files import format_timestamp
+from htmengine.repository import set_aside
 from htmengine.repository import troubles as stored
 
 
 @click.command(epilog=example("htmengine troubles"))
 @engine_options
+@click.option("--dismiss", is_flag=True, help="Forget the messages that were set aside.")
 @failing_cleanly
-def troubles(engine: Engine) -> None:
-    """List what is wrong now though the engine goes on: checkpoints that cannot be written, or are damaged.
+def troubles(engine: Engine, dismiss: bool) -> None:
+    """List what is wrong though the engine goes on: checkpoints that cannot be written, messages that were set aside.
 
     Status 1 if there is something.
     """
     with engine.database() as database:
+        if dismiss:
+            database.run_sync(set_aside.dismiss)
         found = database.run_sync(stored.list_of)
     for each in found:
         click.echo(trouble_line(each))

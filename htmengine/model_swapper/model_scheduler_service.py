@@ -60,6 +60,7 @@ from htmengine.process.tasks import Tasks, repeated
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
+from htmengine.runtime.quarantine import Quarantine
 from htmengine.sharding import ShardQueues
 
 #: Messages of one shard that may be unacknowledged.
@@ -243,8 +244,7 @@ class ModelScheduler(Service):
             message = decode_model_message(delivery.body)
         except InvalidMessage as error:
             self.rejected += 1
-            self.log.error("message rejected: {error}", error=error)
-            self._acknowledge((token,))
+            self._tasks.start(self._reject(token, shard, error))
             return
         if isinstance(message, ModelCommand):
             self._perform(self.controller.command_arrived(token, message))
@@ -253,6 +253,11 @@ class ModelScheduler(Service):
                 each.model_id: (each.last_rowid, each.received_at) for each in message if each.received_at is not None
             }
             self._perform(self.controller.inputs_arrived(token, message))
+
+    async def _reject(self, token: MessageToken, shard: int, error: InvalidMessage) -> None:
+        queue = self._options.shards.queues[shard]
+        await Quarantine(self._database, queue, self._reactor.seconds).note([error])
+        self._acknowledge((token,))
 
     # --- instructions ----------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from htmengine.repository.times import from_datetime, to_datetime
 #: Names in the table ledger_total.
 RECEIVED = "received"  #: samples that came through the samples queue, whatever became of them
 DELETED = "deleted"  #: rows of metrics that were deleted
+SET_ASIDE = "set_aside"  #: messages between the services that none could process
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +148,8 @@ def keep_counts_of_deleted(conn: Connection, gone: Metric) -> None:
 
 
 def get_totals(conn: Connection) -> dict[str, int]:
-    """`RECEIVED` and `DELETED`."""
-    found: dict[str, int] = {RECEIVED: 0, DELETED: 0}
+    """`RECEIVED`, `DELETED` and `SET_ASIDE`."""
+    found: dict[str, int] = {RECEIVED: 0, DELETED: 0, SET_ASIDE: 0}
     for name, count in conn.execute(select(ledger_total.c.name, ledger_total.c["count"])):
         found[name] = count
     return found

@@ -238,6 +238,16 @@ def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> Non
     bulk_update(conn, metric, ["uid"], rows)
 
 
+def last_rowids(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
+    """The newest stored row of each metric."""
+    c = metric.c
+    return {
+        uid: rowid
+        for part in in_parts(uids)
+        for uid, rowid in conn.execute(select(c.uid, c.last_rowid).where(c.uid.in_(part)))
+    }
+
+
 def get_rows(conn: Connection, uid: str, after_rowid: int, limit: int) -> list[Row]:
     query = select(metric_data).where(metric_data.c.uid == uid, metric_data.c.rowid > after_rowid)
     return [

@@ -17,7 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
 from twisted.logger import Logger
@@ -54,6 +54,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel
+from htmengine.runtime.quarantine import Quarantine
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100
@@ -62,6 +63,9 @@ PREFETCH = 100
 STATE_EVERY_ROWS = 50
 #: Rows read at once when a state is brought up to date.
 ROWS_AT_ONCE = 5000
+
+#: What stands by itself in the results queue.
+Part: TypeAlias = ModelResult | ModelSnapshot | CommandResult | ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class MetricState:
     rowid: int
     likelihood: AnomalyLikelihood
     saved_rowid: int
+    stored: int = 0  #: the newest row that is known to be in metric_data
     scored: int = 0  #: rows that this model has scored, up to the row ``counted``
     counted: int = 0
 
@@ -150,6 +155,7 @@ class AnomalyService(QueueConsumer):
         self._options = options
         self._states: OrderedDict[str, MetricState] = OrderedDict()
         self._now = now
+        self._quarantine = Quarantine(database, options.results_queue, now)
         self.scored = 0
         self.rejected = 0  #: messages that are no results
         self.transaction_rows = Observations(SIZES)
@@ -189,7 +195,22 @@ class AnomalyService(QueueConsumer):
 
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:
         """Score what came, store it in one transaction, broadcast it."""
-        results, notices = self._decode(deliveries)
+        await self._quarantine.each(await self._decode(deliveries), self._process)
+
+    async def _process(self, parts: Sequence[Part]) -> None:
+        try:
+            await self._process_together(parts)
+        except Exception:
+            self._states.clear()  # they may have advanced by rows that were not stored; the database has what was
+            raise
+
+    async def _process_together(self, parts: Sequence[Part]) -> None:
+        results = [part for part in parts if isinstance(part, ModelResult | ModelSnapshot)]
+        notices = [
+            _end_of(part) if isinstance(part, ModelSnapshot) else part
+            for part in parts
+            if not isinstance(part, ModelResult)
+        ]
         batch = Batch()
         await self._load_states(results)
         for result in results:
@@ -221,27 +242,20 @@ class AnomalyService(QueueConsumer):
             if isinstance(result, ModelResult) and result.received_at is not None:
                 self.received_to_scored_seconds.observe(self._now() - result.received_at)
 
-    def _decode(
-        self, deliveries: Sequence[Delivery]
-    ) -> tuple[list[ModelResult | ModelSnapshot], list[CommandResult | ModelError]]:
-        """What has to stay in order, and what stands by itself."""
-        results: list[ModelResult | ModelSnapshot] = []
-        notices: list[CommandResult | ModelError] = []
+    async def _decode(self, deliveries: Sequence[Delivery]) -> list[Part]:
+        """What the messages hold, in order."""
+        parts: list[Part] = []
+        refused = []
         for delivery in deliveries:
             try:
                 message = decode_result_message(delivery.body)
             except InvalidMessage as error:
-                self.rejected += 1
-                self.log.error("message rejected: {error}", error=error)
-                continue
-            if isinstance(message, list):
-                results += message
-            elif isinstance(message, ModelSnapshot):
-                results.append(message)
-                notices.append(_end_of(message))
+                refused.append(error)
             else:
-                notices.append(message)
-        return results, notices
+                parts += message if isinstance(message, list) else [message]
+        self.rejected += len(refused)
+        await self._quarantine.note(refused)
+        return parts
 
     # --- scoring ---------------------------------------------------------------------------------------
 
@@ -249,6 +263,7 @@ class AnomalyService(QueueConsumer):
         state = self._states.get(result.model_id)
         if state is None or state.generation != result.generation or not result.rows:
             return  # the metric, or this model of it, is gone
+        _check_stored(result, state)
         self._states.move_to_end(result.model_id)
         await self._catch_up(state, state.counted)
         known = [row for row in result.rows if row.rowid <= state.rowid]
@@ -269,9 +284,13 @@ class AnomalyService(QueueConsumer):
         state = self._states.get(snapshot.model_id)
         if state is None or state.generation != snapshot.generation:
             return  # the metric, or this model of it, is gone
+        _check_stored(snapshot, state)
         await self._catch_up(state, state.counted)
         if state.rowid != snapshot.rowid:  # made by a scheduler that was behind what was scored before a crash
-            [loaded] = await self._database.read(_load, [snapshot.model_id])
+            found = await self._database.read(_load, [snapshot.model_id])
+            loaded = next((each for each in found if each.definition.generation == snapshot.generation), None)
+            if loaded is None:
+                return
             state = self._restore(loaded, at_most=snapshot.rowid)
             state.scored, state.counted = loaded.scored - (loaded.counted - snapshot.rowid), snapshot.rowid
             await self._catch_up(state, snapshot.rowid)
@@ -304,19 +323,26 @@ class AnomalyService(QueueConsumer):
 
     # --- states ----------------------------------------------------------------------------------------
 
-    async def _load_states(self, results: Iterable[ModelResult | ModelSnapshot]) -> None:
+    async def _load_states(self, results: Sequence[ModelResult | ModelSnapshot]) -> None:
         """Have in memory the state of every metric that has results of its current model."""
         wanted: dict[str, int] = {}
         for result in results:
             state = self._states.get(result.model_id)
             if state is None or state.generation < result.generation:
                 wanted[result.model_id] = result.generation
-        if not wanted:
-            return
-        for loaded in await self._database.read(_load, sorted(wanted)):
-            state = self._restore(loaded)
-            state.scored, state.counted = loaded.scored, loaded.counted
-            self._states[loaded.metric.uid] = state
+        if wanted:
+            for loaded in await self._database.read(_load, sorted(wanted)):
+                state = self._restore(loaded)
+                state.scored, state.counted = loaded.scored, loaded.counted
+                self._states[loaded.metric.uid] = state
+        ahead = [
+            each.model_id
+            for each in results
+            if each.model_id in self._states and _last_rowid(each) > self._states[each.model_id].stored
+        ]
+        if ahead:
+            for uid, rowid in (await self._database.read(queries.last_rowids, sorted(set(ahead)))).items():
+                self._states[uid].stored = rowid
 
     def _restore(self, loaded: Loaded, at_most: int | None = None) -> MetricState:
         """A metric's state from the newest one that is stored, not after the row ``at_most``; else from the start."""
@@ -358,6 +384,19 @@ class AnomalyService(QueueConsumer):
         for body, headers in broadcasts:
             if headers is not None:
                 await self._bus.broadcast(self._options.results_exchange, [body], headers)
+
+
+def _last_rowid(result: ModelResult | ModelSnapshot) -> int:
+    if isinstance(result, ModelSnapshot):
+        return result.rowid
+    return result.rows[-1].rowid if result.rows else 0
+
+
+def _check_stored(result: ModelResult | ModelSnapshot, state: MetricState) -> None:
+    """Raises `InvalidMessage` for rows that do not exist: a state that took them would pass by those that will."""
+    last = _last_rowid(result)
+    if last > state.stored:
+        raise InvalidMessage(f"row {last} of {state.metric.name}, which has {state.stored} rows")
 
 
 def _advance(state: MetricState, row: ResultRow) -> ScoredRow:

@@ -41,6 +41,7 @@ from htmengine.process.twisted_types import Clock
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
+from htmengine.runtime.quarantine import BLAMELESS, Quarantine
 from htmengine.sharding import ShardQueues
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
@@ -92,6 +93,7 @@ class MetricStorer(QueueConsumer):
         self._clock = clock
         self._database = database
         self._options = options
+        self._quarantine = Quarantine(database, options.samples_queue, clock.seconds)
         self._published: list[OutboxMessage] = []  #: to be removed from the outbox
         self.stored = 0
         self.received = 0
@@ -127,13 +129,13 @@ class MetricStorer(QueueConsumer):
         self._subscription = await self._bus.subscribe(self._options.samples_queue, prefetch=PREFETCH)
         while self.running:
             deliveries = await self._subscription.get(PREFETCH)
-            for batch in _in_transactions(deliveries, self._decode):
-                await self._store(batch)
+            for batch in _in_transactions(await self._decode(deliveries)):
+                await self._quarantine.each(batch, self._store, self._store_without_culprits)
             if self._clock.seconds() - tidied_at > HOUSEKEEPING_S:
                 await self._tidy()
                 tidied_at = self._clock.seconds()
 
-    async def _store(self, batch: list[tuple[Delivery, SampleBatch]]) -> None:
+    async def _store(self, batch: Sequence[tuple[Delivery, SampleBatch]]) -> None:
         """One transaction and what follows from it."""
         crash_points.reached("storer.received")
         with self.transaction_seconds.timed(self._clock.seconds):
@@ -175,22 +177,67 @@ class MetricStorer(QueueConsumer):
         await self._database.run(_clean, [message.id for message in self._published], forget_before)
         self._published = []
 
-    def _decode(self, delivery: Delivery) -> SampleBatch:
+    async def _decode(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, SampleBatch]]:
+        batches = []
+        refused = []
+        for delivery in deliveries:
+            try:
+                batches.append((delivery, decode_samples(delivery.body)))
+            except InvalidMessage as error:
+                refused.append(error)
+                batches.append((delivery, SampleBatch([], rejected={"invalid_message": 1})))
+        await self._quarantine.note(refused)
+        return batches
+
+    # --- what cannot be stored -------------------------------------------------------------------------
+
+    async def _store_without_culprits(self, item: tuple[Delivery, SampleBatch]) -> None:
+        """Store a batch but for the samples of those metrics that make its transaction fail."""
+        delivery, batch = item
+        names = list(dict.fromkeys(map(_name_of, batch.lines)))
+        culprits = await self._culprits(batch.lines, names)
+        kept = [line for line in batch.lines if _name_of(line) not in culprits]
+        rejected = Counter(batch.rejected) + Counter(not_storable=len(batch.lines) - len(kept))
+        await self._store([(delivery, SampleBatch(kept, batch.batch_id, dict(rejected), batch.received_at))])
+
+    async def _culprits(self, lines: Sequence[str], names: Sequence[str]) -> set[str]:
+        """Those of the names whose lines cannot be stored.  Raises if not even nothing can be."""
+        chosen = set(names)
+        tried = SampleBatch([line for line in lines if _name_of(line) in chosen])
         try:
-            return decode_samples(delivery.body)
-        except InvalidMessage as error:
-            self.log.error("message rejected: {error}", error=error)
-            return SampleBatch([], rejected={"invalid_message": 1})
+            await self._database.run(_try, tried, self._options, self._clock.seconds())
+        except _Undone:
+            return set()
+        except BLAMELESS:
+            raise
+        except Exception:
+            if not names:
+                raise
+            if len(names) == 1:
+                await self._culprits(lines, [])
+                return chosen
+        half = len(names) // 2
+        return await self._culprits(lines, names[:half]) | await self._culprits(lines, names[half:])
 
 
-def _in_transactions(
-    deliveries: Iterable[Delivery], decode: Callable[[Delivery], SampleBatch]
-) -> Iterable[list[tuple[Delivery, SampleBatch]]]:
+class _Undone(Exception):
+    """A transaction that was only tried."""
+
+
+def _try(conn: Connection, batch: SampleBatch, options: StorerOptions, now: float) -> None:
+    store_batches(conn, [batch], options, now, [])
+    raise _Undone
+
+
+def _name_of(line: str) -> str:
+    return line.split(maxsplit=1)[0] if line.strip() else ""
+
+
+def _in_transactions(batches: Iterable[tuple[Delivery, SampleBatch]]) -> Iterable[list[tuple[Delivery, SampleBatch]]]:
     """Parts of at most `SAMPLES_IN_TRANSACTION` samples (or one message)."""
     part: list[tuple[Delivery, SampleBatch]] = []
     samples = 0
-    for delivery in deliveries:
-        batch = decode(delivery)
+    for delivery, batch in batches:
         if part and samples + len(batch.lines) > SAMPLES_IN_TRANSACTION:
             yield part
             part, samples = [], 0

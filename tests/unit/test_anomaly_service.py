@@ -67,6 +67,7 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.values = [float(n * 3 % 11) for n in range(1, ROWS + 1)]
         rows = [(self.metric.uid, n, 60 * n, self.values[n - 1]) for n in range(1, ROWS + 1)]
         self.database.run_sync(queries.insert_samples, rows)
+        self.database.run_sync(queries.update_tails, [(self.metric.uid, ROWS, 60 * ROWS)])
         self.service = self.new_service()
 
     def tearDown(self) -> None:
