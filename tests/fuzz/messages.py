@@ -35,7 +35,7 @@ from htmengine.errors import BusClosed, InvalidMessage
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
-from htmengine.model_swapper.swap_controller import Outcome, Slice
+from htmengine.model_swapper.turns import Outcome, Slice
 from htmengine.repository import queries, schema
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
