@@ -31,6 +31,8 @@ from htmengine.process.twisted_types import Reactor, Timer
 
 #: A worker that dies is replaced after this.
 RESTART_DELAY_S = 0.5
+#: A worker has at least this long to become ready: on a busy machine its imports take their time.
+START_PATIENCE_S = 60.0
 #: A worker that is killed so often in a row before it is ready is not replaced any more.
 START_ATTEMPTS = 10
 #: After a stop's frame a worker writes its models; then it is killed.
@@ -69,7 +71,7 @@ class WorkerProcess(ProcessProtocol):
         self._released: dict[int, Deferred[None]] = {}
         self._stopping = False
         self._watch: Timer | None = None
-        self._patience_s = pool.timeout_s
+        self._patience_s = max(pool.timeout_s, START_PATIENCE_S)
         self._alive_at = 0.0  #: when it gave its last sign of life
         self._seen = b""  #: its page then
 
@@ -145,11 +147,10 @@ class WorkerProcess(ProcessProtocol):
         self.gone.callback(None)
 
     def _frame_received(self, head: dict[str, Any], columns: frames.Columns) -> None:
-        self._expect_life()
         if "ready" in head:
-            self.ready = True
-            self._pool.ready(self.number)
+            self._is_ready()
             return
+        self._expect_life()
         if "released" in head:
             self._has_released(head["released"])
             return
@@ -158,6 +159,17 @@ class WorkerProcess(ProcessProtocol):
         sent_at, _ = self._turns.pop(head["turn"])
         self._pool.turn_seconds.observe(self._pool.reactor.seconds() - sent_at)
         self._pool.answered(self.number, head["turn"], frames.outcomes_of(head, columns))
+
+    def _is_ready(self) -> None:
+        self.ready = True
+        self._pool.ready(self.number)
+        if self._stopping:
+            return
+        self._patience_s = self._pool.timeout_s
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        self._expect_life()
 
     def _has_released(self, shard: int) -> None:
         self._released.pop(shard).callback(None)

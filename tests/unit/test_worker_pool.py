@@ -22,6 +22,7 @@ from htmengine.model_swapper.turns import Outcome, Slice
 from htmengine.model_swapper.worker_pool import (
     RESTART_DELAY_S,
     START_ATTEMPTS,
+    START_PATIENCE_S,
     STOP_MARGIN_S,
     WorkerPool,
     WorkerProcess,
@@ -177,13 +178,22 @@ class WorkerPoolTest(SynchronousTestCase):
             self.is_ready()
         self.assertEqual(self.failures, [])
 
+    def test_a_worker_may_take_its_time_to_become_ready(self) -> None:
+        self.send(1, "a")
+        self.reactor.pump([1.0] * int(START_PATIENCE_S - 1))
+        self.assertEqual(self.signals(), [])
+        self.reactor.pump([1.0] * int(START_PATIENCE_S))
+        self.assertEqual(self.signals(), ["KILL"])
+
     def test_a_worker_that_stays_at_one_model_is_killed(self) -> None:
+        self.is_ready()
         self.send(1, "a")
         self.begins(1, 0)
         self.reactor.pump([1.0] * int(1.5 * TIMEOUT_S))
         self.assertEqual(self.signals(), ["KILL"])
 
     def test_a_worker_that_gets_on_may_take_its_time(self) -> None:
+        self.is_ready()
         self.send(1, *map(str, range(100)))
         for place in range(10):
             self.begins(1, place)
