@@ -26,7 +26,7 @@ types:
 
 unit:
 	$(BIN)/python -m pytest -q tests/unit
-	$(BIN)/python -m pytest -q --doctest-modules htmengine --ignore=htmengine/repository/migrations/env.py
+	$(BIN)/python -m pytest -q --doctest-modules htmengine tools --ignore=htmengine/repository/migrations/env.py
 	$(BIN)/trial --temp-directory=$(VENV)/trial tests.unit
 
 integration:
@@ -93,13 +93,14 @@ SEEDS ?= 100
 crashes: $(VENV)/tests
 	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
 
-# What is made from the code: the page of commands, the pages of options, the messages' schemas, the
-# picture of states.  Tests hold them to it.
+# What is made from the code: pages of commands and options, schemas of messages, pictures of states and of imports.
+# Tests hold them to it.
 pages: $(VENV)/engine
 	$(BIN)/python -m tools.commands_page > docs/commands.md
 	$(BIN)/python -m tools.config_pages
 	$(BIN)/python -m tools.message_schemas
 	$(BIN)/python -m tools.states_page
+	$(BIN)/python -m tools.import_picture
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so

@@ -6,133 +6,196 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
+from graphlib import CycleError
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import htmengine
+from tools import import_picture
 
-PACKAGE = Path(htmengine.__file__).parent
-#: The services, and what starts with one of these is one of them.
+ROOT = Path(__file__).parents[2]
+MODULES = import_picture.sources(ROOT)
+IMPORTS = import_picture.imports(MODULES)
+
+#: What knows nothing of an engine.
+GROUND = ("errors", "process", "config", "messages", "htm", "evidence", "sharding")
+STORED = (*GROUND, "bus", "repository")
+#: The services: none imports another, and only what puts them together imports one.
 SERVICES = (
-    "htmengine.runtime.metric_listener",
-    "htmengine.runtime.metric_storer",
-    "htmengine.runtime.anomaly_service",
-    "htmengine.alerts.service",
-    "htmengine.runtime.metric_garbage_collector",
-    "htmengine.model_swapper.model_scheduler_service",
-    "htmengine.web",
+    "runtime.metric_listener",
+    "runtime.metric_storer",
+    "runtime.anomaly_service",
+    "runtime.metric_garbage_collector",
+    "model_swapper.model_scheduler_service",
+    "alerts.service",
+    "incidents.service",
+    "web",
 )
-#: They bring the parts together; everything else is given its parts.
-WIRING = (
-    "htmengine.services",
-    "htmengine.taps",
-    "htmengine.deployment",
-    "htmengine.cli",
-    "htmengine.client",
-    "htmengine.measure",
-)
+#: Where an engine is: no service knows it.
+WIRING = ("deployment", "client", "services", "taps", "measure", "cli")
+
+EVERYTHING = ("",)
+#: Each room, and what it may import besides itself.  A room names only rooms above it in this table, so there is no
+#: circle of rooms.  A module belongs to the longest name that its own begins with.
+LAYERS: dict[str, tuple[str, ...]] = {
+    "errors": (),
+    "config": ("errors",),
+    "sharding": ("errors",),
+    "csv_files": ("errors",),
+    "process": ("errors",),
+    "messages": ("errors",),
+    "message_schemas": ("errors", "messages"),
+    "htm.checks": ("errors",),
+    "htm.params": ("errors", "htm.checks"),
+    "htm": ("errors", "htm.checks", "htm.params"),
+    "evidence": ("errors", "htm"),
+    "nab": ("errors", "htm", "evidence"),
+    "offline": ("errors", "htm", "evidence", "messages"),
+    "bus": ("errors", "process"),
+    "testing": ("process", "bus"),
+    "repository.migrations.versions": ("errors",),  # they stay what they were when they were written
+    "repository": ("errors", "process", "messages", "htm", "evidence"),
+    "adapters": (*GROUND, "repository"),
+    "ledger": (*GROUND, "repository", "adapters"),
+    "status": (*STORED, "ledger"),
+    "operations": (*STORED, "adapters", "ledger"),
+    "history": (*STORED, "adapters"),
+    "wires": (*GROUND, "bus"),
+    "runtime.quarantine": STORED,
+    "alerts": STORED,
+    "incidents": (*STORED, "alerts"),
+    "telemetry": (*STORED, "adapters", "operations"),
+    "runtime": (*STORED, "runtime.quarantine", "adapters", "wires"),
+    "runtime.metric_listener": (*STORED, "wires", "runtime"),
+    "runtime.metric_storer": (*STORED, "adapters", "runtime"),
+    "runtime.anomaly_service": (*STORED, "adapters", "runtime"),
+    "runtime.metric_garbage_collector": (*STORED, "runtime"),
+    "model_swapper": STORED,
+    "model_swapper.model_scheduler_service": (*STORED, "runtime.quarantine", "model_swapper"),
+    "alerts.service": (*STORED, "runtime.quarantine", "alerts"),
+    "alerts.__main__": (),
+    "incidents.service": (*STORED, "runtime.quarantine", "alerts", "incidents"),
+    "web": (*STORED, "adapters", "ledger", "status", "operations", "telemetry", "wires", "alerts", "incidents"),
+    "deployment": (*STORED, "operations", "alerts"),
+    "client": (*STORED, "adapters", "operations", "deployment"),
+    "services": (*STORED, *SERVICES, "alerts", "incidents", "runtime", "model_swapper", "telemetry", "deployment"),
+    "taps": (*GROUND, "deployment", "services"),
+    "measure": (*STORED, "nab", "adapters", "operations", "model_swapper", "deployment", "client", "services"),
+    "cli": EVERYTHING,
+}
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        yield ".".join(part for part in parts if part != "__init__"), path
+def within(module: str, rooms: Iterable[str]) -> bool:
+    return any(not room or module == room or module.startswith(f"{room}.") for room in rooms)
 
 
-def imported(path: Path) -> set[str]:
-    """Our modules that a source imports when it is imported itself."""
-    found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "htmengine"}
+def short(module: str) -> str:
+    return module.removeprefix("htmengine.")
 
 
-def within(module: str, packages: tuple[str, ...]) -> bool:
-    return any(module == package or module.startswith(package + ".") for package in packages)
+def layer(module: str) -> str:
+    """The room of the table that a module belongs to; "" when it has none."""
+    return max((room for room in LAYERS if within(module, [room])), key=len, default="")
 
 
-class ImportsTest(SynchronousTestCase):
-    def violations(self, who: tuple[str, ...], allowed: tuple[str, ...]) -> list[str]:
-        return [
-            f"{module} imports {name}"
-            for module, path in modules()
-            if within(module, who)
-            for name in sorted(imported(path))
-            if name != "htmengine" and not within(name, allowed)
+def may_import(room: str, name: str) -> bool:
+    """A room may be imported with all that is in it, except its service."""
+    there = layer(name)
+    return (
+        LAYERS[room] == EVERYTHING
+        or there in (room, *LAYERS[room])
+        or (there not in SERVICES and within(name, LAYERS[room]))
+    )
+
+
+def found(who: Iterable[str], wrong: Iterable[str]) -> list[str]:
+    """Imports by modules of the one of modules of the other."""
+    return [
+        f"{short(module)} imports {short(name)}"
+        for module, names in IMPORTS.items()
+        if within(short(module), who)
+        for name in sorted(names)
+        if within(short(name), wrong)
+    ]
+
+
+class LayersTest(SynchronousTestCase):
+    def test_every_module_has_a_layer(self) -> None:
+        self.assertEqual([module for module in MODULES if module != "htmengine" and not layer(short(module))], [])
+
+    def test_a_layer_names_only_layers_above_it_in_the_table(self) -> None:
+        above: set[str] = set()
+        for room, allowed in LAYERS.items():
+            self.assertEqual([name for name in allowed if name and name not in above], [], room)
+            above.add(room)
+
+    def test_every_module_imports_only_what_its_layer_may(self) -> None:
+        wrong = [
+            f"{short(module)} imports {short(name)}"
+            for module, names in IMPORTS.items()
+            for name in sorted(names)
+            if name != "htmengine" and not may_import(layer(short(module)), short(name))
         ]
+        self.assertEqual(wrong, [])
 
-    def test_errors_and_config_import_none_of_ours_but_errors(self) -> None:
-        self.assertEqual(self.violations(("htmengine.errors",), ()), [])
-        self.assertEqual(self.violations(("htmengine.config",), ("htmengine.errors",)), [])
-        self.assertEqual(self.violations(("htmengine.messages",), ("htmengine.messages", "htmengine.errors")), [])
+    def test_no_modules_import_each_other_in_a_circle(self) -> None:
+        try:
+            list(import_picture.levels(IMPORTS))
+        except CycleError as error:
+            self.fail(f"a circle: {' <- '.join(map(short, error.args[1]))}")
 
-    def test_what_a_service_is_built_of_imports_only_errors(self) -> None:
-        self.assertEqual(self.violations(("htmengine.process",), ("htmengine.process", "htmengine.errors")), [])
+    def test_no_service_imports_another_or_where_the_engine_is(self) -> None:
+        for service in SERVICES:
+            others = [other for other in SERVICES if other != service]
+            self.assertEqual(found([service], [*others, *WIRING]), [])
 
-    def test_the_parameters_know_no_description_of_nupics(self) -> None:
-        allowed = ("htmengine.htm.checks", "htmengine.errors")
-        self.assertEqual(self.violations(("htmengine.htm.params",), allowed), [])
+    def test_only_where_the_engine_is_a_bus_is_picked(self) -> None:
+        others = [room for room in LAYERS if room not in {"deployment", "bus", "testing", "cli"}]
+        self.assertEqual(found(others, ["bus.embedded", "bus.amqp"]), [])
 
-    def test_the_repository_knows_nobody_above_it(self) -> None:
-        above = ("htmengine.adapters", "htmengine.alerts", "htmengine.bus", "htmengine.runtime", "htmengine.web")
-        found = [
-            f"{module} imports {name}"
-            for module, path in modules()
-            if within(module, ("htmengine.repository",))
-            for name in sorted(imported(path))
-            if within(name, above)
+    def test_only_the_wiring_starts_engines_and_services(self) -> None:
+        others = [room for room in LAYERS if room not in {"taps", "measure", "cli"}]
+        self.assertEqual(found(others, ["services", "taps", "cli"]), [])
+
+    def test_a_service_is_launched_by_what_imports_the_taps_only_then(self) -> None:
+        launched = [
+            short(module) for module, path in MODULES.items() if "from htmengine.taps import" in path.read_text()
         ]
-        self.assertEqual(found, [])
-
-    def test_the_model_imports_only_errors(self) -> None:
-        self.assertEqual(self.violations(("htmengine.htm",), ("htmengine.htm", "htmengine.errors")), [])
-
-    def test_no_service_imports_another(self) -> None:
-        found = [
-            f"{module} imports {name}"
-            for module, path in modules()
-            for service in SERVICES
-            if within(module, (service,))
-            for name in sorted(imported(path))
-            if within(name, tuple(other for other in SERVICES if other != service))
-        ]
-        self.assertEqual(found, [])
-
-    def test_only_the_wiring_picks_a_bus(self) -> None:
-        buses = ("htmengine.bus.embedded", "htmengine.bus.amqp")
-        found = [
-            f"{module} imports {name}"
-            for module, path in modules()
-            if not within(module, (*WIRING, "htmengine.testing", "htmengine.bus"))
-            for name in sorted(imported(path))
-            if within(name, buses)
-        ]
-        self.assertEqual(found, [])
-
-    def test_only_the_command_line_imports_the_wiring(self) -> None:
-        found = [
-            f"{module} imports {name}"
-            for module, path in modules()
-            if not within(module, WIRING)
-            for name in sorted(imported(path))
-            if within(name, ("htmengine.services", "htmengine.taps", "htmengine.deployment", "htmengine.cli"))
-        ]
-        self.assertEqual(found, [])
+        self.assertEqual(
+            set(launched),
+            {
+                "alerts.__main__",
+                "model_swapper.model_scheduler_service",
+                "runtime.anomaly_service",
+                "runtime.metric_listener",
+                "runtime.metric_storer",
+                "web.__main__",
+            },
+        )
 
     def test_the_client_loads_no_service(self) -> None:
         program = "import sys, htmengine.client; print(*sys.modules)"
         loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
         self.assertIn("htmengine.client", loaded.split())
-        services = ("htmengine.services", *SERVICES)
+        services = [f"htmengine.{each}" for each in ("services", *SERVICES)]
         self.assertEqual([module for module in loaded.split() if within(module, services)], [])
 
+
+class PictureTest(SynchronousTestCase):
+    def test_the_picture_of_the_architecture_is_up_to_date(self) -> None:
+        page = (ROOT / "docs" / "architecture.md").read_text()
+        self.assertIn(import_picture.BEGIN, page)
+        self.assertEqual(page, import_picture.current(ROOT), "make pages draws it")
+
+    def test_a_circle_cannot_be_drawn(self) -> None:
+        with self.assertRaises(CycleError):
+            import_picture.picture({"a": {"b"}, "b": {"a"}})
+
+
+class ModulesTest(SynchronousTestCase):
     def test_every_module_says_its_licence_and_what_it_is(self) -> None:
-        for module, path in modules():
+        for module, path in MODULES.items():
             source = path.read_text()
             self.assertTrue(source.startswith("# SPDX-License-Identifier: MIT\n"), module)
             if ast.parse(source).body:

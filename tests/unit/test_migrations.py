@@ -12,9 +12,7 @@ from htmengine.errors import StartError
 from htmengine.repository import migrations
 from htmengine.repository.engine import Database
 from tests.support.migrations import tables, with_later_version
-from tests.unit.test_imports import imported
 
-VERSIONS = sorted((migrations.SCRIPTS / "versions").glob("[0-9]*.py"))
 SCHEMA_0007 = Path(__file__).parent.parent / "support" / "schema_0007.sql"
 
 
@@ -60,12 +58,6 @@ class MigrationsTest(SynchronousTestCase):
             migrations.upgrade(url)
             self.assert_current(url)
             self.assertIn("note", [column["name"] for column in tables(url)["trouble"]["columns"]])
-
-    def test_no_version_imports_what_may_change(self) -> None:
-        self.assertTrue(VERSIONS)
-        for path in VERSIONS:
-            names = {name for name in imported(path) if not name.startswith("htmengine.errors")}
-            self.assertEqual(names, set(), path.name)
 
     def test_a_schema_that_this_release_does_not_know_is_refused_and_left_alone(self) -> None:
         url = self.url(SCHEMA_0007.read_text(), "UPDATE htmengine_version SET version_num = '0815';")
