@@ -7,6 +7,7 @@ HtmEngineError
 ├── ConfigError               an option's value is refused; names file, section, option and what is allowed
 ├── StartError                the engine cannot start: taken port, unwritable folder, second engine
 ├── InvalidSample             one Graphite line is refused; carries the reason that is counted
+├── InvalidBody               what a sender sent at once cannot be read at all; carries the reason that is counted
 ├── InvalidCsv                a CSV file cannot be read; names file and line
 ├── InvalidMessage            a queue message that is not what its queue carries
 ├── BusError
@@ -23,8 +24,10 @@ HtmEngineError
 ├── InvalidTransition         a mistake in the code: a model would go where no transition leads; has the model's story
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
+├── InvalidRule               a selector or a rule of admission cannot be read; the text says what is allowed
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── DeliveryFailed            an alert's receiver did not take a message; says what came back
+├── MissingExtra              an optional package is not installed; names the extra that brings it
 ├── BenchmarkFailed           a peer that was to be measured did not run
 └── CheckpointError
     ├── CorruptCheckpoint     bytes that are damaged or not a checkpoint
@@ -64,6 +67,18 @@ class InvalidSample(HtmEngineError):
 
     Cause: a client sends what is not ``name value timestamp`` within the bounds.  Remedy: correct the client;
     ``detail`` says what is allowed.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class InvalidBody(HtmEngineError):
+    """A request's body or a frame cannot be read at all: nothing of it is taken.
+
+    ``reason`` is the key it is counted under.  The text says what is wrong and what is allowed.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -187,6 +202,10 @@ class UnsupportedModelParams(InvalidModelSpec):
     """A valid NuPIC (OPF) parameter that this core does not have; the text names it.  Remedy: leave it out."""
 
 
+class InvalidRule(HtmEngineError):
+    """A selector of metrics or a rule of admission cannot be read; the text says what is wrong and what is allowed."""
+
+
 class BadSeries(HtmEngineError):
     """A benchmark's series or its labelled windows cannot be read.
 
@@ -204,6 +223,15 @@ class DeliveryFailed(HtmEngineError):
     def __init__(self, detail: str, retry_after_s: float = 0.0) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
+
+
+class MissingExtra(HtmEngineError):
+    """A part needs a package that is not installed.  Remedy: ``pip install 'htmengine[EXTRA]'``."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; pip install 'htmengine[{extra}]' brings it")
+        self.package = package
+        self.extra = extra
 
 
 class BenchmarkFailed(HtmEngineError):

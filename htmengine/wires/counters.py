@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Counters become rates: what was added a second since the sample before.  And a look-out for counters sent as gauges.
+
+In: samples of one metric in the order of their times, and the state after the one before.  Out: the rate, or why there
+is none, and the next state.  States are plain numbers that may be stored anywhere and read back.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from htmengine.wires.samples import Kind, Sample
+
+DAY_S = 86_400
+#: So many rows are looked at before one is said to look like a counter.
+WATCHED_ROWS = 288
+
+
+class Last(NamedTuple):
+    """The sample before; times are epoch seconds."""
+
+    value: float
+    timestamp: float
+    started_at: float = 0.0
+
+
+class Step(NamedTuple):
+    """What one sample gives: a rate a second at its time, or the reason why it has none."""
+
+    last: Last
+    rate: float | None = None
+    reason: str | None = None  #: first_of_counter, counter_reset, repeated, out_of_order
+
+
+def advance(last: Last | None, sample: Sample) -> Step:
+    """The rate of a counter or delta after the sample ``last``.
+
+    >>> step = advance(Last(100.0, 60.0), Sample("n", 130.0, 120.0, Kind.COUNTER))
+    >>> step.rate
+    0.5
+    """
+    now = Last(sample.value, sample.timestamp, sample.started_at)
+    if last is not None and sample.timestamp <= last.timestamp:
+        return Step(last, reason="repeated" if sample.timestamp == last.timestamp else "out_of_order")
+    if sample.kind is Kind.DELTA:
+        return _of_delta(last, now)
+    if last is None:
+        return Step(now, reason="first_of_counter")
+    if now.value < last.value or now.started_at != last.started_at:
+        return Step(now, reason="counter_reset")
+    return Step(now, (now.value - last.value) / (now.timestamp - last.timestamp))
+
+
+def _of_delta(last: Last | None, now: Last) -> Step:
+    """A delta says itself since when it counts, or it counts since the one before."""
+    since = now.started_at if 0 < now.started_at < now.timestamp else last.timestamp if last is not None else None
+    if since is None:
+        return Step(now, reason="first_of_counter")
+    return Step(now, now.value / (now.timestamp - since))
+
+
+class Watch(NamedTuple):
+    """What was seen of a metric that is said to be a gauge."""
+
+    first_timestamp: float
+    value: float
+    rows: int = 1
+    rises: int = 0
+    fell: bool = False
+
+
+def watch(seen: Watch | None, value: float, timestamp: float) -> Watch:
+    """The state after one more row, in the order of time."""
+    if seen is None:
+        return Watch(timestamp, value)
+    return Watch(
+        seen.first_timestamp, value, seen.rows + 1, seen.rises + (value > seen.value), seen.fell or value < seen.value
+    )
+
+
+def looks_like_counter(seen: Watch, timestamp: float) -> bool | None:
+    """Whether it never fell in its first day and rose in over half of its rows; None while that cannot be said.
+
+    The first day has 288 rows at least: rows that are rarer than one in five minutes are watched for longer.
+
+    >>> looks_like_counter(Watch(0.0, 5000.0, rows=289, rises=250), 86400.0)
+    True
+    """
+    if seen.fell:
+        return False
+    if seen.rows < WATCHED_ROWS or timestamp - seen.first_timestamp < DAY_S:
+        return None
+    return 2 * seen.rises > seen.rows

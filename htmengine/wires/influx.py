@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: MIT
+"""InfluxDB's line protocol: ``measurement,tag=v field=1.5,other=2i timestamp``.
+
+In: a request's body and its precision.  Out: a `Received`: a sample a field, named ``measurement.field`` with the tags
+as labels.  Texts and booleans are no numbers and are left out; a line that cannot be read is one reject.  The lines are
+read by the package line-protocol-parser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from htmengine.errors import InvalidBody
+from htmengine.wires.labels import shown
+from htmengine.wires.samples import MAX_PARTS, Received, bound, optional
+
+#: A timestamp of each precision in seconds, as multiplier and divisor, which keep whole seconds exact.  "u" and "n" are
+#: version 1's names, "us" and "ns" version 2's.
+PRECISIONS = {
+    "n": (1, 10**9),
+    "ns": (1, 10**9),
+    "u": (1, 10**6),
+    "us": (1, 10**6),
+    "µ": (1, 10**6),
+    "ms": (1, 1000),
+    "s": (1, 1),
+    "m": (60, 1),
+    "h": (3600, 1),
+}
+
+MAX_BODY_BYTES = 10 * 1024 * 1024
+
+#: A comment, or a line whose quotes count after its first space.
+_LINE = re.compile(
+    r"""[ \t]*+(?:\#[^\n]*+|(?:[^ \n\\]|\\[^\n]?)*+(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\n])*+)(?:\n|\Z)""", re.DOTALL
+)
+
+
+def read_lines(body: bytes, precision: str, now: float) -> Received:
+    """Lines without a timestamp are of ``now``, epoch seconds.  Raises `InvalidBody` or `MissingExtra`.
+
+    >>> read_lines(b'cpu,host=a usage=1.5,up=t 60', "s", 0.0).samples[0][:3]
+    ('cpu.usage;host=a', 1.5, 60.0)
+    """
+    if precision not in PRECISIONS:
+        raise InvalidBody("precision", f"precision {shown(precision)}; allowed are {', '.join(PRECISIONS)}")
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidBody("body_too_long", f"{len(body)} bytes; at most {MAX_BODY_BYTES} are allowed")
+    bound(body.count(b"\n"))
+    bound(body.count(b"="), MAX_PARTS)
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raise InvalidBody("not_utf8", "the body is not UTF-8") from None
+    multiplier, divisor = PRECISIONS[precision]
+    parser = optional("line_protocol_parser")
+    received = Received()
+    for line in _lines(text):
+        try:
+            point = parser.parse_line(line)
+        except (parser.LineFormatError, ValueError) as error:
+            received.reject("line_form", f"{shown(line)}: {error}")
+            continue
+        if point is not None:
+            timestamp = now if point["time"] is None else point["time"] * multiplier / divisor
+            _take(received, point["measurement"], point["tags"], point["fields"], timestamp)
+    return received
+
+
+def _take(
+    received: Received, measurement: str, tags: dict[str, str], fields: dict[str, object], timestamp: float
+) -> None:
+    bound(len(received.samples) + len(fields))
+    for field, value in fields.items():
+        if isinstance(value, bool):
+            received.left_out["boolean"] += 1
+        elif isinstance(value, int | float):
+            name = received.name(f"{measurement}.{field}", tags)
+            if name is not None:
+                received.add(name, float(value), timestamp)
+        else:
+            received.left_out["text"] += 1
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines that are not blank; a newline within a field's quotes ends none."""
+    lines = text.split("\n") if '"' not in text else (found[0] for found in _LINE.finditer(text))
+    return (line for line in lines if line and not line.isspace())

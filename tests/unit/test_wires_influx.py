@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Influx lines, also those that the real client writes."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from influxdb_client.client.write.point import Point
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.errors import InvalidBody
+from htmengine.wires.influx import MAX_BODY_BYTES, read_lines
+from htmengine.wires.labels import split
+
+KEYS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters='\\"#'), min_size=1, max_size=12)
+TEXTS = st.text(st.sampled_from('ab ,=\\"\n#ü'), max_size=12)
+
+
+class InfluxTest(SynchronousTestCase):
+    def reason(self, body: bytes, precision: str = "ns") -> str:
+        with self.assertRaises(InvalidBody) as caught:
+            read_lines(body, precision, 0.0)
+        return str(caught.exception.reason)
+
+    def test_each_number_is_a_sample_and_others_are_left_out(self) -> None:
+        received = read_lines(b'cpu,host=a,dc=b idle=1.5,n=2i,u=3u,on=true,text="x y" 60000000000\n', "ns", 0.0)
+        self.assertEqual(
+            sorted(s[:3] for s in received.samples),
+            [("cpu.idle;dc=b;host=a", 1.5, 60.0), ("cpu.n;dc=b;host=a", 2.0, 60.0), ("cpu.u;dc=b;host=a", 3.0, 60.0)],
+        )
+        self.assertEqual((dict(received.left_out), dict(received.rejected)), ({"boolean": 1, "text": 1}, {}))
+
+    def test_a_timestamp_counts_in_its_precision_and_is_now_without_one(self) -> None:
+        for precision, seconds in (
+            ("n", 6e-8),
+            ("us", 6e-5),
+            ("ms", 0.06),
+            ("s", 60.0),
+            ("m", 3600.0),
+            ("h", 216_000.0),
+        ):
+            self.assertAlmostEqual(read_lines(b"m v=1 60", precision, 0.0).samples[0].timestamp, seconds)
+        self.assertEqual(read_lines(b"m v=1", "ns", 99.5).samples[0].timestamp, 99.5)
+        self.assertEqual(self.reason(b"m v=1", "d"), "precision")
+
+    def test_one_bad_line_is_rejected_alone(self) -> None:
+        lines = b"m v=1 1\nm v=\nm\nm,a= v=1\n\n# said\nm v=1 x\nm v=nan 1\r\nm v=2 2\r\n"
+        received = read_lines(lines, "s", 0.0)
+        self.assertEqual([s.value for s in received.samples], [1.0, 2.0])
+        self.assertEqual(dict(received.rejected), {"line_form": 5})
+
+    def test_a_newline_in_a_text_ends_no_line_and_a_quote_elsewhere_is_none(self) -> None:
+        lines = (
+            b'm,a=5" v=1 1\nm s="two\nlines \\" and a half",v=2 2\n# it\'s 5" wide\nm v=3 3\nm s="open,v=4 4\nm v=5 5'
+        )
+        received = read_lines(lines, "s", 0.0)
+        self.assertEqual([s.value for s in received.samples], [1.0, 2.0, 3.0])
+        self.assertEqual(dict(received.rejected), {"line_form": 1})
+
+    def test_bodies_that_are_no_text_or_too_long_are_refused(self) -> None:
+        self.assertEqual(self.reason(b"m v=1\xff"), "not_utf8")
+        self.assertEqual(self.reason(bytes(MAX_BODY_BYTES + 1)), "body_too_long")
+
+    def test_a_body_of_too_many_lines_or_fields_is_refused(self) -> None:
+        fields = b",".join(b"f%d=1" % number for number in range(60_000))
+        for body in (b"m v=1\n" * 60_000, b"m " + fields):
+            self.assertEqual(self.reason(body), "too_many_samples")
+
+    @given(
+        measurement=KEYS,
+        tags=st.dictionaries(KEYS, KEYS, max_size=4),
+        field=KEYS,
+        text=TEXTS,
+        # The parser takes no subnormal numbers (below 2.2e-308): such a line is a reject.
+        value=st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False),
+    )
+    def test_what_the_real_client_writes_is_read(
+        self, measurement: str, tags: dict[str, str], field: str, text: str, value: float
+    ) -> None:
+        point = Point(measurement).field(field, value).field(f"{field}x", text)
+        for key, tag in tags.items():
+            point = point.tag(key, tag)
+        line = point.time(datetime(2023, 11, 14, tzinfo=UTC)).to_line_protocol()
+        received = read_lines(f"{line}\n{line}".encode(), "ns", 0.0)
+        self.assertEqual([(s.value, s.timestamp) for s in received.samples], [(value, 1_699_920_000.0)] * 2, line)
+        self.assertEqual(split(received.samples[0].name)[1], tags)
+        self.assertEqual(dict(received.left_out), {"text": 2})
+
+    @given(st.binary(max_size=100) | st.text(st.sampled_from('m,=v1 "\\\ni#t'), max_size=60).map(str.encode))
+    def test_any_bytes_are_samples_or_refused(self, body: bytes) -> None:
+        with contextlib.suppress(InvalidBody):
+            read_lines(body, "ns", 0.0)

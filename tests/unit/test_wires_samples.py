@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""What all wires share: checks of values, compressed bodies within bounds, packages that are not installed."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import sys
+import zlib
+from collections.abc import Callable
+from unittest import mock
+
+import cramjam
+import google.protobuf.descriptor_pb2
+import line_protocol_parser
+import opentelemetry.proto.collector.metrics.v1.metrics_service_pb2
+import re2
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.errors import InvalidBody, InvalidSample, MissingExtra
+from htmengine.wires import influx, otlp, protobuf_frames, selectors
+from htmengine.wires.compression import decompress
+from htmengine.wires.samples import Received, number
+
+
+class ReceivedTest(SynchronousTestCase):
+    def test_a_value_or_a_time_that_cannot_be_taken_is_counted(self) -> None:
+        received = Received()
+        for value, timestamp in ((float("inf"), 1.0), (1.0, -1.0), (1.0, 5e9), (1.0, float("nan")), (1.0, 0.0)):
+            received.add("m", value, timestamp)
+        self.assertEqual(len(received.samples), 1)
+        self.assertEqual(dict(received.rejected), {"value_not_finite": 1, "timestamp_out_of_range": 3})
+
+    def test_the_first_reject_of_each_reason_is_told(self) -> None:
+        received = Received()
+        received.add("first", float("nan"), 1.0)
+        received.add("second", float("nan"), 1.0)
+        self.assertEqual(received.error(), "value_not_finite (2): 'first': value nan; only finite numbers are allowed")
+
+    def test_numbers_and_their_texts_are_numbers(self) -> None:
+        for value, found in ((1, 1.0), ("1e3", 1000.0), (2.5, 2.5)):
+            self.assertEqual(number(value), found)
+        for other in (True, None, "1_0", "x", b"1", 10**400, "1" * 401):
+            with self.assertRaises(InvalidSample):
+                number(other)
+
+
+class DecompressTest(SynchronousTestCase):
+    ENCODED = (
+        ("gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("snappy", lambda body: bytes(cramjam.snappy.compress_raw(body))),
+        ("identity", bytes),
+        ("", bytes),
+    )
+
+    def reason(self, body: bytes, encoding: str, most: int) -> str:
+        with self.assertRaises(InvalidBody) as caught:
+            decompress(body, encoding, most)
+        return str(caught.exception.reason)
+
+    @given(st.binary(max_size=2000))
+    def test_every_encoding_is_read_back(self, body: bytes) -> None:
+        for encoding, encode in self.ENCODED:
+            self.assertEqual(decompress(encode(body), encoding, 2000), body)
+
+    def test_a_body_that_would_be_too_long_is_refused(self) -> None:
+        for encoding, encode in self.ENCODED:
+            self.assertEqual(decompress(encode(bytes(1000)), encoding, 1000), bytes(1000))
+            self.assertEqual(self.reason(encode(bytes(1001)), encoding, 1000), "body_too_long")
+
+    def test_snappy_that_declares_too_much_is_refused_before_it_is_read(self) -> None:
+        self.assertEqual(self.reason(b"\xff\xff\xff\xff\x0f", "snappy", 1 << 24), "body_too_long")
+
+    def test_damaged_and_unknown_encodings_are_refused(self) -> None:
+        for body, encoding, reason in (
+            (b"no", "gzip", "not_gzip"),
+            (gzip.compress(bytes(100))[:-9], "gzip", "not_gzip"),
+            (b"", "snappy", "not_snappy"),
+            (b"\x64\x00", "snappy", "not_snappy"),
+            (b"", "br", "encoding"),
+        ):
+            self.assertEqual(self.reason(body, encoding, 1000), reason)
+
+    @given(st.binary(max_size=100), st.sampled_from(["gzip", "deflate", "snappy"]))
+    def test_any_bytes_are_a_body_or_refused(self, body: bytes, encoding: str) -> None:
+        with contextlib.suppress(InvalidBody):
+            self.assertLessEqual(len(decompress(body, encoding, 1000)), 1000)
+
+
+class MissingExtraTest(SynchronousTestCase):
+    def test_a_missing_package_names_the_extra_that_brings_it(self) -> None:
+        uses: dict[str, Callable[[], object]] = {
+            cramjam.__name__: lambda: decompress(b"", "snappy", 10),
+            google.protobuf.descriptor_pb2.__name__: lambda: protobuf_frames.read_frame(b""),
+            opentelemetry.proto.collector.metrics.v1.metrics_service_pb2.__name__: lambda: otlp.OtlpReader().read(b""),
+            line_protocol_parser.__name__: lambda: influx.read_lines(b"", "ns", 0.0),
+            re2.__name__: lambda: selectors.parse_selector('{a=~"b"}'),
+        }
+        protobuf_frames._payload.cache_clear()
+        for package, use in uses.items():
+            with mock.patch.dict(sys.modules, {package: None}):
+                with self.assertRaises(MissingExtra) as caught:
+                    use()
+                self.assertIn(f"{package} is not installed; pip install 'htmengine[wires]'", str(caught.exception))
