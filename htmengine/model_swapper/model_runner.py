@@ -42,7 +42,9 @@ class ModelRunner:
         """One model's part of a turn.  What goes wrong with the model is the outcome's ``error``."""
         try:
             outcome = self._command(sent, sent.command) if sent.command else self._rows(sent)
-        except (HtmEngineError, ValueError, ArithmeticError) as error:
+        except (OSError, MemoryError):
+            raise  # this process's trouble, not the model's
+        except Exception as error:
             self.cache.discard(sent.model_id)
             return Outcome(sent.model_id, sent.generation, error=f"{type(error).__name__}: {error}")
         self.cache.keep_within_budget()

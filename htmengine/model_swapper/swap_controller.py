@@ -273,9 +273,11 @@ class SwapController:
         known = len(model.rows)
         model.fetched(asked.after, rows, complete=len(rows) < asked.limit)
         self._cached_rows += len(model.rows) - known
-        if not model.rows:  # they were deleted from the database
-            model.done = model.target
+        if not model.rows:  # they were deleted from the database, or a message spoke of rows that never were
+            reached, model.done = model.done, model.target
             done = model.settled()
+            if not model.commands:  # which may wait for those rows; then its worker says where the model is
+                model.done = model.target = reached or 0
             if done:
                 instructions.append(self._publish([], [], done))
         self._go_on(model, instructions)

@@ -236,6 +236,11 @@ class CommandsTest(RunnerTestCase):
             later = tuple(structs.replace(row(60 + n), rowid=start + n) for n in range(1, 11))
             self.assertEqual(raws(self.runner.run(Slice(model_id, 1, start, later))), expected(70)[60:])
 
+    def test_a_definition_of_any_shape_fails_alone_with_the_reason(self) -> None:
+        for definition in ({"params": []}, {"params": {"encoder": [1]}}, {"params": None}, {"model": 7}, {"x": 1}):
+            outcome = self.runner.run(Slice("m", 1, definition=definition))
+            self.assertIsNotNone(outcome.error, definition)
+
     def test_a_state_that_cannot_be_used_fails_with_the_reason(self) -> None:
         definition = {"params": PARAMS.to_json(), "model": "bm9uc2Vuc2U=", "after": 0}
         self.assertIn("Corrupt", self.runner.run(Slice("n", 1, 0, rows(1, 1), definition=definition)).error)

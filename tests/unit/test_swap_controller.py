@@ -108,6 +108,16 @@ class RowsTest(SynchronousTestCase):
         [again] = self.controller.rows_fetched(asked, rows(5, 5))
         self.assertEqual(again.slices, (Slice("m", 1, 2, rows(5, 5)),))
 
+    def test_a_message_about_rows_that_never_were_keeps_no_later_row_waiting(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(1, 2)])
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=2, rows=scored(1, 2))])
+        self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
+        [asked] = self.controller.inputs_arrived(8, [ModelInput("m", 1, 1000, ())])
+        [empty] = self.controller.rows_fetched(asked, [])
+        self.assertEqual(self.controller.published(empty.publication), [Acknowledge((8,))])
+        [turn] = self.controller.inputs_arrived(9, [fed(3, 4)])
+        self.assertEqual(turn.slices[0].rows, rows(3, 4))
+
     def test_a_backlog_beyond_the_bound_is_not_kept_in_memory_but_fetched(self) -> None:
         controller = SwapController(shards=1, workers=1, limits=Limits(rows_cached=4, rows_per_turn=4))
         controller.worker_started(0)
