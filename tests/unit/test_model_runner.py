@@ -237,7 +237,8 @@ class CommandsTest(RunnerTestCase):
             self.assertEqual(raws(self.runner.run(Slice(model_id, 1, start, later))), expected(70)[60:])
 
     def test_a_definition_of_any_shape_fails_alone_with_the_reason(self) -> None:
-        for definition in ({"params": []}, {"params": {"encoder": [1]}}, {"params": None}, {"model": 7}, {"x": 1}):
+        shapes: list[dict[str, Any]] = [{"params": []}, {"params": {"encoder": [1]}}, {"params": None}, {"model": 7}]
+        for definition in (*shapes, {"x": 1}):
             outcome = self.runner.run(Slice("m", 1, definition=definition))
             self.assertIsNotNone(outcome.error, definition)
 
