@@ -99,15 +99,15 @@ _FAMILIES: Mapping[str, type[CounterMetricFamily] | type[GaugeMetricFamily]] = {
 
 
 def _family(figure: Figure) -> Metric:
-    """A figure as prometheus_client writes it."""
+    """A figure as prometheus_client writes it; every value is a float, which the self-monitor can send as a sample."""
     value = figure.value
     if isinstance(value, Observations):
         buckets = [("+Inf" if bound == float("inf") else repr(bound), n) for bound, n in value.cumulated()]
         return HistogramMetricFamily(figure.name, figure.help, buckets=buckets, sum_value=value.total)
     kind = _FAMILIES[figure.kind]
     if not isinstance(value, Mapping):
-        return kind(figure.name, figure.help, value)
+        return kind(figure.name, figure.help, float(value))
     family = kind(figure.name, figure.help, labels=[figure.label])
     for key, each in value.items():
-        family.add_metric([key], each)
+        family.add_metric([key], float(each))
     return family

@@ -118,6 +118,16 @@ class TelemetryTest(SynchronousTestCase):
             },
         )
 
+    def test_what_is_counted_or_true_is_a_number_that_a_sample_may_have(self) -> None:
+        self.telemetry.watch(Part(gauge("g", "Whether", True), counter("c", "Counted", {"late": 2}, by="reason")))
+        values = {
+            each.name: repr(each.value)
+            for family in self.done(self.telemetry.collect())
+            for each in family.samples
+            if each.name in {"g", "c_total"}
+        }
+        self.assertEqual(values, {"g": "1.0", "c_total": "2.0"})
+
     def test_each_workers_figures_are_shown_once_it_has_told_them(self) -> None:
         pool = WorkerPool(
             reactor=self.clock,
