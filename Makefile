@@ -56,12 +56,14 @@ sanitize: $(VENV)/tests
 fuzz: $(VENV)/tests
 	@echo 'int main() {}' | clang++ -fsanitize=address -x c++ - -o /dev/null || \
 	  { echo "make fuzz needs clang with its run-time libraries (Debian 12: apt install clang libclang-rt-14-dev)" >&2; exit 1; }
-	mkdir -p build/fuzz
-	clang++ -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -ffp-contract=off \
-	  -Ihtmengine/htm/core tests/fuzz/restore.cpp -o build/fuzz/restore
 	$(BIN)/python -m tests.fuzz.seeds build/fuzz/seeds
-	mkdir -p build/fuzz/corpus
-	build/fuzz/restore -max_total_time=$(FUZZ_SECONDS) -max_len=65536 build/fuzz/corpus build/fuzz/seeds
+	for part in restore evidence; do \
+	  mkdir -p build/fuzz/corpus/$$part && \
+	  clang++ -std=c++17 -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -ffp-contract=off \
+	    -Ihtmengine/htm/core -Ihtmengine/evidence/core tests/fuzz/$$part.cpp -o build/fuzz/$$part && \
+	  build/fuzz/$$part -max_total_time=$(FUZZ_SECONDS) -max_len=65536 build/fuzz/corpus/$$part build/fuzz/seeds/$$part \
+	  || exit 1; \
+	done
 
 # Mutated messages of every queue, through the readers and the services.
 MUTATIONS ?= 10000000

@@ -20,7 +20,7 @@ from pathlib import Path
 from sqlalchemy import Connection, bindparam, insert, update
 from tqdm import tqdm
 
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.repository import migrations, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import AnomalyState

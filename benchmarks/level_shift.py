@@ -24,9 +24,9 @@ import click
 import numpy as np
 from tqdm import tqdm
 
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, RandomDistributedScalarParams, range_of
-from htmengine.htm.scoring import likelihood_for
 from htmengine.nab.runner import LabelledSeries, detector_scores, load_folder
 from htmengine.nab.scorer import PROFILES, Floats, ScoredWindows, best_threshold
 

@@ -22,7 +22,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from htmengine.htm.likelihood import AVERAGE, AnomalyLikelihood
+from htmengine.evidence.likelihood import AVERAGE, AnomalyLikelihood
 from htmengine.nab.runner import LabelledSeries, Setup, detector_scores, load_folder, run_all
 from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts_at, row_values
 

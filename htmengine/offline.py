@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from htmengine.errors import InvalidSample
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import parse_sample

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
-from htmengine.htm.model_file import ModelFile
+from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch, encode_samples
 from htmengine.repository import queries, snapshots
@@ -122,7 +122,7 @@ class Operations:
         return await self._change(change)
 
     async def export_model(self, name: str, *, version: int | None = None) -> bytes:
-        """A snapshot as a file (`htmengine.htm.model_file`).  Raises `MetricNotFound`, `SnapshotNotFound`."""
+        """A snapshot as a file (`htmengine.evidence.model_file`).  Raises `MetricNotFound`, `SnapshotNotFound`."""
 
         def read(conn: Connection) -> ModelFile:
             return models.export_model(conn, queries.find_metric(conn, name), version)

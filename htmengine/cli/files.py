@@ -17,9 +17,9 @@ from tqdm import tqdm
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.csv_files import format_timestamp, read_rows
 from htmengine.errors import HtmEngineError
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
-from htmengine.htm.scoring import likelihood_for
 from htmengine.offline import CHUNK_ROWS, Accepted, accept, params_for, score_rows
 
 CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

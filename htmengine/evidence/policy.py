@@ -6,7 +6,7 @@ an alarm, or one that the budget holds back.  All state is plain data: ``state()
 ``restored(data)`` goes on with it.
 
 A threshold alone keeps to a budget as long as the future is like the past; an ``Allowance`` bounds what is spent
-when it is not.  In any four weeks there are at most 1.25 times the budget's alarms, and at least one is always possible.
+when it is not.  In any four weeks there are at most 1.25 times the budget's alarms; one is always possible.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Events:
 
 def usual_rate(height: float) -> float:
     """Events a metric-week of at least this height where no fleet is known (fitted on half of a public benchmark)."""
-    return 10.0 ** (0.855 - 0.71 * (height - 2.0))
+    return math.pow(10.0, 0.855 - 0.71 * (height - 2.0))
 
 
 def fleet_rates(heights: Iterable[float], metric_weeks: float) -> list[float]:

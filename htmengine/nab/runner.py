@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htmengine.errors import BadSeries
-from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
+from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence.scale import display_value
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import NUPIC_MAX_INFERENCE, ModelParams, range_of
-from htmengine.htm.scoring import likelihood_for
 from htmengine.nab.scorer import Floats, ScoredWindows, Window
 
 
@@ -129,7 +130,7 @@ def run_series(series: LabelledSeries, setup: Setup) -> Run:
 
 def detector_scores(likelihood: AnomalyLikelihood, values: Iterable[float], raw: Iterable[float]) -> Floats:
     """The anomaly scores of rows in order, on the log scale."""
-    return np.array([log_scale(likelihood.score(*row)) for row in zip(values, raw, strict=True)])
+    return np.array([display_value(likelihood.score(*row)) for row in zip(values, raw, strict=True)])
 
 
 def run_all(series: Sequence[LabelledSeries], setups: Sequence[Setup], jobs: int) -> Iterator[Run]:

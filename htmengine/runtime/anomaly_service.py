@@ -26,9 +26,10 @@ from twisted.python.failure import Failure
 from htmengine.bus.interface import Bus, Delivery
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
-from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
+from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence.scale import display_value
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.params import ModelParams
-from htmengine.htm.scoring import likelihood_for
 from htmengine.messages import (
     CLONE_MODEL,
     COMMAND_RESULT_TYPE,
@@ -477,7 +478,7 @@ def _store(
     """Store scores, states and statuses; returns the metrics of the commands' results."""
     queries.save_scores(
         conn,
-        [(uid, row.rowid, row.raw, row.anomaly, log_scale(row.anomaly), row.predictions) for uid, row in scores],
+        [(uid, row.rowid, row.raw, row.anomaly, display_value(row.anomaly), row.predictions) for uid, row in scores],
     )
     counts.save_scores(conn, newest)
     results.save_anomalies(conn, scores, anomaly_floor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from htmengine.evidence import AnomalyLikelihood, _evidence
 from htmengine.htm import _core
 
 
@@ -26,7 +27,7 @@ def _params(kind: int) -> _core.ModelParams:
     return params
 
 
-def main(folder: Path) -> None:
+def write_models(folder: Path) -> None:
     """Write a state a kind of model and age."""
     folder.mkdir(parents=True, exist_ok=True)
     for kind in range(16):
@@ -35,6 +36,23 @@ def main(folder: Path) -> None:
             if row in (0, 3, 39):
                 (folder / f"{kind}-{row}").write_bytes(bytes([kind]) + model.save())
             model.row(300 * row, row * 7 % 40, True)
+
+
+def write_detectors(folder: Path) -> None:
+    """Write a state an age of a detector with a small window."""
+    folder.mkdir(parents=True, exist_ok=True)
+    likelihood = AnomalyLikelihood(window=200, skip=20, min_averages=50)
+    detector = _evidence.Detector(likelihood.core, _evidence.GAP_STEPS)
+    for row in range(600):
+        if row in (0, 3, 130, 599):
+            (folder / f"detector-{row}").write_bytes(detector.save())
+        detector.update(1200 * row, row * 7 % 40, row % 3 / 40)
+
+
+def main(folder: Path) -> None:
+    """Write the states of all that is fuzzed."""
+    write_models(folder / "restore")
+    write_detectors(folder / "evidence")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.htm.scoring import likelihood_for
 from htmengine.offline import score_rows
 from tests.support.crashes import SETTINGS
 from tests.support.engine import Engine, wait_for

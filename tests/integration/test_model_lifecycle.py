@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.htm.scoring import likelihood_for
 from htmengine.offline import score_rows
 from tests.support.engine import Engine, running_engine, wait_for
 

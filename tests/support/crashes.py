@@ -27,8 +27,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
-from htmengine.htm.scoring import likelihood_for
 from htmengine.messages import decode_broadcast
 from htmengine.offline import params_for, score_rows
 from htmengine.process import crash_points

@@ -14,9 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Delivery
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.params import ModelParams
-from htmengine.htm.scoring import likelihood_for
 from htmengine.messages import (
     DEFINE_MODEL,
     SNAPSHOT_MODEL,

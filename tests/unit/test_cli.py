@@ -12,9 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts import queries as alert_queries
 from htmengine.cli.main import main
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.htm.scoring import likelihood_for
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import migrations, queries, troubles
 from htmengine.repository.engine import Database

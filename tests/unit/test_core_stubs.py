@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""The type stubs say what the compiled core has: the same names, and as many parameters."""
+"""The type stubs say what the compiled modules have: the same names, and as many parameters."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 from pathlib import Path
+from types import ModuleType
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import htmengine.htm
+from htmengine.evidence import _evidence
 from htmengine.htm import _core
 
-_STUBS = Path(htmengine.htm.__file__).with_name("_core.pyi")
+_PACKAGE = Path(__file__).parents[2] / "htmengine"
 
 
 def _stub_members(body: list[ast.stmt]) -> dict[str, ast.stmt]:
@@ -36,24 +37,28 @@ def _parameters(function: object) -> int:
     return len(ast.parse(f"def {signature}: ...").body[0].args.args)  # type: ignore[attr-defined]
 
 
-class StubsTest(SynchronousTestCase):
+class CoreStubsTest(SynchronousTestCase):
+    module: ModuleType = _core
+    path = _PACKAGE / "htm" / "_core.pyi"
+    least_functions = 15
+
     def setUp(self) -> None:
-        self.stubs = _stub_members(ast.parse(_STUBS.read_text()).body)
+        self.stubs = _stub_members(ast.parse(self.path.read_text()).body)
 
     def test_the_module_has_what_the_stubs_say_and_nothing_else(self) -> None:
-        self.assertEqual(set(self.stubs), _members(_core))
+        self.assertEqual(set(self.stubs), _members(self.module))
 
     def test_so_has_every_class(self) -> None:
         for name, stub in self.stubs.items():
             if isinstance(stub, ast.ClassDef):
                 # "name" and "value" are the binding's own, of every enumeration.
-                compiled = _members(getattr(_core, name)) - {"name", "value"}
+                compiled = _members(getattr(self.module, name)) - {"name", "value"}
                 self.assertEqual(set(_stub_members(stub.body)), compiled, name)
 
     def test_functions_take_as_many_parameters(self) -> None:
         checked = 0
         for name, stub in self.stubs.items():
-            owner = getattr(_core, name)
+            owner = getattr(self.module, name)
             functions = _stub_members(stub.body) if isinstance(stub, ast.ClassDef) else {name: stub}
             for function, declared in functions.items():
                 compiled = getattr(owner, function) if isinstance(stub, ast.ClassDef) else owner
@@ -61,4 +66,10 @@ class StubsTest(SynchronousTestCase):
                     given = len(declared.args.posonlyargs) + len(declared.args.args)
                     self.assertEqual(given, _parameters(compiled), f"{name}.{function}")
                     checked += 1
-        self.assertGreater(checked, 15)
+        self.assertGreater(checked, self.least_functions)
+
+
+class EvidenceStubsTest(CoreStubsTest):
+    module: ModuleType = _evidence
+    path = _PACKAGE / "evidence" / "_evidence.pyi"
+    least_functions = 5

@@ -216,6 +216,15 @@ class AnyValuesTest(SynchronousTestCase):
         self.assertLess(scored.evidence.max(), 0.5)
 
 
+class SameBytesTest(SynchronousTestCase):
+    def test_every_compiler_gives_the_same_state(self) -> None:
+        random_numbers, detector = random.Random(10), Detector()
+        for row in range(2000):
+            value = (row * 300 % 86_400) / 864 + random_numbers.random()
+            detector.update(300 * row, value, random_numbers.choice([0, 0, 0, 7, 40]) / 40)
+        self.assertEqual(zlib.crc32(zlib.decompress(detector.save()[10:])), 1222026707)
+
+
 class RestoreTest(SynchronousTestCase):
     def test_restored_at_many_rows_it_goes_on_with_the_same_bytes(self) -> None:
         rows = _daily(1200, seed=8)

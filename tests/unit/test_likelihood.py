@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
-from htmengine.htm.likelihood import AnomalyLikelihood, log_scale
+from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence.scale import display_value
 
 _REFERENCE = Path(__file__).parents[1] / "data" / "likelihood"
 
@@ -61,7 +62,7 @@ class WorkedRowsTest(SynchronousTestCase):
         for row in range(291, 401):
             self.assertAlmostEqual(scores[row], 0.041632, places=6)
         self.assertAlmostEqual(scores[401], 0.99997344, places=8)
-        self.assertAlmostEqual(log_scale(scores[401]), 0.4576, places=4)
+        self.assertAlmostEqual(display_value(scores[401]), 0.4576, places=4)
         self.assertAlmostEqual(scores[402], 1.0, places=12)
         self.assertEqual(scores[403:], [0.999, 0.999])
 
@@ -74,7 +75,7 @@ class WorkedRowsTest(SynchronousTestCase):
 
     def test_log_scale(self) -> None:
         for score, display in ((0.0, 0.0), (0.999, 0.3), (0.99999, 0.5), (1.0, 1.0)):
-            self.assertAlmostEqual(log_scale(score), display, places=5)
+            self.assertAlmostEqual(display_value(score), display, places=5)
 
 
 class WindowTest(SynchronousTestCase):

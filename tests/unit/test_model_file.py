@@ -8,10 +8,10 @@ import dataclasses
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import CheckpointError, CorruptCheckpoint, UnknownCheckpointVersion
+from htmengine.evidence.model_file import ModelFile
+from htmengine.evidence.scoring import likelihood_for
 from htmengine.htm.model import Model
-from htmengine.htm.model_file import ModelFile
 from htmengine.htm.params import ModelParams
-from htmengine.htm.scoring import likelihood_for
 
 PARAMS = ModelParams.for_range(0, 10)
 

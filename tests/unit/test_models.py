@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ModelExists, ModelNotFound, SnapshotNotFound
-from htmengine.htm.model_file import ModelFile
+from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import read_ledger
 from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, SNAPSHOT_MODEL, ModelCommand, decode_model_message
 from htmengine.repository import counts, migrations, queries, snapshots

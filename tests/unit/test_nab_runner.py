@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.nab import nab
 from htmengine.errors import BadSeries
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.nab.runner import Setup, detector_scores, load_folder, run_all, run_series, scored
 
 _SPIKE = 450

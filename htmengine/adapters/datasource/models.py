@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ModelExists, ModelNotFound
-from htmengine.htm.model_file import ModelFile
+from htmengine.evidence.model_file import ModelFile
 from htmengine.messages import (
     CLONE_MODEL,
     DEFINE_MODEL,

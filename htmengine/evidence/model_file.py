@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from htmengine.errors import CheckpointError, CorruptCheckpoint, UnknownCheckpointVersion
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.htm.model import Model
 
 _MAGIC = b"HTMMODEL"

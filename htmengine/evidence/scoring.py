@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from htmengine.htm.likelihood import AnomalyLikelihood
+from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.htm.params import ModelParams
 
 
