@@ -64,8 +64,7 @@ def params_for(
         return ModelParams.for_range(minimum, maximum)
     if len(values) < pending_samples:
         return None
-    first = values[:pending_samples]
-    return ModelParams.for_sample(min(first), max(first))
+    return ModelParams.for_sample(values[:pending_samples])
 
 
 def score_rows(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Self
 
@@ -22,12 +22,16 @@ from htmengine.htm.checks import Flag, OneOf, Params, Real, Whole, as_object, as
 
 #: Buckets that the value encoder spreads over a metric's range.
 BUCKETS = 130
-#: The finest resolution of the value encoder unless the model's specification names another.
-MIN_RESOLUTION = 0.001
+#: Ends of a range are cut off here, so that its span, three times as wide, is a number.
+LARGEST = 2.0**1000
+#: No range is narrower, so that a bucket's width is a number above 0.
+LEAST_SPAN = 2.0**-1000
 #: A range that is estimated from data is widened on both sides by this share of it.
 RANGE_MARGIN = 0.2
 #: The same where the data are only a metric's first: most go on to leave their first day's range.
 SAMPLE_MARGIN = 1.0
+#: First values that are further away than so many spans of their middle half are outliers.
+OUTLIER_SPANS = 10
 
 _MAX_CELLS = 65536  # the core numbers cells with 16 bits
 
@@ -459,34 +463,39 @@ class ModelParams(Params):
     ) -> Self:
         """The standard model of a metric whose values lie from ``minimum`` to ``maximum``.
 
-        ``min_resolution`` is the finest resolution of the value encoder, MIN_RESOLUTION by default.
+        ``min_resolution`` is the finest resolution of the value encoder; by default the range alone sets it, so that
+        a metric's scores do not depend on its unit.  A range of one value is as wide as that value is large.
         Raises InvalidModelSpec unless minimum <= maximum, both finite, and 0 < min_resolution.
+
+        >>> ModelParams.for_range(0.0, 0.0013).value.resolution
+        1e-05
         """
         low, high = Real().check("min", minimum), Real().check("max", maximum)
         if low > high:
             raise refusal("max", maximum, f"at least min = {minimum!r}")
-        finest = MIN_RESOLUTION if min_resolution is None else min_resolution
-        finest = Real(0.0, above=True).check("minResolution", finest)
-        span = high - low if high > low else 1.0
-        resolution = Real(0.0, above=True).check("max - min", max(finest, span / BUCKETS))
+        finest = 0.0 if min_resolution is None else Real(0.0, above=True).check("minResolution", min_resolution)
+        low, high = _bounded(low), _bounded(high)
+        span = max(high - low if high > low else abs(low) or 1.0, LEAST_SPAN)
         return cls(
-            RandomDistributedScalarParams(resolution=resolution, minval=low, maxval=low + span),
+            RandomDistributedScalarParams(resolution=max(finest, span / BUCKETS), minval=low, maxval=low + span),
             classifier=ClassifierParams() if classifier else None,
         )
 
     @classmethod
     def for_sample(
-        cls, lowest: float, highest: float, *, min_resolution: float | None = None, classifier: bool = False
+        cls, values: Sequence[float], *, min_resolution: float | None = None, classifier: bool = False
     ) -> Self:
-        """The standard model of a metric whose first values lie from ``lowest`` to ``highest``.
+        """The standard model of a metric that began with these values.
 
         They show only part of the range that the metric will use, so the model is made for one that is wider by
         SAMPLE_MARGIN on both sides; and its inference goes back where it is lost, because what bursting gains with a
-        known range it does not gain here.  Raises InvalidModelSpec as ``for_range`` does.
+        known range it does not gain here.  An outlier among them does not count (`first_range`).  Raises
+        InvalidModelSpec without any finite value, and as ``for_range`` does.
 
-        >>> ModelParams.for_sample(0.0, 130.0).value.resolution
+        >>> ModelParams.for_sample([0.0, 65.0, 130.0]).value.resolution
         3.0
         """
+        lowest, highest = first_range(values)
         margin = SAMPLE_MARGIN * (highest - lowest)
         params = cls.for_range(lowest - margin, highest + margin, min_resolution=min_resolution, classifier=classifier)
         return replace(params, temporal=TemporalMemoryParams(max_inference=NUPIC_MAX_INFERENCE))
@@ -523,12 +532,46 @@ def range_of(values: Iterable[float]) -> tuple[float, float]:
 
     >>> range_of([0.0, 30.0, 100.0])
     (-20.0, 120.0)
-    >>> range_of([5.0, 5.0])
-    (5.0, 6.0)
     """
+    finite = _finite(values)
+    low, high = _bounded(min(finite)), _bounded(max(finite))
+    margin = RANGE_MARGIN * (high - low)
+    return low - margin, high + margin
+
+
+def first_range(values: Iterable[float]) -> tuple[float, float]:
+    """The lowest and the highest of a metric's first values, without outliers of any size.
+
+    What lies within OUTLIER_SPANS spans of the middle half counts; where the middle half is one value, that of a wider
+    middle; where nearly all values agree, all count.  Raises InvalidModelSpec without any finite value.
+
+    >>> first_range([1, 2, 3, 4, 5, 6, 1e6])
+    (1.0, 6.0)
+    """
+    ordered = sorted(map(_bounded, _finite(values)))
+    for share in (0.25, 0.1, 0.05, 0.01):
+        low, high = _quantile(ordered, share), _quantile(ordered, 1 - share)
+        if low < high:
+            reach = OUTLIER_SPANS * (high - low)
+            inside = [value for value in ordered if low - reach <= value <= high + reach]
+            return inside[0], inside[-1]
+    return ordered[0], ordered[-1]
+
+
+def _finite(values: Iterable[float]) -> list[float]:
     finite = [float(value) for value in values if math.isfinite(value)]
     if not finite:
         raise InvalidModelSpec("a range needs at least one finite value")
-    low, high = min(finite), max(finite)
-    margin = RANGE_MARGIN * (high - low)
-    return (low - margin, high + margin) if margin > 0 else (low, low + 1.0)
+    return finite
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    """Between two neighbours on a straight line (Hyndman and Fan 1996, definition 7)."""
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    low, high = ordered[below], ordered[min(below + 1, len(ordered) - 1)]
+    return low + (high - low) * (place - below)
+
+
+def _bounded(value: float) -> float:
+    return min(max(value, -LARGEST), LARGEST)

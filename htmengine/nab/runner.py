@@ -66,8 +66,7 @@ class Setup:
         if self.range_rows is None:
             params = ModelParams.for_range(*range_of(values))
         else:
-            first = values[: self.range_rows].tolist()
-            params = ModelParams.for_sample(min(first), max(first))
+            params = ModelParams.for_sample(values[: self.range_rows].tolist())
         if self.backtracking:
             params = replace(params, temporal=replace(params.temporal, max_inference=NUPIC_MAX_INFERENCE))
         return params

@@ -269,13 +269,10 @@ def last_row(conn: Connection, uid: str) -> Row | None:
     return get_rows(conn, uid, newest - 1, 1)[0] if newest is not None else None
 
 
-def value_range(conn: Connection, uid: str, rows: int) -> tuple[float, float]:
-    """The least and the greatest value of the first rows that there are."""
+def first_values(conn: Connection, uid: str, rows: int) -> list[float]:
+    """The values of the first rows that there are."""
     c = metric_data.c
-    first = select(c.metric_value).where(c.uid == uid).order_by(c.rowid).limit(rows).subquery()
-    v = first.c.metric_value
-    low, high = conn.execute(select(func.min(v), func.max(v))).one()
-    return low, high
+    return list(conn.execute(select(c.metric_value).where(c.uid == uid).order_by(c.rowid).limit(rows)).scalars())
 
 
 def save_scores(

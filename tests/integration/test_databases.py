@@ -191,7 +191,7 @@ class TestQueries:
             parts = list(collect(database, now, threshold_days=1, keep=3))
         assert (sum(parts), max(parts)) == (10, 4)
         assert [rowid for rowid, _, _ in rows_of(database, "b")] == [6, 7, 8, 9, 10]
-        assert database.run_sync(queries.value_range, a.uid, 3) == (6.0, 8.0)
+        assert database.run_sync(queries.first_values, a.uid, 3) == [6.0, 7.0, 8.0]
 
     def test_rows_that_a_model_may_still_need_stay_however_old_they_are(self, database: Database) -> None:
         database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 21)])], OPTIONS, 0.0, [])

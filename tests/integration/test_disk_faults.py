@@ -38,7 +38,7 @@ def lines(first: int, last: int) -> list[str]:
 def expected(last: int) -> list[tuple[float, float]]:
     """The scores of an engine whose disk is well."""
     values = [value(row) for row in range(1, last + 1)]
-    params = ModelParams.for_sample(min(values[:20]), max(values[:20]))
+    params = ModelParams.for_sample(values[:20])
     timestamps = [1_400_000_000 + 60 * row for row in range(1, last + 1)]
     return score_rows(Model(params), likelihood_for(params), timestamps, values)
 

@@ -129,7 +129,7 @@ class ModelsTest(StorerTestCase):
         command = decode_model_message(message.body)
         assert isinstance(command, ModelCommand)
         self.assertEqual((command.method, command.generation, command.args["upTo"]), (DEFINE_MODEL, 1, 6))
-        expected = ModelSpec.for_name("a").params_from_data(1.0, 5.0)
+        expected = ModelSpec.for_name("a").params_from_data([1.0, 2.0, 3.0, 4.0, 5.0])
         self.assertEqual(command.args["params"], expected.to_json())
         self.assertEqual(self.metric("a").status, MetricStatus.CREATE_PENDING)
 

@@ -113,9 +113,9 @@ class ModelSpec:
             self.minimum, self.maximum, min_resolution=self.min_resolution, classifier=self.classifier
         )
 
-    def params_from_data(self, lowest: float, highest: float) -> ModelParams:
-        """The parameters when the first data were within ``lowest`` and ``highest``."""
-        return ModelParams.for_sample(lowest, highest, min_resolution=self.min_resolution, classifier=self.classifier)
+    def params_from_data(self, values: Sequence[float]) -> ModelParams:
+        """The parameters of a metric that began with these values."""
+        return ModelParams.for_sample(values, min_resolution=self.min_resolution, classifier=self.classifier)
 
 
 # --- operations -----------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> t
     queries.set_parameters(conn, metric.uid, json.dumps(spec.source))
     params = spec.params()
     if params is None and metric.last_rowid >= pending_samples:
-        params = spec.params_from_data(*queries.value_range(conn, metric.uid, pending_samples))
+        params = spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
     if params is None:
         queries.set_status(conn, metric.uid, MetricStatus.PENDING_DATA, None)
         return queries.get_metric(conn, metric.uid), []
@@ -164,7 +164,7 @@ def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> t
 def define_from_data(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
     """The message that starts the model of a PENDING_DATA metric: its range is that of its first rows."""
     spec = ModelSpec.parse(json.loads(metric.parameters or "{}") or _spec_of(metric))
-    params = spec.params() or spec.params_from_data(*queries.value_range(conn, metric.uid, pending_samples))
+    params = spec.params() or spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
     return _define(conn, metric, params, last_rowid)
 
 
