@@ -11,14 +11,13 @@
 #include <algorithm>
 #include <numeric>
 
-#include "cell_segments.hpp"
 #include "history.hpp"
 #include "memory.hpp"
 #include "segments.hpp"
 
 namespace htm {
 
-template <class Permanence>
+template <class Permanence, unsigned Words = 1>
 class BacktrackingMemory final : public TemporalMemory {
  public:
   explicit BacktrackingMemory(const TemporalMemoryParams& params)
@@ -41,7 +40,7 @@ class BacktrackingMemory final : public TemporalMemory {
   double row(const Columns& active, bool learning) override {
     scratch_ = &Scratch::of_this_thread();
     ++rows_;
-    if (bursts()) expect(active);
+    if (bursts()) predict();
     size_t unexpected = 0;
     for (uint16_t column : active) unexpected += !hinted_[column];
     double size = static_cast<double>(active.size());
@@ -70,12 +69,12 @@ class BacktrackingMemory final : public TemporalMemory {
     return std::all_of(learning_.begin(), learning_.end(), [](uint16_t cell) { return cell % kCellsPerColumn == 0; });
   }
 
-  const Segments<Permanence>& all_segments() const { return segments_; }
+  const Segments<Permanence, Words>& all_segments() const { return segments_; }
   unsigned segments() const override { return segments_.live(); }
   size_t synapses() const override { return segments_.synapses(); }
 
   size_t bytes() const override {
-    return sizeof *this + segments_.bytes() + owned_.bytes() + predicted_.capacity() * sizeof(uint32_t) + hinted_.capacity() +
+    return sizeof *this + segments_.bytes() + predicted_.capacity() * sizeof(uint32_t) + hinted_.capacity() +
            (matches_.capacity() + previous_matches_.capacity()) * sizeof(Match) + inference_history_.bytes() +
            learning_history_.bytes() + (active_.capacity() + kept_active_.capacity()) * sizeof(ColumnCells) +
            (learning_.capacity() + previous_learning_.capacity()) * sizeof(uint16_t);
@@ -123,20 +122,16 @@ class BacktrackingMemory final : public TemporalMemory {
   bool predict() {
     std::fill(predicted_.begin(), predicted_.end(), 0);
     std::fill(hinted_.begin(), hinted_.end(), 0);
-    scratch_->active.insert_all(active_);
-    for (const ColumnCells& c : active_) segments_.excite(c, *scratch_);
     unsigned columns = 0;
-    segments_.collect(params_.activation_threshold, *scratch_, [&](uint16_t segment, unsigned) {
+    segments_.for_each_excited(active_, params_.activation_threshold, *scratch_,
+                               [&](uint16_t segment, unsigned, unsigned connected) {
       uint16_t cell = segments_.owner(segment);
       uint32_t& predicted = predicted_[column_of(cell)];
       hinted_[column_of(cell)] = 1;
-      if (!(predicted & bit_of(cell)) &&
-          segments_.connected(segment, params_.activation_threshold, scratch_->active)) {
-        columns += predicted == 0;
-        predicted |= bit_of(cell);
-      }
+      if (connected < params_.activation_threshold) return;
+      columns += predicted == 0;
+      predicted |= bit_of(cell);
     });
-    scratch_->active.erase_all(active_);
     return columns >= density_ / 2;
   }
 
@@ -163,33 +158,11 @@ class BacktrackingMemory final : public TemporalMemory {
 
   bool bursts() const { return params_.max_inference == 0; }
 
-  // What the active cells predict, as predict() has it, but for these columns alone.
-  void expect(const Columns& columns) {
-    std::fill(predicted_.begin(), predicted_.end(), 0);
-    std::fill(hinted_.begin(), hinted_.end(), 0);
-    scratch_->active.insert_all(active_);
-    for (uint16_t column : columns) expect(column);
-    scratch_->active.erase_all(active_);
-  }
-
-  void expect(uint16_t column) {
-    uint8_t& hinted = hinted_[column];
-    auto predicts = [&](uint16_t segment) {
-      bool connected = segments_.connected(segment, params_.activation_threshold, scratch_->active);
-      if (connected || (!hinted && segments_.matches(segment, params_.activation_threshold, scratch_->active)))
-        hinted = 1;
-      return connected;
-    };
-    predicted_[column] = owned_.cells_with(column, predicts, [&](uint16_t segment) { segments_.prefetch(segment); });
-  }
-
-  // Expects any column, not only those that turn out to be active.
+  // Predicts before the next row comes.
   void look_ahead() {
     if (!bursts()) return;
     scratch_ = &Scratch::of_this_thread();
-    Columns all(params_.columns);
-    std::iota(all.begin(), all.end(), uint16_t{0});
-    expect(all);
+    predict();
   }
 
   // --- learning: one cell a column, one context at a time
@@ -287,11 +260,12 @@ class BacktrackingMemory final : public TemporalMemory {
   // slot.  Permanence plays no part.
   void match() {
     std::fill(matches_.begin(), matches_.end(), Match{});
-    for (uint16_t cell : learning_) segments_.excite(only(cell), *scratch_);
-    segments_.collect(params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count) {
+    segments_.for_each_excited(learning_, params_.min_threshold, *scratch_,
+                               [&](uint16_t segment, unsigned count, unsigned) {
       uint16_t cell = segments_.owner(segment);
       Match& best = matches_[column_of(cell)];
-      if (count > best.count || (count == best.count && cell > segments_.owner(best.segment)))
+      uint16_t rival = segments_.owner(best.segment);
+      if (count > best.count || (count == best.count && (cell > rival || (cell == rival && segment < best.segment))))
         best = {segment, static_cast<uint8_t>(count)};
     });
   }
@@ -317,7 +291,6 @@ class BacktrackingMemory final : public TemporalMemory {
     if (previous_learning_.empty()) return;
     if (segments_.full()) forget(segments_.stalest(random_));
     uint16_t segment = segments_.create(cell, rows_);
-    if (bursts()) owned_.add(cell, segment);
     connect(segment, static_cast<int>(params_.new_synapses));
   }
 
@@ -329,15 +302,13 @@ class BacktrackingMemory final : public TemporalMemory {
     unsigned column = column_of(segments_.owner(segment));
     for (Match* match : {&matches_[column], &previous_matches_[column]})
       if (match->segment == segment) match->count = 0;
-    if (bursts()) owned_.remove(segments_.owner(segment), segment);
     segments_.destroy(segment);
   }
 
   TemporalMemoryParams params_;
   int initial_, increment_, decrement_;  // in units of Permanence
   uint32_t all_cells_;
-  Segments<Permanence> segments_;
-  CellSegments owned_;  // those of each cell, for inference that bursts
+  Segments<Permanence, Words> segments_;
   Random random_;
   Scratch* scratch_ = nullptr;  // this thread's, during a row
 
@@ -358,8 +329,8 @@ class BacktrackingMemory final : public TemporalMemory {
   unsigned run_ = 0;  // rows since the sequence that learning follows began
 };
 
-template <class Permanence>
-void BacktrackingMemory<Permanence>::save(Writer& out) const {
+template <class Permanence, unsigned Words>
+void BacktrackingMemory<Permanence, Words>::save(Writer& out) const {
   out.number(rows_);
   out.number(random_.state());
   out.real(density_);
@@ -375,8 +346,8 @@ void BacktrackingMemory<Permanence>::save(Writer& out) const {
   segments_.save(out);
 }
 
-template <class Permanence>
-void BacktrackingMemory<Permanence>::save_predictions(Writer& out) const {
+template <class Permanence, unsigned Words>
+void BacktrackingMemory<Permanence, Words>::save_predictions(Writer& out) const {
   std::vector<ColumnCells> predicted;
   Columns hinted;
   for (unsigned column = 0; column < params_.columns; ++column) {
@@ -388,8 +359,8 @@ void BacktrackingMemory<Permanence>::save_predictions(Writer& out) const {
   inference_history_.save(out);
 }
 
-template <class Permanence>
-void BacktrackingMemory<Permanence>::restore(Reader& in) {
+template <class Permanence, unsigned Words>
+void BacktrackingMemory<Permanence, Words>::restore(Reader& in) {
   rows_ = in.number<uint32_t>();
   random_.set_state(in.number<uint64_t>());
   density_ = in.real();
@@ -408,13 +379,12 @@ void BacktrackingMemory<Permanence>::restore(Reader& in) {
             "learning cells");
   learning_history_.restore(in, params_.columns);
   segments_.restore(in, params_.columns, params_.cells_per_column);
-  if (bursts()) segments_.for_each_live([&](uint16_t segment) { owned_.add(segments_.owner(segment), segment); });
   scratch_ = &Scratch::of_this_thread();
   match();
 }
 
-template <class Permanence>
-void BacktrackingMemory<Permanence>::restore_predictions(Reader& in) {
+template <class Permanence, unsigned Words>
+void BacktrackingMemory<Permanence, Words>::restore_predictions(Reader& in) {
   for (const ColumnCells& c : restore_columns(in, params_.columns, all_cells_)) predicted_[c.column] = c.cells;
   for (uint16_t column : in.ascending(params_.columns, params_.columns - 1, "expected columns")) hinted_[column] = 1;
   inference_history_.restore(in, params_.columns);

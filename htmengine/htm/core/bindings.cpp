@@ -175,13 +175,14 @@ void bind_params(py::module_& m) {
 }
 
 // All live segments in slot order: each its cell and its (source cell, permanence in units) pairs, in order.
-template <class Permanence>
-py::list segment_list(const Segments<Permanence>& segments) {
+template <class Permanence, unsigned Words>
+py::list segment_list(const Segments<Permanence, Words>& segments) {
   py::list all;
   segments.for_each_live([&](uint16_t segment) {
     py::list synapses;
-    for (unsigned i = 0; i < segments.count(segment); ++i)
-      synapses.append(py::make_tuple(segments.sources(segment)[i], segments.permanences(segment)[i]));
+    segments.for_each_synapse(segment, [&](uint16_t source, Permanence permanence) {
+      synapses.append(py::make_tuple(source, permanence));
+    });
     all.append(py::make_tuple(segments.owner(segment), synapses));
   });
   return all;
@@ -225,7 +226,7 @@ class SegmentsPart {
     return set;
   }
 
-  Segments<uint8_t> segments_;
+  Segments<uint8_t, 1> segments_;
   Random random_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// One growing array of 16-bit words, handed out in blocks: thousands of short lists without thousands of
+// One growing array of 32-bit words, handed out in blocks: thousands of short lists without thousands of
 // allocations.  Block sizes step by an eighth, so little is wasted; freed blocks are used again.  When the array is
 // full although much of it is idle, its owner packs it: so it grows with what it holds, not with what came and went.
 #pragma once
@@ -36,24 +36,23 @@ class Blocks {
   uint32_t take(uint8_t size) {
     uint32_t block = free_[size];
     if (block != kNone) {
-      free_[size] = words_[block] | static_cast<uint32_t>(words_[block + 1]) << 16;
+      free_[size] = words_[block];
       return block;
     }
     block = static_cast<uint32_t>(words_.size());
     size_t needed = block + words_of(size);
-    if (needed > words_.capacity()) words_.reserve(needed + needed / 32 + 256);
+    if (needed > words_.capacity()) words_.reserve(needed + needed / 16 + 512);
     words_.resize(needed);
     return block;
   }
 
   void give_back(uint32_t block, uint8_t size) {
-    words_[block] = static_cast<uint16_t>(free_[size]);
-    words_[block + 1] = static_cast<uint16_t>(free_[size] >> 16);
+    words_[block] = free_[size];
     free_[size] = block;
   }
 
-  uint16_t* at(uint32_t block) { return words_.data() + block; }
-  const uint16_t* at(uint32_t block) const { return words_.data() + block; }
+  uint32_t* at(uint32_t block) { return words_.data() + block; }
+  const uint32_t* at(uint32_t block) const { return words_.data() + block; }
 
   // Whether the owner, whose blocks hold so many words, should rather pack than let take(size) enlarge the array.
   bool should_pack(uint8_t size, size_t used) const {
@@ -63,20 +62,20 @@ class Blocks {
 
   // The first half of packing: empties the array and copies its words to `old`, at their offsets.  The owner then
   // takes new blocks for what it has.
-  void empty_into(std::vector<uint16_t>& old) {
+  void empty_into(std::vector<uint32_t>& old) {
     old.assign(words_.begin(), words_.end());
     words_.clear();
     free_.fill(kNone);
   }
 
   void reserve(size_t words) { words_.reserve(words); }
-  size_t bytes() const { return words_.capacity() * sizeof(uint16_t); }
+  size_t bytes() const { return words_.capacity() * sizeof(uint32_t); }
 
  private:
   static constexpr uint32_t kNone = 0xFFFFFFFF;
 
-  std::vector<uint16_t> words_;
-  std::array<uint32_t, kSizes> free_;  //: by size: first free block; a free block's first two words name the next
+  std::vector<uint32_t> words_;
+  std::array<uint32_t, kSizes> free_;  //: by size: first free block; a free block's first word names the next
 };
 
 }  // namespace htm

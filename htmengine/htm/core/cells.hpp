@@ -45,13 +45,14 @@ class CellSet {
   void insert(const ColumnCells& c) {
     for (uint32_t rest = c.cells; rest; rest &= rest - 1) members_[cell_number(c.column, lowest_bit(rest))] = 1;
   }
+  void erase(uint16_t cell) { members_[cell] = 0; }
   void erase_column(unsigned column) { std::fill_n(&members_[cell_number(column, 0)], kCellsPerColumn, uint8_t{0}); }
 
   void insert_all(const Cells& cells) {
     for (uint16_t cell : cells) insert(cell);
   }
   void erase_all(const Cells& cells) {
-    for (uint16_t cell : cells) members_[cell] = 0;
+    for (uint16_t cell : cells) erase(cell);
   }
   void insert_all(const std::vector<ColumnCells>& columns) {
     for (const ColumnCells& c : columns) insert(c);

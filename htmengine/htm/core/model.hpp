@@ -32,9 +32,13 @@ inline bool in_hundredths(const TemporalMemoryParams& p) {
   return true;
 }
 
+// Segments of up to 32 synapses leave half of a palette of 64 cells to others; larger ones get larger palettes.
 template <class Permanence>
 std::unique_ptr<TemporalMemory> make_memory(const TemporalMemoryParams& params, bool plain) {
+  bool large = params.max_synapses > 32;
+  if (plain && large) return std::make_unique<PlainMemory<Permanence, 4>>(params);
   if (plain) return std::make_unique<PlainMemory<Permanence>>(params);
+  if (large) return std::make_unique<BacktrackingMemory<Permanence, 4>>(params);
   return std::make_unique<BacktrackingMemory<Permanence>>(params);
 }
 

@@ -30,7 +30,7 @@ class SegmentCounts {
   std::vector<uint16_t> counts_, place_;
 };
 
-template <class Permanence>
+template <class Permanence, unsigned Words = 1>
 class PlainMemory final : public TemporalMemory {
  public:
   explicit PlainMemory(const TemporalMemoryParams& params)
@@ -50,10 +50,10 @@ class PlainMemory final : public TemporalMemory {
     std::swap(previous_active_, active_);
     std::swap(previous_winners_, winners_);
     scratch_->previous.insert_all(previous_active_);
-    scratch_->active.insert_all(previous_winners_);
+    scratch_->winners.insert_all(previous_winners_);
     size_t unexpected = activate_cells(columns, learning);
     if (learning) punish_others(columns);
-    scratch_->active.erase_all(previous_winners_);
+    scratch_->winners.erase_all(previous_winners_);
     scratch_->previous.erase_all(previous_active_);
     activate_segments();
     if (learning)
@@ -64,7 +64,7 @@ class PlainMemory final : public TemporalMemory {
 
   void context(Cells& cells) const override { context_of(active_, params_.cells_per_column - 1, cells); }
 
-  const Segments<Permanence>& all_segments() const { return segments_; }
+  const Segments<Permanence, Words>& all_segments() const { return segments_; }
   unsigned segments() const override { return segments_.live(); }
   size_t synapses() const override { return segments_.synapses(); }
 
@@ -159,15 +159,12 @@ class PlainMemory final : public TemporalMemory {
 
   // The segments that match the active cells, by cell and then slot.
   void activate_segments() {
-    scratch_->active.insert_all(active_);
-    for (const ColumnCells& c : active_) segments_.excite(c, *scratch_);
     hits_.clear();
-    segments_.collect(params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count) {
-      bool active = count >= params_.activation_threshold &&
-                    segments_.connected(segment, params_.activation_threshold, scratch_->active);
-      hits_.push_back({segments_.owner(segment), segment, static_cast<uint8_t>(count), active});
+    segments_.for_each_excited(active_, params_.min_threshold, *scratch_,
+                               [&](uint16_t segment, unsigned count, unsigned connected) {
+      hits_.push_back({segments_.owner(segment), segment, static_cast<uint8_t>(count),
+                       connected >= params_.activation_threshold});
     });
-    scratch_->active.erase_all(active_);
     std::sort(hits_.begin(), hits_.end(), [](const Hit& a, const Hit& b) {
       return a.cell != b.cell ? a.cell < b.cell : a.segment < b.segment;
     });
@@ -209,7 +206,7 @@ class PlainMemory final : public TemporalMemory {
   }
 
   void connect(uint16_t segment, int wanted) {
-    segments_.grow(segment, wanted, previous_winners_, scratch_->active, initial_, random_, *scratch_);
+    segments_.grow(segment, wanted, previous_winners_, scratch_->winners, initial_, random_, *scratch_);
   }
 
   void drop_if_empty(uint16_t segment) {
@@ -226,7 +223,7 @@ class PlainMemory final : public TemporalMemory {
   TemporalMemoryParams params_;
   int initial_, increment_, decrement_, punishment_;  // in units of Permanence
   uint32_t all_cells_;
-  Segments<Permanence> segments_;
+  Segments<Permanence, Words> segments_;
   Random random_;
   Scratch* scratch_ = nullptr;  // this thread's, during a row
 

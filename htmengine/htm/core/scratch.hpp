@@ -11,11 +11,14 @@ namespace htm {
 
 // What one thread needs while it computes a row, for any model: between rows it holds nothing.
 struct Scratch {
-  std::vector<uint8_t> counters = std::vector<uint8_t>(65536 + 64, 0);  //: by segment; zero between uses
-  CellSet active, previous;                                            //: empty between uses
-  Cells chosen;                 // where new synapses come from
+  CellSet previous, winners, own;  //: empty between uses
+  std::vector<uint64_t> activity;  //: by palette: which of its cells are active; zero between uses
+  std::vector<uint8_t> places = std::vector<uint8_t>(65536, 0);      //: by cell, in the palette that is spread out
+  std::vector<uint8_t> counters = std::vector<uint8_t>(65536, 0);    //: by palette; zero between uses
+  std::vector<uint16_t> found;  // palettes
+  Cells chosen, sources;        // where new synapses come from, where all of a segment's come from
   std::vector<uint8_t> order;   // of a segment's synapses
-  std::vector<uint16_t> words;  // of an array that is being packed
+  std::vector<uint32_t> words;  // of an array that is being packed
 
   static Scratch& of_this_thread() {
     static thread_local Scratch scratch;

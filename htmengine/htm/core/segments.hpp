@@ -6,14 +6,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
-#include "blocks.hpp"
 #include "cells.hpp"
+#include "palettes.hpp"
 #include "random.hpp"
 #include "recent_cells.hpp"
 #include "scratch.hpp"
 #include "serialize.hpp"
-#include "source_index.hpp"
 
 namespace htm {
 
@@ -29,9 +29,11 @@ int permanence_units(double permanence) {
   return static_cast<int>(std::round(permanence * permanence_one<Permanence>()));
 }
 
-template <class Permanence>
+template <class Permanence, unsigned Words>
 class Segments {
  public:
+  using Places = PlaceSet<Words>;
+
   Segments(unsigned max_segments, unsigned max_synapses, int connected)
       : max_segments_(max_segments), max_synapses_(max_synapses), connected_permanence_(connected) {}
 
@@ -42,11 +44,8 @@ class Segments {
   bool full() const { return live() == max_segments_; }
 
   uint16_t owner(unsigned segment) const { return owners_[segment]; }
-  unsigned count(unsigned segment) const { return counts_[segment]; }
-  const uint16_t* sources(unsigned segment) const { return blocks_.at(starts_[segment]); }
-  const Permanence* permanences(unsigned segment) const {
-    return reinterpret_cast<const Permanence*>(sources(segment) + capacity(segment));
-  }
+  unsigned count(unsigned segment) const { return places_[segment].count(); }
+  size_t synapses() const { return synapses_; }
 
   template <class Visit>
   void for_each_live(Visit visit) const {
@@ -54,6 +53,13 @@ class Segments {
     for (uint16_t segment : free_) live[segment] = false;
     for (unsigned segment = 0; segment < slots(); ++segment)
       if (live[segment]) visit(static_cast<uint16_t>(segment));
+  }
+
+  // Calls visit(source cell, permanence) for each of the segment's synapses.
+  template <class Visit>
+  void for_each_synapse(unsigned segment, Visit visit) const {
+    const Permanence* permanence = permanences(segment);
+    places_[segment].for_each([&](unsigned place) { visit(palettes_.cell(palette_[segment], place), *permanence++); });
   }
 
   // A new segment without synapses.  Only when not full().
@@ -72,9 +78,7 @@ class Segments {
   }
 
   void destroy(uint16_t segment) {
-    for (unsigned i = 0; i < counts_[segment]; ++i) index_.remove(sources(segment)[i], segment);
-    if (capacities_[segment]) blocks_.give_back(starts_[segment], block_size(capacities_[segment]));
-    counts_[segment] = connected_counts_[segment] = capacities_[segment] = 0;
+    remove(segment, places_[segment]);
     free_.push_back(segment);
   }
 
@@ -93,39 +97,22 @@ class Segments {
 
   // --- activity
 
-  // Counts the synapses from these cells, connected or not, of all segments; collect() ends the counting.
-  void excite(const ColumnCells& cells, Scratch& scratch) const { index_.count_from(cells, scratch.counters.data()); }
-
-  // Calls visit(segment, count) for each segment with at least `threshold` counted synapses, in slot order, and
-  // sets all counters back to zero.
-  template <class Visit>
-  void collect(unsigned threshold, Scratch& scratch, Visit visit) const {
-    uint8_t* counters = scratch.counters.data();
-    uint8_t least = static_cast<uint8_t>(threshold);
-    for (unsigned first = 0; first < slots(); first += 64, counters += 64) {
-      uint8_t any = 0;
-      for (unsigned i = 0; i < 64; ++i) any |= static_cast<uint8_t>(counters[i] >= least);
-      if (any)
-        for (unsigned i = 0; i < 64; ++i)
-          if (counters[i] >= least) visit(static_cast<uint16_t>(first + i), counters[i]);
-      std::fill_n(counters, 64, uint8_t{0});
+  // Calls visit(segment, count, connected) for each segment with at least `threshold` synapses from these cells: how
+  // many, and how many of them are connected.  In no certain order.
+  template <class Sources, class Visit>
+  void for_each_excited(const Sources& cells, unsigned threshold, Scratch& scratch, Visit visit) const {
+    std::vector<uint64_t>& activity = scratch.activity;
+    if (activity.size() < palettes_.size() * Words) activity.resize(palettes_.size() * Words, 0);
+    for (const auto& cell : cells) palettes_.excite(cell, activity.data());
+    uint64_t* active = activity.data();
+    for (unsigned palette = 0; palette < palettes_.size(); ++palette, active += Words) {
+      if (Places::count(active) >= threshold)
+        for (const uint16_t* segment = palettes_.begin(palette); segment != palettes_.end(palette); ++segment) {
+          unsigned count = places_[*segment].count_common(active);
+          if (count >= threshold) visit(*segment, count, connected_[*segment].count_common(active));
+        }
+      std::fill_n(active, Words, uint64_t{0});
     }
-  }
-
-  // Whether at least `threshold` synapses, connected or not, come from active cells.
-  bool matches(uint16_t segment, unsigned threshold, const CellSet& active) const {
-    return reaches(threshold, sources(segment), counts_[segment], active);
-  }
-
-  // Whether at least `threshold` connected synapses come from active cells.
-  bool connected(uint16_t segment, unsigned threshold, const CellSet& active) const {
-    return reaches(threshold, sources(segment), connected_counts_[segment], active);
-  }
-
-  // Its connected synapses will be looked at soon: they mostly reach into a second line of 64 bytes.
-  void prefetch(uint16_t segment) const {
-    __builtin_prefetch(sources(segment));
-    __builtin_prefetch(sources(segment) + 20);
   }
 
   // --- learning
@@ -133,23 +120,23 @@ class Segments {
   // Synapses from cells of `active` change by `up`, the others by `down`; at most 1, removed at 0 or below.
   // Returns how many from active cells are left.
   unsigned adapt(uint16_t segment, const CellSet& active, int up, int down) {
-    uint16_t* from = mutable_sources(segment);
-    Permanence* permanence = mutable_permanences(segment);
-    unsigned kept = 0, kept_active = 0;
-    for (unsigned i = 0, count = counts_[segment]; i < count; ++i) {
-      bool is_active = active.has(from[i]);
-      int changed = std::min(permanence[i] + (is_active ? up : down), permanence_one<Permanence>());
-      if (changed <= 0) {
-        index_.remove(from[i], segment);
-        continue;
-      }
-      from[kept] = from[i];
-      permanence[kept++] = static_cast<Permanence>(changed);
-      kept_active += is_active;
-    }
-    counts_[segment] = static_cast<uint8_t>(kept);
-    put_connected_first(segment);
-    return kept_active;
+    const Permanence* permanence = permanences(segment);
+    Permanence* kept = mutable_permanences(segment);
+    Places connected, gone;
+    unsigned active_left = 0;
+    places_[segment].for_each([&](unsigned place) {
+      bool is_active = active.has(palettes_.cell(palette_[segment], place));
+      int changed = std::min(*permanence++ + (is_active ? up : down), permanence_one<Permanence>());
+      bool stays = changed > 0;
+      *kept = static_cast<Permanence>(changed);
+      kept += stays;
+      active_left += stays && is_active;
+      gone.insert_if(!stays, place);
+      connected.insert_if(stays && changed >= connected_permanence_, place);
+    });
+    connected_[segment] = connected;
+    remove(segment, gone);
+    return active_left;
   }
 
   // Adds synapses from up to `wanted` random cells that the segment has none from.  Where that would be too many
@@ -158,34 +145,30 @@ class Segments {
             Scratch& scratch) {
     if (wanted <= 0) return;
     Cells& chosen = scratch.chosen;
-    const uint16_t* from = sources(segment);
-    const uint16_t* end = from + counts_[segment];
-    chosen.clear();
-    for (uint16_t cell : cells)
-      if (std::find(from, end, cell) == end) chosen.push_back(cell);
+    collect_others(segment, cells, scratch.own, chosen);
     size_t most = std::min({static_cast<size_t>(wanted), chosen.size(), static_cast<size_t>(max_synapses_)});
     random.choose(chosen, most);
     chosen.resize(most);
-    unsigned count = counts_[segment] + static_cast<unsigned>(most);
+    unsigned count = this->count(segment) + static_cast<unsigned>(most);
     if (count > max_synapses_) remove_weakest(segment, count - max_synapses_, active, scratch);
-    for (uint16_t cell : chosen) index_.add(cell, segment);
-    append(segment, chosen.data(), static_cast<unsigned>(most), static_cast<Permanence>(initial));
-    put_connected_first(segment);
+    if (chosen.empty()) return;
+    if (places_[segment].empty() || !palettes_.fits(palette_[segment], chosen, scratch)) move(segment, chosen, scratch);
+    place(segment, chosen, scratch, [&](size_t) { return static_cast<Permanence>(initial); });
   }
 
   // --- state
 
   size_t bytes() const {
-    return index_.bytes() + blocks_.bytes() + owners_.capacity() * sizeof(uint16_t) +
-           used_.capacity() * sizeof(uint32_t) + starts_.capacity() * sizeof(uint32_t) + counts_.capacity() +
-           capacities_.capacity() + connected_counts_.capacity() + free_.capacity() * sizeof(uint16_t);
+    return palettes_.bytes() + (owners_.capacity() + palette_.capacity() + free_.capacity()) * sizeof(uint16_t) +
+           used_.capacity() * sizeof(uint32_t) + (places_.capacity() + connected_.capacity()) * sizeof(Places) +
+           permanences_.capacity() * sizeof(Permanence);
   }
-
-  size_t synapses() const { return index_.synapses(); }
 
   // The order of a segment's synapses means nothing and is not kept.
   void save(Writer& out) const {
-    std::vector<uint16_t> counts(counts_.begin(), counts_.end()), low, high;
+    std::vector<uint16_t> counts, low, high;
+    counts.reserve(slots());
+    for (const Places& places : places_) counts.push_back(static_cast<uint16_t>(places.count()));
     low.reserve(slots());
     high.reserve(slots());
     for (uint32_t row : used_) {
@@ -216,145 +199,127 @@ class Segments {
   }
 
  private:
-  static constexpr unsigned kFew = 4;             // so many active ones and more are no accident
   static constexpr unsigned kRoom = 256;          // for any segment's synapses
   static constexpr unsigned kPermanenceBits = 14;  // for any permanence
 
-  // Words of a block that has room for so many synapses: their sources, then their permanences.
-  static uint32_t block_words(size_t capacity) {
-    return static_cast<uint32_t>((capacity * (sizeof(uint16_t) + sizeof(Permanence)) + 1) / 2);
-  }
-  static uint8_t block_size(unsigned capacity) { return Blocks::size_for(block_words(capacity)); }
-
-  // The most synapses, even and at most 254, that a block for `count` has room for.
-  static uint8_t capacity_for(unsigned count) {
-    uint32_t bytes = 2 * Blocks::words_of(block_size(count));
-    return static_cast<uint8_t>(std::min<size_t>(bytes / (sizeof(uint16_t) + sizeof(Permanence)), 255));
-  }
-
-  unsigned capacity(unsigned segment) const { return capacities_[segment]; }
-  uint16_t* mutable_sources(unsigned segment) { return blocks_.at(starts_[segment]); }
-  Permanence* mutable_permanences(unsigned segment) { return const_cast<Permanence*>(permanences(segment)); }
+  const Permanence* permanences(unsigned segment) const { return &permanences_[size_t{segment} * max_synapses_]; }
+  Permanence* mutable_permanences(unsigned segment) { return &permanences_[size_t{segment} * max_synapses_]; }
 
   void grow_tables() {
     if (owners_.size() == owners_.capacity()) {
-      size_t room = std::min<size_t>(owners_.size() + owners_.size() / 16 + 64, max_segments_);
-      owners_.reserve(room);
-      used_.reserve(room);
-      starts_.reserve(room);
-      counts_.reserve(room);
-      capacities_.reserve(room);
-      connected_counts_.reserve(room);
+      reserve_tables(std::min<size_t>(owners_.size() + owners_.size() / 16 + 64, max_segments_));
     }
     owners_.push_back(0);
     used_.push_back(0);
-    starts_.push_back(0);
-    counts_.push_back(0);
-    capacities_.push_back(0);
-    connected_counts_.push_back(0);
+    resize_synapses();
   }
 
-  // Room for `count` synapses; the present ones are kept.
-  void make_room(unsigned segment, unsigned count) {
-    if (count <= capacity(segment)) return;
-    if (blocks_.should_pack(block_size(count), block_words(index_.synapses()))) pack();
-    uint32_t before = starts_[segment];
-    unsigned had = capacity(segment);
-    take_block(segment, count);
-    copy_synapses(segment, blocks_.at(before), had);
-    if (had) blocks_.give_back(before, block_size(had));
+  void reserve_tables(size_t room) {
+    owners_.reserve(room);
+    used_.reserve(room);
+    palette_.reserve(room);
+    places_.reserve(room);
+    connected_.reserve(room);
+    permanences_.reserve(room * max_synapses_);
   }
 
-  // Gives every segment a block for just the synapses that it has.
-  void pack() {
-    std::vector<uint16_t>& old = Scratch::of_this_thread().words;
-    blocks_.empty_into(old);
-    for (unsigned segment = 0; segment < slots(); ++segment) {
-      uint32_t before = starts_[segment];
-      unsigned had = capacity(segment);
-      capacities_[segment] = 0;
-      if (counts_[segment] == 0) continue;
-      take_block(segment, counts_[segment]);
-      copy_synapses(segment, &old[before], had);
-    }
+  // As many as there are slots.
+  void resize_synapses() {
+    palette_.resize(slots());
+    places_.resize(slots());
+    connected_.resize(slots());
+    permanences_.resize(size_t{slots()} * max_synapses_);
   }
 
-  void take_block(unsigned segment, unsigned count) {
-    capacities_[segment] = capacity_for(count);
-    starts_[segment] = blocks_.take(block_size(count));
+  // The segment has no synapses from these places any longer; without any it has no palette.
+  void remove(uint16_t segment, Places gone) {
+    if (gone.empty()) return;
+    unsigned palette = palette_[segment];
+    gone.for_each([&](unsigned place) { palettes_.give_back(palette, place); });
+    places_[segment].erase(gone);
+    connected_[segment].erase(gone);
+    synapses_ -= gone.count();
+    if (places_[segment].empty()) palettes_.leave(palette, segment);
   }
 
-  // The segment's synapses, out of a block that has room for so many.
-  void copy_synapses(unsigned segment, const uint16_t* block, unsigned room) {
-    std::copy_n(block, counts_[segment], mutable_sources(segment));
-    std::copy_n(reinterpret_cast<const Permanence*>(block + room), counts_[segment], mutable_permanences(segment));
+  // Those of the cells that the segment has no synapse from.
+  void collect_others(uint16_t segment, const Cells& cells, CellSet& own, Cells& others) const {
+    for_each_synapse(segment, [&](uint16_t source, Permanence) { own.insert(source); });
+    others.clear();
+    for (uint16_t cell : cells)
+      if (!own.has(cell)) others.push_back(cell);
+    for_each_synapse(segment, [&](uint16_t source, Permanence) { own.erase(source); });
   }
 
-  void append(unsigned segment, const uint16_t* cells, unsigned added, Permanence permanence) {
-    make_room(segment, counts_[segment] + added);
-    std::copy_n(cells, added, mutable_sources(segment) + counts_[segment]);
-    std::fill_n(mutable_permanences(segment) + counts_[segment], added, permanence);
-    counts_[segment] = static_cast<uint8_t>(counts_[segment] + added);
+  // Gives the segment another palette, with room for synapses from these cells too.
+  void move(uint16_t segment, const Cells& more, Scratch& scratch) {
+    Cells& sources = scratch.sources;
+    Permanence old[kRoom];
+    unsigned count = 0;
+    sources.clear();
+    for_each_synapse(segment, [&](uint16_t source, Permanence permanence) {
+      sources.push_back(source);
+      old[count++] = permanence;
+    });
+    remove(segment, places_[segment]);
+    sources.insert(sources.end(), more.begin(), more.end());
+    choose_palette(segment, sources, scratch);
+    sources.resize(count);
+    place(segment, sources, scratch, [&](size_t i) { return old[i]; });
   }
 
-  // Whether at least `threshold` of these cells are active.  Mostly nearly all are or hardly any, and the first ones say
-  // so: no more are looked at than could be inactive, and kFew.
-  static bool reaches(unsigned threshold, const uint16_t* cells, unsigned count, const CellSet& active) {
-    if (count < threshold) return false;
-    unsigned first = std::min(count, count - threshold + kFew);
-    unsigned found = count_active(cells, first, active);
-    if (found + (count - first) < threshold) return false;
-    return found + count_active(cells + first, count - first, active) >= threshold;
+  // For a segment that has none, and for synapses from these cells.
+  void choose_palette(uint16_t segment, const Cells& sources, Scratch& scratch) {
+    palette_[segment] = palettes_.find(sources, scratch);
+    palettes_.join(palette_[segment], segment);
   }
 
-  static unsigned count_active(const uint16_t* cells, unsigned count, const CellSet& active) {
-    unsigned found = 0;
-    for (unsigned i = 0; i < count; ++i) found += active.has(cells[i]);
-    return found;
-  }
-
-  // Moves the connected synapses to the front, and counts them.
-  void put_connected_first(unsigned segment) {
-    uint16_t* from = mutable_sources(segment);
+  // New synapses from these cells, the i-th with permanence_of(i), in the segment's palette, which fits for them and
+  // is spread out.
+  template <class PermanenceOf>
+  void place(uint16_t segment, const Cells& cells, Scratch& scratch, PermanenceOf permanence_of) {
+    Permanence by_place[Palettes<Words>::kPlaces];
     Permanence* permanence = mutable_permanences(segment);
-    unsigned connected = 0;
-    for (unsigned i = 0; i < counts_[segment]; ++i) {  // no branch on the permanence
-      bool is_connected = permanence[i] >= connected_permanence_;
-      std::swap(from[i], from[connected]);
-      std::swap(permanence[i], permanence[connected]);
-      connected += is_connected;
+    Places& places = places_[segment];
+    unsigned count = 0;
+    places.for_each([&](unsigned place) { by_place[place] = permanence[count++]; });
+    for (size_t i = 0; i < cells.size(); ++i) {
+      unsigned place = palettes_.take(palette_[segment], cells[i], scratch);
+      by_place[place] = permanence_of(i);
+      places.insert(place);
+      connected_[segment].insert_if(by_place[place] >= connected_permanence_, place);
     }
-    connected_counts_[segment] = static_cast<uint8_t>(connected);
+    count = 0;
+    places.for_each([&](unsigned place) { permanence[count++] = by_place[place]; });
+    synapses_ += cells.size();
   }
 
   // Removes `surplus` synapses: first those not from `active`, of these the weakest, of equals that from the lowest
   // cell.
   void remove_weakest(uint16_t segment, unsigned surplus, const CellSet& active, Scratch& scratch) {
-    uint16_t* from = mutable_sources(segment);
+    uint16_t from[kRoom];
+    uint8_t place_of[kRoom];
     Permanence* permanence = mutable_permanences(segment);
-    unsigned count = counts_[segment];
+    unsigned count = 0;
+    places_[segment].for_each([&](unsigned place) {
+      from[count] = palettes_.cell(palette_[segment], place);
+      place_of[count++] = static_cast<uint8_t>(place);
+    });
     std::vector<uint8_t>& order = scratch.order;
     order.resize(count);
-    for (unsigned i = 0; i < count; ++i) order[i] = static_cast<uint8_t>(i);
+    std::iota(order.begin(), order.end(), uint8_t{0});
     auto weaker = [&](uint8_t a, uint8_t b) {
       bool a_active = active.has(from[a]), b_active = active.has(from[b]);
       if (a_active != b_active) return b_active;
       return permanence[a] != permanence[b] ? permanence[a] < permanence[b] : from[a] < from[b];
     };
     std::partial_sort(order.begin(), order.begin() + surplus, order.end(), weaker);
-    order.resize(surplus);
-    std::sort(order.begin(), order.end());
-    unsigned kept = order[0], removed = 0;
-    for (unsigned i = order[0]; i < count; ++i) {
-      if (removed < surplus && order[removed] == i) {
-        index_.remove(from[i], segment);
-        ++removed;
-        continue;
-      }
-      from[kept] = from[i];
-      permanence[kept++] = permanence[i];
-    }
-    counts_[segment] = static_cast<uint8_t>(kept);
+    Places gone;
+    for (unsigned i = 0; i < surplus; ++i) gone.insert(place_of[order[i]]);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < count; ++i)
+      if (!gone.has(place_of[i])) permanence[kept++] = permanence[i];
+    remove(segment, gone);
   }
 
   static void require_cell(uint16_t cell, unsigned columns, unsigned cells) {
@@ -379,20 +344,18 @@ class Segments {
     uint16_t* next_other = others.data();
     Permanence* next_permanence = permanences_of.data();
     for (unsigned segment = 0; segment < slots(); ++segment) {
-      const uint16_t* from = sources(segment);
-      const Permanence* permanence = permanences(segment);
       Permanence recent_permanences[RecentCells::kNone + 1];
       int32_t unknown[kRoom], sorted[kRoom];  // source << kPermanenceBits | permanence
       uint64_t places = 0;
       unsigned unknowns = 0;
-      for (unsigned i = 0, end = count(segment); i < end; ++i) {  // no branch that depends on the source
-        unsigned place = recent.place(from[i]);
+      for_each_synapse(segment, [&](uint16_t source, Permanence permanence) {  // no branch that depends on the source
+        unsigned place = recent.place(source);
         bool is_known = place != RecentCells::kNone;
-        recent_permanences[place] = permanence[i];
+        recent_permanences[place] = permanence;
         places |= uint64_t{is_known} << place % 64;
-        unknown[unknowns] = int32_t{from[i]} << kPermanenceBits | permanence[i];
+        unknown[unknowns] = int32_t{source} << kPermanenceBits | permanence;
         unknowns += !is_known;
-      }
+      });
       known[segment] = places;
       for (; places; places &= places - 1) *next_permanence++ = recent_permanences[lowest_bit(places)];
       sort(unknown, unknowns, sorted);
@@ -458,39 +421,45 @@ class Segments {
 
   void place_synapses(const std::vector<uint16_t>& counts, const Cells& sources_of,
                       const std::vector<Permanence>& permanences_of) {
-    index_.build(sources_of, counts);
-    starts_.resize(slots());
-    counts_.resize(slots());
-    capacities_.resize(slots());
-    connected_counts_.resize(slots());
-    size_t words = 0;
-    for (uint16_t count : counts)
-      if (count) words += Blocks::words_of(block_size(count));
-    blocks_.reserve(words);
-    size_t first = 0;
+    resize_synapses();
+    palettes_.reserve(sources_of.size());
+    std::vector<uint32_t> first(slots());  //: by segment: where its synapses begin
+    uint32_t next = 0;
     for (unsigned segment = 0; segment < slots(); ++segment) {
-      unsigned count = counts[segment];
-      if (count == 0) continue;
-      take_block(segment, count);
-      counts_[segment] = static_cast<uint8_t>(count);
-      std::copy_n(&sources_of[first], count, mutable_sources(segment));
-      std::copy_n(&permanences_of[first], count, mutable_permanences(segment));
-      put_connected_first(segment);
-      first += count;
+      first[segment] = next;
+      next += counts[segment];
     }
+    Scratch& scratch = Scratch::of_this_thread();
+    for (uint16_t segment : by_last_use()) {
+      if (counts[segment] == 0) continue;
+      auto source = sources_of.begin() + first[segment];
+      scratch.sources.assign(source, source + counts[segment]);
+      choose_palette(segment, scratch.sources, scratch);
+      place(segment, scratch.sources, scratch, [&](size_t i) { return permanences_of[first[segment] + i]; });
+    }
+  }
+
+  // Segments that learnt together last have most sources in common.
+  std::vector<uint16_t> by_last_use() const {
+    std::vector<uint64_t> keys(slots());
+    for (unsigned segment = 0; segment < slots(); ++segment) keys[segment] = uint64_t{used_[segment]} << 16 | segment;
+    std::sort(keys.begin(), keys.end());
+    std::vector<uint16_t> segments(slots());
+    std::transform(keys.begin(), keys.end(), segments.begin(), [](uint64_t key) { return static_cast<uint16_t>(key); });
+    return segments;
   }
 
   unsigned max_segments_, max_synapses_;
   int connected_permanence_;
-  SourceIndex index_;
-  Blocks blocks_;
-  std::vector<uint16_t> owners_;          //: by segment: its cell
-  std::vector<uint32_t> used_;            //: by segment: row of its last use
-  std::vector<uint32_t> starts_;          //: by segment: its block, if its capacity is not 0
-  std::vector<uint8_t> counts_;           //: by segment: its synapses
-  std::vector<uint8_t> capacities_;       //: by segment: synapses that its block has room for
-  std::vector<uint8_t> connected_counts_; //: by segment: its connected synapses, which come first
-  std::vector<uint16_t> free_;            //: destroyed segments; the last one is used again first
+  size_t synapses_ = 0;  // of all segments
+  Palettes<Words> palettes_;
+  std::vector<uint16_t> owners_;         //: by segment: its cell
+  std::vector<uint32_t> used_;           //: by segment: row of its last use
+  std::vector<uint16_t> palette_;        //: by segment: what its places are in, if it has any
+  std::vector<Places> places_;           //: by segment: where its synapses come from
+  std::vector<Places> connected_;        //: by segment: those of its connected synapses
+  std::vector<Permanence> permanences_;  //: by segment, room for max_synapses_ each: in the order of the places
+  std::vector<uint16_t> free_;           //: destroyed segments; the last one is used again first
 };
 
 }  // namespace htm
