@@ -40,10 +40,17 @@ class Expected(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """n rows: scores S and likelihoods of shape (n,), evidence in decades of shape (n, number of kinds)."""
+    """n rows: scores S, heights P and likelihoods of shape (n,).
+
+    Evidence in decades, and its sides (numbers of ``kinds.Side``), have shape (n, number of kinds).  ``expected`` has
+    shape (n, 3): value, low, high; NaN where nothing was known.
+    """
 
     scores: NDArray[np.float64]
+    heights: NDArray[np.float64]
     evidence: NDArray[np.float64]
+    sides: NDArray[np.uint8]
+    expected: NDArray[np.float64]
     likelihoods: NDArray[np.float64]
 
 
@@ -54,6 +61,9 @@ class Detector:
     before its first row.  It is copied.  ``gap_steps``: a silence of more than so many steps is a gap: windows of
     values start again after it; infinity: there are no gaps.  Evidence e says that one waits 10^e rows for a row at
     least so extreme; it is at most 7.
+
+    Rows faster than 5 minutes are judged together: the row that completes 5 minutes has the evidence of their mean, and
+    the largest evidence of the sequence in them; the rows before it have their own evidence of the sequence alone.
 
     A value that is not finite is missing: its evidence is 0 but for the sequence's, and nothing else is learnt from it.
     A value farther from 0 than 1e140, or than a billion times the farthest so far, counts as that far: so sums stay
@@ -113,13 +123,21 @@ class Detector:
         return None if expected is None else Expected(*expected)
 
     @property
+    def height(self) -> float:
+        """The last row's height P, of a page: the score S, and 0.6 of the loudest kind that may page alone.
+
+        The two are sides of a triangle with a right angle: a kind that speaks alone counts, and agreement counts more.
+        """
+        return self._core.height
+
+    @property
     def likelihood(self) -> float:
         """The last row's anomaly likelihood, as ``AnomalyLikelihood.score`` gives it."""
         return self._core.likelihood
 
     @property
     def step(self) -> float:
-        """Seconds from row to row: the median of the first 31 intervals."""
+        """Seconds from one judged value to the next: the median of the first 31 intervals, at least 300."""
         return self._core.step
 
     @property
@@ -129,7 +147,7 @@ class Detector:
 
     @property
     def values(self) -> int:
-        """Rows so far that had a value."""
+        """Values so far that were judged: rows that had one, or means of 5 minutes of faster rows."""
         return self._core.values
 
     @property

@@ -58,45 +58,63 @@ def _level(rows: int) -> Kind:
     )
 
 
-def _spread(rows: int) -> Kind:
-    subject = "the values of {window} "
-    return Kind(
-        f"spread {rows}",
-        rows,
-        {Side.UP: subject + "vary more than ever in {period}", Side.DOWN: subject + "vary less than ever in {period}"},
-    )
+_ABOVE = "the value is farther above "
+_BELOW = "the value is farther below "
+_AWAY = {
+    Side.MISSING_PEAK: "the peak that comes at this time of day stays away as it never did in {period}",
+    Side.MISSING_TROUGH: "the trough that comes at this time of day stays away as it never did in {period}",
+}
 
-
-def _shape(block: int) -> Kind:
-    sentence = "the course of {window} resembles what came before it less than ever in {period}"
-    return Kind(f"shape {block}", 8 * block, {Side.NONE: sentence})
-
-
-#: In the order of a row's evidence.
+#: In the order of a row's evidence.  The first ``FUSED`` make the score; the others may page alone.
 KINDS = (
     *map(_level, (1, 6, 36, 144)),
-    *map(_spread, (12, 48)),
-    *map(_shape, (3, 12)),
+    Kind(
+        "spread 12",
+        12,
+        {
+            Side.UP: "the values of {window} vary more than ever in {period}",
+            Side.DOWN: "the values of {window} vary less than ever in {period}",
+        },
+    ),
+    Kind("shape 3", 24, {Side.NONE: "the course of {window} resembles what came before it less than ever in {period}"}),
     Kind(
         "season bounds",
         1,
         {
-            Side.UP: "the value is farther above all that this time of day showed before than ever in {period}",
-            Side.DOWN: "the value is farther below all that this time of day showed before than ever in {period}",
-            Side.MISSING_PEAK: "the peak that comes at this time of day stays away as it never did in {period}",
-            Side.MISSING_TROUGH: "the trough that comes at this time of day stays away as it never did in {period}",
+            Side.UP: _ABOVE + "all that this time of day showed before than ever in {period}",
+            Side.DOWN: _BELOW + "all that this time of day showed before than ever in {period}",
+            **_AWAY,
         },
     ),
     Kind(
         "season deviation",
         1,
         {
-            Side.UP: "the value is farther above the mean of this hour of the day than ever in {period}",
-            Side.DOWN: "the value is farther below the mean of this hour of the day than ever in {period}",
+            Side.UP: _ABOVE + "the mean of this hour of the day than ever in {period}",
+            Side.DOWN: _BELOW + "the mean of this hour of the day than ever in {period}",
         },
     ),
-    Kind("sequence", 10, {Side.NONE: "the model expected the course of {window} less than ever in {period}"}),
+    Kind(
+        "season level",
+        6,
+        {
+            Side.UP: "{window} were farther above what is usual for the time of day than ever in {period}",
+            Side.DOWN: "{window} were farther below what is usual for the time of day than ever in {period}",
+        },
+    ),
+    Kind("sequence", 10, {Side.NONE: "the model expected the last values less than ever in {period}"}),
+    Kind("run", 1, {Side.NONE: "the value has not changed for longer than ever in {period}"}),
+    Kind("away", 1, _AWAY),
+    Kind(
+        "jump",
+        6,
+        {
+            Side.UP: "the mean of {window} rose against the {window} before more than ever in {period}",
+            Side.DOWN: "the mean of {window} fell against the {window} before more than ever in {period}",
+        },
+    ),
 )
+FUSED = _evidence.FUSED
 NAMES = tuple(kind.name for kind in KINDS)
 
 _UNITS = ((7 * 86_400, "week"), (86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))

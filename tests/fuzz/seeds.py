@@ -39,14 +39,15 @@ def write_models(folder: Path) -> None:
 
 
 def write_detectors(folder: Path) -> None:
-    """Write a state an age of a detector with a small window."""
+    """Write a state an age of detectors of slow and fast rows, with a small window."""
     folder.mkdir(parents=True, exist_ok=True)
     likelihood = AnomalyLikelihood(window=200, skip=20, min_averages=50)
-    detector = _evidence.Detector(likelihood.core, _evidence.GAP_STEPS)
-    for row in range(600):
-        if row in (0, 3, 130, 599):
-            (folder / f"detector-{row}").write_bytes(detector.save())
-        detector.update(1200 * row, row * 7 % 40, row % 3 / 40)
+    for step in (1200, 60):
+        detector = _evidence.Detector(likelihood.core, _evidence.GAP_STEPS)
+        for row in range(600):
+            if row in (0, 3, 130, 599):
+                (folder / f"detector-{step}-{row}").write_bytes(detector.save())
+            detector.update(step * row, row * 7 % 40, row % 3 / 40)
 
 
 def main(folder: Path) -> None:

@@ -145,27 +145,24 @@ class Spread:
 class Shape:
     """Every vector of the past with the row it was made at; a gap counts as `span` rows without any."""
 
-    def __init__(self, block: int, stride: int) -> None:
-        self.block, self.stride, self.span = block, stride, 8 * block
+    def __init__(self, block: int) -> None:
+        self.block, self.span = block, 8 * block
         self.sums, self.rows, self.slot = [0.0], 0, 0
         self.vectors: list[tuple[int, _Vector]] = []
         self.rarity = Rarity()
 
     def update(self, _timestamp: int, x: float, _step: float) -> float:
         self.sums.append(self.sums[-1] + x)
-        if self.rows % self.stride == 0:
-            self.slot += 1
-        made = self.rows % self.stride == 0
+        self.slot += 1
         self.rows += 1
         distance = 0.0
         if len(self.sums) > self.span:
             vector = self.vector()
-            apart = self.slot - self.span // self.stride
+            apart = self.slot - self.span
             found = [(slot, v) for slot, v in self.vectors if slot <= apart]
             if len(found) > 20:
                 distance = self.nearest([v for slot, v in found if slot > apart - 256], vector)
-            if made:
-                self.vectors.append((self.slot, vector))
+            self.vectors.append((self.slot, vector))
         return self.rarity.update(distance) if self.rows > 100 else 0.0
 
     def vector(self) -> _Vector:
@@ -184,7 +181,7 @@ class Shape:
 
     def gap(self) -> None:
         self.sums = [0.0]
-        self.slot += self.span // self.stride
+        self.slot += self.span
 
 
 class Hours:
@@ -222,16 +219,17 @@ class Hours:
         if hour != self.hour:
             self.enter(hour)
         above, below, no_peak, no_trough = self.rarities
-        evidence = [0.0]
+        evidence, away = [0.0], [0.0]
         if self.bounds:
             evidence += [above.update(x - self.bounds[0]), below.update(self.bounds[1] - x)]
         was, high, low = self.hours.get(hour % 384, (None, x, x))
         high, low = (max(high, x), min(low, x)) if was == hour else (x, x)
         self.hours[hour % 384] = hour, high, low
         if self.usual and self.today:
-            evidence.append(no_peak.update(self.usual[0] - max(self.today[0], high)))
-            evidence.append(no_trough.update(min(self.today[1], low) - self.usual[1]))
-        return max(evidence)
+            away.append(no_peak.update(self.usual[0] - max(self.today[0], high)))
+            away.append(no_trough.update(min(self.today[1], low) - self.usual[1]))
+        self.away = max(away)
+        return max(*evidence, *away)
 
     def gap(self) -> None:
         pass
@@ -240,7 +238,8 @@ class Hours:
 class SeasonDeviation:
     def __init__(self) -> None:
         self.slots = [(0, 0.0, 0.0)] * 24
-        self.all, self.rarity = Welford(), TwoSided()
+        self.all, self.rarity, self.level_rarity = Welford(), TwoSided(), TwoSided()
+        self.distances: list[float] = []
 
     def update(self, timestamp: int, x: float, step: float) -> float:
         slot = timestamp // 3600 % 24
@@ -250,7 +249,14 @@ class SeasonDeviation:
         distance = x - mean if rows else 0.0
         if rows >= 3 and self.all.rows > 50:
             deviation = math.sqrt((variance * rows + 2 * whole) / (rows + 2))
-            evidence = self.rarity.update(distance / (deviation + 1e-3 * math.sqrt(whole) + 1e-12))
+            z = distance / (deviation + 1e-3 * math.sqrt(whole) + 1e-12)
+            evidence = self.rarity.update(z)
+            self.distances.append(min(max(z, -20.0), 20.0))
+            six = self.distances[-6:]
+            self.level = self.level_rarity.update(sum(six) / len(six))
+        else:
+            self.distances.append(0.0)
+            self.level = 0.0
         share = max(min(0.2, 24 * step / (14 * 86400)), 1 / (rows + 1))
         if rows:
             mean, variance = mean + share * distance, variance + share * (distance**2 * (1 - share) - variance)
@@ -260,7 +266,37 @@ class SeasonDeviation:
         return evidence
 
     def gap(self) -> None:
-        pass
+        self.distances = []
+
+
+class Run:
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.rarity = Rarity()
+
+    def update(self, _timestamp: int, x: float, _step: float) -> float:
+        self.values.append(x)
+        equal = next((n for n, value in enumerate(reversed(self.values)) if value != x), len(self.values))
+        return self.rarity.update(math.log1p(equal - 1))
+
+    def gap(self) -> None:
+        self.values = []
+
+
+class Jump:
+    def __init__(self) -> None:
+        self.short, self.long, self.rarity = Mean(6), Mean(12), TwoSided()
+
+    def update(self, _timestamp: int, x: float, _step: float) -> float:
+        self.short.update(x)
+        self.long.update(x)
+        if len(self.long.values) < 12:
+            return 0.0
+        return self.rarity.update((2 * self.short.total - self.long.total) / 6)
+
+    def gap(self) -> None:
+        self.short.gap()
+        self.long.gap()
 
 
 class Sequence:
@@ -285,22 +321,24 @@ class Sequence:
 
 
 class Detector:
-    """``update`` gives the score S and leaves the eleven kinds' evidence in ``evidence``."""
+    """``update`` gives the score S; it leaves the decades of the ten kinds and of the three that may page alone in
+    ``evidence``, and the height of a page in ``height``."""
 
     def __init__(self, gap_steps: float = 12.0) -> None:
+        self.hours, self.season, self.run, self.jump = Hours(), SeasonDeviation(), Run(), Jump()
         self.kinds: tuple[Kind, ...] = (
             *(Level(size) for size in (1, 6, 36, 144)),
-            *(Spread(size) for size in (12, 48)),
-            Shape(3, 1),
-            Shape(12, 6),
-            Hours(),
-            SeasonDeviation(),
+            Spread(12),
+            Shape(3),
+            self.hours,
+            self.season,
         )
         self.sequence = Sequence()
         self.gap_steps = gap_steps
         self.timestamps: list[int] = []
         self.last_value: int | None = None
         self.farthest = 0.0
+        self.bin: list[tuple[int, float, float]] = []
 
     def step(self) -> float:
         intervals = [b - a for a, b in zip(self.timestamps, self.timestamps[1:], strict=False)]
@@ -309,19 +347,51 @@ class Detector:
     def update(self, timestamp: int, value: float, raw: float) -> float:
         if len(self.timestamps) < 32:
             self.timestamps.append(timestamp)
-        self.evidence = [0.0] * len(self.kinds)
+        self.evidence = [0.0] * 13
         step = self.step()
-        if math.isfinite(value):
-            if self.last_value is not None and timestamp - self.last_value > self.gap_steps * step:
-                for kind in self.kinds:
-                    kind.gap()
-            self.last_value = timestamp
-            x = self.within_reach(value)
-            self.evidence = [kind.update(timestamp, x, step) for kind in self.kinds]
-        self.evidence.append(self.sequence.update(raw))
-        shift = 0.5 * math.log10(step / 300.0)
+        self.evidence[9] = self.sequence.update(raw)
+        x = self.within_reach(value) if math.isfinite(value) else math.nan
+        if step < 300:
+            if self.bin and self.bin[0][0] // 300 != timestamp // 300:
+                own = self.evidence[9]
+                self.close_bin()
+                self.bin = [(timestamp, x, own)]
+            else:
+                self.bin.append((timestamp, x, self.evidence[9]))
+            if timestamp % 300 + step >= 300:
+                self.close_bin()
+        else:
+            self.close_bin()
+            if math.isfinite(x):
+                self.judge(timestamp, x, step)
+        shift = 0.5 * math.log10(max(step, 300.0) / 300.0)
         paced = [min(max(e + shift, 0.0), CAP) if e > 1.5 else e for e in self.evidence]
-        return math.sqrt(sum(e * e for e in paced) / len(paced))
+        score = math.sqrt(sum(e * e for e in paced[:10]) / 10)
+        self.height = math.hypot(score, 0.6 * max(paced[10:]))
+        return score
+
+    def close_bin(self) -> None:
+        rows, self.bin = self.bin, []
+        if not rows:
+            return
+        self.evidence[9] = max(self.evidence[9], *(e for _, _, e in rows))
+        values = [x for _, x, _ in rows if math.isfinite(x)]
+        if values:
+            total = 0.0
+            for x in values:
+                total += x
+            self.judge(rows[0][0] // 300 * 300, total / len(values), 300.0)
+
+    def judge(self, timestamp: int, x: float, step: float) -> None:
+        alone: tuple[Kind, ...] = (self.run, self.jump)
+        if self.last_value is not None and timestamp - self.last_value > self.gap_steps * step:
+            for kind in (*self.kinds, *alone):
+                kind.gap()
+        self.last_value = timestamp
+        found = [kind.update(timestamp, x, step) for kind in self.kinds]
+        run, jump = (kind.update(timestamp, x, step) for kind in alone)
+        judged = [*found, self.season.level, 0.0, run, self.hours.away, jump]
+        self.evidence = [max(pair) for pair in zip(self.evidence, judged, strict=True)]
 
     def within_reach(self, value: float) -> float:
         reach = min(1e140, 1e9 * self.farthest) if self.farthest > 0 else 1e140

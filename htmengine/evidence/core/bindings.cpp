@@ -64,25 +64,53 @@ class Shared {
 using SharedDetector = Shared<Detector>;
 using SharedLikelihood = Shared<Likelihood>;
 
-// (scores, evidence, likelihoods) of n rows.  All are checked first: either all are learnt or none.
+// What n rows say; an array each.
+struct Columns {
+  explicit Columns(py::ssize_t rows)
+      : scores(rows), heights(rows), evidence({rows, kinds}), sides({rows, kinds}), expected({rows, py::ssize_t{3}}), likelihoods(rows) {}
+
+  void put(py::ssize_t row, const Detector& detector) {
+    score[row] = detector.score();
+    height[row] = detector.height();
+    likelihood[row] = detector.likelihood();
+    for (py::ssize_t kind = 0; kind < kinds; ++kind) {
+      decades[row * kinds + kind] = detector.findings()[kind].decades;
+      side[row * kinds + kind] = static_cast<uint8_t>(detector.findings()[kind].side);
+    }
+    Expected unknown{std::nan(""), std::nan(""), std::nan("")};
+    Expected now = detector.expected().value_or(unknown);
+    band[3 * row] = now.value;
+    band[3 * row + 1] = now.low;
+    band[3 * row + 2] = now.high;
+  }
+
+  static constexpr py::ssize_t kinds = kKinds;
+  Values scores, heights, evidence;
+  py::array_t<uint8_t> sides;
+  Values expected, likelihoods;
+  double *score = scores.mutable_data(), *height = heights.mutable_data(), *decades = evidence.mutable_data();
+  double *band = expected.mutable_data(), *likelihood = likelihoods.mutable_data();
+  uint8_t* side = sides.mutable_data();
+};
+
+// Columns of n rows.  All are checked first: either all are learnt or none.
 py::tuple update_many(SharedDetector& shared, const Timestamps& timestamps, const Values& values, const Values& raws) {
   py::ssize_t rows = values.size();
   require_rows(timestamps, rows, "timestamps");
   require_rows(values, rows, "values");
   require_rows(raws, rows, "raws");
-  Values scores(rows), likelihoods(rows), evidence({rows, static_cast<py::ssize_t>(kKinds)});
+  Columns columns(rows);
   const int64_t* timestamp = timestamps.data();
   const double *value = values.data(), *raw = raws.data();
-  double *score = scores.mutable_data(), *likelihood = likelihoods.mutable_data(), *decades = evidence.mutable_data();
   shared.long_with([&](Detector& detector) {
     for (py::ssize_t i = 0; i < rows; ++i) detector.check(timestamp[i], raw[i]);
     for (py::ssize_t i = 0; i < rows; ++i) {
-      score[i] = detector.update(timestamp[i], value[i], raw[i]);
-      likelihood[i] = detector.likelihood();
-      for (const Finding& finding : detector.findings()) *decades++ = finding.decades;
+      detector.update(timestamp[i], value[i], raw[i]);
+      columns.put(i, detector);
     }
   });
-  return py::make_tuple(scores, evidence, likelihoods);
+  return py::make_tuple(columns.scores, columns.heights, columns.evidence, columns.sides, columns.expected,
+                        columns.likelihoods);
 }
 
 double score_row(Likelihood& likelihood, double value, double raw) {
@@ -183,6 +211,7 @@ void bind_detector(py::module_& m) {
                                if (!expected) return py::none();
                                return py::make_tuple(expected->value, expected->low, expected->high);
                              })
+      .def_property_readonly("height", property(&Detector::height))
       .def_property_readonly("likelihood", property(&Detector::likelihood))
       .def_property_readonly("step", property(&Detector::step))
       .def_property_readonly("rows", property(&Detector::rows))
@@ -204,7 +233,8 @@ void bind_detector(py::module_& m) {
 PYBIND11_MODULE(_evidence, m) {
   m.doc() = "The compiled evidence; htmengine.evidence.Detector and AnomalyLikelihood are its public faces.";
   py::register_local_exception<htm::CorruptState>(m, "CorruptState");
-  m.attr("KINDS") = kKinds;
+  m.attr("KINDS") = static_cast<unsigned>(kKinds);
+  m.attr("FUSED") = static_cast<unsigned>(kFused);
   m.attr("MEMORY_ROWS") = kMemoryRows;
   m.attr("GAP_STEPS") = kGapSteps;
   bind_likelihood(m);

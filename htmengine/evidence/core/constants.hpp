@@ -20,10 +20,15 @@ constexpr uint32_t kMemoryRows = 16128; // 8 weeks of 5 minutes
 constexpr uint32_t kForgetEvery = 288;  // rows
 constexpr double kTailShare = 0.5;      // of the mean excess: the scale of the tail beyond the highest peak
 
+// --- the height of a page
+
+constexpr double kAloneWeight = 0.6;  // of the loudest kind that may page alone
+
 // --- the kinds
 
 constexpr unsigned kLevels[] = {1, 6, 36, 144};  // rows that are averaged
-constexpr unsigned kSpreads[] = {12, 48};        // rows whose standard deviation is taken
+constexpr unsigned kSpread = 12;                 // rows whose standard deviation is taken
+constexpr unsigned kJump = 6;                    // rows whose mean is compared with as many before
 constexpr unsigned kLongest = 144;               // the longest of them
 constexpr uint32_t kSpreadLeast = 100;           // rows before a spread is remembered
 constexpr uint32_t kFloorRows = 200;             // first rows, whose deviation is the floor's unit
@@ -34,8 +39,7 @@ constexpr unsigned kBlocks = 8;                   // block means in a shape
 constexpr unsigned kShapes = 256;                 // earlier shapes that the newest is compared with
 constexpr unsigned kShapesLeast = 20;             // up to so many tell nothing
 constexpr uint32_t kShapeLeast = 100;             // rows before a distance is remembered
-constexpr unsigned kShapeBlocks[] = {3, 12};      // rows in a block
-constexpr unsigned kShapeStrides[] = {1, 6};      // rows from one remembered shape to the next; divides the block
+constexpr unsigned kBlockRows = 3;                // rows in a block
 constexpr double kShapeLargest = 1e18;            // block means beyond count as this: squares stay finite in 4 bytes
 
 constexpr unsigned kHoursRing = 384;   // hours whose highest and lowest value are kept: 16 days
@@ -53,6 +57,8 @@ constexpr unsigned kSeasonLeast = 3;          // rows of an hour before it is kn
 constexpr uint32_t kSeasonFirst = 50;         // rows of the metric before any hour is known
 constexpr double kSeasonFloorShare = 1e-3;    // of the metric's deviation
 constexpr double kSeasonFloor = 1e-12;
+constexpr unsigned kSeasonLevel = 6;          // distances that are averaged
+constexpr double kSeasonClip = 20.0;          // a distance counts as no more, in deviations
 
 constexpr int64_t kSequenceLeast = 100;      // averages before the sequence tells anything
 constexpr double kSequenceUnknown = 0.3;     // until then
@@ -63,6 +69,7 @@ constexpr unsigned kIntervals = 31;         // first intervals, whose median is 
 constexpr double kUsualStep = 300.0;        // seconds; the step whose evidence is not shifted
 constexpr double kPaceExponent = 0.5;       // between a test a row and a cost a week
 constexpr double kPaceFrom = 1.5;           // decades that are shifted
+constexpr int64_t kBin = 300;               // seconds; faster rows are judged on means of so many
 constexpr double kGapSteps = 12.0;          // a longer silence is a gap
 constexpr int64_t kLatest = int64_t{1} << 42;  // seconds from 1970 in either direction
 

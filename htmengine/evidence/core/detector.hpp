@@ -1,21 +1,37 @@
 // SPDX-License-Identifier: MIT
-// All evidence of one metric, and the one score that it gives.
+// All evidence of one metric, the one score that it gives, and the height of a page.
 #pragma once
 
 #include <array>
 #include <optional>
+#include <utility>
 
+#include "bin.hpp"
+#include "jump.hpp"
 #include "level.hpp"
 #include "likelihood.hpp"
-#include "pace.hpp"
+#include "run.hpp"
 #include "season.hpp"
 #include "shape.hpp"
 #include "spread.hpp"
 
 namespace evidence {
 
-// One of each kind: levels, spreads, shapes, season bounds, season deviation, sequence; kinds.py has their names.
-constexpr unsigned kKinds = 11;
+// One of each kind; kinds.py has their names.  Those before kFused make the score, the others may page alone.
+enum Kind : unsigned {
+  kLevelKinds = 0,
+  kSpreadKind = 4,
+  kShapeKind,
+  kSeasonBounds,
+  kSeasonDeviation,
+  kSeasonLevelKind,
+  kSequence,
+  kFused,
+  kRunKind = kFused,
+  kAwayKind,
+  kJumpKind,
+  kKinds,
+};
 
 using Findings = std::array<Finding, kKinds>;
 
@@ -31,8 +47,6 @@ class Detector {
   explicit Detector(const Likelihood& likelihood, double gap_steps = kGapSteps)
       : gap_steps_(gap_steps),
         levels_{Level(kLevels[0]), Level(kLevels[1]), Level(kLevels[2]), Level(kLevels[3])},
-        spreads_{Spread(kSpreads[0]), Spread(kSpreads[1])},
-        shapes_{Shape(kShapeBlocks[0], kShapeStrides[0]), Shape(kShapeBlocks[1], kShapeStrides[1])},
         likelihood_(likelihood) {
     if (!(gap_steps > 0.0)) throw std::invalid_argument("gap_steps: must be above 0");
   }
@@ -49,24 +63,33 @@ class Detector {
     pace_.update(timestamp);
     findings_ = {};
     judge_sequence(value, raw);
-    bool missing = !std::isfinite(value);
-    remember_expected(timestamp, missing);
-    if (!missing) judge_value(timestamp, within_reach(value));
-    return fused();
+    remember_expected(timestamp);
+    if (std::isfinite(value)) value = within_reach(value);
+    if (pace_.is_fast()) {
+      fill_bin(timestamp, value);
+    } else {
+      close_bin();
+      newest_judged_ = std::isfinite(value);
+      if (newest_judged_) judge_value(timestamp, value);
+    }
+    fuse();
+    return score_;
   }
 
   void set_range_rule(bool on) { likelihood_.set_range_rule(on); }
 
   const Findings& findings() const { return findings_; }
+  double score() const { return score_; }
+  double height() const { return height_; }  // of a page
   double likelihood() const { return likelihood_score_; }
-  double step() const { return pace_.step(); }
+  double step() const { return pace_.value_step(); }
   int64_t rows() const { return likelihood_.raw_scores().rows(); }  // also those without a value
-  uint32_t values() const { return spread_scale_.rows(); }
+  uint32_t values() const { return spread_scale_.rows(); }               // that were judged
 
   // What was expected of the newest row: the mean of its hour of the day, or of the last values before it.
   std::optional<Expected> expected() const {
     if (expected_slot_.rows) return band(expected_slot_.mean, expected_deviation_);
-    unsigned first = newest_missing_ ? 0 : 1;
+    unsigned first = newest_judged_ ? 1 : 0;
     unsigned last = std::min<uint32_t>(recent_.rows(), kBandRows + first);
     if (last <= first) return {};
     Welford values;
@@ -74,11 +97,7 @@ class Detector {
     return band(values.mean(), std::sqrt(values.variance()));
   }
 
-  size_t bytes() const {
-    size_t bytes = sizeof *this + hours_.bytes() + likelihood_.bytes();
-    for (const Shape& shape : shapes_) bytes += shape.bytes();
-    return bytes;
-  }
+  size_t bytes() const { return sizeof *this + hours_.bytes() + likelihood_.bytes() + shape_.bytes(); }
 
   std::string save() const {
     Writer out;
@@ -93,10 +112,13 @@ class Detector {
     recent_.save(out);
     spread_scale_.save(out);
     for (const Level& level : levels_) level.save(out);
-    for (const Spread& spread : spreads_) spread.save(out);
-    for (const Shape& shape : shapes_) shape.save(out);
+    spread_.save(out);
+    shape_.save(out);
     hours_.save(out);
     season_.save(out);
+    run_.save(out);
+    jump_.save(out);
+    bin_.save(out);
     return out.take();
   }
 
@@ -111,38 +133,67 @@ class Detector {
     recent_.restore(in);
     spread_scale_.restore(in);
     for (Level& level : levels_) level.restore(in);
-    for (Spread& spread : spreads_) spread.restore(in);
-    for (Shape& shape : shapes_) shape.restore(in);
+    spread_.restore(in);
+    shape_.restore(in);
     hours_.restore(in);
     season_.restore(in);
+    run_.restore(in);
+    jump_.restore(in);
+    bin_.restore(in);
   }
 
   void judge_sequence(double value, double raw) {
     likelihood_.put(likelihood_.raw_scores().count_of(raw));
-    findings_.back() = {sequence_decades(likelihood_.raw_scores()), Side::none};
+    findings_[kSequence] = {sequence_decades(likelihood_.raw_scores()), Side::none};
     likelihood_score_ = likelihood_.score(value);
     likelihood_.learn(value);
   }
 
+  // A bin closes with the row that reaches its end, or, where that one is missing, with the first row after it.
+  void fill_bin(int64_t timestamp, double value) {
+    double sequence = findings_[kSequence].decades;
+    int64_t place = floor_div(timestamp, kBin);
+    if (place != bin_.place) close_bin();
+    bin_.place = place;
+    bin_.put(value, sequence);
+    newest_judged_ = static_cast<double>(timestamp - bin_.begin()) + pace_.step() >= kBin && bin_.values > 0;
+    if (static_cast<double>(timestamp - bin_.begin()) + pace_.step() >= kBin) close_bin();
+  }
+
+  void close_bin() {
+    if (!bin_.open) return;
+    Bin bin = std::exchange(bin_, {});
+    findings_[kSequence].take(bin.sequence, Side::none);
+    if (bin.values > 0) judge_value(bin.begin(), bin.sum / bin.values);
+  }
+
   void judge_value(int64_t timestamp, double value) {
-    if (values() > 0 && static_cast<double>(timestamp - last_value_) > gap_steps_ * pace_.step()) gap();
+    if (values() > 0 && static_cast<double>(timestamp - last_value_) > gap_steps_ * step()) gap();
     last_value_ = timestamp;
     recent_.put(value);
     spread_scale_.update(value);
-    Finding* finding = findings_.data();
-    for (Level& level : levels_) *finding++ = level.update(recent_);
-    for (Spread& spread : spreads_) *finding++ = spread.update(recent_, spread_scale_);
-    for (Shape& shape : shapes_) *finding++ = shape.update(value);
-    *finding++ = hours_.update(timestamp, value);
-    *finding = season_.update(timestamp, value, pace_.step());
+    for (unsigned i = 0; i < levels_.size(); ++i) take(kLevelKinds + i, levels_[i].update(recent_));
+    take(kSpreadKind, spread_.update(recent_, spread_scale_));
+    take(kShapeKind, shape_.update(value));
+    take(kSeasonBounds, hours_.update(timestamp, value));
+    take(kSeasonDeviation, season_.update(timestamp, value, step()));
+    take(kSeasonLevelKind, season_.level());
+    take(kRunKind, run_.update(recent_));
+    take(kAwayKind, hours_.away());
+    take(kJumpKind, jump_.update(recent_));
   }
+
+  // A row may close two bins: the louder one speaks.
+  void take(unsigned kind, Finding finding) { findings_[kind].take(finding.decades, finding.side); }
 
   // What was before a gap says nothing of the rows after it but how rare they are.
   void gap() {
     recent_.clear();
     for (Level& level : levels_) level.gap();
-    for (Spread& spread : spreads_) spread.gap();
-    for (Shape& shape : shapes_) shape.gap();
+    spread_.gap();
+    shape_.gap();
+    season_.gap();
+    jump_.gap();
   }
 
   double within_reach(double value) {
@@ -153,9 +204,8 @@ class Detector {
   }
 
   // Before the row changes them.
-  void remember_expected(int64_t timestamp, bool missing) {
+  void remember_expected(int64_t timestamp) {
     const SeasonDeviation::Slot& slot = season_.slot_at(timestamp);
-    newest_missing_ = missing;
     expected_slot_ = season_.is_known(slot) ? slot : SeasonDeviation::Slot{};
     if (expected_slot_.rows > 0) expected_deviation_ = season_.deviation(slot);
   }
@@ -164,14 +214,18 @@ class Detector {
     return {middle, middle - kBandDeviations * deviation, middle + kBandDeviations * deviation};
   }
 
-  // The root mean square: one kind that stands alone counts less than two that agree.
-  double fused() const {
-    double squares = 0.0;
-    for (const Finding& finding : findings_) {
-      double decades = pace_.shifted(finding.decades);
-      squares += decades * decades;
+  // The score is the root mean square: one kind that stands alone counts less than two that agree.  Some may page alone.
+  void fuse() {
+    double squares = 0.0, loudest = 0.0;
+    for (unsigned kind = 0; kind < kKinds; ++kind) {
+      double decades = pace_.shifted(findings_[kind].decades);
+      if (kind < kFused)
+        squares += decades * decades;
+      else
+        loudest = std::max(loudest, decades);
     }
-    return std::sqrt(squares / kKinds);
+    score_ = std::sqrt(squares / kFused);
+    height_ = std::sqrt(score_ * score_ + (kAloneWeight * loudest) * (kAloneWeight * loudest));
   }
 
   double gap_steps_;
@@ -181,16 +235,19 @@ class Detector {
   Recent recent_;
   SpreadScale spread_scale_;
   std::array<Level, 4> levels_;
-  std::array<Spread, 2> spreads_;
-  std::array<Shape, 2> shapes_;
+  Spread spread_;
+  Shape shape_;
   Hours hours_;
   SeasonDeviation season_;
+  Run run_;
+  Jump jump_;
+  Bin bin_;
   Likelihood likelihood_;
 
   // Of the newest row; not saved.
   Findings findings_{};
-  double likelihood_score_ = 0.0;
-  bool newest_missing_ = true;
+  double score_ = 0.0, height_ = 0.0, likelihood_score_ = 0.0;
+  bool newest_judged_ = false;  // and last of the values
   SeasonDeviation::Slot expected_slot_{};  // no rows: the season does not know
   double expected_deviation_ = 0.0;
 };

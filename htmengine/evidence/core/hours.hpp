@@ -28,12 +28,17 @@ class Hours {
     if (cell.hour != hour) cell = {hour, value, value};
     cell.high = std::max(cell.high, value);
     cell.low = std::min(cell.low, value);
+    away_ = {};
     if (usual_.known) {
-      finding.take(no_peak_.update(usual_.high - std::max(today_.high, cell.high)), Side::missing_peak);
-      finding.take(no_trough_.update(std::min(today_.low, cell.low) - usual_.low), Side::missing_trough);
+      away_.take(no_peak_.update(usual_.high - std::max(today_.high, cell.high)), Side::missing_peak);
+      away_.take(no_trough_.update(std::min(today_.low, cell.low) - usual_.low), Side::missing_trough);
     }
+    finding.take(away_.decades, away_.side);
     return finding;
   }
+
+  // What the newest value says of a peak or trough that stays away.
+  Finding away() const { return away_; }
 
   size_t bytes() const { return cells_.capacity() * sizeof(Cell); }
 
@@ -190,6 +195,7 @@ class Hours {
   Range bounds_, usual_, today_;
   std::vector<Cell> cells_;   // a ring
   Rarity above_, below_, no_peak_, no_trough_;
+  Finding away_;              // of the newest value; not saved
 };
 
 }  // namespace evidence

@@ -23,7 +23,11 @@ class Pace {
     last_ = timestamp;
   }
 
-  double step() const { return step_; }  // seconds
+  double step() const { return step_; }  // seconds from row to row
+
+  // Faster rows are judged on means of five minutes: seconds from one judged value to the next.
+  bool is_fast() const { return step_ < kBin; }
+  double value_step() const { return is_fast() ? kBin : step_; }
 
   double shifted(double decades) const {
     return decades > kPaceFrom ? std::min(std::max(decades + shift_, 0.0), kCap) : decades;
@@ -61,7 +65,7 @@ class Pace {
     std::sort(sorted, sorted + count_);
     double median = (static_cast<double>(sorted[(count_ - 1) / 2]) + static_cast<double>(sorted[count_ / 2])) / 2;
     step_ = std::max(1.0, median);
-    shift_ = kPaceExponent * std::log10(step_ / kUsualStep);
+    shift_ = kPaceExponent * std::log10(value_step() / kUsualStep);
   }
 
   bool begun_ = false;

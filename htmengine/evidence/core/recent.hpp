@@ -63,6 +63,7 @@ class WindowMean {
     return sum_ / (rows < size ? rows : size);
   }
 
+  double sum() const { return sum_; }
   void clear() { sum_ = 0.0; }
   void save(Writer& out) const { out.real(sum_); }
   void restore(Reader& in) { sum_ = finite(in); }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The value's distance from the mean of its hour of the day, in that hour's own standard deviations.
+// The value's distance from the mean of its hour of the day, in that hour's own standard deviations; and the mean of the
+// last distances: half an hour that is a little wrong for its time of day.
 #pragma once
 
 #include "hours.hpp"
@@ -22,13 +23,23 @@ class SeasonDeviation {
     all_.update(value);
     double distance = slot.rows ? value - slot.mean : 0.0;
     Finding finding;
+    level_ = {};
     if (is_known(slot)) {
       double unit = deviation(slot) + kSeasonFloorShare * std::sqrt(all_.variance()) + kSeasonFloor;
       finding = rarity_.update(distance / unit);
+      put(std::min(std::max(distance / unit, -kSeasonClip), kSeasonClip));
+      level_ = level_rarity_.update(mean_distance());
+    } else {
+      put(0.0);
     }
     learn(slot, value, distance, step);
     return finding;
   }
+
+  // What the newest value and those before it say together.
+  Finding level() const { return level_; }
+
+  void gap() { kept_ = 0; }
 
   const Slot& slot_at(int64_t timestamp) const { return slots_[slot_of(timestamp)]; }
   bool is_known(const Slot& slot) const { return slot.rows >= kSeasonLeast && all_.rows() > kSeasonFirst; }
@@ -46,6 +57,9 @@ class SeasonDeviation {
     }
     all_.save(out);
     rarity_.save(out);
+    out.number(static_cast<uint8_t>(kept_));
+    for (unsigned i = 0; i < kept_; ++i) out.real(distances_[i]);
+    level_rarity_.save(out);
   }
 
   void restore(Reader& in) {
@@ -58,12 +72,29 @@ class SeasonDeviation {
     }
     all_.restore(in);
     rarity_.restore(in);
+    kept_ = in.number_to<uint8_t>(kSeasonLevel, "too many distances");
+    for (unsigned i = 0; i < kept_; ++i) {
+      distances_[i] = in.real();
+      require(std::fabs(distances_[i]) <= kSeasonClip, "a distance that is too large");
+    }
+    level_rarity_.restore(in);
   }
 
  private:
   static unsigned slot_of(int64_t timestamp) {
     int64_t hour = floor_div(timestamp, 3600) % kSlots;
     return static_cast<unsigned>(hour < 0 ? hour + kSlots : hour);
+  }
+
+  void put(double distance) {
+    if (kept_ == kSeasonLevel) std::copy(distances_ + 1, distances_ + kept_--, distances_);
+    distances_[kept_++] = distance;
+  }
+
+  double mean_distance() const {
+    double sum = 0.0;
+    for (unsigned i = 0; i < kept_; ++i) sum += distances_[i];
+    return sum / kept_;
   }
 
   static void learn(Slot& slot, double value, double distance, double step) {
@@ -80,7 +111,10 @@ class SeasonDeviation {
 
   Slot slots_[kSlots];
   Welford all_;
-  TwoSided rarity_;
+  TwoSided rarity_, level_rarity_;
+  double distances_[kSeasonLevel] = {};  // the oldest first
+  unsigned kept_ = 0;
+  Finding level_;  // of the newest value; not saved
 };
 
 }  // namespace evidence

@@ -11,18 +11,18 @@
 
 namespace evidence {
 
-// A shape is the means of kBlocks blocks that end now.  One shape in `stride` rows is remembered, and it may be found
-// when it no longer overlaps the present.  Shapes overlap each other, so each block's mean is kept once; a mean that
-// is not whole is NaN, and a shape with such a mean is nearest to nothing.
+// A shape is the means of kBlocks blocks that end now.  It may be found when it no longer overlaps the present.  Shapes
+// overlap each other, so each block's mean is kept once; a mean that is not whole is NaN, and a shape with such a mean
+// is nearest to nothing.
 class Shape {
  public:
-  Shape(unsigned block, unsigned stride) : block_(block), stride_(stride), sums_(span() + 1, 0.0) {}
+  Shape() : sums_(kSpan + 1, 0.0) {}
 
   Finding update(double value) {
-    uint32_t row = rows_++;
+    ++rows_;
     add(value);
-    if (row % stride_ == 0) remember(since_gap_ >= block_ ? block_mean(0) : kNotWhole);
-    double distance = since_gap_ >= span() && found_ > kShapesLeast ? nearest() : 0.0;
+    remember(since_gap_ >= kBlockRows ? block_mean(0) : kNotWhole);
+    double distance = since_gap_ >= kSpan && found_ > kShapesLeast ? nearest() : 0.0;
     if (rows_ <= kShapeLeast) return {};
     return {rarity_.update(distance), Side::none};
   }
@@ -31,7 +31,7 @@ class Shape {
   void gap() {
     since_gap_ = place_ = 0;
     sums_.assign(sums_.size(), 0.0);
-    for (unsigned i = 0; i < span() / stride_; ++i) remember(kNotWhole);
+    for (unsigned i = 0; i < kSpan; ++i) remember(kNotWhole);
   }
 
   size_t bytes() const { return sums_.capacity() * sizeof(double) + means_.capacity() * sizeof(float); }
@@ -41,7 +41,7 @@ class Shape {
     out.varint(since_gap_);
     for (unsigned i = sums_kept(); i-- > 0;) out.real(sum_back(i));
     out.number(static_cast<uint8_t>(found_));
-    unsigned kept = static_cast<unsigned>(std::min<size_t>(means_.size(), means_needed()));
+    unsigned kept = static_cast<unsigned>(std::min<size_t>(means_.size(), kMeans));
     out.varint(kept);
     for (size_t i = means_.size() - kept; i < means_.size(); ++i) out.real32(means_[i]);
     rarity_.save(out);
@@ -57,8 +57,8 @@ class Shape {
     }
     found_ = in.number_to<uint8_t>(kShapesLeast + 1, "too many shapes");
     uint32_t kept = in.varint();
-    require(kept <= means_needed(), "too many block means");
-    require(found_ <= kShapesLeast || kept > apart() + reach() + kShapesLeast, "more shapes than block means");
+    require(kept <= kMeans, "too many block means");
+    require(found_ <= kShapesLeast || kept > kSpan + kReach + kShapesLeast, "more shapes than block means");
     means_.resize(kept);
     for (float& mean : means_) {
       mean = in.real32();
@@ -73,12 +73,10 @@ class Shape {
   typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
   static constexpr unsigned kSpare = 64;  // means are moved down once in so many
 
-  unsigned span() const { return block_ * kBlocks; }
-  unsigned step() const { return block_ / stride_; }              // remembered means from one block to the next
-  unsigned apart() const { return span() / stride_; }             // from the newest to the newest that may be found
-  unsigned reach() const { return (kBlocks - 1) * step(); }       // from a shape to its oldest block
-  unsigned means_needed() const { return kShapes + apart() + reach(); }
-  unsigned sums_kept() const { return std::min<uint32_t>(since_gap_, span()) + 1; }
+  static constexpr unsigned kSpan = kBlocks * kBlockRows;   // rows; from the newest to the newest that may be found
+  static constexpr unsigned kReach = kSpan - kBlockRows;    // from a shape to its oldest block
+  static constexpr unsigned kMeans = kShapes + kSpan + kReach;
+  unsigned sums_kept() const { return std::min<uint32_t>(since_gap_, kSpan) + 1; }
 
   // The sum of all values since the gap, up to so many rows ago.
   double sum_back(unsigned rows) const {
@@ -94,26 +92,26 @@ class Shape {
 
   // The mean of the block that ends so many blocks ago.
   float block_mean(unsigned blocks) const {
-    double mean = (sum_back(blocks * block_) - sum_back((blocks + 1) * block_)) / block_;
+    double mean = (sum_back(blocks * kBlockRows) - sum_back((blocks + 1) * kBlockRows)) / kBlockRows;
     return static_cast<float>(std::min(std::max(mean, -kShapeLargest), kShapeLargest));
   }
 
   void remember(float mean) {
-    if (means_.size() == means_needed() + kSpare) means_.erase(means_.begin(), means_.begin() + kSpare);
-    append(means_, mean, means_needed() + kSpare);
-    if (found_ <= kShapesLeast && means_.size() > apart() + reach() && is_whole(means_.size() - 1 - apart())) ++found_;
+    if (means_.size() == kMeans + kSpare) means_.erase(means_.begin(), means_.begin() + kSpare);
+    append(means_, mean, kMeans + kSpare);
+    if (found_ <= kShapesLeast && means_.size() > kSpan + kReach && is_whole(means_.size() - 1 - kSpan)) ++found_;
   }
 
   bool is_whole(size_t newest) const {
     for (unsigned block = 0; block < kBlocks; ++block)
-      if (std::isnan(means_[newest - block * step()])) return false;
+      if (std::isnan(means_[newest - block * kBlockRows])) return false;
     return true;
   }
 
   // The root mean square distance of the present shape to the nearest that may be found.
   double nearest() const {
-    size_t end = means_.size() - apart();
-    size_t count = std::min<size_t>(kShapes, end - reach());
+    size_t end = means_.size() - kSpan;
+    size_t count = std::min<size_t>(kShapes, end - kReach);
     float least = least_square_distance(&means_[end - count], count);
     return least == kFar ? 0.0 : std::sqrt(static_cast<double>(least) / kBlocks);
   }
@@ -127,8 +125,8 @@ class Shape {
       const float* at = newest + std::min(i, count - kLanes);  // the last lanes overlap those before
       Lanes pairs[kBlocks / 2];  // the order of the sums is a part of the result
       for (unsigned block = 0; block < kBlocks / 2; ++block) {
-        Lanes a = lanes_at(at - block * step()) - now[block];
-        Lanes b = lanes_at(at - (block + kBlocks / 2) * step()) - now[block + kBlocks / 2];
+        Lanes a = lanes_at(at - block * kBlockRows) - now[block];
+        Lanes b = lanes_at(at - (block + kBlocks / 2) * kBlockRows) - now[block + kBlocks / 2];
         pairs[block] = a * a + b * b;
       }
       Lanes square = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3]);
@@ -145,7 +143,6 @@ class Shape {
 
   static constexpr float kFar = std::numeric_limits<float>::max();
 
-  unsigned block_, stride_;
   std::vector<double> sums_;  // running sums, a ring
   unsigned place_ = 0;        // of the newest sum
   uint32_t rows_ = 0, since_gap_ = 0;

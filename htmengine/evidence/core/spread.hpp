@@ -7,8 +7,7 @@
 
 namespace evidence {
 
-// What all spreads of a metric share: its first value, which keeps the squares small, and the floor under which
-// spreads are alike.
+// The metric's first value, which keeps the squares small, and the floor under which spreads are alike.
 class SpreadScale {
  public:
   void update(double value) {
@@ -45,14 +44,12 @@ class SpreadScale {
 
 class Spread {
  public:
-  explicit Spread(unsigned size) : size_(size) {}
-
   Finding update(const Recent& recent, const SpreadScale& scale) {
     double first = scale.first();
-    double mean = mean_.update(recent, size_, [first](double value) { return value - first; });
-    double square = square_.update(recent, size_, [first](double value) { return (value - first) * (value - first); });
+    double mean = mean_.update(recent, kSpread, [first](double value) { return value - first; });
+    double square = square_.update(recent, kSpread, [first](double value) { return (value - first) * (value - first); });
     // A window that fills looks flatter than any flat line.
-    if (scale.rows() < kSpreadLeast || recent.rows() < size_) return {};
+    if (scale.rows() < kSpreadLeast || recent.rows() < kSpread) return {};
     double deviation = std::sqrt(std::max(square - mean * mean, 0.0));
     return rarity_.update(std::log(deviation + scale.floor() + kSpreadFloor));
   }
@@ -75,7 +72,6 @@ class Spread {
   }
 
  private:
-  unsigned size_;
   WindowMean mean_, square_;
   TwoSided rarity_;
 };
