@@ -11,7 +11,6 @@ calls wait.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import uuid
 from collections import deque
@@ -37,8 +36,6 @@ T = TypeVar("T")
 #: (name, value, epoch seconds; -1: now)
 SampleTuple = tuple[str, float, int]
 
-#: Lines in one message of the samples queue.
-LINES_IN_MESSAGE = 1000
 #: Messages that a follower has not acknowledged.
 PREFETCH = 100
 #: A follower's queue without a name is gone this long after the follower, and holds this many messages.
@@ -113,9 +110,7 @@ class AsyncClient:
 
     async def send(self, samples: Iterable[SampleTuple]) -> None:
         """Samples, each a name, a value and a timestamp; returns when they are durable in the samples queue."""
-        lines = (f"{name} {float(value)!r} {timestamp}" for name, value, timestamp in samples)
-        while batch := list(itertools.islice(lines, LINES_IN_MESSAGE)):
-            await self.operations.send(batch)
+        await self.operations.send(f"{name} {float(value)!r} {timestamp}" for name, value, timestamp in samples)
 
     async def results(self, queue: str | None = None) -> Results:
         """The messages of the results exchange (docs/messages.md) from now on.

@@ -9,7 +9,7 @@ that it belongs to, so that a crash before it is published delays it only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,7 +20,7 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import Ledger, read_ledger
-from htmengine.messages import SampleBatch, encode_samples
+from htmengine.messages import SampleBatch, encode_samples, in_messages
 from htmengine.repository import queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
@@ -150,10 +150,11 @@ class Operations:
 
         return await self.database.read(read)
 
-    async def send(self, lines: Sequence[str]) -> None:
+    async def send(self, lines: Iterable[str]) -> None:
         """Samples as lines ``name value timestamp``; fires when they are durable in the samples queue."""
         await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
-        await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(list(lines)))])
+        for part in in_messages(lines):
+            await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(part))])
 
     async def _change(self, change: Callable[[Connection], tuple[Changed, list[bytes]]]) -> Changed:
         """One transaction, then its messages."""

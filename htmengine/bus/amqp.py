@@ -14,6 +14,7 @@ an argument is one: the limits of followers' queues, and a quorum queue's type.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -22,16 +23,17 @@ from pika.adapters.twisted_connection import ClosableDeferredQueue, TwistedChann
 from pika.exceptions import ChannelClosedByBroker
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock, gatherResults
+from twisted.internet.defer import TimeoutError as DeferTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine.bus.amqp_link import LOST, RETRY_S, AmqpParams, Link
+from htmengine.bus.amqp_link import CLOSE_S, LOST, RETRY_S, AmqpParams, Link
 from htmengine.bus.amqp_publisher import Destination, Publisher
 from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
 from htmengine.process.figures import Figure, counter
-from htmengine.process.twisted_types import Reactor
+from htmengine.process.twisted_types import Reactor, within
 
 __all__ = ["AmqpBus", "AmqpParams", "AmqpSubscription"]
 
@@ -52,6 +54,7 @@ class AmqpBus(Service):
     """
 
     def __init__(self, params: AmqpParams, *, reactor: Reactor, queue_type: QueueType = "classic") -> None:
+        self._reactor = reactor
         self._queue_type = queue_type
         self._limits: dict[str, QueueLimits] = {}
         self._subscriptions: list[AmqpSubscription] = []
@@ -157,6 +160,11 @@ class AmqpBus(Service):
     async def sleep(self, seconds: float) -> None:
         """Raises `BusClosed` when the bus stops first."""
         await self._consuming.sleep(seconds)
+
+    async def no_longer_than(self, seconds: float, answer: Deferred[None]) -> None:
+        """Wait for a broker that may hang."""
+        with contextlib.suppress(DeferTimeout):
+            await within(answer, seconds, self._reactor)
 
     def forget(self, subscription: AmqpSubscription) -> None:
         """It has ended."""
@@ -286,7 +294,7 @@ class AmqpSubscription:
             channel.on_closed.chainDeferred(closed)
             if channel.is_open:
                 channel.close()
-            await closed
+            await self._bus.no_longer_than(CLOSE_S, closed)
 
     def end(self, error: BusError) -> None:
         """Called by the bus, too, when it stops."""

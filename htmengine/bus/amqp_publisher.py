@@ -217,11 +217,12 @@ def _is_confirmed(failure: Failure) -> bool:
 
 
 def _free(limits: QueueLimits, depth: int, mean_bytes: float) -> int:
-    """Messages of that size that a queue has room for."""
+    """Messages of that size that a queue has room for.  An empty one has room for any."""
     if limits.overflow == "drop-head":
         return WINDOW_MESSAGES
     by_bytes = limits.max_bytes - depth * mean_bytes
-    return min(limits.max_messages - depth, int(by_bytes / max(mean_bytes, 1.0)))
+    free = min(limits.max_messages - depth, int(by_bytes / max(mean_bytes, 1.0)))
+    return free if depth else max(free, 1)
 
 
 def _windows(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:

@@ -31,7 +31,8 @@ class QueueLimits:
 
     ``overflow`` is ``"wait"``: publishers wait, or ``"drop-head"``: the oldest messages make room, which is for
     queues whose reader may miss some.  A queue with ``expires_s`` is deleted when it has had no subscriber for
-    that many seconds.  A bound may be passed by what is published at once.
+    that many seconds.  A bound may be passed by what is published at once: into an empty queue a message always goes,
+    however large.
 
     >>> QueueLimits(max_messages=0)
     Traceback (most recent call last):
@@ -56,8 +57,9 @@ class QueueLimits:
 
 DEFAULT_LIMITS = QueueLimits()
 #: Of the samples queue.  All metrics share it, so what one client piles up in it delays the rows of all others: it
-#: holds 2,000 lines, less than a second of work, and then clients wait, each with its own lines.
-SAMPLES_LIMITS = QueueLimits(max_bytes=1 << 16)
+#: holds two full messages (`htmengine.messages.MESSAGE_BYTES`), about a second of work, and then clients wait, each
+#: with its own lines.
+SAMPLES_LIMITS = QueueLimits(max_bytes=1 << 17)
 
 
 class Subscription(Protocol):

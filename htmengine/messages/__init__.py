@@ -47,10 +47,14 @@ from htmengine.messages.models import (
 )
 from htmengine.messages.samples import (
     MAX_LINE_LENGTH,
+    MESSAGE_BYTES,
+    MESSAGE_LINES,
     Sample,
     SampleBatch,
     decode_samples,
     encode_samples,
+    in_messages,
+    line_bytes,
     parse_sample,
 )
 
@@ -65,6 +69,8 @@ __all__ = [
     "MAX_LINE_LENGTH",
     "MAX_NAME_LENGTH",
     "MAX_REASON_LENGTH",
+    "MESSAGE_BYTES",
+    "MESSAGE_LINES",
     "SNAPSHOT_MODEL",
     "CommandArgs",
     "CommandResult",
@@ -96,5 +102,7 @@ __all__ = [
     "encode_model_snapshot",
     "encode_results",
     "encode_samples",
+    "in_messages",
+    "line_bytes",
     "parse_sample",
 ]

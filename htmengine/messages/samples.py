@@ -7,6 +7,7 @@ Other programs publish to this queue too; docs/messages.md describes its message
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -19,6 +20,9 @@ from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH, Moment
 #: Timestamps up to 2100-01-01; milliseconds sent by mistake lie far beyond.
 MAX_TIMESTAMP = 4_102_444_800
 MAX_LINE_LENGTH = 16_384
+#: A message of ours is closed at so many lines, or bytes of lines; it has at least one line.
+MESSAGE_LINES = 1000
+MESSAGE_BYTES = 1 << 16
 
 Reason: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_REASON_LENGTH)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, lt=2**31)]
@@ -135,6 +139,36 @@ def _cut(text: str, most: int = 60) -> str:
 
 
 # --- samples queue -------------------------------------------------------------------------------------
+
+
+def line_bytes(line: str) -> int:
+    """What a line adds to a message, but for its escaped characters.
+
+    >>> line_bytes("a 1 60"), line_bytes("ä 1 60")
+    (9, 10)
+    """
+    return 3 + (len(line) if line.isascii() else len(line.encode()))
+
+
+def in_messages(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Lines in order, as many at a time as a message may have.
+
+    >>> [len(part) for part in in_messages(["a 1 60"] * 1001)]
+    [1000, 1]
+    >>> [len(part) for part in in_messages(["a" * 4000 + " 1 60"] * 20)]
+    [16, 4]
+    """
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        added = line_bytes(line)
+        if part and (len(part) == MESSAGE_LINES or size + added > MESSAGE_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += added
+    if part:
+        yield part
 
 
 def encode_samples(batch: SampleBatch) -> bytes:

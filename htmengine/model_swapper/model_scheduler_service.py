@@ -72,7 +72,7 @@ ROWS_IN_MESSAGE = 2000
 #: How often schedulers look whether they have their share of the shards.
 BALANCE_S = 1.0
 #: A stop waits this long for the turns in flight.
-DRAIN_S = 10.0
+DRAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)

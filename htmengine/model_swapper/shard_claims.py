@@ -16,6 +16,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from htmengine.bus.interface import Bus, Subscription
+from htmengine.process.tasks import together
 from htmengine.sharding import ShardQueues
 
 
@@ -91,8 +92,7 @@ class ShardClaims:
     async def close(self) -> None:
         """Let others have all shards."""
         held, self.held = self.held, {}
-        for subscription in held.values():
-            await subscription.close()
+        await together(subscription.close() for subscription in held.values())
 
     async def _give_back(self) -> None:
         shard, subscription = self.held.popitem()

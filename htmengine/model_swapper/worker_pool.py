@@ -36,7 +36,7 @@ START_PATIENCE_S = 60.0
 #: A worker that is killed so often in a row before it is ready is not replaced any more.
 START_ATTEMPTS = 10
 #: After a stop's frame a worker writes its models; then it is killed.
-STOP_MARGIN_S = 5.0
+STOP_MARGIN_S = 1.0
 #: How often a worker that should answer is looked at while it may be silent.
 LOOKS = 4
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

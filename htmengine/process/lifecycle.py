@@ -15,14 +15,17 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import TimeoutError as DeferTimeout
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from htmengine.errors import StartError
 from htmengine.process.twisted_types import Clock, Reactor, within
 
-#: A service's stop takes no longer, unless what it needs is away.
-STOP_S = 30.0
+#: All services together have so long to stop.
+STOP_S = 7.0
+#: A service has at least so long, however long those before it have taken.
+LAST_S = 0.2
 
 
 class DataFolder:
@@ -81,7 +84,7 @@ class DataFolder:
 class OrderedServices(Service):
     """Starts its parts one after the other, and stops each when those after it have stopped.
 
-    One that takes longer than `STOP_S` is not waited for: what it waits for, a broker that is away, may never come.
+    The process ends within 10 s: what a part waits for, a broker or a database that hangs, may never come.
     """
 
     log = Logger()
@@ -108,9 +111,12 @@ class OrderedServices(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        end = self._clock.seconds() + STOP_S
         for part in reversed(self._parts):
             try:
-                await within(maybeDeferred(part.stopService), STOP_S, self._clock)
+                await within(maybeDeferred(part.stopService), max(end - self._clock.seconds(), LAST_S), self._clock)
+            except DeferTimeout:
+                self.log.error("{part} has not stopped: what it waits for does not answer", part=type(part).__name__)
             except Exception:
                 self.log.failure("{part} did not stop cleanly", part=part)
 

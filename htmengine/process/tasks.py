@@ -46,7 +46,7 @@ class Tasks:
 
     def finished(self) -> Deferred[Any]:
         """Fires when all that runs now has ended."""
-        return DeferredList([_watched(deferred) for deferred in self._running])
+        return DeferredList([_watched(deferred) for deferred in self._running], consumeErrors=True)
 
     def _failed(self, failure: Failure) -> None:
         if isinstance(failure.value, (BusClosed, DatabaseClosed, CancelledError)):

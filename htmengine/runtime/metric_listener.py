@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferTimeout
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -26,11 +27,14 @@ from htmengine.messages import MAX_LINE_LENGTH
 from htmengine.process.figures import Figure, counter, gauge, histogram
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks
-from htmengine.process.twisted_types import Clock, Reactor, listen
+from htmengine.process.twisted_types import Clock, Reactor, listen, within
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
 
 #: Lines that came as datagrams and wait; nobody can be told to wait before he sends more.
 DATAGRAM_LINES = 30_000
+DATAGRAM_BYTES = 4 << 20
+#: A stop waits this long until the bus has what was taken.
+FLUSH_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,7 @@ class GraphiteDatagrams(DatagramProtocol):
 
     def __init__(self, batcher: SampleBatcher, most_lines: int = DATAGRAM_LINES) -> None:
         self._batcher = batcher
-        self._lane = Lane(most_lines, lambda _: None)
+        self._lane = Lane(most_lines, lambda _: None, DATAGRAM_BYTES)
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
         lines = [line for line in datagram.split(b"\n") if line.strip()]
@@ -185,13 +189,21 @@ class MetricListener(Service):
         self.log.info("listening for Graphite lines on {host}:{port}", host=self._options.host, port=self.port)
 
     async def close(self) -> None:
-        """Take no more, let the clients go, and publish what was taken."""
+        """Take no more, let the clients go, and publish what was taken, unless the bus takes nothing for too long."""
         for port in self._ports:
             await _fired(port.stopListening())
         self._ports = []
         for connection in list(self.factory.connections):
             connection.close()
-        await self.batcher.flush()
+        try:
+            await within(Deferred.fromCoroutine(self.batcher.flush()), FLUSH_S, self._reactor)
+        except DeferTimeout:
+            self.log.error(
+                "{lines} lines are lost: the queue {queue} has taken nothing for {seconds:g} s",
+                lines=self.batcher.unpublished,
+                queue=self._options.batches.queue_name,
+                seconds=FLUSH_S,
+            )
 
     def stopService(self) -> Deferred[None]:
         super().stopService()

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.errors import InvalidSample
-from htmengine.messages import SampleBatch, encode_samples, parse_sample
+from htmengine.messages import MESSAGE_BYTES, MESSAGE_LINES, SampleBatch, encode_samples, line_bytes, parse_sample
 from htmengine.process import crash_points
 from htmengine.process.figures import SECONDS, SIZES, Observations
 from htmengine.process.seldom import Seldom
@@ -39,28 +39,30 @@ class BatcherOptions:
     """Where batches go, and how large and old they grow."""
 
     queue_name: str
-    batch_max_lines: int = 1000
+    batch_max_lines: int = MESSAGE_LINES
     batch_max_delay_s: float = 0.02
 
 
 class Lane:
     """The accepted lines of one socket, in order, until it is their turn.
 
-    ``on_pressure(True)`` asks the socket to pause when ``most`` lines wait, ``on_pressure(False)`` to go on when half
-    of them are gone.
+    ``on_pressure(True)`` asks the socket to pause when ``most`` lines, or ``most_bytes`` of them, wait,
+    ``on_pressure(False)`` to go on when half of that is gone.
 
     >>> lane = Lane(2, print)
     >>> lane.put("a 1 60", 0.0)
     >>> lane.put("a 2 120", 0.5)
     True
-    >>> lane.take(1)
+    >>> lane.take(1, 1000)
     False
     [('a 1 60', 0.0)]
     """
 
-    def __init__(self, most: int, on_pressure: Callable[[bool], object]) -> None:
+    def __init__(self, most: int, on_pressure: Callable[[bool], object], most_bytes: int = MESSAGE_BYTES) -> None:
         self._lines: deque[WaitingLine] = deque()
         self._most = most
+        self._most_bytes = most_bytes
+        self._bytes = 0  #: of the lines that wait
         self._on_pressure = on_pressure
         self.paused = False
 
@@ -71,8 +73,8 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        """Whether it has as many lines as it should."""
-        return len(self._lines) >= self._most
+        """Whether it has as much as it should."""
+        return len(self._lines) >= self._most or self._bytes >= self._most_bytes
 
     def put(self, line: str, now: float) -> None:
         """Add a line, whether it is full or not."""
@@ -80,18 +82,32 @@ class Lane:
 
     def put_all(self, lines: Iterable[WaitingLine]) -> None:
         """Add lines of another lane."""
-        self._lines.extend(lines)
+        added = list(lines)
+        self._lines.extend(added)
+        self._bytes += _bytes(added)
         if self.full and not self.paused:
             self.paused = True
             self._on_pressure(True)
 
-    def take(self, most: int) -> list[WaitingLine]:
-        """Remove the oldest lines, at most so many."""
-        taken = [self._lines.popleft() for _ in range(min(most, len(self._lines)))]
-        if self.paused and len(self._lines) <= self._most // 2:
+    def take(self, most: int, most_bytes: int) -> list[WaitingLine]:
+        """Remove the oldest lines, at most so many, and bytes of them; one of any size is given alone."""
+        taken: list[WaitingLine] = []
+        size = 0
+        while self._lines and len(taken) < most:
+            added = line_bytes(self._lines[0][0])
+            if taken and size + added > most_bytes:
+                break
+            taken.append(self._lines.popleft())
+            size += added
+        self._bytes -= size
+        if self.paused and len(self._lines) <= self._most // 2 and self._bytes <= self._most_bytes // 2:
             self.paused = False
             self._on_pressure(False)
         return taken
+
+    def take_all(self) -> list[WaitingLine]:
+        """Remove all lines."""
+        return self.take(self.waiting, self._bytes)
 
 
 class SampleBatcher:
@@ -111,8 +127,10 @@ class SampleBatcher:
         self._options = options
         self._tasks = tasks
         self._lanes: deque[Lane] = deque()  #: those with lines, the next one to give some first
-        self.ended = Lane(ENDED_BATCHES * options.batch_max_lines, on_pressure)  #: what ended lanes have left
+        #: What ended lanes have left.
+        self.ended = Lane(ENDED_BATCHES * options.batch_max_lines, on_pressure, ENDED_BATCHES * MESSAGE_BYTES)
         self._waiting = 0  #: lines in all of them
+        self._in_message = 0  #: lines that are being published
         self._rejected_since: Counter[str] = Counter()
         self._timer: Timer | None = None
         self._publishing = False
@@ -130,6 +148,11 @@ class SampleBatcher:
     def under_pressure(self) -> bool:
         """Whether a client has to wait."""
         return self.ended.paused or any(lane.paused for lane in self._lanes)
+
+    @property
+    def unpublished(self) -> int:
+        """Lines that were taken and are not known to be durable."""
+        return self._waiting + self._in_message
 
     def take(self, line: bytes, lane: Lane) -> None:
         """One line as it came, without its end; blank ones are nothing."""
@@ -158,7 +181,7 @@ class SampleBatcher:
         """Nothing will be put into this lane any more."""
         if lane.waiting:
             self._lanes.remove(lane)
-            self.ended.put_all(lane.take(lane.waiting))
+            self.ended.put_all(lane.take_all())
 
     def reject(self, reason: str, line: bytes) -> None:
         """Count a line that is not accepted."""
@@ -212,25 +235,35 @@ class SampleBatcher:
                 await self._bus.declare_queue(self._options.queue_name, limits=SAMPLES_LIMITS)
                 self._declared = True
             while self._waiting or self._rejected_since:
-                body = self._body(self._next_lines())
+                taken = self._next_lines()
+                self._in_message = len(taken)
+                body = self._body(taken)
                 crash_points.reached("listener.publishing")
                 with self.publish_seconds.timed(self._clock.seconds):
                     await self._bus.publish(self._options.queue_name, [body])
                 crash_points.reached("listener.published")
                 self.batches += 1
+                self._in_message = 0
         finally:
             self._publishing = False
 
     def _next_lines(self) -> list[WaitingLine]:
         """A batch: what fits into it is shared by all lanes that have lines, after what is left of ended ones."""
-        most = self._options.batch_max_lines
-        taken = self.ended.take(most)
-        while self._lanes and len(taken) < most:
-            share = max(1, (most - len(taken)) // len(self._lanes))
-            for lane in [self._lanes.popleft() for _ in range(min(len(self._lanes), most - len(taken)))]:
-                taken += lane.take(share)
-                if lane.waiting:
-                    self._lanes.append(lane)
+        room, room_bytes = self._options.batch_max_lines, MESSAGE_BYTES
+        taken = self.ended.take(room, room_bytes)
+        turns = 0  #: lanes that have theirs in this round
+        room, room_bytes = room - len(taken), room_bytes - _bytes(taken)
+        while self._lanes and room > 0 and room_bytes > 0:
+            if turns == 0:
+                turns = len(self._lanes)
+                share, share_bytes = max(1, room // turns), room_bytes // turns
+            turns -= 1
+            lane = self._lanes.popleft()
+            given = lane.take(share, share_bytes)
+            if lane.waiting:
+                self._lanes.append(lane)
+            taken += given
+            room, room_bytes = room - len(given), room_bytes - _bytes(given)
         self._waiting -= len(taken)
         return taken
 
@@ -242,3 +275,7 @@ class SampleBatcher:
         lines = [line for line, _ in taken]
         received_at = min((at for _, at in taken), default=None)
         return encode_samples(SampleBatch(lines, f"{self._batch_ids}-{self._serial}", rejected, received_at))
+
+
+def _bytes(lines: Iterable[WaitingLine]) -> int:
+    return sum(line_bytes(line) for line, _ in lines)

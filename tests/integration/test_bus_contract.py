@@ -304,6 +304,26 @@ class BusContract(Contract):
         await subscription.ack(await get_all(subscription, 1))
         await waiting
 
+    async def test_a_message_of_any_size_goes_into_an_empty_queue(self) -> None:
+        queue = await self.queue(max_bytes=10_000)
+        subscription = await self.bus.subscribe(queue, prefetch=10)
+        for size in (9_999, 10_000, 10_001, 1_000_000):
+            await self.bus.publish(queue, [b"x" * size])
+            got = await get_all(subscription, 1)
+            self.assertEqual(len(got[0].body), size)
+            await subscription.ack(got)
+
+    async def test_many_messages_beyond_the_bound_pass_as_fast_as_they_are_read(self) -> None:
+        queue = await self.queue(max_messages=3, max_bytes=1_000)
+        sent = [b"%d" % size * size for size in (1, 400, 999, 1000, 1001, 5000, 2, 700, 700, 1)]
+        publishing = gatherResults([Deferred.fromCoroutine(self.bus.publish(queue, [body])) for body in sent])
+        subscription = await self.bus.subscribe(queue, prefetch=1)
+        for body in sent:
+            got = await get_all(subscription, 1)
+            self.assertEqual(bodies(got), [body])
+            await subscription.ack(got)
+        await publishing
+
     async def test_a_full_queue_holds_up_no_other(self) -> None:
         full, other = await self.queue("full", max_messages=1), await self.queue("other")
         await self.bus.publish(full, [b"one"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -62,6 +63,34 @@ def test_samples_become_scores_and_a_stop_is_orderly(engine: DistributedEngine) 
     assert "Model Scheduler" in engine.command("status")
     assert [engine.stop(name) for name in ("listener", "storer", "scheduler", "anomaly")] == [0, 0, 0, 0]
     assert len(list((engine.folder / "checkpoints").rglob("*.[01]"))) >= 5
+
+
+def test_names_of_every_length_are_stored_and_scored(engine: DistributedEngine) -> None:
+    engine.start_all()
+    names = [f"{kind}.{'host-' * 50}"[:length] for length in (62, 70, 200, 255) for kind in ("df", "größe")]
+    engine.send(f"{name} {row % 7} {60 * row}" for row in range(1, 301) for name in names)
+    engine.wait_until_scored(300 * len(names))
+    assert {name for name, *_ in engine.scores()} == set(names)
+    assert engine.stop("listener") == 0
+
+
+def test_every_service_ends_within_ten_seconds_while_the_broker_hangs(
+    tmp_path: Path, broker: RabbitMQ, mariadb: MariaDB
+) -> None:
+    with distributed_engine(
+        tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=QUICK
+    ) as engine:
+        engine.start_all()
+        engine.send(lines(1, 30, metrics=5))
+        engine.wait_until_scored(150)
+        with broker.suspended():
+            engine.send(lines(31, 60, metrics=5))
+            began = time.monotonic()
+            services = dict(engine.processes)
+            for service in services.values():
+                service.send_signal(signal.SIGTERM)
+            wait_for(lambda: all(each.poll() is not None for each in services.values()), "all services to end")
+            assert time.monotonic() - began < 10.0
 
 
 def test_a_service_refuses_a_schema_that_is_not_up_to_date(engine: DistributedEngine) -> None:

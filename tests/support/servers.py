@@ -124,6 +124,18 @@ class Server:
         while any(map(_alive, groups)) and time.monotonic() < deadline:
             time.sleep(0.01)  # a child that is not gone yet would keep the next server from starting
 
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """It lives, keeps its connections, and does nothing."""
+        groups = [process.pid for process in self._processes]
+        for group in groups:
+            os.killpg(group, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for group in groups:
+                os.killpg(group, signal.SIGCONT)
+
     def log(self) -> str:
         """What it has printed so far."""
         path = self.folder / "output.log"

@@ -106,6 +106,17 @@ class RoomTest(SynchronousTestCase):
         self.clock.advance(FULL_POLL_S)
         self.successResultOf(waiting)
 
+    def test_a_message_beyond_every_bound_goes_into_an_empty_queue(self) -> None:
+        self.limits = QueueLimits(max_messages=1, max_bytes=100)
+        for size in (99, 100, 101, 10_000, 1):
+            self.successResultOf(self.publish(b"x" * size))
+        self.depth = 1
+        waiting = self.publish(b"x")
+        self.assertNoResult(waiting)
+        self.depth = 0
+        self.clock.advance(FULL_POLL_S)
+        self.successResultOf(waiting)
+
     def test_publications_wait_for_those_before_them(self) -> None:
         self.depth = 10
         waiting = [self.publish(b"1"), self.publish(b"2")]

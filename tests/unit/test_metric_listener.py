@@ -12,12 +12,19 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.bus.interface import QueueLimits
-from htmengine.messages import SampleBatch, decode_samples
-from htmengine.runtime.metric_listener import GraphiteDatagrams, GraphiteProtocol, ListenerOptions, MetricListener
+from htmengine.bus.interface import SAMPLES_LIMITS, QueueLimits
+from htmengine.messages import MESSAGE_BYTES, SampleBatch, decode_samples
+from htmengine.runtime.metric_listener import (
+    FLUSH_S,
+    GraphiteDatagrams,
+    GraphiteProtocol,
+    ListenerOptions,
+    MetricListener,
+)
 from htmengine.runtime.sample_batcher import BatcherOptions
 
 QUEUE = "samples"
+LONG_LINE = b"m" + b" " * 4000 + b"1 60\n"
 
 
 class SlowBus:
@@ -176,6 +183,51 @@ class BatchesTest(ListenerTestCase):
         self.assertTrue(all(ids))
 
 
+class LongLinesTest(ListenerTestCase):
+    options = ListenerOptions(BatcherOptions(QUEUE, batch_max_lines=1000))
+
+    def test_no_message_is_larger_than_half_of_the_queue_whatever_the_lines_have(self) -> None:
+        self.assertLessEqual(2 * MESSAGE_BYTES, SAMPLES_LIMITS.max_bytes)
+        names = [sign * length for length in (1, 20, 62, 63, 70, 200, 255) for sign in ("m", "ü", "指")]
+        for name in names:
+            protocol, _ = self.connect()
+            protocol.dataReceived(f"{name} 1 60\n".encode() * 1100)
+            self.hang_up(protocol)
+        self.assertEqual(Counter(self.bus.lines), {f"{name} 1 60": 1100 for name in names})
+        protocol, _ = self.connect()
+        protocol.dataReceived(LONG_LINE * 100)
+        self.hang_up(protocol)
+        self.assertEqual(len(self.bus.lines), 1100 * len(names) + 100)
+        overhead = 200  # of a message's id and time of arrival; and the last lane gives a line of any size
+        self.assertLessEqual(max(map(len, self.bus.bodies)), MESSAGE_BYTES + overhead + len(LONG_LINE))
+
+    def test_a_client_of_long_lines_waits_as_soon_as_it_has_a_message_of_them(self) -> None:
+        self.bus.slow = True
+        protocol, transport = self.connect()
+        protocol.dataReceived(LONG_LINE)
+        self.reactor.advance(0.05)
+        protocol.dataReceived(LONG_LINE * 20)
+        self.assertEqual(transport.producerState, "paused")
+        self.bus.slow = False
+        self.bus.confirm()
+        self.assertEqual(transport.producerState, "producing")
+        self.hang_up(protocol)
+
+    def test_long_lines_leave_room_for_a_neighbours_short_ones(self) -> None:
+        self.bus.slow = True
+        long, _ = self.connect()
+        long.dataReceived(LONG_LINE * 40)
+        self.reactor.advance(0.05)
+        short, _ = self.connect()
+        short.dataReceived(b"little 1 60\n" * 10)
+        self.bus.confirm()
+        self.assertEqual(self.bus.batches[1].lines.count("little 1 60"), 10)
+        self.bus.slow = False
+        self.bus.confirm()
+        self.hang_up(long)
+        self.hang_up(short)
+
+
 class TurnsTest(ListenerTestCase):
     """While the bus takes one batch after the other, ten lines each."""
 
@@ -313,3 +365,29 @@ class ConnectionsTest(ListenerTestCase):
         self.assertEqual(self.bus.lines, ["a 1 60"])
         self.assertTrue(transport.disconnecting)
         self.hang_up(protocol)
+
+    def test_closing_gives_up_a_bus_that_takes_nothing_and_tells_how_many_lines_are_lost(self) -> None:
+        told: list[str] = []
+        self.patch(self.listener, "log", ErrorLog(told))
+        for slow_at_first in (True, False):
+            self.bus.slow = slow_at_first
+            protocol, _ = self.connect()
+            protocol.dataReceived(b"a 1 60\n" * (15 if slow_at_first else 1))
+            self.bus.slow = True
+            closed = Deferred.fromCoroutine(self.listener.close())
+            self.reactor.advance(FLUSH_S - 0.1)
+            self.assertNoResult(closed)
+            self.reactor.advance(0.2)
+            self.successResultOf(closed)
+            self.hang_up(protocol)
+        self.bus.slow = False
+        self.bus.confirm()
+        self.assertEqual(told, ["15 lines are lost", "16 lines are lost"])
+
+
+class ErrorLog:
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    def error(self, template: str, **fields: object) -> None:
+        self._told.append(template.format(**fields).partition(":")[0])
