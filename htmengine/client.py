@@ -23,7 +23,7 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.bus.interface import DEFAULT_LIMITS, Bus, Delivery, QueueLimits, Subscription
+from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
 from htmengine.deployment import Deployment
 from htmengine.errors import InvalidMessage
 from htmengine.messages import decode_broadcast
@@ -115,13 +115,14 @@ class AsyncClient:
     async def results(self, queue: str | None = None) -> Results:
         """The messages of the results exchange (docs/messages.md) from now on.
 
-        A ``queue`` with a name keeps them while nobody follows, up to its bound; then the engine waits.  Without a
-        name it ends with its follower, and a follower that is too slow loses the oldest messages.
+        A ``queue`` with a name keeps them while nobody follows, up to its bounds (``[metric_streamer]
+        queue_max_messages``, ``queue_max_mb``); then it loses the oldest, and after ``queue_expire_days`` it is
+        forgotten.  Without a name it ends with its follower.
         """
         name = queue or f"htmengine.follower.{uuid.uuid4().hex}"
         exchange = self._deployment.config.metric_streamer.results_exchange_name
         await self._bus.declare_fanout(exchange)
-        await self._bus.declare_queue(name, limits=DEFAULT_LIMITS if queue else TEMPORARY)
+        await self._bus.declare_queue(name, limits=self._deployment.application_limits if queue else TEMPORARY)
         await self._bus.bind(name, exchange)
         return Results(self._bus, await self._bus.subscribe(name, prefetch=PREFETCH), None if queue else name)
 

@@ -152,6 +152,12 @@ class MetricStreamer:
 
     results_exchange_name: str = option("htmengine.model.results", TEXT, "the results exchange (fanout)")
     chunk_size: int = option(4000, whole(1, 100_000), "rows in one message on the results exchange")
+    queue_max_messages: int = option(
+        100_000, whole(1, 100_000_000), "messages that an application's queue holds; then the oldest make room"
+    )
+    queue_max_mb: int = option(256, whole(64, 1_000_000), "megabytes that it holds; then the oldest make room")
+    queue_expire_days: float = option(7.0, real(0), "it is forgotten when nobody has read it for so long; 0: never")
+    application_queues: str = option("", ANY_TEXT, "queues that applications made themselves, for htmengine queues")
 
 
 @dataclass(frozen=True, slots=True)

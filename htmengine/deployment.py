@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, load_alerts
 from htmengine.bus.embedded import EmbeddedBus
+from htmengine.bus.interface import QueueLimits
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError
 from htmengine.operations import Operations
@@ -161,6 +162,17 @@ class Deployment:
             "results": [self.config.interface_bus.results_queue],
             "alerts": [self.alerts.general.queue_name],
         }
+
+    @property
+    def application_limits(self) -> QueueLimits:
+        """Of the queues that applications bind to the results exchange through the client."""
+        section = self.config.metric_streamer
+        return QueueLimits(
+            max_messages=section.queue_max_messages,
+            max_bytes=section.queue_max_mb << 20,
+            overflow="drop-head",
+            expires_s=section.queue_expire_days * 86_400 or None,
+        )
 
     @property
     def checkpoints(self) -> Path:

@@ -15,6 +15,7 @@ an argument is one: the limits of followers' queues, and a quorum queue's type.
 from __future__ import annotations
 
 import contextlib
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from twisted.python.failure import Failure
 from htmengine.bus.amqp_link import CLOSE_S, LOST, RETRY_S, AmqpParams, Link
 from htmengine.bus.amqp_publisher import Destination, Publisher
 from htmengine.bus.inbox import Inbox
-from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
+from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits, QueueState
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
 from htmengine.process.figures import Figure, counter
 from htmengine.process.twisted_types import Reactor, within
@@ -42,6 +43,9 @@ QueueType = Literal["classic", "quorum"]
 #: A subscriber that waits for its turn looks this often whether the other one has ended.
 TURN_POLL_S = 0.5
 
+#: A queue that goes when nobody has read it for so long needs no replicas.
+SHORT_S = 3600.0
+
 NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
 
 
@@ -52,6 +56,8 @@ class AmqpBus(Service):
     replicated in the broker's cluster.  Messages of a full queue wait in their publishers; the bound on bytes is
     estimated from what this process has published.
     """
+
+    log = Logger()
 
     def __init__(self, params: AmqpParams, *, reactor: Reactor, queue_type: QueueType = "classic") -> None:
         self._reactor = reactor
@@ -72,9 +78,11 @@ class AmqpBus(Service):
         self._asked: TwistedChannel | None = None  #: the channel for questions about queues
 
     def figures(self) -> Iterable[Figure]:
-        """How often a connection was lost; each is made again."""
+        """How often a connection was lost; each is made again.  And what applications' queues have refused."""
         lost = self._consuming.lost + self._publishing.lost
         yield counter("htmengine_bus_lost_connections", "Connections to RabbitMQ that were lost", lost)
+        refused = self._publisher.refused
+        yield counter("htmengine_bus_refused", "Broadcast messages that an application's queue refused", refused)
 
     # --- service ---------------------------------------------------------------------------------------
 
@@ -94,13 +102,22 @@ class AmqpBus(Service):
     # --- bus -------------------------------------------------------------------------------------------
 
     async def declare_queue(self, name: str, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
-        """See `Bus.declare_queue`.  A queue that another program has made in another way is taken as it is."""
+        """See `Bus.declare_queue`.  A queue that another program has made with other arguments is taken as it is, and
+        told of; raises `BusError` if it is not durable.
+        """
         arguments = _arguments(limits, self._queue_type)
         try:
             await self._ask(lambda channel: channel.queue_declare(name, durable=True, arguments=arguments))
         except ChannelClosedByBroker as error:
             if error.reply_code != DIFFERENT:
                 raise BusError(error.reply_text) from None
+            if "'durable'" in error.reply_text:
+                raise BusError(
+                    f"queue {name!r} is not durable, RabbitMQ loses it at its restart: let its readers end, delete it"
+                    f" with `rabbitmqctl delete_queue {name}`, and have whoever makes it declare it durable"
+                ) from None
+            if name not in self._limits:
+                self.log.warn("queue {name} exists with other arguments: {why}", name=name, why=error.reply_text)
         self._limits.setdefault(name, limits)
 
     async def declare_fanout(self, name: str) -> None:
@@ -123,7 +140,7 @@ class AmqpBus(Service):
         await self._publisher.publish(Destination(queue=queue), bodies, headers or {})
 
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
-        """See `Bus.broadcast`.  A queue that refuses messages when it is full is waited for."""
+        """See `Bus.broadcast`.  A queue that refuses messages when it is full does without them."""
         self._check_open()
         await self._publisher.publish(Destination(exchange=exchange), bodies, headers or {})
 
@@ -144,6 +161,15 @@ class AmqpBus(Service):
     async def members(self, group: str) -> int:
         """See `Bus.members`."""
         return int((await self._state(group)).consumer_count)
+
+    async def inspect(self, names: Sequence[str] = ()) -> list[QueueState]:
+        """See `Bus.inspect`."""
+        states = []
+        for name in sorted(set(names)):
+            with contextlib.suppress(UnroutableMessage):
+                state = await self._state(name)
+                states.append(QueueState(name, int(state.message_count), has_reader=state.consumer_count > 0))
+        return states
 
     async def depth(self, queue: str) -> int:
         """See `Bus.depth`.  Unacknowledged messages are counted if this process has them."""
@@ -367,7 +393,7 @@ class AmqpSubscription:
 
 def _arguments(limits: QueueLimits, queue_type: QueueType) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
-    if queue_type == "quorum" and limits.expires_s is None:  # what may go when nobody reads it needs no replicas
+    if queue_type == "quorum" and (limits.expires_s or math.inf) > SHORT_S:
         arguments["x-queue-type"] = "quorum"
     if limits.overflow == "drop-head":
         arguments |= {"x-max-length": limits.max_messages, "x-max-length-bytes": limits.max_bytes}

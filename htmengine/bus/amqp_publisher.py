@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from htmengine.bus.amqp_link import LOST, RETRY_S, Link
 from htmengine.bus.interface import QueueLimits
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
+from htmengine.process.seldom import Seldom
 from htmengine.process.twisted_types import Clock
 
 #: Messages, and their bytes, that wait for their confirmation.
@@ -29,6 +30,8 @@ WINDOW_MESSAGES = 500
 WINDOW_BYTES = 8 << 20
 #: A full queue is asked for its length this often.
 FULL_POLL_S = 0.1
+#: A broadcast that a bound queue refuses is made so often.
+BROADCAST_ATTEMPTS = 3
 #: What a queue has said of its length holds this long, and for half of the room that it had.
 ROOM_S = 0.5
 
@@ -93,6 +96,8 @@ class Publisher:
         self._serial = 0
         self._in_flight: set[str] = set()
         self._returned: set[str] = set()
+        self._seldom = Seldom(clock.seconds)
+        self.refused = 0  #: broadcast messages that a bound queue did not take
 
     async def publish(self, destination: Destination, bodies: Sequence[bytes], headers: Mapping[str, str]) -> None:
         """Returns when all are confirmed.  Raises `UnroutableMessage`, `BusClosed`."""
@@ -124,13 +129,31 @@ class Publisher:
             lane.popleft().done.errback(BusError(failure.getErrorMessage()))
 
     async def _send_window(self, destination: Destination, bodies: Sequence[bytes], headers: Mapping[str, str]) -> None:
-        """Send, and send again what was not confirmed."""
+        """Send, and send again what was not confirmed.
+
+        An application's queue may refuse what is broadcast when it is full (``reject-publish``): it does without.
+        """
+        attempts = 0
         while bodies:
             if destination.queue:
                 await self._wait_for_room(destination.queue, bodies)
-            bodies = await self._send(destination, bodies, headers)
+            left = await self._send(destination, bodies, headers)
+            attempts += 1
+            if destination.exchange and attempts >= BROADCAST_ATTEMPTS:
+                self._count_refused(destination.exchange, sum(refused for _, refused in left))
+                left = [(body, refused) for body, refused in left if not refused]
+            bodies = [body for body, _ in left]
             if bodies:
                 await self._link.sleep(RETRY_S)
+
+    def _count_refused(self, exchange: str, messages: int) -> None:
+        self.refused += messages
+        if messages and self._seldom.due():
+            self.log.warn(
+                "a queue that is bound to {exchange} refuses messages: {count} so far did not reach it",
+                exchange=exchange,
+                count=self.refused,
+            )
 
     async def _wait_for_room(self, queue: str, bodies: Sequence[bytes]) -> None:
         """Wait while the queue is at its bound.  Others publish too, so we take half of the room at most."""
@@ -147,8 +170,8 @@ class Publisher:
 
     async def _send(
         self, destination: Destination, bodies: Sequence[bytes], headers: Mapping[str, str]
-    ) -> Sequence[bytes]:
-        """Send all at once; those that were not confirmed, in their order."""
+    ) -> list[tuple[bytes, bool]]:
+        """Send all at once; those that were not confirmed, in their order, and whether a queue refused them."""
         channel = await self._confirming_channel()
         if destination.exchange and destination.exchange not in self._checked:
             await self._check_exchange(destination.exchange)
@@ -163,8 +186,11 @@ class Publisher:
         finally:
             self._in_flight.difference_update(ids)
             self._returned.difference_update(ids)
-        confirmed = [done or _is_confirmed(outcome) for done, outcome in outcomes]
-        return [body for body, done in zip(bodies, confirmed, strict=True) if not done]
+        return [
+            (body, outcome.check(NackError) is not None)
+            for body, (done, outcome) in zip(bodies, outcomes, strict=True)
+            if not (done or _is_confirmed(outcome))
+        ]
 
     def _next_id(self) -> str:
         self._serial += 1

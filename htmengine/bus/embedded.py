@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from htmengine.bus.inbox import Inbox
-from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits
+from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits, QueueState
 from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
 from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, UnroutableMessage
 from htmengine.process.figures import Figure
@@ -239,6 +239,10 @@ class EmbeddedBus(Service):
             raise UnroutableMessage(group)
         return self._members[group]
 
+    async def inspect(self, names: Sequence[str] = ()) -> list[QueueState]:
+        """See `Bus.inspect`."""
+        return await self._do(lambda file: file.states(self._clock.seconds(), 3 * HOUSEKEEPING_S))
+
     async def depth(self, queue: str) -> int:
         """See `Bus.depth`."""
         return (await self._do(lambda file: file.queue(queue))).messages
@@ -288,7 +292,7 @@ class EmbeddedBus(Service):
             raise BusClosed("the bus is stopped")
         bodies, headers = tuple(bodies), dict(headers or {})
         operation = _Operation(
-            lambda file: put(file, destination[1], bodies, headers),
+            lambda file: put(file, destination[1], bodies, headers, self._clock.seconds()),
             self._clock.seconds(),
             arrived=partial(self._hand_over, bodies, headers),
         )

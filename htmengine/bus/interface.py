@@ -62,6 +62,20 @@ DEFAULT_LIMITS = QueueLimits()
 SAMPLES_LIMITS = QueueLimits(max_bytes=1 << 17)
 
 
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue as it is now; None: the bus cannot tell."""
+
+    name: str
+    messages: int
+    has_reader: bool
+    bytes: int | None = None
+    oldest_s: float | None = None  #: age of the oldest message
+    dropped: int | None = None  #: messages that have made room for newer ones, ever
+    unread_s: float | None = None  #: since it had a reader
+    exchanges: Sequence[str] = ()  #: those that it is bound to
+
+
 class Subscription(Protocol):
     """The messages of one queue, in order.  At most ``prefetch`` of them are unacknowledged at a time."""
 
@@ -113,7 +127,10 @@ class Bus(Protocol):
         ...
 
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
-        """Publish to every queue that is bound, if any.  Raises `UnroutableMessage` without such an exchange."""
+        """Publish to every queue that is bound, if any.  Raises `UnroutableMessage` without such an exchange.
+
+        It waits for no reader: the oldest messages of a queue at its bound make room, whatever its ``overflow`` is.
+        """
         ...
 
     async def subscribe(self, queue: str, *, prefetch: int) -> Subscription:
@@ -133,6 +150,10 @@ class Bus(Protocol):
 
     async def members(self, group: str) -> int:
         """How many have joined, of all processes.  Raises `UnroutableMessage` if nobody ever has."""
+        ...
+
+    async def inspect(self, names: Sequence[str] = ()) -> list[QueueState]:
+        """All queues, by name; on RabbitMQ, which lists none, those of these names that exist."""
         ...
 
     async def depth(self, queue: str) -> int:

@@ -6,10 +6,11 @@ cached here, since other processes write to the same file.
 
 ::
 
-    queue      name, limits, used_at; newest: the id of the last message ever; messages, bytes: what it holds
+    queue      name, limits, used_at; newest: the id of the last message ever; messages, bytes: what it holds;
+               dropped: how many have made room for others
     exchange   name
     binding    exchange, queue
-    message    id, size, headers (JSON), body
+    message    id, size, headers (JSON), body, put_at (epoch seconds; 0: by version 1)
 
 A message's id is its queue's id and its place in the queue.  So a queue's messages lie side by side, in order, and
 the primary key is the only index.
@@ -26,13 +27,13 @@ from itertools import count, groupby
 from os import PathLike
 from typing import Any, Literal
 
-from htmengine.bus.interface import QueueLimits
+from htmengine.bus.interface import QueueLimits, QueueState
 from htmengine.errors import QueueFull, StartError, UnroutableMessage
 
 Synchronous = Literal["NORMAL", "FULL"]
 
 #: Written to the file as its user_version.
-VERSION = 1
+VERSION = 2
 #: A queue's messages have the ids from ``queue.id << PLACE_BITS``: 2**40 messages in each of 2**23 queues.
 PLACE_BITS = 40
 #: How long a transaction waits for one of another process.
@@ -56,7 +57,14 @@ CREATE TABLE exchange (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE binding (exchange TEXT NOT NULL, queue INTEGER NOT NULL, PRIMARY KEY (exchange, queue)) WITHOUT ROWID;
 CREATE TABLE message (id INTEGER PRIMARY KEY, size INTEGER NOT NULL, headers TEXT NOT NULL, body BLOB NOT NULL);
 """
-_QUEUE = "SELECT id, name, newest, messages, bytes, max_messages, max_bytes, overflow FROM queue "
+#: From the version before.
+_UPGRADES = {
+    2: """
+ALTER TABLE queue ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN put_at REAL NOT NULL DEFAULT 0
+"""
+}
+_QUEUE = "SELECT id, name, newest, messages, bytes, max_messages, max_bytes, overflow, dropped FROM queue "
 
 
 @dataclass(slots=True)
@@ -71,6 +79,7 @@ class Queue:
     max_messages: int
     max_bytes: int
     overflow: str
+    dropped: int
 
     @property
     def full(self) -> bool:
@@ -125,12 +134,13 @@ class QueueFile:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
         with self.transaction():
             found = self._number("PRAGMA user_version")
-            if found == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={VERSION}")
-            elif found != VERSION:
-                raise sqlite3.DatabaseError(f"has version {found}, this engine reads version {VERSION}")
+            if found > VERSION:
+                raise sqlite3.DatabaseError(f"has version {found}, this engine reads versions up to {VERSION}")
+            steps = [_SCHEMA] if found == 0 else []
+            steps += [_UPGRADES[version] for version in range(max(found, 1) + 1, VERSION + 1)]
+            for statement in ";".join(steps).split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={VERSION}")
 
     def close(self) -> None:
         """Close it; the last connection leaves one file without a log."""
@@ -198,11 +208,31 @@ class QueueFile:
         return row is None or not Queue(*row).exceeds(0.5)
 
     def touch(self, names: Iterable[str], now: float) -> None:
-        """Say that queues which expire are in use."""
-        self._db.executemany(
-            "UPDATE queue SET used_at = ? WHERE name = ? AND expires_s IS NOT NULL",
-            [(now, name) for name in names],
-        )
+        """Say that queues are in use."""
+        self._db.executemany("UPDATE queue SET used_at = ? WHERE name = ?", [(now, name) for name in names])
+
+    def states(self, now: float, read_within_s: float) -> list[QueueState]:
+        """All queues, by name; one that was in use within so many seconds has a reader."""
+        states = []
+        rows = self._db.execute("SELECT id, name, messages, bytes, dropped, used_at FROM queue ORDER BY name")
+        oldest = "SELECT put_at FROM message WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1"
+        for id_, name, messages, size, dropped, used_at in rows.fetchall():
+            put_at = (self._db.execute(oldest, _places(id_)).fetchone() or (0.0,))[0]
+            bound = self._db.execute("SELECT exchange FROM binding WHERE queue = ? ORDER BY exchange", (id_,))
+            unread_s = max(now - used_at, 0.0)
+            states.append(
+                QueueState(
+                    name,
+                    messages,
+                    has_reader=unread_s <= read_within_s,
+                    bytes=size,
+                    oldest_s=max(now - put_at, 0.0) if put_at else None,
+                    dropped=dropped,
+                    unread_s=unread_s,
+                    exchanges=[exchange for (exchange,) in bound],
+                )
+            )
+        return states
 
     def expired(self, now: float) -> set[str]:
         """Queues that have not been in use for too long."""
@@ -211,16 +241,21 @@ class QueueFile:
 
     # --- messages --------------------------------------------------------------------------------------
 
-    def put(self, name: str, bodies: Sequence[bytes], headers: Mapping[str, str]) -> list[Arrival]:
+    def put(self, name: str, bodies: Sequence[bytes], headers: Mapping[str, str], now: float) -> list[Arrival]:
         """Append to a queue.  Raises `UnroutableMessage`, `QueueFull`."""
-        return self._put([self.queue(name)], bodies, headers)
+        queue = self.queue(name)
+        if queue.full:
+            raise QueueFull(queue.name)
+        return [self._append(queue, bodies, headers, now, drop=queue.overflow == "drop-head")]
 
-    def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str]) -> list[Arrival]:
-        """Append to all queues that are bound.  Raises `UnroutableMessage`, `QueueFull` if one of them is."""
+    def broadcast(
+        self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str], now: float
+    ) -> list[Arrival]:
+        """Append to all queues that are bound; the oldest messages make room.  Raises `UnroutableMessage`."""
         self._require_exchange(exchange)
         bound = _QUEUE + "JOIN binding ON queue = id WHERE exchange = ?"
         rows = self._db.execute(bound, (exchange,)).fetchall()
-        return self._put([Queue(*row) for row in rows], bodies, headers)
+        return [self._append(Queue(*row), bodies, headers, now, drop=True) for row in rows]
 
     def read(self, name: str, after: int, most: int, most_bytes: int) -> Part:
         """A queue's messages after an id: up to ``most``, and no more when they have ``most_bytes``.
@@ -263,25 +298,21 @@ class QueueFile:
 
     # ---------------------------------------------------------------------------------------------------
 
-    def _put(self, queues: Sequence[Queue], bodies: Sequence[bytes], headers: Mapping[str, str]) -> list[Arrival]:
-        for queue in queues:
-            if queue.full:
-                raise QueueFull(queue.name)
+    def _append(
+        self, queue: Queue, bodies: Sequence[bytes], headers: Mapping[str, str], now: float, *, drop: bool
+    ) -> Arrival:
         text = json.dumps(dict(headers))
-        return [self._append(queue, bodies, text) for queue in queues]
-
-    def _append(self, queue: Queue, bodies: Sequence[bytes], headers: str) -> Arrival:
         first = max(queue.newest + 1, queue.id << PLACE_BITS)
-        rows = [(id_, len(body), headers, body) for id_, body in zip(count(first), bodies)]
-        self._db.executemany("INSERT INTO message VALUES (?, ?, ?, ?)", rows)
+        rows = [(id_, len(body), text, body, now) for id_, body in zip(count(first), bodies)]
+        self._db.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?)", rows)
         queue.newest = first + len(rows) - 1
         queue.messages += len(rows)
-        queue.bytes += sum(size for _, size, _, _ in rows)
-        if queue.overflow == "drop-head":
+        queue.bytes += sum(map(len, bodies))
+        if drop:
             self._drop_head(queue)
         self._db.execute(
-            "UPDATE queue SET newest = ?, messages = ?, bytes = ? WHERE id = ?",
-            (queue.newest, queue.messages, queue.bytes, queue.id),
+            "UPDATE queue SET newest = ?, messages = ?, bytes = ?, dropped = ? WHERE id = ?",
+            (queue.newest, queue.messages, queue.bytes, queue.dropped, queue.id),
         )
         return Arrival(queue.name, first)
 
@@ -294,6 +325,7 @@ class QueueFile:
             if queue.messages <= queue.max_messages and queue.bytes <= queue.max_bytes:
                 break
             queue.messages -= 1
+            queue.dropped += 1
             queue.bytes -= size
             dropped = id_ + 1
         cursor.close()

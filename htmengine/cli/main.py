@@ -22,6 +22,7 @@ _PLACES = {
     "status": ("status", "status"),
     "model": ("model", "model"),
     "troubles": ("troubles", "troubles"),
+    "queues": ("queues", "queues"),
     "export": ("metrics", "export"),
     "import": ("metrics", "import_"),
     "score": ("files", "score"),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -345,6 +346,28 @@ class BusContract(Contract):
         got = await get_all(await self.bus.subscribe(queue, prefetch=10), 3)
         self.assertEqual(bodies(got), numbered(5, 7))
 
+    async def test_a_broadcast_waits_for_no_reader(self) -> None:
+        exchange = self.name("results")
+        await self.bus.declare_fanout(exchange)
+        left = await self.queue("left", max_messages=3)
+        read = await self.queue("read", max_messages=100, overflow="drop-head")
+        for queue in (left, read):
+            await self.bus.bind(queue, exchange)
+        for number in range(1, 21):
+            await self.bus.broadcast(exchange, [b"%d" % number])
+        got = await get_all(await self.bus.subscribe(read, prefetch=100), 20)
+        self.assertEqual(bodies(got), numbered(1, 20))
+
+    async def test_queues_are_listed_with_length_and_reader(self) -> None:
+        left, read = await self.queue("left"), await self.queue("read")
+        await self.bus.publish(left, numbered(1, 3))
+        await self.bus.subscribe(read, prefetch=1)
+        await self.pass_time(0.3)
+        states = {each.name: each for each in await self.bus.inspect([left, read, self.name("nothing")])}
+        self.assertEqual(set(states), {left, read})
+        self.assertEqual((states[left].messages, states[read].messages), (3, 0))
+        self.assertTrue(states[read].has_reader)
+
     async def test_a_followers_queue_goes_when_nobody_follows(self) -> None:
         left, kept = await self.queue("left", expires_s=0.5), await self.queue("kept", expires_s=0.5)
         subscription = await self.bus.subscribe(kept, prefetch=10)
@@ -463,6 +486,32 @@ class MemoryBusTests(BusContract, TestCase):
 
 class EmbeddedBusTests(DurableBusContract, TestCase):
     timeout = 30
+
+    async def test_a_queue_tells_its_bytes_its_age_what_it_dropped_and_its_exchanges(self) -> None:
+        exchange = self.name("results")
+        await self.bus.declare_fanout(exchange)
+        queue = await self.queue(max_messages=2)
+        await self.bus.bind(queue, exchange)
+        await self.bus.broadcast(exchange, [b"one", b"two", b"three"])
+        (state,) = await self.bus.inspect()
+        self.assertEqual((state.messages, state.bytes, state.dropped, state.exchanges), (2, 8, 1, [exchange]))
+        self.assertLess(state.oldest_s, 30)
+        self.assertLess(state.unread_s, 30)
+
+    async def test_a_file_of_the_version_before_is_upgraded_with_its_messages(self) -> None:
+        queue = await self.queue()
+        await self.bus.publish(queue, numbered(1, 3))
+        await self.bus.stopService()
+        file = sqlite3.connect(self.folder / "bus.db")
+        file.executescript(
+            "ALTER TABLE queue DROP COLUMN dropped; ALTER TABLE message DROP COLUMN put_at; PRAGMA user_version=1"
+        )
+        file.close()
+        self.bus = self.make_bus()
+        self.bus.startService()
+        await self.bus.publish(queue, [b"4"])
+        (state,) = await self.bus.inspect()
+        self.assertEqual((state.messages, state.oldest_s), (4, None))
 
     def make_bus(self) -> EmbeddedBus:
         self.patch(embedded, "HOUSEKEEPING_S", 0.2)
