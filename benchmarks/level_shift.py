@@ -24,10 +24,10 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence import AnomalyLikelihood
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams, RandomDistributedScalarParams, range_of
-from htmengine.nab.runner import LabelledSeries, detector_scores, load_folder
+from htmengine.nab.runner import LabelledSeries, likelihood_scores, load_folder
 from htmengine.nab.scorer import PROFILES, Floats, ScoredWindows, best_threshold
 
 _FACTOR = 10.0
@@ -125,7 +125,7 @@ def detect(params: ModelParams, series: LabelledSeries, seed: int, range_rule: b
     """The detector's scores of one series."""
     raw = Model(params, seed=seed).learn_many(series.timestamps, series.values)
     return ScoredWindows(
-        detector_scores(likelihood_for(params, range_rule=range_rule), series.values, raw), series.windows
+        likelihood_scores(AnomalyLikelihood(range_rule=range_rule), series.values, raw), series.windows
     )
 
 

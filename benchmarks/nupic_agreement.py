@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htmengine.evidence.likelihood import AVERAGE, AnomalyLikelihood
-from htmengine.nab.runner import LabelledSeries, Setup, detector_scores, load_folder, run_all
+from htmengine.nab.runner import LabelledSeries, Setup, likelihood_scores, load_folder, run_all
 from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts_at, row_values
 
 Floats = NDArray[np.float64]
@@ -102,7 +102,7 @@ def _describe(series: Sequence[LabelledSeries], raw: dict[str, Floats]) -> dict[
 
 def _results(series: Sequence[LabelledSeries], raw: dict[str, Floats]) -> list[ScoredWindows]:
     return [
-        ScoredWindows(detector_scores(AnomalyLikelihood(), one.values, raw[one.name]), one.windows) for one in series
+        ScoredWindows(likelihood_scores(AnomalyLikelihood(), one.values, raw[one.name]), one.windows) for one in series
     ]
 
 

@@ -81,6 +81,17 @@ def real(low: float, high: float = math.inf) -> Kind:
     return Kind(above, _bounded(float, low, min(high, 1e300)))
 
 
+def one_of(*texts: str) -> Kind:
+    """One of some texts."""
+
+    def parse(text: str) -> str:
+        if text not in texts:
+            raise ValueError(text)
+        return text
+
+    return Kind(" or ".join(texts), parse)
+
+
 def _folder(text: str) -> str:
     path = os.path.expanduser(os.path.expandvars(text))
     if "$" in path:
@@ -164,8 +175,8 @@ class MetricStreamer:
 class AnomalyLikelihoodSection:
     """[anomaly_likelihood] of application.conf."""
 
-    range_rule: bool = option(True, FLAG, "flag values outside all that was seen; no: HTM Engine's scores")
-    states_in_memory: int = option(100_000, whole(1, 10_000_000), "metrics whose likelihood, 15 KB, is kept in memory")
+    evidence: str = option("all", one_of("all", "sequence"), "what scores come from; sequence: HTM Engine's scores")
+    states_in_memory: int = option(100_000, whole(1, 10_000_000), "metrics whose evidence, 35 KB, is kept in memory")
     anomaly_floor: float = option(0.99, real(0, 1), "rows with at least this score are listed as anomalies")
 
 
@@ -304,6 +315,7 @@ LEGACY: dict[tuple[str, str, str], Legacy] = {
     ("application", "metric_listener", "pickle"): Legacy("nothing is unpickled"),
     ("application", "anomaly_likelihood", "statistics_sample_size"): Legacy(_FIXED),
     ("application", "anomaly_likelihood", "statistics_min_sample_size"): Legacy(_FIXED),
+    ("application", "anomaly_likelihood", "range_rule"): Legacy("the evidence says it; evidence = sequence does not"),
     ("application", "anomaly_likelihood", "statistics_refresh_rate"): Legacy("it is refreshed with every row"),
     ("rabbitmq", "connection", "user"): Legacy("stands in [credentials]", ("rabbitmq", "credentials", "user")),
     ("rabbitmq", "connection", "password"): Legacy("stands in [credentials]", ("rabbitmq", "credentials", "password")),

@@ -159,6 +159,15 @@ class MetricNotFound(RepositoryError):
         self.name = name
 
 
+class RowNotFound(RepositoryError):
+    """The metric has no such row that its model has scored.  Remedy: take the time of a row that it has."""
+
+    def __init__(self, name: str, timestamp: int) -> None:
+        super().__init__(f"metric {name!r} has no row at {timestamp} that its model has scored")
+        self.name = name
+        self.timestamp = timestamp
+
+
 class MetricExists(RepositoryError):
     """A metric of this name exists already.  Remedy: take another name, or ``htmengine delete`` the metric first."""
 

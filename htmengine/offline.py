@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from htmengine.errors import InvalidSample
-from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence import Detector
+from htmengine.evidence.scoring import row_score
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import parse_sample
@@ -68,8 +69,16 @@ def params_for(
 
 
 def score_rows(
-    model: Model, likelihood: AnomalyLikelihood, timestamps: Sequence[int], values: Sequence[float]
+    model: Model,
+    detector: Detector,
+    timestamps: Sequence[int],
+    values: Sequence[float],
+    *,
+    sequence_only: bool = False,
 ) -> list[tuple[float, float]]:
-    """(raw anomaly score, anomaly score) for the next rows of a series."""
-    raws = model.learn_many(np.array(timestamps, dtype=np.int64), np.array(values, dtype=np.float64))
-    return [(raw, likelihood.score(value, raw)) for value, raw in zip(values, raws.tolist(), strict=True)]
+    """(raw anomaly score, anomaly score) for the next rows of a series.  ``sequence_only``: HTM Engine's scores."""
+    times, numbers = np.array(timestamps, dtype=np.int64), np.array(values, dtype=np.float64)
+    raws = model.learn_many(times, numbers)
+    scored = detector.update_many(times, numbers, raws)
+    rows = zip(raws.tolist(), scored.scores.tolist(), scored.likelihoods.tolist(), strict=True)
+    return [(raw, row_score(score, likelihood, sequence_only=sequence_only)) for raw, score, likelihood in rows]

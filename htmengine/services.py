@@ -135,7 +135,7 @@ class Parts:
             results_exchange=config.metric_streamer.results_exchange_name,
             chunk_size=config.metric_streamer.chunk_size,
             states_in_memory=config.anomaly_likelihood.states_in_memory,
-            range_rule=config.anomaly_likelihood.range_rule,
+            sequence_only=config.anomaly_likelihood.evidence == "sequence",
             anomaly_floor=config.anomaly_likelihood.anomaly_floor,
         )
         return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.end.fail)

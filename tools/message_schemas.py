@@ -36,9 +36,10 @@ def text(name: str) -> str:
     of, title = MESSAGES[name]
     made = msgspec.json.schema(of)
     parts: dict[str, Any] = made["$defs"]
-    if of is not SamplesMessage:  # what the engine sends has all properties
+    if of is not SamplesMessage:  # what the engine sends has all properties, but for those that may be left out
         for part in parts.values():
-            part["required"] = list(part["properties"])
+            known = part.get("required", ())
+            part["required"] = [name for name, kind in part["properties"].items() if name in known or "default" in kind]
     message = parts.pop(of.__name__)
     schema = {"$schema": _DIALECT, **message, "title": title}
     if parts:

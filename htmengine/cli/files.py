@@ -7,7 +7,8 @@ import csv
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -17,8 +18,7 @@ from tqdm import tqdm
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.csv_files import format_timestamp, read_rows
 from htmengine.errors import HtmEngineError
-from htmengine.evidence.likelihood import AnomalyLikelihood
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.offline import CHUNK_ROWS, Accepted, accept, params_for, score_rows
 
@@ -29,7 +29,13 @@ CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("file", type=CSV_FILE)
 @click.option("--min", "minimum", type=float, help="Least value to expect (with --max).")
 @click.option("--max", "maximum", type=float, help="Greatest value to expect (with --min).")
-@click.option("--range-rule/--no-range-rule", default=True, help="Flag values outside all that was seen.")
+@click.option(
+    "--evidence",
+    type=click.Choice(["all", "sequence"]),
+    default="all",
+    show_default=True,
+    help="What scores come from; sequence: HTM Engine's scores.",
+)
 @click.option("--pending-samples", default=288, show_default=True, help="Samples that tell the range without --min.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of standard output.")
 @failing_cleanly
@@ -37,7 +43,7 @@ def score(
     file: Path,
     minimum: float | None,
     maximum: float | None,
-    range_rule: bool,
+    evidence: str,
     pending_samples: int,
     output: Path | None,
 ) -> None:
@@ -54,14 +60,18 @@ def score(
         raise HtmEngineError(
             f"{len(accepted.values)} rows; without --min and --max the first {pending_samples} tell the range"
         )
-    likelihood = likelihood_for(params, range_rule=range_rule)
+    score_next = partial(score_rows, Model(params), detector_for(params), sequence_only=evidence == "sequence")
     with click.open_file(str(output or "-"), "w", atomic=output is not None) as out:
-        _write_scores(out, accepted, Model(params), likelihood)
+        _write_scores(out, accepted, score_next)
     for reason, count in sorted(accepted.rejected.items()):
         click.echo(f"rejected: {count} {reason}", err=True)
 
 
-def _write_scores(out: IO[str], accepted: Accepted, model: Model, likelihood: AnomalyLikelihood) -> None:
+def _write_scores(
+    out: IO[str],
+    accepted: Accepted,
+    score_next: Callable[[Sequence[int], Sequence[float]], list[tuple[float, float]]],
+) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["timestamp", "value", "raw_anomaly_score", "anomaly_score"])
     total = len(accepted.timestamps)
@@ -69,7 +79,7 @@ def _write_scores(out: IO[str], accepted: Accepted, model: Model, likelihood: An
         for at in range(0, total, CHUNK_ROWS):
             timestamps = accepted.timestamps[at : at + CHUNK_ROWS]
             values = accepted.values[at : at + CHUNK_ROWS]
-            scores = score_rows(model, likelihood, timestamps, values)
+            scores = score_next(timestamps, values)
             for timestamp, value, (raw, anomaly) in zip(timestamps, values, scores, strict=True):
                 writer.writerow([format_timestamp(timestamp), repr(value), repr(raw), repr(anomaly)])
             progress.update(len(timestamps))

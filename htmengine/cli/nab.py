@@ -14,6 +14,7 @@ import click
 from tqdm import tqdm
 
 from htmengine.cli.common import example, failing_cleanly
+from htmengine.evidence.kinds import FUSED, KINDS
 from htmengine.nab.runner import LabelledSeries, Run, Setup, load_folder, run_all, scored
 from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts_at, score_at
 
@@ -29,7 +30,15 @@ from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts
 )
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes to run models in.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Runs with different model seeds.")
-@click.option("--range-rule/--no-range-rule", default=True, help="Flag values outside all that were seen (default).")
+@click.option(
+    "--evidence", type=click.Choice(["all", "sequence"]), default="all", help="sequence: HTM Engine's scores."
+)
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice([kind.name for kind in KINDS[:FUSED]]),
+    help="A kind of evidence that does not count; may be given again.",
+)
 @click.option(
     "--range-rows",
     type=click.IntRange(1),
@@ -44,7 +53,7 @@ from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts
     "--restore-every",
     type=click.IntRange(1),
     metavar="ROWS",
-    help="Save and restore model and likelihood after so many rows each time: the scores stay the same.",
+    help="Save and restore model and evidence after so many rows each time: the scores stay the same.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @failing_cleanly
@@ -54,7 +63,8 @@ def nab(
     windows_file: Path,
     jobs: int,
     seeds: int,
-    range_rule: bool,
+    evidence: str,
+    without: tuple[str, ...],
     range_rows: int | None,
     backtracking: bool,
     restore_every: int | None,
@@ -66,7 +76,9 @@ def nab(
     minimum and maximum and nothing else.
     """
     series = load_folder(data_dir, windows_file)
-    setups = [Setup(range_rule, range_rows, seed, backtracking, restore_every) for seed in range(seeds)]
+    setups = [
+        Setup(without, evidence == "sequence", range_rows, seed, backtracking, restore_every) for seed in range(seeds)
+    ]
     runs = _run_with_progress(series, setups, jobs)
     report = summarise(series, runs)
     click.echo(json.dumps(report) if as_json else _as_text(report))

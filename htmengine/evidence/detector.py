@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence import _evidence
-from htmengine.evidence.kinds import Side
+from htmengine.evidence.kinds import KINDS, Kind, Side
 from htmengine.evidence.likelihood import AnomalyLikelihood, inflate
 
 if TYPE_CHECKING:
@@ -111,6 +111,10 @@ class Detector:
         """The side on which each kind finds the last row unusual."""
         return [Side(side) for side in self._core.sides]
 
+    def side_of(self, kind: Kind) -> Side:
+        """The same of one kind."""
+        return self.sides[KINDS.index(kind)]
+
     @property
     def expected(self) -> Expected | None:
         """What the last row's value was expected to be, before it came; None if nothing was known.
@@ -121,6 +125,10 @@ class Detector:
         """
         expected = self._core.expected
         return None if expected is None else Expected(*expected)
+
+    def paced(self, evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Decades as the score counts them, by the metric's step: a page costs per week, a test is made per row."""
+        return self._core.paced(evidence)
 
     @property
     def height(self) -> float:

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal, TypeAlias
 
 from htmengine.evidence import _evidence
+
+Direction: TypeAlias = Literal["up", "down"]
 
 
 class Side(IntEnum):
@@ -24,7 +27,7 @@ class Side(IntEnum):
     MISSING_TROUGH = 4
 
     @property
-    def direction(self) -> str | None:
+    def direction(self) -> Direction | None:
         """``up`` or ``down``: where the values are, seen from what is usual; None if the kind has no direction.
 
         >>> Side.MISSING_PEAK.direction, Side.NONE.direction
@@ -33,7 +36,12 @@ class Side(IntEnum):
         return _DIRECTIONS.get(self)
 
 
-_DIRECTIONS = {Side.UP: "up", Side.DOWN: "down", Side.MISSING_PEAK: "down", Side.MISSING_TROUGH: "up"}
+_DIRECTIONS: dict[Side, Direction] = {
+    Side.UP: "up",
+    Side.DOWN: "down",
+    Side.MISSING_PEAK: "down",
+    Side.MISSING_TROUGH: "up",
+}
 
 
 @dataclass(frozen=True, slots=True)

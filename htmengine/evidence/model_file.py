@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from htmengine.errors import CheckpointError, CorruptCheckpoint, UnknownCheckpointVersion
-from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence.scoring import restored
 from htmengine.htm.model import Model
 
 _MAGIC = b"HTMMODEL"
@@ -78,7 +78,7 @@ class ModelFile:
         """Raises `CheckpointError` if this program cannot run the model."""
         try:
             params = Model.restore(self.model).params.to_json()
-            AnomalyLikelihood.restore(self.likelihood)
+            restored(self.likelihood)
         except CheckpointError as error:
             raise type(error)(f"the exported model cannot be used: {error}") from None
         if params != self.params:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from htmengine.errors import InvalidMessage
 from htmengine.messages.body import invalid, read, refuse_repeated
@@ -44,6 +44,30 @@ class MetricInfo(Struct, frozen=True):
     spec: Spec
 
 
+class Reason(Struct, frozen=True, gc=False):
+    """What one kind of evidence says of a row."""
+
+    kind: str
+    decades: Annotated[float, Meta(ge=0, le=7, description="One waits 10 to this power rows for one so unusual.")]
+    text: Annotated[str, Meta(description="The same in words.")]
+
+
+class Why(Struct, frozen=True):
+    """Why a row has its score."""
+
+    height: Annotated[float, Meta(ge=0, description="Of a page: the score, and the kinds that may page alone.")]
+    direction: Annotated[Literal["up", "down"] | None, Meta(description="Where the values are, seen from the usual.")]
+    expected: Annotated[float | None, Meta(description="What the value was expected to be; null: nothing is known.")]
+    lower: Annotated[float | None, Meta(description="Where the band of usual values begins.")]
+    upper: Annotated[float | None, Meta(description="Where the band of usual values ends.")]
+    evidence: Annotated[list[Reason], Meta(description="The kinds that speak of the row, the strongest first.")]
+
+    @property
+    def properties(self) -> int:
+        """How many the JSON object has, its evidence's included."""
+        return 6 + 3 * len(self.evidence)
+
+
 class ScoredRow(
     Struct,
     frozen=True,
@@ -60,6 +84,7 @@ class ScoredRow(
     predictions: (
         Annotated[Steps, Meta(description="With the classifier: [value, probability] by the number of steps.")] | None
     ) = None
+    why: Annotated[Why, Meta(description="Of rows with great scores or heights.")] | UnsetType = UNSET
 
 
 class InferenceResults(Struct, frozen=True):
@@ -117,7 +142,8 @@ def decode_inference(body: bytes) -> tuple[str, str, tuple[ScoredRow, ...]]:
     """Read inference results: the metric's uid and name, and its rows."""
     text = _inflate(body)
     message = read(text, _INFERENCE)
-    refuse_repeated(text, 9 + 6 * len(message.results))
+    whys = [row.why for row in message.results if row.why is not UNSET]
+    refuse_repeated(text, 9 + 6 * len(message.results) + sum(1 + why.properties for why in whys))
     rowids = [row.rowid for row in message.results]
     if any(map(int.__ge__, rowids, rowids[1:])):
         raise invalid("$.results", "the rowids do not ascend")

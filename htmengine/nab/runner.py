@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htmengine.errors import BadSeries
-from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence import AnomalyLikelihood, Detector
+from htmengine.evidence.kinds import FUSED, KINDS
 from htmengine.evidence.scale import display_value
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import NUPIC_MAX_INFERENCE, ModelParams, range_of
 from htmengine.nab.scorer import Floats, ScoredWindows, Window
@@ -47,15 +48,19 @@ class LabelledSeries:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a model and its likelihood are set up.
+    """How a model and its detector are set up.
+
+    ``without``: names of kinds of evidence that do not count.  ``sequence_only``: the scores are HTM Engine's, on the
+    log scale; else they are S.
 
     ``range_rows``: the model is made for the first rows, as by a live engine that is given no minimum and
     maximum; None: it is told the minimum and maximum of all.  ``seed`` is the model's.  ``backtracking``: inference
-    goes back where it is lost, as NuPIC's does, instead of bursting.  ``restore_every``: model and likelihood are saved
+    goes back where it is lost, as NuPIC's does, instead of bursting.  ``restore_every``: model and detector are saved
     and restored after so many rows each time, which must change nothing.
     """
 
-    range_rule: bool = True
+    without: tuple[str, ...] = ()
+    sequence_only: bool = False
     range_rows: int | None = None
     seed: int = 0
     backtracking: bool = False
@@ -74,7 +79,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One series' scores with one seed: raw scores, detector scores (log scale), and the time it took."""
+    """One series' scores with one seed: raw scores, detector scores, and the time it took."""
 
     name: str
     seed: int
@@ -114,21 +119,33 @@ def run_series(series: LabelledSeries, setup: Setup) -> Run:
     """The scores of one series' rows, in order."""
     started = time.perf_counter()
     params = setup.params_for(series.values)
-    model, likelihood = Model(params, seed=setup.seed), likelihood_for(params, range_rule=setup.range_rule)
+    model, detector = Model(params, seed=setup.seed), detector_for(params)
     raw, scores = [], []
     step = setup.restore_every or max(len(series.values), 1)
     for first in range(0, len(series.values), step):
         if first > 0:
-            model, likelihood = Model.restore(model.save()), AnomalyLikelihood.restore(likelihood.save())
+            model, detector = Model.restore(model.save()), Detector.restore(detector.save())
         values = series.values[first : first + step]
         raw.append(model.learn_many(series.timestamps[first : first + step], values))
-        scores.append(detector_scores(likelihood, values, raw[-1]))
+        scores.append(_scores(detector, setup, series.timestamps[first : first + step], values, raw[-1]))
     seconds = time.perf_counter() - started
     return Run(series.name, setup.seed, np.concatenate(raw), np.concatenate(scores), seconds)
 
 
-def detector_scores(likelihood: AnomalyLikelihood, values: Iterable[float], raw: Iterable[float]) -> Floats:
-    """The anomaly scores of rows in order, on the log scale."""
+def _scores(detector: Detector, setup: Setup, timestamps: NDArray[np.int64], values: Floats, raw: Floats) -> Floats:
+    found = detector.update_many(timestamps, values, raw)
+    if setup.sequence_only:
+        return np.array([display_value(likelihood) for likelihood in found.likelihoods.tolist()])
+    if not setup.without:
+        return found.scores
+    counting = [n for n, kind in enumerate(KINDS[:FUSED]) if kind.name not in setup.without]
+    squares = detector.paced(found.evidence[:, counting]) ** 2
+    scores: Floats = np.sqrt(squares.sum(axis=1) / len(counting))
+    return scores
+
+
+def likelihood_scores(likelihood: AnomalyLikelihood, values: Iterable[float], raw: Iterable[float]) -> Floats:
+    """The likelihoods of rows in order, on the log scale."""
     return np.array([display_value(likelihood.score(*row)) for row in zip(values, raw, strict=True)])
 
 

@@ -36,6 +36,7 @@ class MetricScore:
     value: float | None = None
     raw: float | None = None
     anomaly: float | None = None
+    evidence_from: int | None = None  #: from this row on the scores are the evidence's; None: they are HTM Engine's
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +89,18 @@ def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str,
             row.metric_value,
             row.raw_anomaly_score,
             row.anomaly_score,
+            row.evidence_from,
         )
         for row in conn.execute(query)
     }
 
 
-_CHANGING = ("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score")
+_CHANGING = ("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score", "evidence_from")
 
 
 def _changing_values(score: MetricScore) -> dict[str, object]:
     timestamp = None if score.timestamp is None else to_datetime(score.timestamp)
-    values = (score.rowid, score.scored, timestamp, score.value, score.raw, score.anomaly)
+    values = (score.rowid, score.scored, timestamp, score.value, score.raw, score.anomaly, score.evidence_from)
     return dict(zip(_CHANGING, values, strict=True))
 
 

@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+from msgspec import UNSET
 from sqlalchemy import Connection, delete, insert, select
 
-from htmengine.messages import ScoredRow
+from htmengine.messages import ScoredRow, Why
 from htmengine.repository import counts
 from htmengine.repository.queries import in_parts
 from htmengine.repository.schema import anomaly, ledger_total, metric, metric_data, result_log
@@ -70,8 +72,8 @@ class LogEntry:
 
 
 def save_anomalies(conn: Connection, scores: Sequence[tuple[str, ScoredRow]], floor: float) -> None:
-    """Keep those of (uid, row) whose score is at least ``floor``."""
-    great = [(uid, row) for uid, row in scores if row.anomaly >= floor]
+    """Keep those of (uid, row) whose score is at least ``floor``, and those that are told of with their reasons."""
+    great = [(uid, row) for uid, row in scores if row.anomaly >= floor or row.why is not UNSET]
     for uid, row in great:
         conn.execute(delete(anomaly).where(anomaly.c.uid == uid, anomaly.c.rowid == row.rowid))
     if great:
@@ -84,10 +86,18 @@ def save_anomalies(conn: Connection, scores: Sequence[tuple[str, ScoredRow]], fl
                     "timestamp": to_datetime(row.timestamp),
                     "metric_value": row.value,
                     "anomaly_score": row.anomaly,
+                    "why": None if row.why is UNSET else msgspec.json.encode(row.why).decode(),
                 }
                 for uid, row in great
             ],
         )
+
+
+def whys_of(conn: Connection, uid: str, first: int, last: int) -> dict[int, Why]:
+    """What was stored of the reasons for a metric's rows, by rowid."""
+    c = anomaly.c
+    query = select(c.rowid, c.why).where(c.uid == uid, c.rowid.between(first, last), c.why.is_not(None))
+    return {rowid: msgspec.json.decode(why, type=Why) for rowid, why in conn.execute(query)}
 
 
 def forget_anomalies(conn: Connection, uid: str, after: int = 0) -> None:

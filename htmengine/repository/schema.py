@@ -121,7 +121,7 @@ processed_batch = Table(
     Column("processed_at", BigInteger, nullable=False, index=True),
 )
 
-#: Each metric's likelihood after some row.
+#: Each metric's detector after some row.
 anomaly_state = Table(
     "anomaly_state",
     metadata,
@@ -153,6 +153,7 @@ metric_score = Table(
     Column("metric_value", Double),
     Column("raw_anomaly_score", Double),
     Column("anomaly_score", Double),
+    Column("evidence_from", Integer),
 )
 
 #: The ledger's counters of the whole engine (`counts.RECEIVED`, `counts.DELETED`).
@@ -163,7 +164,7 @@ ledger_total = Table(
     Column("count", BigInteger, nullable=False),
 )
 
-#: Rows whose anomaly score is great, of all metrics.
+#: Rows whose anomaly score or height is great, of all metrics; why: JSON, None before there was evidence.
 anomaly = Table(
     "anomaly",
     metadata,
@@ -172,6 +173,7 @@ anomaly = Table(
     Column("timestamp", DateTime, nullable=False),
     Column("metric_value", Double, nullable=False),
     Column("anomaly_score", Double, nullable=False),
+    Column("why", LONG_TEXT),
     Index("anomaly_timestamp", "timestamp"),
 )
 

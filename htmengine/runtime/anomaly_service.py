@@ -4,7 +4,7 @@
 In: messages of the results queue.  Out: raw_anomaly_score, anomaly_score and display_value in metric_data; scored
 rows and commands' results on the results exchange; a metric's status when its model is made or fails.
 
-Each metric's likelihood is a state that every row advances by one step.  It lives in memory, and now and then
+Each metric's detector is a state that every row advances by one step.  It lives in memory, and now and then
 in the table anomaly_state, in the same transaction as the scores that led to it; the rows after it are in
 metric_data, from which it is brought up to date again.  Rows that come twice are not scored twice, but
 broadcast again.
@@ -19,16 +19,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from msgspec import UNSET
 from sqlalchemy import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine.adapters.datasource.why import LEAST_HEIGHT, columns, why_of
 from htmengine.bus.interface import Bus, Delivery
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
-from htmengine.evidence.likelihood import AnomalyLikelihood
+from htmengine.evidence import Detector
 from htmengine.evidence.scale import display_value
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence.scoring import detector_for, is_likelihood, restored, row_score
 from htmengine.htm.params import ModelParams
 from htmengine.messages import (
     CLONE_MODEL,
@@ -53,7 +55,7 @@ from htmengine.process.probes import Probe, runs
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import Definition, Metric, MetricStatus
+from htmengine.repository.queries import Definition, Metric, MetricStatus, Row
 from htmengine.repository.snapshots import SavedModel
 from htmengine.runtime.quarantine import Quarantine
 
@@ -61,7 +63,7 @@ from htmengine.runtime.quarantine import Quarantine
 PREFETCH = 100
 #: A state is written when this many rows have advanced it since the last time: a sum that costs a row next to
 #: nothing, and after a crash no more rows than these are read again.
-STATE_EVERY_ROWS = 50
+STATE_EVERY_ROWS = 200
 #: Rows read at once when a state is brought up to date.
 ROWS_AT_ONCE = 5000
 
@@ -76,32 +78,49 @@ class AnomalyOptions:
     results_queue: str
     results_exchange: str
     chunk_size: int = 4000  #: rows in one message on the results exchange
-    states_in_memory: int = 100_000  #: some 15 KB each
-    range_rule: bool = True
+    states_in_memory: int = 100_000  #: some 35 KB each
+    sequence_only: bool = False  #: HTM Engine's scores
     anomaly_floor: float = 0.99  #: rows with at least this score are listed as anomalies
 
 
 @dataclass(slots=True, eq=False)
 class MetricState:
-    """A metric's likelihood after the row ``rowid``."""
+    """A metric's detector after the row ``rowid``."""
 
     metric: Metric
     generation: int
     rowid: int
-    likelihood: AnomalyLikelihood
+    detector: Detector
     saved_rowid: int
     stored: int = 0  #: the newest row that is known to be in metric_data
     scored: int = 0  #: rows that this model has scored, up to the row ``counted``
     counted: int = 0
+    evidence_from: int | None = None  #: from this row on the stored scores are the evidence's
 
-    def advance(self, rowid: int, value: float, raw: float) -> float:
-        """The row's anomaly score."""
-        anomaly = self.likelihood.score(value, raw)
+    def advance(self, row: ResultRow, options: AnomalyOptions) -> ScoredRow:
+        """The scored row; one with a great score or height with its reasons."""
+        detector = self.detector
+        score = detector.update(row.timestamp, row.value, row.raw)
+        anomaly = row_score(score, detector.likelihood, sequence_only=options.sequence_only)
+        self._count(row.rowid, 1)
+        if options.sequence_only:
+            self.evidence_from = None
+        elif self.evidence_from is None:
+            self.evidence_from = row.rowid
+        great = anomaly >= options.anomaly_floor or detector.height >= LEAST_HEIGHT
+        why = why_of(detector) if great else UNSET
+        return ScoredRow(row.rowid, row.timestamp, row.value, row.raw, anomaly, row.predictions, why)
+
+    def pass_over(self, rows: Sequence[Row]) -> None:
+        """Take in rows that are stored with their raw scores, at once."""
+        self.detector.update_many(*columns(rows))
+        self._count(rows[-1].rowid, sum(row.raw is not None and row.rowid > self.counted for row in rows))
+
+    def _count(self, rowid: int, rows: int) -> None:
         self.rowid = rowid
         if rowid > self.counted:
-            self.scored += 1
+            self.scored += rows
             self.counted = rowid
-        return anomaly
 
     @property
     def due(self) -> bool:
@@ -115,7 +134,7 @@ class TakenSnapshot:
 
     model: ModelSnapshot
     scored: int
-    likelihood: bytes
+    detector: bytes
 
 
 @dataclass(slots=True)
@@ -132,7 +151,10 @@ class Batch:
         """How far each metric's model is now."""
         rows = dict(self.scores)  # of each metric the last
         return [
-            MetricScore(uid, s.generation, row.rowid, s.scored, row.timestamp, row.value, row.raw, row.anomaly)
+            MetricScore(
+                *(uid, s.generation, row.rowid, s.scored, row.timestamp, row.value, row.raw, row.anomaly),
+                s.evidence_from,
+            )
             for (uid, row), s in ((item, self.touched[item[0]]) for item in rows.items())
         ]
 
@@ -272,7 +294,7 @@ class AnomalyService(QueueConsumer):
         rows = await self._stored_rows(state, known)
         if new:
             await self._catch_up(state, new[0].rowid - 1)
-        scored = [_advance(state, row) for row in new]
+        scored = [state.advance(row, self._options) for row in new]
         batch.scores += [(result.model_id, row) for row in scored]
         batch.touched[result.model_id] = state
         rows += scored
@@ -281,7 +303,7 @@ class AnomalyService(QueueConsumer):
             batch.broadcasts.append((encode_inference(_info(state.metric), chunk), None))
 
     async def _complete(self, snapshot: ModelSnapshot, batch: Batch) -> None:
-        """A snapshot of a model comes after the results of its rows: the likelihood is at the same row."""
+        """A snapshot of a model comes after the results of its rows: the detector is at the same row."""
         state = self._states.get(snapshot.model_id)
         if state is None or state.generation != snapshot.generation:
             return  # the metric, or this model of it, is gone
@@ -295,7 +317,7 @@ class AnomalyService(QueueConsumer):
             state = self._restore(loaded, at_most=snapshot.rowid)
             state.scored, state.counted = loaded.scored - (loaded.counted - snapshot.rowid), snapshot.rowid
             await self._catch_up(state, snapshot.rowid)
-        batch.snapshots.append(TakenSnapshot(snapshot, state.scored, state.likelihood.save()))
+        batch.snapshots.append(TakenSnapshot(snapshot, state.scored, state.detector.save()))
 
     async def _stored_rows(self, state: MetricState, known: Sequence[ResultRow]) -> list[ScoredRow]:
         """Rows that were scored before, with their stored scores: perhaps nobody was told of them."""
@@ -303,8 +325,12 @@ class AnomalyService(QueueConsumer):
             return []
         first, last = known[0].rowid, known[-1].rowid
         stored = await self._database.read(queries.get_rows, state.metric.uid, first - 1, last - first + 1)
+        whys = await self._database.read(results.whys_of, state.metric.uid, first, last)
         return [
-            ScoredRow(row.rowid, row.timestamp, row.value, row.raw, row.anomaly, row.predictions)
+            ScoredRow(
+                *(row.rowid, row.timestamp, row.value, row.raw, row.anomaly, row.predictions),
+                why=whys.get(row.rowid, UNSET),
+            )
             for row in stored
             if row.rowid <= last and row.raw is not None and row.anomaly is not None
         ]
@@ -318,9 +344,10 @@ class AnomalyService(QueueConsumer):
             for row in rows:
                 if row.raw is None:
                     self.log.error("row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name)
-                else:
-                    state.advance(row.rowid, row.value, row.raw)
-            state.rowid = rows[-1].rowid if rows else last
+            if rows:
+                state.pass_over(rows)
+            else:
+                state.rowid = last
 
     # --- states ----------------------------------------------------------------------------------------
 
@@ -334,7 +361,7 @@ class AnomalyService(QueueConsumer):
         if wanted:
             for loaded in await self._database.read(_load, sorted(wanted)):
                 state = self._restore(loaded)
-                state.scored, state.counted = loaded.scored, loaded.counted
+                state.scored, state.counted, state.evidence_from = loaded.scored, loaded.counted, loaded.evidence_from
                 self._states[loaded.metric.uid] = state
         ahead = [
             each.model_id
@@ -352,14 +379,11 @@ class AnomalyService(QueueConsumer):
             if at_most is not None and rowid > at_most:
                 continue
             try:
-                likelihood = AnomalyLikelihood.restore(stored)
+                return MetricState(metric, definition.generation, rowid, restored(stored), rowid)
             except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
-                self.log.error("state of metric {name} is made anew: {error}", name=metric.name, error=error)
-            else:
-                likelihood.range_rule = self._options.range_rule
-                return MetricState(metric, definition.generation, rowid, likelihood, rowid)
-        likelihood = likelihood_for(ModelParams.from_json(definition.params), range_rule=self._options.range_rule)
-        return MetricState(metric, definition.generation, definition.after, likelihood, definition.after)
+                self.log.error("state of metric {name} is made again: {error}", name=metric.name, error=error)
+        detector = detector_for(ModelParams.from_json(definition.params))
+        return MetricState(metric, definition.generation, definition.after, detector, definition.after)
 
     async def _shrink(self) -> None:
         """Write and forget the states that were used least recently."""
@@ -400,11 +424,6 @@ def _check_stored(result: ModelResult | ModelSnapshot, state: MetricState) -> No
         raise InvalidMessage(f"row {last} of {state.metric.name}, which has {state.stored} rows")
 
 
-def _advance(state: MetricState, row: ResultRow) -> ScoredRow:
-    anomaly = state.advance(row.rowid, row.value, row.raw)
-    return ScoredRow(row.rowid, row.timestamp, row.value, row.raw, anomaly, row.predictions)
-
-
 def _info(metric: Metric) -> MetricInfo:
     return MetricInfo(
         uid=metric.uid,
@@ -432,7 +451,8 @@ class Loaded(NamedTuple):
     definition: Definition
     scored: int
     counted: int
-    states: list[tuple[int, bytes]]  #: (rowid, likelihood), the newest first
+    evidence_from: int | None
+    states: list[tuple[int, bytes]]  #: (rowid, detector), the newest first
 
 
 def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
@@ -445,14 +465,15 @@ def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
             continue
         usable = []
         state, score = states.get(metric.uid), scores.get(metric.uid)
-        if state is not None and state.generation == definition.generation:
+        # A likelihood has seen no values: its metric's rows are read again from the model's first on.
+        if state is not None and state.generation == definition.generation and not is_likelihood(state.state):
             usable.append((state.rowid, state.state))
         if definition.snapshot is not None:
             start = snapshots.state_of(conn, metric.uid, definition.snapshot)
             usable += [(definition.after, start.likelihood)] if start is not None else []
         current = score if score is not None and score.generation == definition.generation else None
-        scored, counted = (current.scored, current.rowid) if current is not None else (0, 0)
-        found.append(Loaded(metric, definition, scored, counted, usable))
+        scored, counted, since = (current.scored, current.rowid, current.evidence_from) if current else (0, 0, None)
+        found.append(Loaded(metric, definition, scored, counted, since, usable))
     return found
 
 
@@ -460,7 +481,7 @@ def _save_states(conn: Connection, states: Sequence[MetricState]) -> None:
     queries.save_states(
         conn,
         [
-            queries.AnomalyState(state.metric.uid, state.generation, state.rowid, state.likelihood.save())
+            queries.AnomalyState(state.metric.uid, state.generation, state.rowid, state.detector.save())
             for state in states
         ],
     )
@@ -486,7 +507,7 @@ def _store(
     _save_states(conn, states)
     for each in taken:
         model = each.model
-        state = SavedModel(model.model, each.likelihood)
+        state = SavedModel(model.model, each.detector)
         snapshots.fill(conn, model.model_id, model.version, model.rowid, each.scored, state)
     metrics = {}
     for notice in notices:

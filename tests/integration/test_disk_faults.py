@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.offline import score_rows
@@ -40,7 +40,7 @@ def expected(last: int) -> list[tuple[float, float]]:
     values = [value(row) for row in range(1, last + 1)]
     params = ModelParams.for_sample(values[:20])
     timestamps = [1_400_000_000 + 60 * row for row in range(1, last + 1)]
-    return score_rows(Model(params), likelihood_for(params), timestamps, values)
+    return score_rows(Model(params), detector_for(params), timestamps, values)
 
 
 def assert_scored(engine: Engine, last: int) -> None:

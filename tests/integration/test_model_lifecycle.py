@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from htmengine.evidence.likelihood import AnomalyLikelihood
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence import Detector
+from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.offline import score_rows
@@ -36,18 +36,18 @@ class Reference:
 
     def __init__(self) -> None:
         self.model = Model(PARAMS)
-        self.likelihood = likelihood_for(PARAMS)
+        self.detector = detector_for(PARAMS)
 
     def run(self, first: int, last: int) -> Scores:
         numbers = range(first, last + 1)
         return score_rows(
-            self.model, self.likelihood, [1_400_000_000 + 60 * row for row in numbers], [value(row) for row in numbers]
+            self.model, self.detector, [1_400_000_000 + 60 * row for row in numbers], [value(row) for row in numbers]
         )
 
     def copy(self) -> Reference:
         other = Reference()
         other.model = Model.restore(self.model.save())
-        other.likelihood = AnomalyLikelihood.restore(self.likelihood.save())
+        other.detector = Detector.restore(self.detector.save())
         return other
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.messages import decode_broadcast
 from htmengine.offline import params_for, score_rows
@@ -138,7 +138,7 @@ def _scored(samples: Sequence[tuple[int, float]]) -> Rows:
     timestamps, values = [at for at, _ in samples], [value for _, value in samples]
     params = params_for(values, None, None, PENDING_SAMPLES)
     assert params is not None
-    scores = score_rows(Model(params), likelihood_for(params), timestamps, values)
+    scores = score_rows(Model(params), detector_for(params), timestamps, values)
     return [(at, value, raw, anomaly) for (at, value), (raw, anomaly) in zip(samples, scores, strict=True)]
 
 

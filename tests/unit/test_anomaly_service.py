@@ -7,15 +7,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+from sqlalchemy import update
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.adapters.datasource.why import LEAST_HEIGHT, why_at
 from htmengine.bus.interface import Delivery
-from htmengine.evidence.likelihood import AnomalyLikelihood
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.errors import RowNotFound
+from htmengine.evidence import Detector
+from htmengine.evidence.scale import anomaly_score
+from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.params import ModelParams
 from htmengine.messages import (
     DEFINE_MODEL,
@@ -31,9 +36,10 @@ from htmengine.messages import (
     encode_model_snapshot,
     encode_results,
 )
-from htmengine.repository import counts, migrations, queries, snapshots
+from htmengine.repository import counts, migrations, queries, results, snapshots
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.schema import metric_data
 from htmengine.runtime import anomaly_service
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from tests.support.database import InlineDatabase
@@ -73,9 +79,9 @@ class AnomalyServiceTest(SynchronousTestCase):
     def tearDown(self) -> None:
         self.assertEqual(self.failures, [])
 
-    def new_service(self) -> AnomalyService:
+    def new_service(self, *, sequence_only: bool = False) -> AnomalyService:
         """As after a restart."""
-        options = AnomalyOptions("results", "exchange", states_in_memory=10)
+        options = AnomalyOptions("results", "exchange", states_in_memory=10, sequence_only=sequence_only)
         return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.failures.append)
 
     def deliver(self, *bodies: bytes) -> None:
@@ -90,13 +96,16 @@ class AnomalyServiceTest(SynchronousTestCase):
         return [row.anomaly for row in self.database.run_sync(queries.get_rows, self.metric.uid, 0, ROWS)]
 
     def expected(self) -> list[float]:
-        likelihood = likelihood_for(ModelParams.for_range(0, 10))
-        return [likelihood.score(value, raw) for value, raw in zip(self.values, self.raws, strict=True)]
+        detector = detector_for(ModelParams.for_range(0, 10))
+        return [anomaly_score(detector.update(*row)) for row in self.rows_after(0)]
+
+    def rows_after(self, rowid: int) -> list[tuple[int, float, float]]:
+        return [(60 * (n + 1), self.values[n], self.raws[n]) for n in range(rowid, ROWS)]
 
     def heard_rows(self) -> list[int]:
         return [row["rowid"] for message, _ in self.bus.heard for row in message["results"]]
 
-    def test_scores_are_those_of_the_likelihood_however_rows_are_cut_into_messages(self) -> None:
+    def test_scores_are_those_of_the_evidence_however_rows_are_cut_into_messages(self) -> None:
         for first in range(1, ROWS + 1, 70):
             self.deliver(self.results(first, first + 69))
         self.assertEqual(self.stored(), self.expected())
@@ -113,7 +122,72 @@ class AnomalyServiceTest(SynchronousTestCase):
         [state] = self.database.run_sync(queries.load_states, [self.metric.uid]).values()
         self.assertEqual((state.generation, state.rowid), (1, anomaly_service.STATE_EVERY_ROWS))
 
-    def test_a_damaged_state_is_made_anew_from_the_rows(self) -> None:
+    def evidence_from(self) -> int | None:
+        return self.database.run_sync(counts.get_scores)[self.metric.uid].evidence_from
+
+    def as_an_earlier_release_left_it(self, rows: int) -> list[float]:
+        """Scores that are the likelihood's, and a state that is the likelihood alone."""
+        self.service = self.new_service(sequence_only=True)
+        self.deliver(self.results(1, rows))
+        likelihood = likelihood_for(ModelParams.for_range(0, 10))
+        old = [likelihood.score(value, raw) for _, value, raw in self.rows_after(0)[:rows]]
+        state = queries.AnomalyState(self.metric.uid, 1, rows, likelihood.save())
+        self.database.run_sync(queries.save_states, [state])
+        return old
+
+    def test_without_evidence_scores_are_those_of_the_likelihood(self) -> None:
+        old = self.as_an_earlier_release_left_it(300)
+        self.assertEqual(self.stored()[:300], old)
+        self.assertIsNone(self.evidence_from())
+
+    def test_past_scores_stay_and_the_evidence_goes_on_from_the_stored_rows(self) -> None:
+        old = self.as_an_earlier_release_left_it(300)
+        self.service = self.new_service()
+        self.deliver(self.results(301, ROWS))
+        self.assertEqual(self.stored(), [*old, *self.expected()[300:]])
+        self.assertEqual(self.evidence_from(), 301)
+        self.service = self.new_service()
+        self.deliver(self.results(600, ROWS))
+        self.assertEqual(self.evidence_from(), 301)
+
+    def test_rows_with_great_scores_are_told_of_with_their_reasons_and_so_are_those_that_come_again(self) -> None:
+        self.values[400:403] = [9000.0] * 3
+        self.database.run_sync(
+            lambda conn: conn.execute(
+                update(metric_data)
+                .where(metric_data.c.uid == self.metric.uid, metric_data.c.rowid.between(401, 403))
+                .values(metric_value=9000.0)
+            )
+        )
+        self.deliver(self.results(1, ROWS))
+        whys = self.heard_whys()
+        stored = self.database.run_sync(results.whys_of, self.metric.uid, 1, ROWS)
+        self.assertEqual({rowid: msgspec.to_builtins(why) for rowid, why in stored.items()}, whys)
+        great = min(whys)
+        self.assertGreaterEqual(whys[great]["height"], LEAST_HEIGHT)
+        self.assertEqual(whys[great]["direction"], "up")
+        self.assertIn("highest in", whys[great]["evidence"][0]["text"])
+        for rowid, why in stored.items():
+            row, again = self.database.run_sync(why_at, self.loaded(), 60 * rowid)
+            self.assertEqual((row.rowid, again), (rowid, why))
+        self.bus.heard.clear()
+        self.deliver(self.results(1, ROWS))
+        self.assertEqual(self.heard_whys(), whys)
+
+    def heard_whys(self) -> dict[int, dict[str, Any]]:
+        rows = [row for message, _ in self.bus.heard for row in message["results"]]
+        return {row["rowid"]: row["why"] for row in rows if "why" in row}
+
+    def loaded(self) -> Metric:
+        return self.database.run_sync(queries.get_metric, self.metric.uid)
+
+    def test_of_a_row_that_is_not_there_nothing_is_told(self) -> None:
+        self.deliver(self.results(1, 100))
+        for timestamp in (61, 60 * 101, 60 * (ROWS + 1)):
+            with self.assertRaises(RowNotFound):
+                self.database.run_sync(why_at, self.loaded(), timestamp)
+
+    def test_a_damaged_state_is_made_again_from_the_rows(self) -> None:
         self.deliver(self.results(1, 600))
         state = queries.AnomalyState(self.metric.uid, 1, 600, b"damaged")
         self.database.run_sync(queries.save_states, [state])
@@ -158,9 +232,9 @@ class AnomalyServiceTest(SynchronousTestCase):
         taken = self.database.run_sync(snapshots.find, self.metric, self.asked.version)
         self.assertEqual((taken.rowid, taken.scored), (rowid, rowid))
         state = self.database.run_sync(snapshots.state_of, self.metric.uid, taken.version)
-        likelihood = AnomalyLikelihood.restore(state.likelihood)
-        later = zip(self.values[rowid:], self.raws[rowid:], strict=True)
-        self.assertEqual([likelihood.score(value, raw) for value, raw in later], self.expected()[rowid:])
+        detector = Detector.restore(state.likelihood)
+        later = [anomaly_score(detector.update(*row)) for row in self.rows_after(rowid)]
+        self.assertEqual(later, self.expected()[rowid:])
 
     def test_a_snapshot_gets_the_likelihood_after_the_same_row_whatever_comes_with_it(self) -> None:
         self.deliver(self.results(1, 300), self.snapshot(300), self.results(301, 400))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts import queries as alert_queries
 from htmengine.cli.main import main
-from htmengine.evidence.scoring import likelihood_for
+from htmengine.evidence.scale import anomaly_score
+from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.process.lifecycle import DataFolder
@@ -44,17 +46,24 @@ class ScoreTest(CommandLineTestCase):
     def series(self, rows: int) -> str:
         return "timestamp,value\n" + "".join(f"{60 * row},{row % 7}.25\n" for row in range(1, rows + 1))
 
-    def test_scores_are_those_of_model_and_likelihood(self) -> None:
-        done = self.run_command("score", self.write(self.series(120)), "--min", 0, "--max", 10)
+    def test_scores_are_those_of_model_and_evidence(self) -> None:
+        detector = detector_for(ModelParams.for_range(0.0, 10.0))
+        self.assert_scored(lambda time, value, raw: anomaly_score(detector.update(time, value, raw)))
+
+    def test_scores_of_the_sequence_alone_are_those_of_the_likelihood(self) -> None:
+        likelihood = likelihood_for(ModelParams.for_range(0.0, 10.0))
+        self.assert_scored(lambda _time, value, raw: likelihood.score(value, raw), "--evidence", "sequence")
+
+    def assert_scored(self, expected: Callable[[int, float, float], float], *options: str) -> None:
+        done = self.run_command("score", self.write(self.series(120)), "--min", 0, "--max", 10, *options)
         self.assertEqual(done.exit_code, 0, done.output)
-        params = ModelParams.for_range(0.0, 10.0)
-        model, likelihood = Model(params), likelihood_for(params)
+        model = Model(ModelParams.for_range(0.0, 10.0))
         for row, line in enumerate(csv.DictReader(done.stdout.splitlines()), 1):
             value = row % 7 + 0.25
             raw = model.learn(60 * row, value)
             self.assertEqual(float(line["value"]), value)
             self.assertEqual(float(line["raw_anomaly_score"]), raw)
-            self.assertEqual(float(line["anomaly_score"]), likelihood.score(value, raw))
+            self.assertEqual(float(line["anomaly_score"]), expected(60 * row, value, raw))
 
     def test_rows_that_an_engine_would_reject_are_left_out_and_counted(self) -> None:
         path = self.write(self.series(3) + "60,1\n180,1\n240,nan\n1400000000000,1\n")

@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.nab import nab
 from htmengine.errors import BadSeries
+from htmengine.evidence.kinds import FUSED, NAMES
 from htmengine.evidence.likelihood import AnomalyLikelihood
-from htmengine.nab.runner import Setup, detector_scores, load_folder, run_all, run_series, scored
+from htmengine.nab.runner import Setup, likelihood_scores, load_folder, run_all, run_series, scored
 
 _SPIKE = 450
 
@@ -111,10 +112,17 @@ class RunTest(NabTestCase):
         values = np.arange(20.0)
         self.assertEqual([setup.params_for(values).temporal.max_inference for setup in setups], [0, 10, 10])
 
-    def test_the_range_rule_flags_the_spike(self) -> None:
+    def test_the_spike_has_the_greatest_score(self) -> None:
         spike = load_folder(self.folder, self.windows)[1]
-        self.assertEqual(run_series(spike, Setup()).scores[_SPIKE], 1.0)
-        self.assertLess(run_series(spike, Setup(range_rule=False)).scores[_SPIKE], 1.0)
+        scores = run_series(spike, Setup()).scores
+        self.assertGreater(scores[_SPIKE], 2.6)
+        self.assertLess(scores[:_SPIKE].max(), scores[_SPIKE])
+
+    def test_kinds_that_are_left_out_do_not_count(self) -> None:
+        spike = load_folder(self.folder, self.windows)[1]
+        alone = run_series(spike, Setup(without=tuple(set(NAMES[:FUSED]) - {"level 1"}))).scores
+        self.assertEqual((alone[_SPIKE], alone[_SPIKE - 1] < 3.0), (7.0, True))
+        self.assertLess(run_series(spike, Setup(sequence_only=True)).scores.max(), 1.0)
 
     def test_processes_change_nothing(self) -> None:
         series = load_folder(self.folder, self.windows)
@@ -123,8 +131,8 @@ class RunTest(NabTestCase):
         )
         self.assertEqual(alone, together)
 
-    def test_detector_scores_are_on_the_log_scale(self) -> None:
-        scores = detector_scores(AnomalyLikelihood(min_sample=2), [0.0, 10.0, 100.0, 5.0], [0.0] * 4)
+    def test_likelihood_scores_are_on_the_log_scale(self) -> None:
+        scores = likelihood_scores(AnomalyLikelihood(min_sample=2), [0.0, 10.0, 100.0, 5.0], [0.0] * 4)
         np.testing.assert_allclose(scores, [0.0, 0.0, 1.0, 0.0301], atol=1e-4)
 
 
@@ -147,7 +155,9 @@ class CommandTest(NabTestCase):
         self.assertGreater(report["rows_per_s"], 0)
 
     def test_text_has_a_line_for_each_category(self) -> None:
-        result = self._invoke("--no-range-rule", "--range-rows", "288", "--backtracking", "--restore-every", "100")
+        result = self._invoke(
+            "--evidence", "sequence", "--range-rows", "288", "--backtracking", "--restore-every", "100"
+        )
         self.assertEqual(result.exit_code, 0, result.output)
         self.assertRegex(result.stdout, r"(?s)2 series, 1200 rows, .*standard.*\nall .*\nquiet .*\nreal ")
 

@@ -211,6 +211,9 @@ void bind_detector(py::module_& m) {
                                if (!expected) return py::none();
                                return py::make_tuple(expected->value, expected->low, expected->high);
                              })
+      .def("paced", [](SharedDetector& shared, const Values& evidence) {
+        return shared.with([&](Detector& d) { return py::vectorize([&](double e) { return d.paced(e); })(evidence); });
+      })
       .def_property_readonly("height", property(&Detector::height))
       .def_property_readonly("likelihood", property(&Detector::likelihood))
       .def_property_readonly("step", property(&Detector::step))

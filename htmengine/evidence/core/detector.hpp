@@ -83,6 +83,7 @@ class Detector {
   double height() const { return height_; }  // of a page
   double likelihood() const { return likelihood_score_; }
   double step() const { return pace_.value_step(); }
+  double paced(double decades) const { return pace_.shifted(decades); }
   int64_t rows() const { return likelihood_.raw_scores().rows(); }  // also those without a value
   uint32_t values() const { return spread_scale_.rows(); }               // that were judged
 

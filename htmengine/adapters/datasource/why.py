@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Why a row has its score: the kinds of evidence, the expected value and its band.
+
+In: a detector after a row, or a metric and a time.  Out: a `Why`.  What the Anomaly Service stores of rows with great
+scores is found again, for any row, by replay of the stored rows from the model's first on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from htmengine.errors import ModelNotFound, RowNotFound
+from htmengine.evidence import Detector
+from htmengine.evidence.kinds import reasons
+from htmengine.evidence.scoring import detector_for, restored
+from htmengine.htm.params import ModelParams
+from htmengine.messages import Reason, Why
+from htmengine.repository import queries, snapshots
+from htmengine.repository.queries import Metric, Row
+
+#: Rows that are read at once.
+ROWS_AT_ONCE = 5000
+#: A row whose page is at least so high is listed, and told of with its reasons, whatever its score.
+LEAST_HEIGHT = 3.0
+
+
+def why_of(detector: Detector) -> Why:
+    """What the evidence says of a detector's last row."""
+    found = reasons(detector.evidence, detector.sides, detector.step, detector.values)
+    direction = next((each for kind, _, _ in found if (each := detector.side_of(kind).direction)), None)
+    expected = detector.expected
+    value, lower, upper = (None, None, None) if expected is None else expected
+    evidence = [Reason(kind.name, round(decades, 2), text) for kind, decades, text in found]
+    return Why(round(detector.height, 4), direction, value, lower, upper, evidence)
+
+
+def columns(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Timestamps, values and raw scores of rows that have one."""
+    known = [row for row in rows if row.raw is not None]
+    return (
+        np.array([row.timestamp for row in known], dtype=np.int64),
+        np.array([row.value for row in known], dtype=np.float64),
+        np.array([row.raw for row in known], dtype=np.float64),
+    )
+
+
+def why_at(conn: Connection, metric: Metric, timestamp: int) -> tuple[Row, Why]:
+    """A scored row and why it has its score; the row's time is given.  Raises `RowNotFound`."""
+    detector, after = _start(conn, metric)
+    while rows := _rows_until(conn, metric.uid, after, timestamp):
+        detector.update_many(*columns(rows))
+        after, last = rows[-1].rowid, rows[-1]
+        if last.timestamp == timestamp and last.raw is not None and last.anomaly is not None:
+            return last, why_of(detector)
+    raise RowNotFound(metric.name, timestamp)
+
+
+def _rows_until(conn: Connection, uid: str, after: int, timestamp: int) -> list[Row]:
+    return [row for row in queries.get_rows(conn, uid, after, ROWS_AT_ONCE) if row.timestamp <= timestamp]
+
+
+def _start(conn: Connection, metric: Metric) -> tuple[Detector, int]:
+    """The detector before the first row of a metric's model, and the row before it."""
+    definition = metric.definition
+    if definition is None:
+        raise ModelNotFound(metric.name, metric.status.name)
+    if definition.snapshot is not None:
+        state = snapshots.state_of(conn, metric.uid, definition.snapshot)
+        if state is not None:
+            return restored(state.likelihood), definition.after
+    return detector_for(ModelParams.from_json(definition.params)), definition.after
