@@ -18,6 +18,7 @@ import contextlib
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pika.adapters.twisted_connection import ClosableDeferredQueue, TwistedChannel
@@ -62,7 +63,9 @@ class AmqpBus(Service):
     def __init__(self, params: AmqpParams, *, reactor: Reactor, queue_type: QueueType = "classic") -> None:
         self._reactor = reactor
         self._queue_type = queue_type
-        self._limits: dict[str, QueueLimits] = {}
+        self._limits: dict[str, QueueLimits] = {}  #: of the queues that were declared here
+        self._bindings: dict[str, set[str]] = {}  #: the exchanges that they are bound to
+        self.remade = 0  #: queues that were gone
         self._subscriptions: list[AmqpSubscription] = []
         self._stopped = False
         self._consuming = Link(params, "consuming", reactor=reactor, on_lost=self._lost)
@@ -78,9 +81,10 @@ class AmqpBus(Service):
         self._asked: TwistedChannel | None = None  #: the channel for questions about queues
 
     def figures(self) -> Iterable[Figure]:
-        """How often a connection was lost; each is made again.  And what applications' queues have refused."""
+        """What was lost and made again, connections and queues, and what applications' queues have refused."""
         lost = self._consuming.lost + self._publishing.lost
         yield counter("htmengine_bus_lost_connections", "Connections to RabbitMQ that were lost", lost)
+        yield counter("htmengine_bus_remade_queues", "Queues that were gone and were made again", self.remade)
         refused = self._publisher.refused
         yield counter("htmengine_bus_refused", "Broadcast messages that an application's queue refused", refused)
 
@@ -120,6 +124,21 @@ class AmqpBus(Service):
                 self.log.warn("queue {name} exists with other arguments: {why}", name=name, why=error.reply_text)
         self._limits.setdefault(name, limits)
 
+    async def remake(self, name: str) -> bool:
+        """Make a queue of ours again that somebody has deleted, or RabbitMQ has lost, with its bindings.
+
+        False: it is none of ours.
+        """
+        if name not in self._limits:
+            return False
+        self.remade += 1
+        self.log.error("queue {name} is gone, with what it held; it is made again", name=name)
+        await self.declare_queue(name, limits=self._limits[name])
+        for exchange in self._bindings.get(name, ()):
+            await self.declare_fanout(exchange)
+            await self._ask_for(exchange, partial(_bind, queue=name, exchange=exchange))
+        return True
+
     async def declare_fanout(self, name: str) -> None:
         """See `Bus.declare_fanout`."""
         await self._ask_for(name, lambda channel: channel.exchange_declare(name, "fanout", durable=True))
@@ -127,17 +146,26 @@ class AmqpBus(Service):
     async def bind(self, queue: str, exchange: str) -> None:
         """See `Bus.bind`."""
         await self._state(queue)
-        await self._ask_for(exchange, lambda channel: channel.queue_bind(queue, exchange))
+        await self._ask_for(exchange, partial(_bind, queue=queue, exchange=exchange))
+        self._bindings.setdefault(queue, set()).add(exchange)
 
     async def delete_queue(self, name: str) -> None:
         """See `Bus.delete_queue`."""
+        self._limits.pop(name, None)  # first, or its subscribers would make it again
+        self._bindings.pop(name, None)
         await self._ask_for(name, lambda channel: channel.queue_delete(name))
-        self._limits.pop(name, None)
 
     async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.publish`."""
         self._check_open()
-        await self._publisher.publish(Destination(queue=queue), bodies, headers or {})
+        while True:
+            try:
+                await self._publisher.publish(Destination(queue=queue), bodies, headers or {})
+            except UnroutableMessage:
+                if not await self.remake(queue):
+                    raise
+            else:
+                return
 
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.broadcast`.  A queue that refuses messages when it is full does without them."""
@@ -218,7 +246,8 @@ class AmqpBus(Service):
                 try:
                     return (await self._asked.queue_declare(queue, passive=True)).method
                 except ChannelClosedByBroker as error:
-                    raise _error(error, queue) from None
+                    if error.reply_code != NOT_FOUND or not await self.remake(queue):
+                        raise _error(error, queue) from None
                 except LOST:
                     await self.sleep(RETRY_S)
 
@@ -352,6 +381,8 @@ class AmqpSubscription:
         except ChannelClosedByBroker as error:
             if error.reply_code == REFUSED and "exclusive" in error.reply_text:
                 return None
+            if error.reply_code == NOT_FOUND and await self._bus.remake(self.queue):
+                return await self._take()
             raise _error(error, self.queue) from None
         except LOST:
             return None
@@ -389,6 +420,11 @@ class AmqpSubscription:
             self.log.failure("subscription of {queue}", failure, queue=self.queue)
             error = BusError(str(error))
         self.end(error)
+
+
+def _bind(channel: TwistedChannel, queue: str, exchange: str) -> Deferred[Any]:
+    bound: Deferred[Any] = channel.queue_bind(queue, exchange)
+    return bound
 
 
 def _arguments(limits: QueueLimits, queue_type: QueueType) -> dict[str, Any]:

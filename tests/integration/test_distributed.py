@@ -74,6 +74,23 @@ def test_names_of_every_length_are_stored_and_scored(engine: DistributedEngine) 
     assert engine.stop("listener") == 0
 
 
+def test_queues_that_are_deleted_under_a_running_engine_are_made_and_read_again(
+    engine: DistributedEngine, rabbitmq: RabbitMQ
+) -> None:
+    engine.start_all()
+    engine.send(lines(1, 40, metrics=3))
+    engine.wait_until_scored(120)
+    queues = [line.split()[0] for line in rabbitmq.control("list_queues", "name").splitlines() if engine.names in line]
+    assert len(queues) == 7  # samples, four shards, raw scores, schedulers
+    for queue in queues:
+        rabbitmq.control("delete_queue", queue)
+    engine.send(lines(41, 80, metrics=3))
+    engine.wait_until_scored(240)
+    assert all(process.poll() is None for process in engine.processes.values())
+    for service, queue in (("storer", "samples"), ("anomaly", "raw"), ("scheduler", "schedulers")):
+        assert f"queue {engine.names}.{queue} is gone" in engine.log(service)
+
+
 def test_every_service_ends_within_ten_seconds_while_the_broker_hangs(
     tmp_path: Path, broker: RabbitMQ, mariadb: MariaDB
 ) -> None:
