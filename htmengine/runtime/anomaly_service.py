@@ -57,7 +57,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Definition, Metric, MetricStatus, Row
 from htmengine.repository.snapshots import SavedModel
-from htmengine.runtime.quarantine import Quarantine
+from htmengine.runtime.quarantine import Quarantine, reason_of
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100
@@ -218,7 +218,7 @@ class AnomalyService(QueueConsumer):
 
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:
         """Score what came, store it in one transaction, broadcast it."""
-        await self._quarantine.each(await self._decode(deliveries), self._process)
+        await self._quarantine.each(await self._decode(deliveries), self._process, self._fail_metric)
 
     async def _process(self, parts: Sequence[Part]) -> None:
         try:
@@ -226,6 +226,12 @@ class AnomalyService(QueueConsumer):
         except Exception:
             self._states.clear()  # they may have advanced by rows that were not stored; the database has what was
             raise
+
+    async def _fail_metric(self, part: Part, error: Exception) -> None:
+        """A metric whose results cannot be processed is in ERROR; a message that was never valid harms no metric."""
+        if not isinstance(error, InvalidMessage):
+            failure = ModelError(part.model_id, part.generation, reason_of(error))
+            await self._database.run(_store, [], self._options.anomaly_floor, [], [], [], [failure])
 
     async def _process_together(self, parts: Sequence[Part]) -> None:
         results = [part for part in parts if isinstance(part, ModelResult | ModelSnapshot)]
@@ -290,7 +296,8 @@ class AnomalyService(QueueConsumer):
         self._states.move_to_end(result.model_id)
         await self._catch_up(state, state.counted)
         known = [row for row in result.rows if row.rowid <= state.rowid]
-        new = [row for row in result.rows if row.rowid > state.rowid]
+        failed = state.metric.status is MetricStatus.ERROR  # rows are missing before those that come now
+        new = [row for row in result.rows if row.rowid > state.rowid and not failed]
         rows = await self._stored_rows(state, known)
         if new:
             await self._catch_up(state, new[0].rowid - 1)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -41,7 +42,7 @@ from htmengine.process.twisted_types import Clock
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
-from htmengine.runtime.quarantine import BLAMELESS, Quarantine
+from htmengine.runtime.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.sharding import ShardQueues
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
@@ -73,6 +74,7 @@ class Stored:
     received: int = 0
     stored: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)  #: metrics whose models could not be defined, and why
 
 
 class MetricStorer(QueueConsumer):
@@ -148,6 +150,8 @@ class MetricStorer(QueueConsumer):
             )
         crash_points.reached("storer.committed")
         self._published = []
+        for name, reason in stored.failed.items():
+            self.log.error("metric {name} gets no model: {reason}", name=name, reason=reason)
         self.received += stored.received
         self.stored += stored.stored
         self.rejected.update(stored.rejected)
@@ -191,7 +195,7 @@ class MetricStorer(QueueConsumer):
 
     # --- what cannot be stored -------------------------------------------------------------------------
 
-    async def _store_without_culprits(self, item: tuple[Delivery, SampleBatch]) -> None:
+    async def _store_without_culprits(self, item: tuple[Delivery, SampleBatch], _error: Exception) -> None:
         """Store a batch but for the samples of those metrics that make its transaction fail."""
         delivery, batch = item
         names = list(dict.fromkeys(map(_name_of, batch.lines)))
@@ -277,7 +281,7 @@ def store_batches(
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
-        messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest)
+        messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest, done)
         done.outbox = queries.add_outbox(conn, messages)
         done.stored = sum(len(each) for each in rows.values())
     crash_points.reached("storer.storing")
@@ -357,6 +361,7 @@ def _feed(
     rows: dict[str, list[InputRow]],
     options: StorerOptions,
     received_at: float | None,
+    done: Stored,
 ) -> list[tuple[str, bytes]]:
     """(queue, body) for the models: new rows by shard, and the definitions of models that can start now.
 
@@ -374,10 +379,23 @@ def _feed(
             )
             by_shard[queue].append(model_input)
         elif tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
-            metric = queries.get_metric(conn, uid)
-            messages.append((queue, custom.define_from_data(conn, metric, options.pending_samples, each[-1].rowid)))
+            definition = _define(conn, tails[uid], options, each[-1].rowid, done)
+            messages += [(queue, definition)] if definition is not None else []
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
     return messages
+
+
+def _define(conn: Connection, tail: Tail, options: StorerOptions, last_rowid: int, done: Stored) -> bytes | None:
+    """The message that starts a metric's model; None if none can be made of its rows: the metric is in ERROR."""
+    try:
+        metric = queries.get_metric(conn, tail.uid)
+        return custom.define_from_data(conn, metric, options.pending_samples, last_rowid)
+    except (*BLAMELESS, DBAPIError):
+        raise  # the transaction is no more
+    except Exception as error:
+        done.failed[tail.name] = reason_of(error)
+        queries.set_status(conn, tail.uid, MetricStatus.ERROR, done.failed[tail.name])
+        return None
 
 
 if __name__ == "__main__":

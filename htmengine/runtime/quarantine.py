@@ -56,11 +56,11 @@ class Quarantine:
         self,
         items: Sequence[T],
         handle: Callable[[Sequence[T]], Awaitable[None]],
-        salvage: Callable[[T], Awaitable[None]] | None = None,
+        salvage: Callable[[T, Exception], Awaitable[None]] | None = None,
     ) -> None:
         """Handle all items, together as far as that goes; ``handle`` may have done a part when it fails.
 
-        ``salvage`` handles what can be handled of a culprit.
+        ``salvage`` handles what can be handled of a culprit, whose error it is told.
         """
         try:
             await handle(items)
@@ -76,7 +76,7 @@ class Quarantine:
             await handle(items[:0])  # fails if no item is to blame
             await self.note([error])
             if salvage is not None:
-                await salvage(items[0])
+                await salvage(items[0], error)
 
 
 def reason_of(error: Exception) -> str:

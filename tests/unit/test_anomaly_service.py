@@ -111,6 +111,35 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assertEqual(self.stored(), self.expected())
         self.assertEqual(self.heard_rows(), list(range(1, ROWS + 1)))
 
+    def test_results_that_cannot_be_processed_harm_their_metric_alone(self) -> None:
+        metrics = [self.metric]
+        for n in range(1, 20):
+            metric, _ = self.database.run_sync(
+                custom.monitor_metric, ModelSpec.for_name(f"rack{n}.fan.speed", min=0, max=10), 288
+            )
+            rows = [(metric.uid, rowid, 60 * rowid, self.values[rowid - 1]) for rowid in range(1, 61)]
+            self.database.run_sync(queries.insert_samples, rows)
+            self.database.run_sync(queries.update_tails, [(metric.uid, 60, 3600)])
+            metrics.append(metric)
+        culprit, advance = metrics[7].uid, anomaly_service.MetricState.advance
+
+        def failing(state: anomaly_service.MetricState, rowid: int, value: float, raw: float) -> float:
+            if state.metric.uid == culprit and rowid == 25:
+                raise KeyError(rowid)
+            return advance(state, rowid, value, raw)
+
+        self.patch(anomaly_service.MetricState, "advance", failing)
+        for first in range(1, 61, 20):
+            numbers = range(first, first + 20)
+            scored_rows = tuple(ResultRow(n, 60 * n, self.values[n - 1], self.raws[n - 1]) for n in numbers)
+            self.deliver(*(encode_results([ModelResult(metric.uid, 1, scored_rows)]) for metric in metrics))
+        for metric in metrics:
+            stored = [row.anomaly for row in self.database.run_sync(queries.get_rows, metric.uid, 0, 60)]
+            scored = 20 if metric.uid == culprit else 60
+            self.assertEqual(stored, self.expected()[:scored] + [None] * (60 - scored))
+        failed = self.database.run_sync(queries.get_metric, culprit)
+        self.assertEqual((failed.status, failed.message), (MetricStatus.ERROR, "KeyError: 25"))
+
     def test_scores_are_the_same_over_restarts_at_any_point(self) -> None:
         for first in range(1, ROWS + 1, 140):
             self.deliver(self.results(first, first + 139))

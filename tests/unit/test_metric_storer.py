@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import Connection
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
@@ -138,6 +139,28 @@ class ModelsTest(StorerTestCase):
         [message] = self.lines("a 6 600", options=MONITORING).outbox
         [fed] = decode_model_message(message.body)
         self.assertEqual((fed.after, fed.rows), (5, (InputRow(6, 600, 6.0),)))
+
+    def test_a_model_that_cannot_be_defined_harms_its_metric_alone(self) -> None:
+        define = custom.define_from_data
+
+        def failing(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
+            if metric.name == "rack7.fan.speed":
+                raise ZeroDivisionError(metric.name)
+            return define(conn, metric, pending_samples, last_rowid)
+
+        self.patch(custom, "define_from_data", failing)
+        names = [f"rack{n}.fan.speed" for n in range(20)]
+        done = self.lines(*(f"{name} {n} {60 * n}" for n in range(1, 6) for name in names), options=MONITORING)
+        reason = "ZeroDivisionError: rack7.fan.speed"
+        self.assertEqual((done.stored, len(done.outbox), done.failed), (100, 19, {names[7]: reason}))
+        failed = self.metric(names[7])
+        self.assertEqual((failed.status, failed.message, failed.last_rowid), (MetricStatus.ERROR, reason, 5))
+        others = {self.metric(name).status for name in names if name != names[7]}
+        self.assertEqual(others, {MetricStatus.CREATE_PENDING})
+        self.database.run_sync(custom.monitor_metric, ModelSpec.for_name(names[7]), 5)
+        self.assertEqual(
+            (self.metric(names[7]).status, self.metric(names[7]).message), (MetricStatus.CREATE_PENDING, None)
+        )
 
     def test_a_metric_in_error_is_stored_but_not_fed(self) -> None:
         self.monitor("a")

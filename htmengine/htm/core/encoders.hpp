@@ -243,7 +243,8 @@ class RandomDistributedEncoder final : public ValueEncoder {
       constexpr double largest = std::numeric_limits<double>::max();
       offset_ = std::min(std::max(value, -largest), largest);
     }
-    double place = BucketTable::kCentre + std::round((compressed(value) - compressed(offset_)) / resolution_);
+    double distance = (compressed(value) - compressed(offset_)) / resolution_;
+    double place = BucketTable::kCentre + std::round(distance + std::copysign(kTie, distance));
     return static_cast<unsigned>(std::min(std::max(place, 0.0), BucketTable::kBuckets - 1.0));
   }
 
@@ -259,6 +260,9 @@ class RandomDistributedEncoder final : public ValueEncoder {
   }
 
  private:
+  // Values between two buckets go to the outer one, whichever way their last digit was rounded: a series in
+  // milliseconds has the buckets of the same in seconds.
+  static constexpr double kTie = 1e-9;  // buckets
   static constexpr double kSameWidth = 40;  // buckets outside the known range until their width doubles
 
   // The value as if all buckets had one width.
