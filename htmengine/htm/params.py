@@ -33,6 +33,7 @@ SAMPLE_MARGIN = 1.0
 #: First values that are further away than so many spans of their middle half are outliers.
 OUTLIER_SPANS = 10
 
+_TIE = 1e-9  # so near to a limit a value is at it: the last digit depends on the unit
 _MAX_CELLS = 65536  # the core numbers cells with 16 bits
 
 
@@ -552,7 +553,7 @@ def first_range(values: Iterable[float]) -> tuple[float, float]:
     for share in (0.25, 0.1, 0.05, 0.01):
         low, high = _quantile(ordered, share), _quantile(ordered, 1 - share)
         if low < high:
-            reach = OUTLIER_SPANS * (high - low)
+            reach = OUTLIER_SPANS * (high - low) * (1 + _TIE)
             inside = [value for value in ordered if low - reach <= value <= high + reach]
             return inside[0], inside[-1]
     return ordered[0], ordered[-1]

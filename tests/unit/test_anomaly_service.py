@@ -30,6 +30,7 @@ from htmengine.messages import (
     ModelResult,
     ModelSnapshot,
     ResultRow,
+    ScoredRow,
     decode_broadcast,
     encode_command_result,
     encode_model_error,
@@ -123,10 +124,10 @@ class AnomalyServiceTest(SynchronousTestCase):
             metrics.append(metric)
         culprit, advance = metrics[7].uid, anomaly_service.MetricState.advance
 
-        def failing(state: anomaly_service.MetricState, rowid: int, value: float, raw: float) -> float:
-            if state.metric.uid == culprit and rowid == 25:
-                raise KeyError(rowid)
-            return advance(state, rowid, value, raw)
+        def failing(state: anomaly_service.MetricState, row: ResultRow, options: AnomalyOptions) -> ScoredRow:
+            if state.metric.uid == culprit and row.rowid == 25:
+                raise KeyError(row.rowid)
+            return advance(state, row, options)
 
         self.patch(anomaly_service.MetricState, "advance", failing)
         for first in range(1, 61, 20):
