@@ -18,17 +18,17 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
 from htmengine.deployment import Deployment
-from htmengine.errors import InvalidMessage
+from htmengine.errors import BusAway, InvalidMessage, UnroutableMessage
 from htmengine.messages import decode_broadcast
 from htmengine.operations import Operations
-from htmengine.process.twisted_types import Reactor, for_twisted, installed_reactor
+from htmengine.process.twisted_types import Reactor, for_twisted, installed_reactor, within
 from htmengine.repository import queries
 from htmengine.repository.queries import Metric, Row
 
@@ -38,6 +38,8 @@ SampleTuple = tuple[str, float, int]
 
 #: Messages that a follower has not acknowledged.
 PREFETCH = 100
+#: A broker that does not answer within this is away.
+REACH_S = 6.0
 #: A follower's queue without a name is gone this long after the follower, and holds this many messages.
 TEMPORARY = QueueLimits(max_messages=10_000, overflow="drop-head", expires_s=60.0)
 
@@ -59,16 +61,40 @@ class AsyncClient:
         *,
         config_dir: Path | None = None,
         data_dir: Path | None = None,
+        patient: bool = True,
     ) -> None:
-        """Of that deployment; without one, of that which the folders tell.  Raises `ConfigError`."""
+        """Of that deployment; without one, of that which the folders tell.  Raises `ConfigError`.
+
+        Without patience nothing is made, and what is away is not waited for: it raises `StartError`,
+        `DatabaseFailed` and `BusAway`.
+        """
         self._reactor = reactor
+        self._patient = patient
         self._deployment = deployment or Deployment.find(config_dir, data_dir)
 
     async def __aenter__(self) -> Self:
-        self._database = self._deployment.database(self._reactor)
-        self._bus = self._deployment.bus(self._reactor)
-        self._bus.startService()
+        deployment = self._deployment
+        self._database = (deployment.database if self._patient else deployment.existing_database)(self._reactor)
+        self._bus = deployment.bus(self._reactor)
+        try:
+            self._bus.startService()
+        except BaseException:
+            self._database.close()
+            raise
+        if not self._patient:
+            await self._reach()
         return self
+
+    async def _reach(self) -> None:
+        """Ask the bus something.  Raises `BusAway`."""
+        asked = Deferred.fromCoroutine(self._bus.depth(self._deployment.config.metric_listener.queue_name))
+        try:
+            await within(asked, REACH_S, self._reactor)
+        except UnroutableMessage:
+            pass  # it answers
+        except BaseException as error:
+            await self.__aexit__()
+            raise (BusAway(self._bus.why_away()) if isinstance(error, TimeoutError) else error) from None
 
     async def __aexit__(self, *_: object) -> None:
         self._database.stop_waiting()

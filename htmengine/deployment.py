@@ -103,7 +103,6 @@ class Deployment:
     def database_url(self) -> str:
         """SQLAlchemy's name of the database."""
         if self.folder is not None:
-            self.folder.make()
             return self.folder.database_url
         section = self.config.repository
         if section.url:
@@ -119,15 +118,39 @@ class Deployment:
         )
         return url.render_as_string(hide_password=False)
 
-    def database(self, reactor: Reactor | None) -> Database:
-        """The database; without a reactor for synchronous use.
+    def make_database(self) -> None:
+        """Make the folder's database, or bring its schema up to date.
 
-        A folder's schema is brought up to date.  That of a server is the operator's, with ``htmengine db upgrade``.
+        That of a server is the operator's, with ``htmengine db upgrade``.  Raises `DatabaseFailed`.
         """
-        url = self.database_url
+        self.make_folder()
         if self.folder is not None:
-            migrations.upgrade(url)
-        return Database(url, reactor=reactor)
+            migrations.upgrade(self.database_url)
+
+    def make_folder(self) -> None:
+        """An embedded engine's, if there is none."""
+        if self.folder is not None:
+            self.folder.make()
+
+    def database(self, reactor: Reactor | None) -> Database:
+        """The database, which is made if need be; without a reactor for synchronous use."""
+        self.make_database()
+        return Database(self.database_url, reactor=reactor)
+
+    def existing_database(self, reactor: Reactor | None) -> Database:
+        """The database as it is, for a command: nothing is made, and no server that is away is waited for.
+
+        Raises `StartError` and `DatabaseFailed`.
+        """
+        if self.folder is not None:
+            self.folder.require_database()
+        database = Database(self.database_url, reactor=reactor, patient=False)
+        try:
+            database.read_sync(migrations.check)
+        except BaseException:
+            database.close()
+            raise
+        return database
 
     def bus(self, reactor: Reactor) -> BusService:
         """The bus, not started."""

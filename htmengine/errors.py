@@ -11,16 +11,19 @@ HtmEngineError
 ├── InvalidCsv                a CSV file cannot be read; names file and line
 ├── InvalidMessage            a queue message that is not what its queue carries
 ├── BusError
+│   ├── BusAway               the broker does not answer; names it and says what to do
 │   ├── BusClosed             the bus or subscription was closed while an operation waited
 │   ├── UnroutableMessage     the queue or exchange does not exist
 │   └── QueueFull             a queue stayed full for as long as the publisher was to wait
 ├── RepositoryError
 │   ├── DatabaseClosed        the process stops while the database is waited for
+│   ├── DatabaseFailed        the database cannot be used: away, damaged, or it refuses us; says what to do
 │   ├── MetricNotFound        no metric of that name or uid
 │   ├── MetricExists          a metric of that name exists already
 │   ├── ModelNotFound         the metric has no model that runs
 │   ├── ModelExists           the metric has a model already
-│   └── SnapshotNotFound      the metric has no such snapshot
+│   ├── SnapshotNotFound      the metric has no such snapshot
+│   └── RowNotFound           the metric has no such row
 ├── InvalidTransition         a mistake in the code: a model would go where no transition leads; has the model's story
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
@@ -79,6 +82,7 @@ class InvalidBody(HtmEngineError):
     """A request's body or a frame cannot be read at all: nothing of it is taken.
 
     ``reason`` is the key it is counted under.  The text says what is wrong and what is allowed.
+    Remedy: correct the sender.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -124,6 +128,10 @@ class BusClosed(BusError):
     """
 
 
+class BusAway(BusError):
+    """A command cannot reach the broker within its patience.  The text names the broker, the reason and the remedy."""
+
+
 class UnroutableMessage(BusError):
     """A message was published to a queue, or an exchange, that does not exist.  Remedy: declare it first."""
 
@@ -149,6 +157,13 @@ class DatabaseClosed(RepositoryError):
 
     def __init__(self) -> None:
         super().__init__("stopping while the database is away")
+
+
+class DatabaseFailed(RepositoryError):
+    """The database cannot be used: its server is away or refuses us, or its file is missing or damaged.
+
+    The text is one line that names the database and the remedy, and no password.
+    """
 
 
 class MetricNotFound(RepositoryError):
@@ -212,7 +227,10 @@ class UnsupportedModelParams(InvalidModelSpec):
 
 
 class InvalidRule(HtmEngineError):
-    """A selector of metrics or a rule of admission cannot be read; the text says what is wrong and what is allowed."""
+    """A selector of metrics or a rule of admission cannot be read.
+
+    Remedy: correct it; the text says what is wrong and what is allowed.
+    """
 
 
 class BadSeries(HtmEngineError):

@@ -51,7 +51,7 @@ class Status:
     stored_per_s: float
     scored_per_s: float
     waiting: int  #: rows that a model has not scored yet
-    lag_s: float | None  #: the newest scored sample is this much older than the newest stored one
+    lag_s: float | None  #: of the metric that is furthest behind, to the newest stored sample; None: has no score yet
     newest_stored: int | None  #: epoch seconds
     newest_scored: int | None
     troubles: Sequence[Trouble] = ()
@@ -67,15 +67,14 @@ async def read_status(
     """Look twice, ``seconds`` apart."""
     before = await database.read(read_ledger, None)
     await sleep(seconds)
-    now, metrics, found = await database.read(_read)
+    now, furthest, metrics, found = await database.read(_read)
     lengths = Lengths(
         await queue_length(bus, [queues.samples]),
         await queue_length(bus, queues.model_input),
         await queue_length(bus, [queues.results]),
     )
-    return replace(
-        sum_up(before, now, seconds, lengths, metrics, await _schedulers(bus, queues.schedulers)), troubles=found
-    )
+    schedulers = await _schedulers(bus, queues.schedulers)
+    return replace(sum_up(before, now, seconds, lengths, metrics, schedulers, furthest), troubles=found)
 
 
 async def queue_length(bus: Bus, names: Sequence[str]) -> int | None:
@@ -87,14 +86,20 @@ async def queue_length(bus: Bus, names: Sequence[str]) -> int | None:
 
 
 def sum_up(
-    before: Ledger, now: Ledger, seconds: float, lengths: Lengths, metrics: Mapping[str, int], schedulers: int | None
+    before: Ledger,
+    now: Ledger,
+    seconds: float,
+    lengths: Lengths,
+    metrics: Mapping[str, int],
+    schedulers: int | None,
+    furthest: int | None,
 ) -> Status:
-    """The status from two looks at the ledger.
+    """The status from two looks at the ledger, and from `counts.furthest_behind`.
 
     >>> before = Ledger(None, received=100, stored=90, rejected={"timestamp_old": 10}, scored=50, waiting=40)
     >>> now = Ledger(None, received=160, stored=150, rejected={"timestamp_old": 10}, scored=70, waiting=80,
     ...              newest_stored=1000, newest_scored=700)
-    >>> status = sum_up(before, now, 2.0, Lengths(0, 3, 0), {"ACTIVE": 5}, schedulers=1)
+    >>> status = sum_up(before, now, 2.0, Lengths(0, 3, 0), {"ACTIVE": 5}, schedulers=1, furthest=700)
     >>> (status.received_per_s, status.stored_per_s, status.scored_per_s, status.waiting, status.lag_s)
     (30.0, 30.0, 10.0, 80, 300.0)
     """
@@ -108,10 +113,19 @@ def sum_up(
         # a model that is defined anew begins at 0, and its metric's rows are no longer counted as scored
         scored_per_s=max(now.scored - before.scored, 0) / seconds,
         waiting=now.waiting,
-        lag_s=None if stored is None or scored is None else float(stored - scored),
+        lag_s=_lag_s(now, furthest),
         newest_stored=stored,
         newest_scored=scored,
     )
+
+
+def _lag_s(now: Ledger, furthest: int | None) -> float | None:
+    """Never 0 while rows wait."""
+    if now.newest_stored is None or now.newest_scored is None:
+        return None
+    if not now.waiting:
+        return 0.0
+    return None if furthest is None else float(now.newest_stored - furthest)
 
 
 def queue_samples(lengths: Lengths, now: int) -> list[str]:
@@ -130,5 +144,5 @@ async def _schedulers(bus: Bus, group: str) -> int | None:
         return None
 
 
-def _read(conn: Connection) -> tuple[Ledger, dict[str, int], list[Trouble]]:
-    return read_ledger(conn, None), counts.metrics_by_status(conn), troubles.list_of(conn)
+def _read(conn: Connection) -> tuple[Ledger, int | None, dict[str, int], list[Trouble]]:
+    return read_ledger(conn, None), counts.furthest_behind(conn), counts.metrics_by_status(conn), troubles.list_of(conn)

@@ -80,6 +80,10 @@ class AmqpBus(Service):
         self._asking = DeferredLock()
         self._asked: TwistedChannel | None = None  #: the channel for questions about queues
 
+    def why_away(self) -> str:
+        """What its operator is told when the broker does not answer."""
+        return self._consuming.why_away()
+
     def figures(self) -> Iterable[Figure]:
         """What was lost and made again, connections and queues, and what applications' queues have refused."""
         lost = self._consuming.lost + self._publishing.lost

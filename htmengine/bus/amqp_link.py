@@ -208,6 +208,11 @@ class Link(Service):
                 reason=self._reason(),
             )
 
+    def why_away(self) -> str:
+        """The broker's address, the reason as far as it is known, and what to do."""
+        where = f"{self._params.host}:{self._params.port}"
+        return f"RabbitMQ at {where} does not answer: {self._reason()}; is it running? look at rabbitmq.conf"
+
     def _reason(self) -> str:
         reason = self._connections.newest and self._connections.newest.reason
         return f"{type(reason).__name__}: {reason}" if reason else "no connection"

@@ -185,6 +185,10 @@ class EmbeddedBus(Service):
         self._thread.stop()
         self._file = None
 
+    def why_away(self) -> str:
+        """What its operator is told when it does not answer."""
+        return f"the queues' file {self._path} does not answer; look at its disk"
+
     def figures(self) -> Iterable[Figure]:
         """None: nothing of it can be away.  The queues' lengths are asked for as of every bus."""
         return ()

@@ -29,6 +29,7 @@ def db() -> None:
 @failing_cleanly
 def upgrade(engine: Engine) -> None:
     """Bring the database's schema up to date; one that HTM Engine made is upgraded in place."""
+    engine.deployment.make_folder()
     migrations.upgrade(engine.deployment.database_url)
     click.echo("the schema is up to date")
 
@@ -41,6 +42,7 @@ def reset(engine: Engine, yes: bool) -> None:
     """Remove all metrics and rows: empty tables with an up-to-date schema."""
     if not yes:
         click.confirm("Remove all metrics with their rows and scores?", abort=True)
+    engine.deployment.make_folder()
     migrations.reset(engine.deployment.database_url)
     click.echo("the database is empty")
 

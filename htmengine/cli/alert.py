@@ -94,7 +94,7 @@ def _test_notification(rule: Rule, now: float, public_url: str) -> Notification:
 def list_(engine: Engine, limit: int) -> None:
     """What fires now, then what fired last, each with how its messages fared."""
     with engine.database() as database:
-        records = database.run_sync(alert_queries.list_alerts, limit)
+        records = database.read_sync(alert_queries.list_alerts, limit)
     for record in records:
         click.echo(printable(_line(record)))
         for each in record.deliveries:

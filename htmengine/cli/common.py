@@ -5,24 +5,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.python.failure import Failure
 
 from htmengine.client import AsyncClient
 from htmengine.deployment import Deployment
-from htmengine.errors import HtmEngineError
+from htmengine.errors import BusAway, HtmEngineError
 from htmengine.operations import Operations
-from htmengine.process.twisted_types import Reactor, installed_reactor
+from htmengine.process.twisted_types import Reactor, installed_reactor, within
 from htmengine.repository.engine import Database
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: One operation takes no longer unless database or broker hangs.
+ANSWER_S = 8.0
 
 
 def example(command: str) -> str:
@@ -37,7 +41,7 @@ def failing_cleanly(command: Callable[P, T]) -> Callable[P, T]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except (HtmEngineError, OSError) as error:
+        except (HtmEngineError, OSError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from None
 
     return wrapped
@@ -87,26 +91,44 @@ class Engine:
 
     @contextlib.contextmanager
     def database(self) -> Iterator[Database]:
-        """Its database, for synchronous use."""
-        database = self.deployment.database(None)
+        """Its database, for synchronous use.  Nothing is made.  Raises `StartError` and `DatabaseFailed`."""
+        database = self.deployment.existing_database(None)
         try:
             yield database
         finally:
             database.close()
 
     def client(self, reactor: Reactor) -> AsyncClient:
-        """Its database and its bus, in the reactor."""
-        return AsyncClient(reactor, self.deployment)
+        """Its database and its bus, in the reactor; what is away is not waited for, and nothing is made."""
+        folder = self.deployment.folder
+        if folder is not None and folder.path.is_dir() and not folder.in_use:
+            click.echo(f"no engine runs on {folder.path}", err=True)
+        return AsyncClient(reactor, self.deployment, patient=False)
+
+    def make(self) -> Engine:
+        """An embedded engine's folder and database, if there are none: for commands that begin something."""
+        self.deployment.make_database()
+        return self
 
 
 def at_engine(engine: Engine, do: Callable[[Operations], Coroutine[Deferred[Any], Any, T]]) -> T:
-    """Do one operation and wait for it."""
+    """Do one operation and wait for it, but not without end.  Raises `BusAway`."""
 
     async def start(reactor: Reactor) -> T:
         async with engine.client(reactor) as client:
-            return await do(client.operations)
+            return await in_time(do(client.operations), reactor)
 
     return run_reactor(start)
+
+
+async def in_time(work: Coroutine[Deferred[Any], Any, T], reactor: Reactor, seconds: float = ANSWER_S) -> T:
+    """One operation's result.  Raises `BusAway` when it takes longer."""
+    try:
+        return await within(Deferred.fromCoroutine(work), seconds, reactor)
+    except TimeoutError:
+        raise BusAway(
+            f"database or broker has not answered for {seconds:g} s; what was asked may still come about"
+        ) from None
 
 
 def engine_options(command: Callable[..., T]) -> Callable[..., T]:
@@ -123,6 +145,7 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
         help="The folder with application.conf and the others.",
     )
     @functools.wraps(command)
+    @failing_cleanly
     def wrapped(*args: Any, data_dir: Path | None, config_dir: Path | None, **kwargs: Any) -> T:
         return command(*args, engine=Engine(Deployment.find(config_dir, data_dir)), **kwargs)
 

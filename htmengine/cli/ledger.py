@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import click
 
-from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
 from htmengine.csv_files import format_timestamp
-from htmengine.ledger import Ledger
+from htmengine.ledger import Ledger, read_ledger
 
 #: Width of the columns of names, counts and times.
 _LINE = "{:<32}{:>14}  {}"
@@ -28,7 +28,8 @@ def ledger(name: str | None, engine: Engine, as_json: bool) -> None:
     Status 1 if they do not add up: received = stored + rejected; stored = scored + waiting + unmonitored + skipped +
     deleted.
     """
-    found = at_engine(engine, lambda operations: operations.ledger(name))
+    with engine.database() as database:
+        found = database.read_sync(read_ledger, name)
     if as_json:
         click.echo(json.dumps(found.to_json()))
     else:

@@ -17,10 +17,18 @@ from sqlalchemy import Connection
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly, printable, run_reactor
+from htmengine.cli.common import (
+    Engine,
+    at_engine,
+    engine_options,
+    example,
+    failing_cleanly,
+    in_time,
+    printable,
+    run_reactor,
+)
 from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.errors import HtmEngineError
-from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import counts, queries
 from htmengine.repository.counts import MetricScore
@@ -44,7 +52,7 @@ def metrics(engine: Engine, form: str) -> None:
     """List the metrics: name, status, rows, and the last value with its score."""
     columns = ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"]
     with engine.database() as database:
-        rows = database.run_sync(_list)
+        rows = database.read_sync(_list)
     _Writer(form, columns).write(rows)
 
 
@@ -98,7 +106,7 @@ def monitor(
     spec = ModelSpec.for_name(
         name, min=minimum, max=maximum, minResolution=min_resolution, enableClassifier=classifier or None
     )
-    metric = at_engine(engine, lambda operations: operations.monitor(spec))
+    metric = at_engine(engine.make(), lambda operations: operations.monitor(spec))
     click.echo(f"{metric.name}: {metric.status.name}")
 
 
@@ -141,11 +149,11 @@ def results(name: str, engine: Engine, since: str | None, follow: bool, form: st
     """Print a metric's rows with their scores; rows that wait for a score are left out at the end."""
     first = _since(since)
     with engine.database() as database:
-        metric = database.run_sync(queries.find_metric, name)
+        metric = database.read_sync(queries.find_metric, name)
         writer = _Writer(form, RESULT_COLUMNS)
         after = 0
         while True:
-            rows = database.run_sync(queries.get_rows, metric.uid, after, PAGE)
+            rows = database.read_sync(queries.get_rows, metric.uid, after, PAGE)
             ready = _settled_rows(metric, rows, follow=follow)
             writer.write(_result_row(row) for row in ready if row.timestamp >= first)
             if ready:
@@ -232,9 +240,9 @@ def export(names: Sequence[str], engine: Engine) -> None:
     """Write the specifications of all metrics, or of those named, as JSON."""
     with engine.database() as database:
         if names:
-            chosen = [database.run_sync(queries.find_metric, name) for name in names]
+            chosen = [database.read_sync(queries.find_metric, name) for name in names]
         else:
-            chosen = database.run_sync(queries.list_metrics)
+            chosen = database.read_sync(queries.list_metrics)
     exported = [
         {"spec": custom.export_spec(metric), "monitored": metric.status.name != "UNMONITORED"} for metric in chosen
     ]
@@ -250,15 +258,18 @@ def import_(file: Path, engine: Engine) -> None:
     try:
         entries = json.loads(file.read_text())
         specs = [(ModelSpec.parse(entry["spec"]), bool(entry["monitored"])) for entry in entries]
-    except (ValueError, KeyError, TypeError) as error:
-        raise HtmEngineError(f"{file} is no export: {error!r}") from None
-    at_engine(engine, lambda operations: _import(operations, specs))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise HtmEngineError(f"{file} is no export of `htmengine export`: {str(error)[:200]!r}") from None
+    engine.make()
+    run_reactor(lambda reactor: _import(engine, reactor, specs))
 
 
-async def _import(operations: Operations, specs: Sequence[tuple[ModelSpec, bool]]) -> None:
-    for spec, monitored in specs:
-        metric = await (operations.monitor(spec) if monitored else operations.create(spec))
-        click.echo(f"{metric.name}: {metric.status.name}")
+async def _import(engine: Engine, reactor: Reactor, specs: Sequence[tuple[ModelSpec, bool]]) -> None:
+    async with engine.client(reactor) as client:
+        operations = client.operations
+        for spec, monitored in specs:
+            metric = await in_time(operations.monitor(spec) if monitored else operations.create(spec), reactor)
+            click.echo(f"{printable(metric.name)}: {metric.status.name}")
 
 
 # --- output ---------------------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s
 def import_(file: Path, engine: Engine, name: str | None) -> None:
     """Give a metric without a model the one that was exported to FILE."""
     data = file.read_bytes()
-    metric = _with_operations(engine, lambda _, operations: operations.import_model(data, name))
+    metric = _with_operations(engine.make(), lambda _, operations: operations.import_model(data, name))
     click.echo(f"{metric.name}: {metric.status.name}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import click
 
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, in_time, run_reactor
 from htmengine.cli.troubles import trouble_line
 from htmengine.csv_files import format_timestamp
 from htmengine.process.twisted_types import Reactor, later
@@ -33,12 +33,11 @@ def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> 
             operations = client.operations
             sleep: Callable[[float], Awaitable[None]] = lambda seconds: later(reactor, seconds)  # noqa: E731
             while True:
-                found = await read_status(
-                    operations.bus, operations.database, _queues(engine), seconds=LOOK_S, sleep=sleep
-                )
+                reading = read_status(operations.bus, operations.database, _queues(engine), seconds=LOOK_S, sleep=sleep)
+                found = await in_time(reading, reactor)
                 click.echo(json.dumps(found.to_json()) if as_json else "\n".join(_lines(found)))
                 if send:
-                    await operations.send(queue_samples(found.lengths, int(reactor.seconds())))
+                    await in_time(operations.send(queue_samples(found.lengths, int(reactor.seconds()))), reactor)
                 if every_s is None:
                     return
                 await sleep(every_s - LOOK_S)
@@ -63,7 +62,7 @@ def _lines(found: Status) -> Iterator[str]:
     schedulers = "Model Scheduler" if found.schedulers in (None, 1) else f"Model Scheduler ({found.schedulers})"
     yield _row("model input", found.lengths.model_input, schedulers, None, None)
     yield _row("results", found.lengths.results, "Anomaly Service", found.scored_per_s, found.newest_scored)
-    yield f"{waiting} for their score, the newest score is {lag}"
+    yield f"{waiting} for their score, the metric that is furthest behind is {lag}"
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.metrics.items())) or "none"
     yield f"metrics: {counts}"
     yield from map(trouble_line, found.troubles)

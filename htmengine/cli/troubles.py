@@ -25,7 +25,7 @@ def troubles(engine: Engine, dismiss: bool) -> None:
     with engine.database() as database:
         if dismiss:
             database.run_sync(set_aside.dismiss)
-        found = database.run_sync(stored.list_of)
+        found = database.read_sync(stored.list_of)
     for each in found:
         click.echo(trouble_line(each))
     if found:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from htmengine.process.twisted_types import Clock, Reactor, within
 STOP_S = 7.0
 #: A service has at least so long, however long those before it have taken.
 LAST_S = 0.2
+#: Whoever looks whether an engine runs holds the folder's lock for less.
+LOOK_S = 0.5
 
 
 class DataFolder:
@@ -51,11 +54,39 @@ class DataFolder:
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StartError(f"data folder {self.path}: {error.strerror}; choose another with --data-dir") from None
+        deadline = time.monotonic() + LOOK_S
+        while not self._locked(fcntl.LOCK_EX):
+            if time.monotonic() > deadline:
+                self.release()
+                raise StartError(f"data folder {self.path}: another engine is running on it")
+            time.sleep(LOOK_S / 10)
+
+    def _locked(self, how: int) -> bool:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, how | fcntl.LOCK_NB)
         except OSError:
+            return False
+        return True
+
+    @property
+    def in_use(self) -> bool:
+        """Whether an engine runs on it now.  To find out, the lock is held for a moment; `acquire` waits for that."""
+        try:
+            self._lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not self._locked(fcntl.LOCK_SH)
+        finally:
             self.release()
-            raise StartError(f"data folder {self.path}: another engine is running on it") from None
+
+    def require_database(self) -> None:
+        """Raises `StartError` where no engine ever ran."""
+        if not (self.path / "htmengine.db").is_file():
+            raise StartError(
+                f"no engine runs on this folder, and none ever did: {self.path} holds no htmengine.db; "
+                "name another with --data-dir, or start one with `htmengine run`"
+            )
 
     def make(self) -> None:
         """Make the folder if need be, for its user alone."""

@@ -181,6 +181,21 @@ def metrics_by_status(conn: Connection) -> dict[str, int]:
     return {MetricStatus(status).name: int(number) for status, number in conn.execute(query)}
 
 
+def furthest_behind(conn: Connection) -> int | None:
+    """The newest scored sample's time (epoch seconds) of the metric that is furthest behind with its scores.
+
+    None if no metric that has a score has rows that wait for one.
+    """
+    m, s = metric.c, metric_score.c
+    query = (
+        select(func.min(s.timestamp))
+        .select_from(metric.join(metric_score, m.uid == s.uid))
+        .where(m.last_rowid > s.rowid, m.status != MetricStatus.UNMONITORED)
+    )
+    found = conn.execute(query).scalar()
+    return None if found is None else from_datetime(found)
+
+
 def status_totals(conn: Connection) -> list[StatusTotal]:
     """All metrics by status."""
     m, s = metric.c, metric_score.c

@@ -23,8 +23,9 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ConfigError, DatabaseClosed, MetricExists, StartError
 from htmengine.messages import CHECKPOINTS_REFUSED, SampleBatch, encode_samples
 from htmengine.repository import counts, engine, migrations, queries, schema, troubles
+from htmengine.repository.connections import make_engine
 from htmengine.repository.counts import MetricScore
-from htmengine.repository.engine import Database, make_engine
+from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime import metric_garbage_collector
 from htmengine.runtime.metric_garbage_collector import DAY_S, collect

@@ -23,7 +23,8 @@ from htmengine import ledger
 from htmengine.errors import RepositoryError
 from htmengine.messages import InputRow, ModelInput, SampleBatch, decode_model_message
 from htmengine.repository import counts, migrations, queries, schema
-from htmengine.repository.engine import Database, make_engine
+from htmengine.repository.connections import make_engine
+from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.runtime.metric_storer import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import inspect
 
 from htmengine.repository import migrations
-from htmengine.repository.engine import make_engine
+from htmengine.repository.connections import make_engine
 
 LATER_VERSION = """
 import sqlalchemy as sa

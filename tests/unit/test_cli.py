@@ -98,11 +98,18 @@ class StatusTest(CommandLineTestCase):
     def setUp(self) -> None:
         self.data_dir = Path(self.mktemp()).resolve()
 
+    def make(self) -> None:
+        folder = DataFolder(self.data_dir)
+        folder.make()
+        migrations.upgrade(folder.database_url)
+
     def test_an_unknown_metric_is_one_line_and_status_1(self) -> None:
+        self.make()
         done = self.run_command("results", "nobody", "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, "nobody" in done.stderr), (1, True))
 
     def test_an_empty_engine_has_no_metrics(self) -> None:
+        self.make()
         done = self.run_command("metrics", "--format", "csv", "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, len(done.stdout.splitlines())), (0, 1))
 
@@ -112,6 +119,7 @@ class StatusTest(CommandLineTestCase):
         self.assertEqual(self.run_command("db", "reset", "--yes", "--data-dir", self.data_dir).exit_code, 0)
 
     def test_gc_says_how_many_rows_it_removed(self) -> None:
+        self.make()
         done = self.run_command("gc", "--threshold-days", 1, "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, done.stdout), (0, "0 rows removed\n"))
 

@@ -36,10 +36,18 @@ class StatusTest(SynchronousTestCase):
 
     def test_an_engine_without_samples_has_no_lag(self) -> None:
         nothing = Ledger(None, received=0, stored=0, rejected={}, scored=0, waiting=0)
-        status = sum_up(nothing, nothing, 1.0, Lengths(None, None, None), {}, schedulers=0)
+        status = sum_up(nothing, nothing, 1.0, Lengths(None, None, None), {}, schedulers=0, furthest=None)
         self.assertEqual((status.lag_s, status.received_per_s, status.waiting), (None, 0.0, 0))
 
     def test_a_model_that_begins_anew_gives_no_negative_rate(self) -> None:
         before = Ledger(None, received=100, stored=100, rejected={}, scored=100, waiting=0)
         now = Ledger(None, received=100, stored=100, rejected={}, scored=0, waiting=100)
-        self.assertEqual(sum_up(before, now, 1.0, Lengths(0, 0, 0), {}, schedulers=1).scored_per_s, 0.0)
+        self.assertEqual(sum_up(before, now, 1.0, Lengths(0, 0, 0), {}, schedulers=1, furthest=None).scored_per_s, 0.0)
+
+    def test_an_engine_with_rows_that_wait_is_never_0_s_behind(self) -> None:
+        now = Ledger(
+            None, received=9, stored=9, rejected={}, scored=8, waiting=1, newest_stored=3600, newest_scored=3600
+        )
+        for furthest, lag in ((3300, 300.0), (None, None)):
+            status = sum_up(now, now, 1.0, Lengths(0, 0, 0), {}, schedulers=1, furthest=furthest)
+            self.assertEqual(status.lag_s, lag)

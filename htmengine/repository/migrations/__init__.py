@@ -17,11 +17,12 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, NullPool, create_engine, inspect, text
+from sqlalchemy import Connection, MetaData, inspect, text
 
 from htmengine.errors import StartError
 from htmengine.repository import schema
-from htmengine.repository.engine import database_url, make_engine
+from htmengine.repository.connections import database_url, make_engine
+from htmengine.repository.failures import in_one_line
 
 VERSION_TABLE = "htmengine_version"
 #: ``env.py``, the folder ``versions``, and the pattern of a version.
@@ -31,11 +32,12 @@ SCRIPTS = Path(__file__).parent
 def upgrade(url: str, version: str = "head") -> None:
     """Bring a database up to date, whatever it was before: empty, HTM Engine's, or an older one of ours.
 
-    Several processes may do so at once: one upgrades, the others wait for it.
+    Several processes may do so at once: one upgrades, the others wait for it.  Raises `DatabaseFailed`.
     """
     config = _config()
     config.attributes["url"] = url
-    command.upgrade(config, version)
+    with in_one_line(url):
+        command.upgrade(config, version)
 
 
 def check(conn: Connection) -> None:
@@ -69,11 +71,11 @@ def refuse_unknown(conn: Connection) -> None:
 def reset(url: str) -> None:
     """Make the database if there is none, drop our tables with all that they hold, and make them again.
 
-    Tables of other programs stay.
+    Tables of other programs stay.  Raises `DatabaseFailed`.
     """
     create_database(url)
-    engine = make_engine(url)
-    with engine.begin() as conn:
+    engine = make_engine(url, patient=True)
+    with in_one_line(url), engine.begin() as conn:
         ours = {*schema.metadata.tables, VERSION_TABLE} & set(inspect(conn).get_table_names())
         existing = MetaData()
         existing.reflect(conn, only=sorted(ours))
@@ -83,18 +85,22 @@ def reset(url: str) -> None:
 
 
 def create_database(url: str) -> None:
-    """Make the database itself where the server has none of that name; its user must be allowed to."""
+    """Make the database itself where the server has none of that name; its user must be allowed to.
+
+    Raises `DatabaseFailed`.
+    """
     parsed = database_url(url)
     make = _MAKE_DATABASE.get(parsed.get_backend_name())
     if make is None:
         return
     system_database, statement = make
-    server = create_engine(parsed.set(database=system_database), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    server = make_engine(url, database=system_database)
     quoted = server.dialect.identifier_preparer.quote(str(parsed.database))
-    with server.connect() as conn:
+    with in_one_line(url), server.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         there = conn.execute(text(statement), {"name": parsed.database}).first()
         if there is None:
             conn.exec_driver_sql(f"CREATE DATABASE {quoted}")
+    server.dispose()
 
 
 #: By kind of server: the database that every server has, and what tells whether there is one of some name.

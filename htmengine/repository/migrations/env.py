@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, event, pool, text
+from sqlalchemy import Connection, Engine, create_engine, event, pool, text
 
 from htmengine.repository import htm_engine_models, migrations
-from htmengine.repository.engine import SQLITE_TIMEOUT_S, database_url
+from htmengine.repository.connections import SQLITE_TIMEOUT_S, database_url, make_engine
 from htmengine.repository.schema import metadata
 
 #: One process at a time upgrades a database; a server keeps these locks until they are given back or the
@@ -23,12 +23,7 @@ def run_migrations() -> None:
 
     SQLite's foreign keys are not enforced here: a table whose columns change is dropped in between.
     """
-    url = database_url(context.config.attributes["url"])
-    sqlite = url.get_backend_name() == "sqlite"
-    engine = create_engine(url, poolclass=pool.NullPool, connect_args={"timeout": SQLITE_TIMEOUT_S} if sqlite else {})
-    if sqlite:
-        event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
-        event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
+    engine = _engine(context.config.attributes["url"])
     with engine.connect() as connection:
         lock, unlock = _LOCKS.get(engine.dialect.name, (None, None))
         _execute(connection, lock)
@@ -45,6 +40,17 @@ def run_migrations() -> None:
             if migrations.is_current(connection):
                 htm_engine_models.convert(connection)
         _execute(connection, unlock)
+    engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    parsed = database_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return make_engine(url, patient=True)
+    engine = create_engine(parsed, poolclass=pool.NullPool, connect_args={"timeout": SQLITE_TIMEOUT_S})
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
 
 
 def _execute(connection: Connection, statement: str | None) -> None:
