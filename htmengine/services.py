@@ -36,6 +36,7 @@ from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.telemetry.health import Health, bus_answers, database_answers
+from htmengine.telemetry.progress_watch import ProgressWatch
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
@@ -179,6 +180,17 @@ class Parts:
             options=options,
         )
 
+    def progress_watch(self, name: str, *, with_database: bool = True) -> ProgressWatch:
+        """What tells that something in this process stands still."""
+        return ProgressWatch(
+            name=name,
+            progress=self.bus.progress,
+            patience_s=self.deployment.config.telemetry.stalled_s,
+            clock=self.reactor,
+            database=self.database if with_database else None,
+            on_failure=self.end.fail,
+        )
+
     # --- what the process tells about itself ------------------------------------------------------------
 
     @property
@@ -300,6 +312,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
         parts.metric_storer(),
         listener,
         web,
+        parts.progress_watch("engine"),
     ]
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
     beside = parts.garbage_collection()
@@ -332,8 +345,10 @@ def make_distributed(
         check = Tasks(end.fail) if with_database else None
         parts = Parts(deployment, reactor, bus, database, end)
         service, at = make(parts)
-        further = parts.telemetry([service], queues, at=at, with_database=with_database)
-        ordered = [_DatabaseService(database, check), bus, *beside(parts), service, *further, _StopsFirst(database)]
+        watch = parts.progress_watch(f"{type(service).__name__} on {platform.node()}", with_database=with_database)
+        told: list[TellsOfItself] = [service, watch]
+        further = parts.telemetry(told, queues, at=at, with_database=with_database)
+        ordered = [_DatabaseService(database, check), bus, *beside(parts), *told, *further, _StopsFirst(database)]
         return OrderedServices(ordered, clock=reactor)
 
     return make_service

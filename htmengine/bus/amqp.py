@@ -35,6 +35,7 @@ from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits, QueueState
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
 from htmengine.process.figures import Figure, counter
+from htmengine.process.progress import Progress
 from htmengine.process.twisted_types import Reactor, within
 
 __all__ = ["AmqpBus", "AmqpParams", "AmqpSubscription"]
@@ -62,6 +63,7 @@ class AmqpBus(Service):
 
     def __init__(self, params: AmqpParams, *, reactor: Reactor, queue_type: QueueType = "classic") -> None:
         self._reactor = reactor
+        self.progress = Progress(reactor.seconds)
         self._queue_type = queue_type
         self._limits: dict[str, QueueLimits] = {}  #: of the queues that were declared here
         self._bindings: dict[str, set[str]] = {}  #: the exchanges that they are bound to
@@ -164,7 +166,8 @@ class AmqpBus(Service):
         self._check_open()
         while True:
             try:
-                await self._publisher.publish(Destination(queue=queue), bodies, headers or {})
+                with self.progress.doing(f"publishing to queue {queue!r}"):
+                    await self._publisher.publish(Destination(queue=queue), bodies, headers or {})
             except UnroutableMessage:
                 if not await self.remake(queue):
                     raise
@@ -174,7 +177,8 @@ class AmqpBus(Service):
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.broadcast`.  A queue that refuses messages when it is full does without them."""
         self._check_open()
-        await self._publisher.publish(Destination(exchange=exchange), bodies, headers or {})
+        with self.progress.doing(f"publishing to exchange {exchange!r}"):
+            await self._publisher.publish(Destination(exchange=exchange), bodies, headers or {})
 
     async def subscribe(self, queue: str, *, prefetch: int) -> AmqpSubscription:
         """See `Bus.subscribe`."""

@@ -32,6 +32,7 @@ from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits, Queue
 from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
 from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, UnroutableMessage
 from htmengine.process.figures import Figure
+from htmengine.process.progress import Progress
 from htmengine.process.seldom import Seldom
 from htmengine.process.twisted_types import Clock, Reactor, every, in_thread, later
 
@@ -126,6 +127,7 @@ class EmbeddedBus(Service):
         self._synchronous = synchronous
         self._full_timeout_s = full_timeout_s
         self._clock = reactor
+        self.progress = Progress(reactor.seconds)
         self._thread = thread or _Thread(reactor)
         self._file: QueueFile | None = None
         self._stopped = False
@@ -214,11 +216,13 @@ class EmbeddedBus(Service):
 
     async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.publish`."""
-        await self._put(("queue", queue), bodies, headers, QueueFile.put)
+        with self.progress.doing(f"publishing to queue {queue!r}"):
+            await self._put(("queue", queue), bodies, headers, QueueFile.put)
 
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.broadcast`."""
-        await self._put(("exchange", exchange), bodies, headers, QueueFile.broadcast)
+        with self.progress.doing(f"publishing to exchange {exchange!r}"):
+            await self._put(("exchange", exchange), bodies, headers, QueueFile.broadcast)
 
     async def subscribe(self, queue: str, *, prefetch: int) -> EmbeddedSubscription:
         """See `Bus.subscribe`.  Between processes it is up to them that a queue has one subscriber."""
