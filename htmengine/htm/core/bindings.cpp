@@ -295,8 +295,8 @@ PYBIND11_MODULE(_core, m) {
       .def("predictions", &SharedModel::predictions)
       .def("save", &SharedModel::save)
       .def_static("restore", &SharedModel::restore)
-      .def_property_readonly("rows", [](SharedModel& m) { return m.ask(&Model::rows); })
-      .def_property_readonly("segments", [](SharedModel& m) { return m.ask(&Model::segments); })
-      .def_property_readonly("synapses", [](SharedModel& m) { return m.ask(&Model::synapses); })
-      .def_property_readonly("bytes", [](SharedModel& m) { return m.ask(&Model::bytes); });
+      .def_property_readonly("rows", [](SharedModel& model) { return model.ask(&Model::rows); })
+      .def_property_readonly("segments", [](SharedModel& model) { return model.ask(&Model::segments); })
+      .def_property_readonly("synapses", [](SharedModel& model) { return model.ask(&Model::synapses); })
+      .def_property_readonly("bytes", [](SharedModel& model) { return model.ask(&Model::bytes); });
 }

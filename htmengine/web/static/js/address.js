@@ -12,7 +12,11 @@ export function remember(values) {
   history.replaceState(null, "", `#${path || "/"}${parameters.size ? `?${parameters}` : ""}`);
 }
 
-/** The address of a metric's page, with a view if one is given. */
+/**
+ * The address of a metric's page, with a view if one is given.
+ * @param {string} uid
+ * @param {{from?: number, until?: number}} view
+ */
 export function metricLink(uid, { from, until } = {}) {
   const view = from === undefined ? "" : `?from=${Math.round(from)}&until=${Math.round(until)}`;
   return `#/metrics/${encodeURIComponent(uid)}${view}`;

@@ -10,6 +10,8 @@ let made = 0;
  *
  * fields: [{name, label, help?, type?, required?, ...attributes of the input}]; `submit` gets {name: text} and throws
  * what goes wrong, which is shown beside the fields that a `Problem` names, or at the end.
+ * @param {{title: string, text?: string | string[], fields?: any[], action: string, danger?: boolean,
+ *   submit: (values: any) => any}} options
  */
 export function ask({ title, text = [], fields = [], action, danger = false, submit }) {
   const prefix = `dialog-${++made}`;
@@ -43,7 +45,7 @@ export function ask({ title, text = [], fields = [], action, danger = false, sub
         done = true;
         dialog.close();
       } catch (error) {
-        failure.textContent = complain(inputs, error) ? "" : error.message;
+        failure.textContent = complainEach(inputs, error) ? "" : error.message;
       } finally {
         confirm.disabled = false;
       }
@@ -68,7 +70,7 @@ function input({ name, label, help, ...attributes }, id) {
 }
 
 /** Show each field's complaint beside it; whether all found their field. */
-function complain(inputs, error) {
+function complainEach(inputs, error) {
   const complaints = error.fields ?? [];
   const found = complaints.filter(({ field, detail }) => {
     const one = inputs.find(({ name }) => field === name || field.endsWith(`.${name}`));

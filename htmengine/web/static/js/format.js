@@ -37,6 +37,7 @@ export function time(epoch) {
 }
 
 const BYTES = ["B", "kB", "MB", "GB", "TB"];
+/** @type {[string, number][]} */
 const UNITS = [["y", 31536000], ["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
 /** A length of time in its two greatest units: 3 d 4 h. */

@@ -7,7 +7,10 @@ import { openHealth } from "./pages/health.js";
 import { openMetric } from "./pages/metric.js";
 import { openMetrics } from "./pages/metrics.js";
 
-/** A route has the name of its tab, and opens a page in an element: it returns what closes the page. */
+/**
+ * A route has the name of its tab, and opens a page in an element: it returns what closes the page.
+ * @type {{pattern: RegExp, tab: string, open: (main: HTMLElement, address: any) => () => void}[]}
+ */
 const ROUTES = [
   { pattern: /^\/?$/, tab: "metrics", open: openMetrics },
   { pattern: /^\/metrics\/([^/]+)$/, tab: "metrics", open: openMetric },

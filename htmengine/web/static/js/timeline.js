@@ -95,10 +95,10 @@ function ticks(from, until, width) {
 }
 
 /** Labels right of their lines, or before the end if there is no room; one that would cover another is left out. */
-function labelled(ticks, x, width) {
+function labelled(marks, x, width) {
   const found = [];
   let end = 0;
-  for (const { at, text } of ticks) {
+  for (const { at, text } of marks) {
     const start = Math.min(x(at) + 3, width - LETTER * text.length);
     if (start < end) continue;
     found.push({ start, text });
