@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint types unit integration fuzz fuzz-messages sanitize compilers crashes pages clean
+.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes pages clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -17,9 +17,34 @@ test: $(VENV)/tests
 # The same as `make test` without the set-up.
 check: lint types unit integration
 
-lint:
+lint: lint-core lint-page
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+# A tool that is missing is a visible skip on a user's machine and a failure in CI.
+missing = { echo "skipped: $(1)" >&2; test -z "$$HTMENGINE_CI"; }
+CORES := htmengine/htm/core htmengine/evidence/core
+CORE_SOURCES := $(wildcard htmengine/*/core/*.?pp tests/fuzz/*.cpp tests/support/*.cpp)
+WARNINGS := -std=c++17 -fsyntax-only -Wall -Wextra -Wshadow -Wconversion -Werror
+
+lint-core:
+	@command -v clang-format >/dev/null || $(call missing,the core's format (Debian: apt install clang-format)); \
+	  ! command -v clang-format >/dev/null || clang-format --dry-run -Werror $(CORE_SOURCES)
+	@includes=$$($(BIN)/python -c "import pybind11, sysconfig; print('-isystem', pybind11.get_include(), '-isystem', sysconfig.get_path('include'))"); \
+	for core in $(CORES); do \
+	  $${CXX:-c++} $(WARNINGS) $$includes -I$$core -Ihtmengine/htm/core $$core/bindings.cpp || exit 1; \
+	  command -v clang-tidy >/dev/null || { $(call missing,clang-tidy (Debian: apt install clang-tidy)) && continue || exit 1; }; \
+	  clang-tidy --quiet $$core/bindings.cpp -- -std=c++17 $$includes -I$$core -Ihtmengine/htm/core 2>/dev/null || exit 1; \
+	done
+
+PAGE := tests/javascript
+PAGE_TOOLS := $(PAGE)/node_modules/.bin
+lint-page:
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null || $(call missing,the page (needs Node.js 20 and npm)); \
+	if command -v npm >/dev/null && node -e 'process.exit(process.versions.node.split(".")[0] < 20)'; then \
+	  { test -x $(PAGE_TOOLS)/tsc || (cd $(PAGE) && npm ci --silent --no-audit --no-fund); } && \
+	  $(PAGE_TOOLS)/eslint -c $(PAGE)/eslint.config.js htmengine/web/static/js $(PAGE)/*.js && \
+	  $(PAGE_TOOLS)/tsc -p $(PAGE) && node --test $(PAGE)/; fi
 
 types:
 	$(BIN)/mypy

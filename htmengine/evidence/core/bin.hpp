@@ -8,8 +8,8 @@ namespace evidence {
 
 struct Bin {
   bool open = false;
-  int64_t place = 0;      // five minutes, counted from 1970
-  double sum = 0.0;       // of its values
+  int64_t place = 0;  // five minutes, counted from 1970
+  double sum = 0.0;   // of its values
   uint32_t values = 0;
   double sequence = 0.0;  // the largest decades of the sequence
 

@@ -22,7 +22,8 @@ void require_rows(const py::array& array, py::ssize_t rows, const char* name) {
 }
 
 std::string_view bytes_of(const py::buffer_info& bytes) {
-  if (bytes.ndim != 1 || bytes.itemsize != 1 || bytes.strides[0] != 1) throw std::invalid_argument("state must be bytes");
+  if (bytes.ndim != 1 || bytes.itemsize != 1 || bytes.strides[0] != 1)
+    throw std::invalid_argument("state must be bytes");
   return {static_cast<const char*>(bytes.ptr), static_cast<size_t>(bytes.size)};
 }
 
@@ -67,7 +68,12 @@ using SharedLikelihood = Shared<Likelihood>;
 // What n rows say; an array each.
 struct Columns {
   explicit Columns(py::ssize_t rows)
-      : scores(rows), heights(rows), evidence({rows, kinds}), sides({rows, kinds}), expected({rows, py::ssize_t{3}}), likelihoods(rows) {}
+      : scores(rows),
+        heights(rows),
+        evidence({rows, kinds}),
+        sides({rows, kinds}),
+        expected({rows, py::ssize_t{3}}),
+        likelihoods(rows) {}
 
   void put(py::ssize_t row, const Detector& detector) {
     score[row] = detector.score();
@@ -134,7 +140,8 @@ void bind_likelihood(py::module_& m) {
       .def_readwrite("min_averages", &LikelihoodParams::min_averages)
       .def_readwrite("single_precision", &LikelihoodParams::single_precision);
   py::class_<SharedLikelihood>(m, "Likelihood")
-      .def(py::init([](const LikelihoodParams& params) { return std::make_unique<SharedLikelihood>(Likelihood(params)); }))
+      .def(py::init(
+          [](const LikelihoodParams& params) { return std::make_unique<SharedLikelihood>(Likelihood(params)); }))
       .def("score",
            [](SharedLikelihood& shared, double value, double raw) {
              return shared.with([&](Likelihood& likelihood) { return score_row(likelihood, value, raw); });
@@ -157,10 +164,9 @@ void bind_likelihood(py::module_& m) {
                     in.finish();
                     return std::make_unique<SharedLikelihood>(std::move(likelihood));
                   })
-      .def_property_readonly("rows",
-                             [](SharedLikelihood& shared) {
-                               return shared.with([](Likelihood& l) { return l.raw_scores().rows(); });
-                             })
+      .def_property_readonly(
+          "rows",
+          [](SharedLikelihood& shared) { return shared.with([](Likelihood& l) { return l.raw_scores().rows(); }); })
       .def_property(
           "range_rule",
           [](SharedLikelihood& shared) { return shared.with([](Likelihood& l) { return l.params().range_rule; }); },
@@ -175,9 +181,8 @@ auto property(T (Detector::*question)() const) {
 void bind_detector(py::module_& m) {
   py::class_<SharedDetector>(m, "Detector")
       .def(py::init([](SharedLikelihood& shared, double gap_steps) {
-        return shared.with([&](Likelihood& likelihood) {
-          return std::make_unique<SharedDetector>(Detector(likelihood, gap_steps));
-        });
+        return shared.with(
+            [&](Likelihood& likelihood) { return std::make_unique<SharedDetector>(Detector(likelihood, gap_steps)); });
       }))
       .def("update",
            [](SharedDetector& shared, int64_t timestamp, double value, double raw) {
@@ -211,9 +216,11 @@ void bind_detector(py::module_& m) {
                                if (!expected) return py::none();
                                return py::make_tuple(expected->value, expected->low, expected->high);
                              })
-      .def("paced", [](SharedDetector& shared, const Values& evidence) {
-        return shared.with([&](Detector& d) { return py::vectorize([&](double e) { return d.paced(e); })(evidence); });
-      })
+      .def("paced",
+           [](SharedDetector& shared, const Values& evidence) {
+             return shared.with(
+                 [&](Detector& d) { return py::vectorize([&](double e) { return d.paced(e); })(evidence); });
+           })
       .def_property_readonly("height", property(&Detector::height))
       .def_property_readonly("likelihood", property(&Detector::likelihood))
       .def_property_readonly("step", property(&Detector::step))
@@ -222,7 +229,8 @@ void bind_detector(py::module_& m) {
       .def_property_readonly("bytes", property(&Detector::bytes))
       .def("set_range_rule",
            [](SharedDetector& shared, bool on) { shared.with([&](Detector& d) { d.set_range_rule(on); }); })
-      .def("save", [](SharedDetector& shared) { return py::bytes(shared.long_with([](Detector& d) { return d.save(); })); })
+      .def("save",
+           [](SharedDetector& shared) { return py::bytes(shared.long_with([](Detector& d) { return d.save(); })); })
       .def_static("restore", [](const py::buffer& state) {
         py::buffer_info info = state.request();
         std::string_view bytes = bytes_of(info);

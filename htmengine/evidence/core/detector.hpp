@@ -85,7 +85,7 @@ class Detector {
   double step() const { return pace_.value_step(); }
   double paced(double decades) const { return pace_.shifted(decades); }
   int64_t rows() const { return likelihood_.raw_scores().rows(); }  // also those without a value
-  uint32_t values() const { return spread_scale_.rows(); }               // that were judged
+  uint32_t values() const { return spread_scale_.rows(); }          // that were judged
 
   // What was expected of the newest row: the mean of its hour of the day, or of the last values before it.
   std::optional<Expected> expected() const {
@@ -215,7 +215,8 @@ class Detector {
     return {middle, middle - kBandDeviations * deviation, middle + kBandDeviations * deviation};
   }
 
-  // The score is the root mean square: one kind that stands alone counts less than two that agree.  Some may page alone.
+  // The score is the root mean square: one kind that stands alone counts less than two that agree.  Some may page
+  // alone.
   void fuse() {
     double squares = 0.0, loudest = 0.0;
     for (unsigned kind = 0; kind < kKinds; ++kind) {
@@ -248,7 +249,7 @@ class Detector {
   // Of the newest row; not saved.
   Findings findings_{};
   double score_ = 0.0, height_ = 0.0, likelihood_score_ = 0.0;
-  bool newest_judged_ = false;  // and last of the values
+  bool newest_judged_ = false;             // and last of the values
   SeasonDeviation::Slot expected_slot_{};  // no rows: the season does not know
   double expected_deviation_ = 0.0;
 };

@@ -190,12 +190,12 @@ class Hours {
   }
 
   bool begun_ = false;
-  int32_t first_ = 0;         // the metric's first hour
-  int32_t hour_ = 0;          // the hour that the ranges are for
+  int32_t first_ = 0;  // the metric's first hour
+  int32_t hour_ = 0;   // the hour that the ranges are for
   Range bounds_, usual_, today_;
-  std::vector<Cell> cells_;   // a ring
+  std::vector<Cell> cells_;  // a ring
   Rarity above_, below_, no_peak_, no_trough_;
-  Finding away_;              // of the newest value; not saved
+  Finding away_;  // of the newest value; not saved
 };
 
 }  // namespace evidence

@@ -63,7 +63,8 @@ class Pace {
     int64_t sorted[kIntervals];
     std::copy(intervals_, intervals_ + count_, sorted);
     std::sort(sorted, sorted + count_);
-    double median = (static_cast<double>(sorted[(count_ - 1) / 2]) + static_cast<double>(sorted[count_ / 2])) / 2;
+    int64_t below = sorted[(count_ - 1) / 2], above = sorted[count_ / 2];
+    double median = (static_cast<double>(below) + static_cast<double>(above)) / 2;
     step_ = std::max(1.0, median);
     shift_ = kPaceExponent * std::log10(value_step() / kUsualStep);
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The value's distance from the mean of its hour of the day, in that hour's own standard deviations; and the mean of the
-// last distances: half an hour that is a little wrong for its time of day.
+// The value's distance from the mean of its hour of the day, in that hour's own standard deviations; and the mean of
+// the last distances: half an hour that is a little wrong for its time of day.
 #pragma once
 
 #include "hours.hpp"

@@ -73,15 +73,13 @@ class Shape {
   typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
   static constexpr unsigned kSpare = 64;  // means are moved down once in so many
 
-  static constexpr unsigned kSpan = kBlocks * kBlockRows;   // rows; from the newest to the newest that may be found
-  static constexpr unsigned kReach = kSpan - kBlockRows;    // from a shape to its oldest block
+  static constexpr unsigned kSpan = kBlocks * kBlockRows;  // rows; from the newest to the newest that may be found
+  static constexpr unsigned kReach = kSpan - kBlockRows;   // from a shape to its oldest block
   static constexpr unsigned kMeans = kShapes + kSpan + kReach;
   unsigned sums_kept() const { return std::min<uint32_t>(since_gap_, kSpan) + 1; }
 
   // The sum of all values since the gap, up to so many rows ago.
-  double sum_back(unsigned rows) const {
-    return sums_[place_ >= rows ? place_ - rows : place_ + sums_.size() - rows];
-  }
+  double sum_back(unsigned rows) const { return sums_[place_ >= rows ? place_ - rows : place_ + sums_.size() - rows]; }
 
   void add(double value) {
     double sum = sums_[place_] + value;
@@ -123,7 +121,7 @@ class Shape {
     Lanes least = Lanes{} + kFar;
     for (size_t i = 0; i < count; i += kLanes) {
       const float* at = newest + std::min(i, count - kLanes);  // the last lanes overlap those before
-      Lanes pairs[kBlocks / 2];  // the order of the sums is a part of the result
+      Lanes pairs[kBlocks / 2];                                // the order of the sums is a part of the result
       for (unsigned block = 0; block < kBlocks / 2; ++block) {
         Lanes a = lanes_at(at - block * kBlockRows) - now[block];
         Lanes b = lanes_at(at - (block + kBlocks / 2) * kBlockRows) - now[block + kBlocks / 2];

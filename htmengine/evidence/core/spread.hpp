@@ -47,7 +47,8 @@ class Spread {
   Finding update(const Recent& recent, const SpreadScale& scale) {
     double first = scale.first();
     double mean = mean_.update(recent, kSpread, [first](double value) { return value - first; });
-    double square = square_.update(recent, kSpread, [first](double value) { return (value - first) * (value - first); });
+    double square =
+        square_.update(recent, kSpread, [first](double value) { return (value - first) * (value - first); });
     // A window that fills looks flatter than any flat line.
     if (scale.rows() < kSpreadLeast || recent.rows() < kSpread) return {};
     double deviation = std::sqrt(std::max(square - mean * mean, 0.0));

@@ -26,8 +26,7 @@ class BacktrackingMemory final : public TemporalMemory {
         increment_(permanence_units<Permanence>(params.increment)),
         decrement_(permanence_units<Permanence>(params.decrement)),
         all_cells_(all_cells_of(params)),
-        segments_(params.max_segments, params.max_synapses,
-                  permanence_units<Permanence>(params.connected_permanence)),
+        segments_(params.max_segments, params.max_synapses, permanence_units<Permanence>(params.connected_permanence)),
         random_(params.seed),
         predicted_(params.columns, 0),
         hinted_(params.columns, 0),
@@ -57,7 +56,8 @@ class BacktrackingMemory final : public TemporalMemory {
   // Columns with a cell that is predicted for the next row; columns that count as expected there.
   unsigned predicted_columns() {
     look_ahead();
-    return static_cast<unsigned>(predicted_.size() - static_cast<size_t>(std::count(predicted_.begin(), predicted_.end(), 0u)));
+    return static_cast<unsigned>(predicted_.size() -
+                                 static_cast<size_t>(std::count(predicted_.begin(), predicted_.end(), 0u)));
   }
   unsigned hinted_columns() {
     look_ahead();
@@ -125,13 +125,13 @@ class BacktrackingMemory final : public TemporalMemory {
     unsigned columns = 0;
     segments_.for_each_excited(active_, params_.activation_threshold, *scratch_,
                                [&](uint16_t segment, unsigned, unsigned connected) {
-      uint16_t cell = segments_.owner(segment);
-      uint32_t& predicted = predicted_[column_of(cell)];
-      hinted_[column_of(cell)] = 1;
-      if (connected < params_.activation_threshold) return;
-      columns += predicted == 0;
-      predicted |= bit_of(cell);
-    });
+                                 uint16_t cell = segments_.owner(segment);
+                                 uint32_t& predicted = predicted_[column_of(cell)];
+                                 hinted_[column_of(cell)] = 1;
+                                 if (connected < params_.activation_threshold) return;
+                                 columns += predicted == 0;
+                                 predicted |= bit_of(cell);
+                               });
     return columns >= density_ / 2;
   }
 
@@ -260,14 +260,15 @@ class BacktrackingMemory final : public TemporalMemory {
   // slot.  Permanence plays no part.
   void match() {
     std::fill(matches_.begin(), matches_.end(), Match{});
-    segments_.for_each_excited(learning_, params_.min_threshold, *scratch_,
-                               [&](uint16_t segment, unsigned count, unsigned) {
-      uint16_t cell = segments_.owner(segment);
-      Match& best = matches_[column_of(cell)];
-      uint16_t rival = segments_.owner(best.segment);
-      if (count > best.count || (count == best.count && (cell > rival || (cell == rival && segment < best.segment))))
-        best = {segment, static_cast<uint8_t>(count)};
-    });
+    segments_.for_each_excited(
+        learning_, params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count, unsigned) {
+          uint16_t cell = segments_.owner(segment);
+          Match& best = matches_[column_of(cell)];
+          uint16_t rival = segments_.owner(best.segment);
+          if (count > best.count ||
+              (count == best.count && (cell > rival || (cell == rival && segment < best.segment))))
+            best = {segment, static_cast<uint8_t>(count)};
+        });
   }
 
   // --- segments

@@ -126,9 +126,12 @@ void bind_params(py::module_& m) {
       .def_readwrite("periodic", &EncoderParams::periodic)
       .def_readwrite("clip", &EncoderParams::clip)
       .def("add_date",
-           [](EncoderParams& p, Aspect aspect, unsigned bits, unsigned width, double span, double step,
-              bool periodic) { p.date.push_back({aspect, {bits, width, 0, span, step, periodic}}); })
-      .def("add_holiday", [](EncoderParams& p, int year, int month, int day) { p.holidays.push_back({year, month, day}); });
+           [](EncoderParams& p, Aspect aspect, unsigned bits, unsigned width, double span, double step, bool periodic) {
+             p.date.push_back({aspect, {bits, width, 0, span, step, periodic}});
+           })
+      .def("add_holiday", [](EncoderParams& p, int year, int month, int day) {
+        p.holidays.push_back({year, month, day});
+      });
   py::class_<SpatialPoolerParams>(m, "SpatialPoolerParams")
       .def(py::init<>())
       .def_readwrite("inputs", &SpatialPoolerParams::inputs)
@@ -180,9 +183,8 @@ py::list segment_list(const Segments<Permanence, Words>& segments) {
   py::list all;
   segments.for_each_live([&](uint16_t segment) {
     py::list synapses;
-    segments.for_each_synapse(segment, [&](uint16_t source, Permanence permanence) {
-      synapses.append(py::make_tuple(source, permanence));
-    });
+    segments.for_each_synapse(
+        segment, [&](uint16_t source, Permanence permanence) { synapses.append(py::make_tuple(source, permanence)); });
     all.append(py::make_tuple(segments.owner(segment), synapses));
   });
   return all;
@@ -234,13 +236,12 @@ void bind_parts(py::module_& m) {
   py::class_<Encoders>(m, "Encoders")
       .def(py::init<const EncoderParams&>())
       .def_property_readonly("bits", &Encoders::bits)
-      .def("encode",
-           [](Encoders& e, int64_t timestamp, double value) {
-             e.check(value);
-             Bits on;
-             unsigned bucket = e.encode(timestamp, value, on);
-             return py::make_tuple(bucket, on);
-           });
+      .def("encode", [](Encoders& e, int64_t timestamp, double value) {
+        e.check(value);
+        Bits on;
+        unsigned bucket = e.encode(timestamp, value, on);
+        return py::make_tuple(bucket, on);
+      });
   m.def("bucket_bits", [](unsigned bits, unsigned width, uint64_t seed, unsigned bucket) {
     auto table = shared_table<BucketTable>(BucketTable::Parameters{bits, width, seed});
     if (bucket >= BucketTable::kBuckets) throw py::index_error("there are 1000 buckets");

@@ -127,7 +127,7 @@ class Distinct {
   std::vector<uint16_t> rare_;  // the first `rares_` are places; there is room for one more than can come
   size_t rares_ = 0;
   std::vector<uint32_t> even_ = std::vector<uint32_t>(65536, 0), odd_ = even_;  //: by value; all 0 between uses
-  std::vector<Entry> entries_ = std::vector<Entry>(65536);                       //: by value
+  std::vector<Entry> entries_ = std::vector<Entry>(65536);                      //: by value
 };
 
 }  // namespace htm

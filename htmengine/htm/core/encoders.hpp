@@ -76,8 +76,8 @@ class Moment {
   explicit Moment(int64_t timestamp) {
     day_ = timestamp / kDay - (timestamp % kDay < 0);
     second_ = timestamp - day_ * kDay;
-    int64_t minute = second_ / 60;
-    hours_ = static_cast<double>(minute / 60) + static_cast<double>(minute % 60) / 60.0;
+    int64_t minute = second_ / 60, hour = minute / 60;
+    hours_ = static_cast<double>(hour) + static_cast<double>(minute % 60) / 60.0;
   }
 
   double of(Aspect aspect, const std::vector<Holiday>& holidays) const {
@@ -370,11 +370,11 @@ enum class ValueKind : uint8_t { random_distributed, scalar, log, delta };
 struct EncoderParams {
   ValueKind kind = ValueKind::random_distributed;
   unsigned bits = 400, width = 21;
-  double resolution = 1;       // random distributed: between buckets
-  double offset = kNoNumber;   // random distributed: value of the central bucket; NaN: the first value
-  uint64_t seed = 42;          // random distributed
+  double resolution = 1;      // random distributed: between buckets
+  double offset = kNoNumber;  // random distributed: value of the central bucket; NaN: the first value
+  uint64_t seed = 42;         // random distributed
   double minimum = kNoNumber, maximum = kNoNumber;  // random distributed: NaN for "any"; delta: for "as they come"
-  double step = 1;             // scalar and log: between buckets
+  double step = 1;                                  // scalar and log: between buckets
   bool periodic = false, clip = false;
   std::vector<DateField> date;
   std::vector<Holiday> holidays;

@@ -17,17 +17,17 @@ namespace htm {
 
 struct ModelParams {
   EncoderParams encoder;
-  SpatialPoolerParams spatial;  // its `inputs` follows from the encoders
+  SpatialPoolerParams spatial;    // its `inputs` follows from the encoders
   TemporalMemoryParams temporal;  // its `columns` follows from the pooler
-  bool plain = false;           // the plain temporal memory instead of the backtracking one
+  bool plain = false;             // the plain temporal memory instead of the backtracking one
   bool classify = false;
   ClassifierParams classifier;
 };
 
 // Whether hundredths are fine enough for all permanences of the temporal memory.
 inline bool in_hundredths(const TemporalMemoryParams& p) {
-  for (double permanence : {p.initial_permanence, p.connected_permanence, p.increment, p.decrement,
-                            p.predicted_segment_decrement})
+  for (double permanence :
+       {p.initial_permanence, p.connected_permanence, p.increment, p.decrement, p.predicted_segment_decrement})
     if (std::abs(permanence * 100 - std::round(permanence * 100)) > 1e-9) return false;
   return true;
 }

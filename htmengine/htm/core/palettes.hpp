@@ -97,8 +97,9 @@ class Palettes {
   }
 
   size_t bytes() const {
-    return blocks_.bytes() + lists_.capacity() * sizeof(List) + (place_.capacity() + empty_.capacity()) * sizeof(uint16_t) +
-           used_.capacity() * sizeof(Places) + cells_.capacity() * sizeof(Palette);
+    return blocks_.bytes() + lists_.capacity() * sizeof(List) +
+           (place_.capacity() + empty_.capacity()) * sizeof(uint16_t) + used_.capacity() * sizeof(Places) +
+           cells_.capacity() * sizeof(Palette);
   }
 
  private:
@@ -108,10 +109,10 @@ class Palettes {
   static constexpr uint16_t kNone = 65535;  // no palette: there are fewer than segments
 
   struct Palette {
-    std::array<uint16_t, kPlaces> cells{};     //: by place
-    std::array<uint8_t, kPlaces> synapses{};   //: by place: from this cell, of all segments that have this palette
-    std::array<uint16_t, kMost> segments{};    // that have this palette
-    uint8_t count = 0;                         // how many
+    std::array<uint16_t, kPlaces> cells{};    //: by place
+    std::array<uint8_t, kPlaces> synapses{};  //: by place: from this cell, of all segments that have this palette
+    std::array<uint16_t, kMost> segments{};   // that have this palette
+    uint8_t count = 0;                        // how many
   };
 
   // Where one cell is: for each palette that has it, palette << kPlaceBits | place.
@@ -169,7 +170,8 @@ class Palettes {
     for (uint16_t palette : found) {
       size_t known = shared[palette];
       shared[palette] = 0;
-      if (known <= most || cells_[palette].count == kMost || cells.size() - known > kPlaces - used_[palette].count()) continue;
+      if (known <= most || cells_[palette].count == kMost || cells.size() - known > kPlaces - used_[palette].count())
+        continue;
       most = known;
       best = palette;
     }
@@ -257,7 +259,7 @@ class Palettes {
   std::vector<uint16_t> empty_;  // palettes without cells; the last one is used again first
   uint16_t latest_ = kNone;      // that find() gave last
 
-  size_t entries_ = 0;           // in all lists
+  size_t entries_ = 0;  // in all lists
   Blocks blocks_;
   std::vector<List> lists_;      // 32 for each column that has synapses from it
   std::vector<uint16_t> place_;  //: by column: 1 + where its 32 lists are, 0 without any

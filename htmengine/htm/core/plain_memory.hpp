@@ -40,8 +40,7 @@ class PlainMemory final : public TemporalMemory {
         decrement_(permanence_units<Permanence>(params.decrement)),
         punishment_(permanence_units<Permanence>(params.predicted_segment_decrement)),
         all_cells_(all_cells_of(params)),
-        segments_(params.max_segments, params.max_synapses,
-                  permanence_units<Permanence>(params.connected_permanence)),
+        segments_(params.max_segments, params.max_synapses, permanence_units<Permanence>(params.connected_permanence)),
         random_(params.seed) {}
 
   double row(const Columns& columns, bool learning) override {
@@ -162,12 +161,11 @@ class PlainMemory final : public TemporalMemory {
     hits_.clear();
     segments_.for_each_excited(active_, params_.min_threshold, *scratch_,
                                [&](uint16_t segment, unsigned count, unsigned connected) {
-      hits_.push_back({segments_.owner(segment), segment, static_cast<uint8_t>(count),
-                       connected >= params_.activation_threshold});
-    });
-    std::sort(hits_.begin(), hits_.end(), [](const Hit& a, const Hit& b) {
-      return a.cell != b.cell ? a.cell < b.cell : a.segment < b.segment;
-    });
+                                 hits_.push_back({segments_.owner(segment), segment, static_cast<uint8_t>(count),
+                                                  connected >= params_.activation_threshold});
+                               });
+    std::sort(hits_.begin(), hits_.end(),
+              [](const Hit& a, const Hit& b) { return a.cell != b.cell ? a.cell < b.cell : a.segment < b.segment; });
   }
 
   std::pair<Hits, Hits> hits_of(uint16_t column) {

@@ -27,8 +27,7 @@ class Random {
   // Moves `wanted` random elements, drawn without replacement, to the front (partial Fisher-Yates).
   template <class T>
   void choose(std::vector<T>& items, size_t wanted) {
-    for (size_t i = 0; i < wanted; ++i)
-      std::swap(items[i], items[i + below(static_cast<uint32_t>(items.size() - i))]);
+    for (size_t i = 0; i < wanted; ++i) std::swap(items[i], items[i + below(static_cast<uint32_t>(items.size() - i))]);
   }
 
   uint64_t state() const { return state_; }

@@ -199,7 +199,7 @@ class Segments {
   }
 
  private:
-  static constexpr unsigned kRoom = 256;          // for any segment's synapses
+  static constexpr unsigned kRoom = 256;           // for any segment's synapses
   static constexpr unsigned kPermanenceBits = 14;  // for any permanence
 
   const Permanence* permanences(unsigned segment) const { return &permanences_[size_t{segment} * max_synapses_]; }
@@ -406,8 +406,8 @@ class Segments {
       uint64_t known = in.number<uint64_t>();
       size_t first = next;
       next += count - popcount(known);
-      require(popcount(known) <= count && next <= others.size() &&
-                  (known == 0 || highest_bit(known) < recent.size()), "synapse sources");
+      require(popcount(known) <= count && next <= others.size() && (known == 0 || highest_bit(known) < recent.size()),
+              "synapse sources");
       for (uint64_t rest = known; rest; rest &= rest - 1) *to++ = recent.at(lowest_bit(rest));
       for (size_t i = first; i < next; ++i) {
         require(!recent.has(others[i]) && (i == first || others[i - 1] < others[i]), "synapse sources");

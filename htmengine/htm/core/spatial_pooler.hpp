@@ -35,8 +35,8 @@ struct SpatialPoolerParams {
 
 // Permanences of the pooler are whole ten-thousandths.
 constexpr int kPermanenceOne = 10000;
-constexpr int kPermanenceTrim = 15;     // weaker ones become 0, but stay in the pool
-constexpr int16_t kOutsidePool = -1;    // an input that the column never sees
+constexpr int kPermanenceTrim = 15;   // weaker ones become 0, but stay in the pool
+constexpr int16_t kOutsidePool = -1;  // an input that the column never sees
 
 inline int pooler_units(double permanence) { return static_cast<int>(std::lround(permanence * kPermanenceOne)); }
 
@@ -72,8 +72,8 @@ class InitialPool {
   // Connected or not with equal chance, and anywhere on that side.
   static unsigned initial_permanence(Random& random, unsigned connected) {
     bool above = random.below(2) == 1 && connected < kPermanenceOne;
-    unsigned permanence = above ? connected + random.below(kPermanenceOne - connected)
-                                : random.below(std::max(connected, 1u));
+    unsigned permanence =
+        above ? connected + random.below(kPermanenceOne - connected) : random.below(std::max(connected, 1u));
     return permanence < kPermanenceTrim ? 0 : permanence;
   }
 
@@ -365,9 +365,9 @@ class SpatialPooler {
   int16_t connected_, up_, down_;  // in ten-thousandths
   uint32_t rows_ = 0;              // learnt from, or passed over until the next turn to learn
 
-  std::vector<uint16_t> place_;          //: by column: 1 + its place among the owned ones, 0 if it never learnt
-  Columns owned_columns_;                //: in the order they first learnt
-  std::vector<int16_t> owned_;           //: by owned column, then input: permanence
+  std::vector<uint16_t> place_;            //: by column: 1 + its place among the owned ones, 0 if it never learnt
+  Columns owned_columns_;                  //: in the order they first learnt
+  std::vector<int16_t> owned_;             //: by owned column, then input: permanence
   std::vector<uint64_t> owned_connected_;  //: by owned column, then 64 inputs a word: connected
 };
 
