@@ -3,6 +3,10 @@
 // The reader trusts nothing: every length is checked before it is used, every failure is a CorruptState.
 #pragma once
 
+#if !defined(__GNUC__)
+#error "HTM Engine's core needs GCC or Clang: it counts bits with their built-ins and its bytes are tested with them only"
+#endif
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
