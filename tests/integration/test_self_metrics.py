@@ -139,7 +139,7 @@ class TestDistributed:
         ) as engine:
             engine.start("storer", HTMENGINE__APPLICATION__TELEMETRY__STORER_PORT=str(port))
             wait_for(lambda: answers(url, 200), "the storer")
-            assert checks(url)[1] == {"process": "", "bus": "", "database": "", "MetricStorer": ""}
+            assert checks(url)[1] == {"process": "", "bus": "", "database": "", "MetricStorer": "", "progress": ""}
             assert {key[1] for key in page(url) if key[0] == "htmengine_queue_messages"} == {"samples"}
             assert not {"htmengine_listener_lines", "htmengine_workers"} & names(url)
             broker.kill()
