@@ -18,6 +18,7 @@ _PLACES = {
     "delete": ("metrics", "delete"),
     "results": ("metrics", "results"),
     "follow": ("metrics", "follow"),
+    "why": ("why", "why"),
     "ledger": ("ledger", "ledger"),
     "status": ("status", "status"),
     "model": ("model", "model"),

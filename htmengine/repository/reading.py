@@ -76,6 +76,7 @@ class MetricRow(NamedTuple):
     metric_value: float | None
     raw_anomaly_score: float | None
     anomaly_score: float | None
+    evidence_from: int | None
 
 
 class PageKey(NamedTuple):
@@ -175,7 +176,7 @@ def _metric_rows(
     columns = (
         *(m.uid, m.datasource, m.name, m.description, m.server, m.location, m.parameters, m.status, m.message),
         *(m.last_timestamp, m.model_params, m.last_rowid),
-        *(s.rowid, s.timestamp, s.metric_value, s.raw_anomaly_score, s.anomaly_score),
+        *(s.rowid, s.timestamp, s.metric_value, s.raw_anomaly_score, s.anomaly_score, s.evidence_from),
     )
     query = select(*columns).select_from(metric.outerjoin(metric_score)).where(*conditions)
     return [MetricRow._make(row) for row in conn.execute(query.order_by(*order).limit(limit))]
@@ -363,6 +364,7 @@ class AnomalyRow(NamedTuple):
     timestamp: int
     value: float
     anomaly_score: float
+    why: str | None  #: JSON; None before there was evidence
 
 
 class AnomalyKey(NamedTuple):
@@ -401,7 +403,7 @@ def page_of_anomalies(conn: Connection, query: AnomalyQuery, after: AnomalyKey |
         same = and_(a.timestamp == moment, or_(a.uid > after.uid, and_(a.uid == after.uid, a.rowid < after.rowid)))
         conditions.append(or_(a.timestamp < moment, same))
     rows = conn.execute(
-        select(a.uid, metric.c.name, a.rowid, a.timestamp, a.metric_value, a.anomaly_score)
+        select(a.uid, metric.c.name, a.rowid, a.timestamp, a.metric_value, a.anomaly_score, a.why)
         .select_from(anomaly.join(metric, metric.c.uid == a.uid))
         .where(*conditions)
         .order_by(a.timestamp.desc(), a.uid, a.rowid.desc())

@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
+from htmengine.adapters.datasource.why import why_at
 from htmengine.errors import UnroutableMessage
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, in_thread
-from htmengine.repository import reading, troubles
+from htmengine.repository import queries, reading, troubles
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
 from htmengine.repository.troubles import Trouble
@@ -148,6 +150,9 @@ class Api:
     async def get_plot(self, call: Call) -> Reply:
         given = self._query(call, "get_plot")
         return await self._read(_plot, call.path["metric"], given.get("from"), given.get("until"), given["points"])
+
+    async def get_why(self, call: Call) -> Reply:
+        return await self._read(_why, call.path["metric"], self._query(call, "get_why")["at"])
 
     async def get_sparklines(self, call: Call) -> Reply:
         given = self._query(call, "get_sparklines")
@@ -333,6 +338,12 @@ def _buckets(conn: Connection, uid: str, span: Span, points: int) -> tuple[int |
         return None, [bucket_of(row) for row in reading.rows_of(conn, uid, span, points)]
     step = round_step(-(-(last - first) // (points - 1)))  # the first and the last bucket may be cut
     return step, reading.buckets_of(conn, uid, span, step)
+
+
+def _why(conn: Connection, name: str, at: int) -> dict[str, Any]:
+    metric = queries.get_metric(conn, reading.find_metric(conn, name).uid)
+    told = why_at(conn, metric, at)
+    return {"uid": metric.uid, "name": metric.name, **told._asdict(), "why": msgspec.to_builtins(told.why)}
 
 
 def _sparklines(conn: Connection, uids: list[str], rows: int) -> dict[str, Any]:

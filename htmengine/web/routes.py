@@ -27,6 +27,8 @@ from htmengine.errors import (
     InvalidModelSpec,
     MetricExists,
     MetricNotFound,
+    ModelNotFound,
+    RowNotFound,
 )
 from htmengine.process.twisted_types import Clock, within
 from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
@@ -198,6 +200,8 @@ def _set_headers(request: Request, content_type: str, headers: Any) -> None:
 
 _STATUSES: list[tuple[type[HtmEngineError], int]] = [
     (MetricNotFound, 404),
+    (RowNotFound, 404),
+    (ModelNotFound, 404),
     (MetricExists, 409),
     (InvalidModelSpec, 422),
     (BusError, 503),

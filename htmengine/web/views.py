@@ -36,6 +36,7 @@ def metric_json(row: MetricRow) -> dict[str, Any]:
         "last_timestamp": None if row.last_timestamp is None else from_datetime(row.last_timestamp),
         "model": _model(row.model_params),
         "newest": _newest(row),
+        "evidence_from": row.evidence_from,
     }
 
 
@@ -110,7 +111,7 @@ def round_step(least: int) -> int:
 
 def anomaly_json(row: AnomalyRow) -> dict[str, Any]:
     """An anomaly in lists."""
-    return row._asdict()
+    return {**row._asdict(), "why": row.why and json.loads(row.why)}
 
 
 def result_json(result: Result) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import pytest
 
 from tests.support.engine import Engine, running_engine, wait_for
 
-START = 1_400_000_000
+START = 1_400_000_100
+STEP = 300
 ROWS = 600
 #: Names that break what trusts them.
 HOSTILE = (
@@ -59,7 +60,7 @@ def client(engine: Engine) -> Iterator[httpx.Client]:
 
 def samples() -> list[dict[str, float]]:
     values = [50.0 + number % 5 for number in range(ROWS - 1)] + [5000.0]
-    return [{"value": value, "timestamp": START + 60 * number} for number, value in enumerate(values)]
+    return [{"value": value, "timestamp": START + STEP * number} for number, value in enumerate(values)]
 
 
 def problem(response: httpx.Response, status: int) -> dict[str, Any]:
@@ -79,7 +80,8 @@ class TestMetrics:
         assert metric["parameters"]["modelParams"] == {"min": 0, "max": 100}
         assert metric["rows"] == metric["newest"]["rowid"] == ROWS
         assert metric["newest"]["value"] == 5000.0
-        assert metric["newest"]["anomaly_score"] == 1.0
+        assert metric["newest"]["anomaly_score"] > 0.99999
+        assert metric["evidence_from"] == 1
         assert client.get(f"/api/v1/metrics/{metric['uid']}").json() == metric
 
     def test_creating_monitoring_unmonitoring_and_deleting(self, client: httpx.Client) -> None:
@@ -154,28 +156,28 @@ class TestRows:
         assert [first["rows"][0]["rowid"], first["rows"][-1]["rowid"], first["next"]] == [1, 400, 400]
         second = client.get(url, params={"limit": 400, "after": 400}).json()
         assert [second["rows"][0]["rowid"], second["rows"][-1]["rowid"], second["next"]] == [401, ROWS, None]
-        some = client.get(url, params={"from": START + 61, "until": START + 180}).json()["rows"]
-        assert [row["timestamp"] for row in some] == [START + 120, START + 180]
+        some = client.get(url, params={"from": START + STEP + 1, "until": START + 3 * STEP}).json()["rows"]
+        assert [row["timestamp"] for row in some] == [START + 2 * STEP, START + 3 * STEP]
         last = client.get(url, params={"newest": "true", "limit": 2}).json()
         assert [row["rowid"] for row in last["rows"]] == [ROWS - 1, ROWS]
-        assert client.get(url, params={"from": START + 60 * ROWS}).json()["rows"] == []
+        assert client.get(url, params={"from": START + STEP * ROWS}).json()["rows"] == []
 
     def test_a_plot_keeps_peaks(self, client: httpx.Client) -> None:
         plot = client.get("/api/v1/metrics/web.requests/plot", params={"points": 20}).json()
         assert plot["rows"] == ROWS == sum(plot["count"])
-        assert plot["step"] == 1800 + 1800
+        assert plot["step"] == 10_800
         assert len(plot["timestamp"]) <= 20
         assert all(timestamp % plot["step"] == 0 for timestamp in plot["timestamp"])
         assert max(plot["max"]) == plot["last"][-1] == 5000.0
         assert min(plot["min"]) == 50.0
-        assert plot["anomaly_score"][-1] == 1.0
-        assert (plot["first_timestamp"], plot["last_timestamp"]) == (START, START + 60 * (ROWS - 1))
+        assert plot["anomaly_score"][-1] > 0.99999
+        assert (plot["first_timestamp"], plot["last_timestamp"]) == (START, START + STEP * (ROWS - 1))
 
     def test_a_plot_of_few_rows_has_them_as_they_are(self, client: httpx.Client) -> None:
-        given = {"from": START, "until": START + 300}
+        given = {"from": START, "until": START + 5 * STEP}
         plot = client.get("/api/v1/metrics/web.requests/plot", params=given).json()
         assert plot["step"] is None
-        assert plot["timestamp"] == [START + 60 * number for number in range(6)]
+        assert plot["timestamp"] == [START + STEP * number for number in range(6)]
         assert plot["min"] == plot["max"] == plot["last"] == [50.0, 51.0, 52.0, 53.0, 54.0, 50.0]
 
     def test_a_metric_without_rows_has_an_empty_plot(self, client: httpx.Client) -> None:
@@ -189,24 +191,30 @@ class TestRows:
         lines = client.get("/api/v1/sparklines", params=given).json()["sparklines"]
         assert list(lines) == [uid]
         assert lines[uid]["value"] == [52.0, 53.0, 5000.0]
-        assert lines[uid]["anomaly_score"][-1] == 1.0
+        assert lines[uid]["anomaly_score"][-1] > 0.99999
 
     def test_anomalies_over_all_metrics(self, client: httpx.Client) -> None:
         found = client.get("/api/v1/anomalies", params={"threshold": 0.99999}).json()
-        assert found["anomalies"][0] == {
-            "uid": client.get("/api/v1/metrics/web.requests").json()["uid"],
-            "name": "web.requests",
-            "rowid": ROWS,
-            "timestamp": START + 60 * (ROWS - 1),
-            "value": 5000.0,
-            "anomaly_score": 1.0,
-        }
+        anomaly = found["anomalies"][0]
+        assert anomaly["anomaly_score"] > 0.99999
+        assert anomaly["why"]["direction"] == "up"
+        at = START + STEP * (ROWS - 1)
+        assert anomaly == client.get("/api/v1/metrics/web.requests/why", params={"at": at}).json()
+        assert [anomaly[name] for name in ("name", "rowid", "timestamp", "value")] == ["web.requests", ROWS, at, 5000.0]
         assert client.get("/api/v1/anomalies", params={"metric": "web.requests", "until": START}).json() == {
             "anomalies": [],
             "next": None,
         }
         assert problem(client.get("/api/v1/anomalies", params={"threshold": 0.5}), 422)["errors"]
         problem(client.get("/api/v1/anomalies", params={"metric": "no.such"}), 404)
+
+    def test_a_usual_row_has_its_reasons_too(self, client: httpx.Client) -> None:
+        url = "/api/v1/metrics/web.requests/why"
+        told = client.get(url, params={"at": START + STEP * (ROWS - 2)}).json()
+        assert (told["rowid"], told["value"]) == (ROWS - 1, 53.0)
+        assert told["why"]["lower"] < told["why"]["expected"] < told["why"]["upper"]
+        problem(client.get(url, params={"at": START + 1}), 404)
+        problem(client.get(url), 400)
 
     def test_anomalies_are_paged(self, client: httpx.Client) -> None:
         given = {"threshold": "0.99", "limit": "1"}

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.adapters.datasource.why import LEAST_HEIGHT, why_at
+from htmengine.adapters.datasource.why import LEAST_HEIGHT, replayed, why_at
 from htmengine.bus.interface import Delivery
 from htmengine.errors import RowNotFound
 from htmengine.evidence import Detector
@@ -198,8 +198,11 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assertEqual(whys[great]["direction"], "up")
         self.assertIn("highest in", whys[great]["evidence"][0]["text"])
         for rowid, why in stored.items():
-            row, again = self.database.run_sync(why_at, self.loaded(), 60 * rowid)
-            self.assertEqual((row.rowid, again), (rowid, why))
+            for told in (why_at, replayed):
+                found = self.database.run_sync(told, self.loaded(), 60 * rowid)
+                self.assertEqual((found.rowid, found.why), (rowid, why))
+        usual = self.database.run_sync(why_at, self.loaded(), 60 * 395)
+        self.assertLess(usual.why.height, LEAST_HEIGHT)
         self.bus.heard.clear()
         self.deliver(self.results(1, ROWS))
         self.assertEqual(self.heard_whys(), whys)

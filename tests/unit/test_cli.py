@@ -11,12 +11,15 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.adapters.datasource.why import Told
 from htmengine.alerts import queries as alert_queries
 from htmengine.cli.main import main
+from htmengine.cli.why import lines
 from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
+from htmengine.messages import Reason, Why
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import migrations, queries, troubles
 from htmengine.repository.engine import Database
@@ -33,6 +36,24 @@ class CommandLineTestCase(SynchronousTestCase):
         path = Path(self.mktemp())
         path.write_text(text)
         return path.resolve()
+
+
+class WhyTest(SynchronousTestCase):
+    def test_a_row_is_told_in_words(self) -> None:
+        reasons = [Reason("level 36", 4.23, "the mean of 3 hours is the highest in 8 weeks")]
+        told = Told(7, 1_400_000_000, 99.0, 0.99999, Why(4.1, "up", 12.0, 8.0, 16.0, reasons))
+        self.assertEqual(
+            list(lines(told)),
+            [
+                "2014-05-13 16:53:20  value 99, anomaly score 0.99999",
+                "expected 12, mostly 8 to 16",
+                "   4.2  the mean of 3 hours is the highest in 8 weeks (level 36)",
+            ],
+        )
+
+    def test_a_usual_row_of_which_nothing_was_expected(self) -> None:
+        told = Told(1, 1_400_000_000, 99.0, 0.0, Why(0.0, None, None, None, None, []))
+        self.assertEqual(list(lines(told))[1:], ["no kind of evidence finds it unusual"])
 
 
 class HelpTest(CommandLineTestCase):

@@ -8,10 +8,12 @@ scores is found again, for any row, by replay of the stored rows from the model'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from htmengine.errors import ModelNotFound, RowNotFound
 from htmengine.evidence import Detector
@@ -21,6 +23,8 @@ from htmengine.htm.params import ModelParams
 from htmengine.messages import Reason, Why
 from htmengine.repository import queries, snapshots
 from htmengine.repository.queries import Metric, Row
+from htmengine.repository.schema import anomaly
+from htmengine.repository.times import to_datetime
 
 #: Rows that are read at once.
 ROWS_AT_ONCE = 5000
@@ -48,15 +52,43 @@ def columns(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float64]
     )
 
 
-def why_at(conn: Connection, metric: Metric, timestamp: int) -> tuple[Row, Why]:
-    """A scored row and why it has its score; the row's time is given.  Raises `RowNotFound`."""
+class Told(NamedTuple):
+    """A scored row, and why it has its score."""
+
+    rowid: int
+    timestamp: int
+    value: float
+    anomaly_score: float
+    why: Why
+
+
+def why_at(conn: Connection, metric: Metric, timestamp: int) -> Told:
+    """The row of that time (epoch seconds): what is stored of it, or what a replay says.
+
+    Raises `RowNotFound`, and `ModelNotFound` for a metric without a model.
+    """
+    return _stored(conn, metric, timestamp) or replayed(conn, metric, timestamp)
+
+
+def replayed(conn: Connection, metric: Metric, timestamp: int) -> Told:
+    """The same by replay of the rows of the metric's model."""
     detector, after = _start(conn, metric)
     while rows := _rows_until(conn, metric.uid, after, timestamp):
         detector.update_many(*columns(rows))
         after, last = rows[-1].rowid, rows[-1]
         if last.timestamp == timestamp and last.raw is not None and last.anomaly is not None:
-            return last, why_of(detector)
+            return Told(last.rowid, last.timestamp, last.value, last.anomaly, why_of(detector))
     raise RowNotFound(metric.name, timestamp)
+
+
+def _stored(conn: Connection, metric: Metric, timestamp: int) -> Told | None:
+    c = anomaly.c
+    query = select(c.rowid, c.metric_value, c.anomaly_score, c.why)
+    row = conn.execute(query.where(c.uid == metric.uid, c.timestamp == to_datetime(timestamp))).first()
+    if row is None or row.why is None:
+        return None
+    why = msgspec.json.decode(row.why, type=Why)
+    return Told(row.rowid, timestamp, row.metric_value, row.anomaly_score, why)
 
 
 def _rows_until(conn: Connection, uid: str, after: int, timestamp: int) -> list[Row]:
