@@ -4,7 +4,8 @@
 #pragma once
 
 #if !defined(__GNUC__)
-#error "HTM Engine's core needs GCC or Clang: it counts bits with their built-ins and its bytes are tested with them only"
+#error \
+    "HTM Engine's core needs GCC or Clang: it counts bits with their built-ins and its bytes are tested with them only"
 #endif
 
 #include <algorithm>
