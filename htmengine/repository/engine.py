@@ -23,7 +23,7 @@ from twisted.python.threadpool import ThreadPool
 
 from htmengine.errors import DatabaseClosed
 from htmengine.process.seldom import Seldom
-from htmengine.process.twisted_types import Reactor, in_thread, later
+from htmengine.process.twisted_types import Reactor, Timer, in_thread, later
 from htmengine.repository.connections import OpenConnections, make_engine
 from htmengine.repository.failures import in_one_line, is_away, passes
 
@@ -63,6 +63,7 @@ class Database:
         self._dialect = self._engine.dialect.name
         self._reactor = reactor
         self._closing = False
+        self._cutting: Timer | None = None  #: cuts off what is in flight when the process stops
         self._waiting: set[Deferred[None]] = set()
         self._away_since: float | None = None
         self._away = Seldom(time.monotonic)
@@ -107,12 +108,14 @@ class Database:
         self._closing = True
         for waiting in list(self._waiting):
             waiting.cancel()
-        if self._reactor is not None and self._reactor.running:
-            self._reactor.callLater(GRACE_S, self._connections.hang_up)
+        if self._reactor is not None and self._cutting is None:
+            self._cutting = self._reactor.callLater(GRACE_S, self._connections.hang_up)
 
     def close(self) -> None:
         """End all connections."""
         self.stop_waiting()
+        if self._cutting is not None and self._cutting.active():
+            self._cutting.cancel()
         if self._reactor is not None:
             self._connections.hang_up()
             self._writers.stop()
