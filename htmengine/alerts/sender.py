@@ -91,7 +91,8 @@ class Sender:
         response.deliverBody(answer)
         text = (await answer.done).decode(errors="replace")
         retry_after = response.headers.getRawHeaders("Retry-After", ["0"])[0]
-        return response.code, response.phrase.decode(errors="replace"), _seconds(retry_after), _shown(text)
+        phrase = _shown(response.phrase.decode(errors="replace"))
+        return response.code, phrase, _seconds(retry_after), _shown(text)
 
     # --- SMTP ------------------------------------------------------------------------------------------
 
