@@ -4,34 +4,28 @@
 In: messages of the results queue.  Out: raw_anomaly_score, anomaly_score and display_value in metric_data; scored
 rows and commands' results on the results exchange; a metric's status when its model is made or fails.
 
-Each metric's detector is a state that every row advances by one step.  It lives in memory, and now and then
-in the table anomaly_state, in the same transaction as the scores that led to it; the rows after it are in
-metric_data, from which it is brought up to date again.  Rows that come twice are not scored twice, but
-broadcast again.
+Each metric's detector is a state that every row advances by one step (`detector_states`).  Rows that come twice are
+not scored twice, but broadcast again.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from msgspec import UNSET
 from sqlalchemy import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine.adapters.datasource.why import LEAST_HEIGHT, columns, why_of
+from htmengine.adapters.datasource.why import LEAST_HEIGHT, why_of
 from htmengine.bus.interface import Bus, Delivery
 from htmengine.bus.queue_consumer import QueueConsumer
-from htmengine.errors import CorruptCheckpoint, InvalidMessage, UnknownCheckpointVersion
-from htmengine.evidence import Detector
+from htmengine.errors import InvalidMessage
 from htmengine.evidence.scale import display_value
-from htmengine.evidence.scoring import detector_for, is_likelihood, restored, row_score
-from htmengine.htm.params import ModelParams
 from htmengine.messages import (
     CLONE_MODEL,
     COMMAND_RESULT_TYPE,
@@ -55,17 +49,14 @@ from htmengine.process.probes import Probe, runs
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import Definition, Metric, MetricStatus, Row
+from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel
+from htmengine.runtime import detector_states
+from htmengine.runtime.detector_states import DetectorStates, MetricState, last_rowid
 from htmengine.runtime.quarantine import Quarantine, reason_of
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100
-#: A state is written when this many rows have advanced it since the last time: a sum that costs a row next to
-#: nothing, and after a crash no more rows than these are read again.
-STATE_EVERY_ROWS = 200
-#: Rows read at once when a state is brought up to date.
-ROWS_AT_ONCE = 5000
 
 #: What stands by itself in the results queue.
 Part: TypeAlias = ModelResult | ModelSnapshot | CommandResult | ModelError
@@ -81,51 +72,6 @@ class AnomalyOptions:
     states_in_memory: int = 100_000  #: some 35 KB each
     sequence_only: bool = False  #: HTM Engine's scores
     anomaly_floor: float = 0.99  #: rows with at least this score are listed as anomalies
-
-
-@dataclass(slots=True, eq=False)
-class MetricState:
-    """A metric's detector after the row ``rowid``."""
-
-    metric: Metric
-    generation: int
-    rowid: int
-    detector: Detector
-    saved_rowid: int
-    stored: int = 0  #: the newest row that is known to be in metric_data
-    scored: int = 0  #: rows that this model has scored, up to the row ``counted``
-    counted: int = 0
-    evidence_from: int | None = None  #: from this row on the stored scores are the evidence's
-
-    def advance(self, row: ResultRow, options: AnomalyOptions) -> ScoredRow:
-        """The scored row; one with a great score or height with its reasons."""
-        detector = self.detector
-        score = detector.update(row.timestamp, row.value, row.raw)
-        anomaly = row_score(score, detector.likelihood, sequence_only=options.sequence_only)
-        self._count(row.rowid, 1)
-        if options.sequence_only:
-            self.evidence_from = None
-        elif self.evidence_from is None:
-            self.evidence_from = row.rowid
-        great = anomaly >= options.anomaly_floor or detector.height >= LEAST_HEIGHT
-        why = why_of(detector) if great else UNSET
-        return ScoredRow(row.rowid, row.timestamp, row.value, row.raw, anomaly, row.predictions, why)
-
-    def pass_over(self, rows: Sequence[Row]) -> None:
-        """Take in rows that are stored with their raw scores, at once."""
-        self.detector.update_many(*columns(rows))
-        self._count(rows[-1].rowid, sum(row.raw is not None and row.rowid > self.counted for row in rows))
-
-    def _count(self, rowid: int, rows: int) -> None:
-        self.rowid = rowid
-        if rowid > self.counted:
-            self.scored += rows
-            self.counted = rowid
-
-    @property
-    def due(self) -> bool:
-        """Whether it has advanced far enough to be written."""
-        return self.rowid - self.saved_rowid >= STATE_EVERY_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +122,7 @@ class AnomalyService(QueueConsumer):
         super().__init__(bus=bus, on_failure=on_failure)
         self._database = database
         self._options = options
-        self._states: OrderedDict[str, MetricState] = OrderedDict()
+        self._states = DetectorStates(database, options.states_in_memory)
         self._now = now
         self._quarantine = Quarantine(database, options.results_queue, now)
         self.scored = 0
@@ -186,7 +132,7 @@ class AnomalyService(QueueConsumer):
         self.received_to_scored_seconds = Observations(SECONDS)
 
     async def finish(self) -> None:
-        await self._write_states(list(self._states.values()))
+        await self._states.write_all()
 
     def figures(self) -> Iterable[Figure]:
         """What was scored, and how long it took."""
@@ -241,7 +187,7 @@ class AnomalyService(QueueConsumer):
             if not isinstance(part, ModelResult)
         ]
         batch = Batch()
-        await self._load_states(results)
+        await self._states.load(results)
         for result in results:
             if isinstance(result, ModelSnapshot):
                 await self._complete(result, batch)
@@ -262,7 +208,7 @@ class AnomalyService(QueueConsumer):
         await self._broadcast(batch.broadcasts)
         self.scored += len(batch.scores)
         self._observe(results, len(batch.scores))
-        await self._shrink()
+        await self._states.shrink()
 
     def _observe(self, results: Sequence[ModelResult | ModelSnapshot], rows: int) -> None:
         """Note how many rows were scored, and how long those took that say when they were received."""
@@ -289,19 +235,18 @@ class AnomalyService(QueueConsumer):
     # --- scoring ---------------------------------------------------------------------------------------
 
     async def _score(self, result: ModelResult, batch: Batch) -> None:
-        state = self._states.get(result.model_id)
-        if state is None or state.generation != result.generation or not result.rows:
+        state = self._states.find(result.model_id, result.generation)
+        if state is None or not result.rows:
             return  # the metric, or this model of it, is gone
         _check_stored(result, state)
-        self._states.move_to_end(result.model_id)
-        await self._catch_up(state, state.counted)
+        await self._states.catch_up(state, state.counted)
         known = [row for row in result.rows if row.rowid <= state.rowid]
         failed = state.metric.status is MetricStatus.ERROR  # rows are missing before those that come now
         new = [row for row in result.rows if row.rowid > state.rowid and not failed]
         rows = await self._stored_rows(state, known)
         if new:
-            await self._catch_up(state, new[0].rowid - 1)
-        scored = [state.advance(row, self._options) for row in new]
+            await self._states.catch_up(state, new[0].rowid - 1)
+        scored = [self._advance(state, row) for row in new]
         batch.scores += [(result.model_id, row) for row in scored]
         batch.touched[result.model_id] = state
         rows += scored
@@ -311,20 +256,23 @@ class AnomalyService(QueueConsumer):
 
     async def _complete(self, snapshot: ModelSnapshot, batch: Batch) -> None:
         """A snapshot of a model comes after the results of its rows: the detector is at the same row."""
-        state = self._states.get(snapshot.model_id)
-        if state is None or state.generation != snapshot.generation:
+        state = self._states.find(snapshot.model_id, snapshot.generation)
+        if state is None:
             return  # the metric, or this model of it, is gone
         _check_stored(snapshot, state)
-        await self._catch_up(state, state.counted)
+        await self._states.catch_up(state, state.counted)
         if state.rowid != snapshot.rowid:  # made by a scheduler that was behind what was scored before a crash
-            found = await self._database.read(_load, [snapshot.model_id])
-            loaded = next((each for each in found if each.definition.generation == snapshot.generation), None)
-            if loaded is None:
+            state = await self._states.at_row(snapshot.model_id, snapshot.generation, snapshot.rowid)
+            if state is None:
                 return
-            state = self._restore(loaded, at_most=snapshot.rowid)
-            state.scored, state.counted = loaded.scored - (loaded.counted - snapshot.rowid), snapshot.rowid
-            await self._catch_up(state, snapshot.rowid)
         batch.snapshots.append(TakenSnapshot(snapshot, state.scored, state.detector.save()))
+
+    def _advance(self, state: MetricState, row: ResultRow) -> ScoredRow:
+        """The scored row; one with a great score or height with its reasons."""
+        anomaly = state.advance(row, sequence_only=self._options.sequence_only)
+        great = anomaly >= self._options.anomaly_floor or state.detector.height >= LEAST_HEIGHT
+        why = why_of(state.detector) if great else UNSET
+        return ScoredRow(row.rowid, row.timestamp, row.value, row.raw, anomaly, row.predictions, why)
 
     async def _stored_rows(self, state: MetricState, known: Sequence[ResultRow]) -> list[ScoredRow]:
         """Rows that were scored before, with their stored scores: perhaps nobody was told of them."""
@@ -342,72 +290,6 @@ class AnomalyService(QueueConsumer):
             if row.rowid <= last and row.raw is not None and row.anomaly is not None
         ]
 
-    async def _catch_up(self, state: MetricState, last: int) -> None:
-        """Bring a state up to the row ``last`` from the raw scores in the database."""
-        while state.rowid < last:
-            limit = min(ROWS_AT_ONCE, last - state.rowid)
-            stored = await self._database.read(queries.get_rows, state.metric.uid, state.rowid, limit)
-            rows = [row for row in stored if row.rowid <= last]
-            for row in rows:
-                if row.raw is None:
-                    self.log.error("row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name)
-            if rows:
-                state.pass_over(rows)
-            else:
-                state.rowid = last
-
-    # --- states ----------------------------------------------------------------------------------------
-
-    async def _load_states(self, results: Sequence[ModelResult | ModelSnapshot]) -> None:
-        """Have in memory the state of every metric that has results of its current model."""
-        wanted: dict[str, int] = {}
-        for result in results:
-            state = self._states.get(result.model_id)
-            if state is None or state.generation < result.generation:
-                wanted[result.model_id] = result.generation
-        if wanted:
-            for loaded in await self._database.read(_load, sorted(wanted)):
-                state = self._restore(loaded)
-                state.scored, state.counted, state.evidence_from = loaded.scored, loaded.counted, loaded.evidence_from
-                self._states[loaded.metric.uid] = state
-        ahead = [
-            each.model_id
-            for each in results
-            if each.model_id in self._states and _last_rowid(each) > self._states[each.model_id].stored
-        ]
-        if ahead:
-            for uid, rowid in (await self._database.read(queries.last_rowids, sorted(set(ahead)))).items():
-                self._states[uid].stored = rowid
-
-    def _restore(self, loaded: Loaded, at_most: int | None = None) -> MetricState:
-        """A metric's state from the newest one that is stored, not after the row ``at_most``; else from the start."""
-        metric, definition = loaded.metric, loaded.definition
-        for rowid, stored in loaded.states:
-            if at_most is not None and rowid > at_most:
-                continue
-            try:
-                return MetricState(metric, definition.generation, rowid, restored(stored), rowid)
-            except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
-                self.log.error("state of metric {name} is made again: {error}", name=metric.name, error=error)
-        detector = detector_for(ModelParams.from_json(definition.params))
-        return MetricState(metric, definition.generation, definition.after, detector, definition.after)
-
-    async def _shrink(self) -> None:
-        """Write and forget the states that were used least recently."""
-        surplus = len(self._states) - self._options.states_in_memory
-        if surplus > 0:
-            leaving = [
-                self._states.popitem(last=False)[1] for _ in range(surplus + self._options.states_in_memory // 10)
-            ]
-            await self._write_states(leaving)
-
-    async def _write_states(self, states: Sequence[MetricState]) -> None:
-        unwritten = [state for state in states if state.rowid != state.saved_rowid]
-        if unwritten:
-            await self._database.run(_save_states, unwritten)
-            for state in unwritten:
-                state.saved_rowid = state.rowid
-
     async def _broadcast(self, broadcasts: Sequence[tuple[bytes, dict[str, str] | None]]) -> None:
         """In order; messages with the same headers go together."""
         plain = [body for body, headers in broadcasts if headers is None]
@@ -418,15 +300,9 @@ class AnomalyService(QueueConsumer):
                 await self._bus.broadcast(self._options.results_exchange, [body], headers)
 
 
-def _last_rowid(result: ModelResult | ModelSnapshot) -> int:
-    if isinstance(result, ModelSnapshot):
-        return result.rowid
-    return result.rows[-1].rowid if result.rows else 0
-
-
 def _check_stored(result: ModelResult | ModelSnapshot, state: MetricState) -> None:
     """Raises `InvalidMessage` for rows that do not exist: a state that took them would pass by those that will."""
-    last = _last_rowid(result)
+    last = last_rowid(result)
     if last > state.stored:
         raise InvalidMessage(f"row {last} of {state.metric.name}, which has {state.stored} rows")
 
@@ -451,49 +327,6 @@ def _end_of(snapshot: ModelSnapshot) -> CommandResult:
 # --- transactions ---------------------------------------------------------------------------------------
 
 
-class Loaded(NamedTuple):
-    """What the database has of a metric and its current model."""
-
-    metric: Metric
-    definition: Definition
-    scored: int
-    counted: int
-    evidence_from: int | None
-    states: list[tuple[int, bytes]]  #: (rowid, detector), the newest first
-
-
-def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
-    states = queries.load_states(conn, uids)
-    scores = counts.get_scores(conn, uids)
-    found = []
-    for metric in queries.get_metrics(conn, uids):
-        definition = metric.definition
-        if definition is None:
-            continue
-        usable = []
-        state, score = states.get(metric.uid), scores.get(metric.uid)
-        # A likelihood has seen no values: its metric's rows are read again from the model's first on.
-        if state is not None and state.generation == definition.generation and not is_likelihood(state.state):
-            usable.append((state.rowid, state.state))
-        if definition.snapshot is not None:
-            start = snapshots.state_of(conn, metric.uid, definition.snapshot)
-            usable += [(definition.after, start.likelihood)] if start is not None else []
-        current = score if score is not None and score.generation == definition.generation else None
-        scored, counted, since = (current.scored, current.rowid, current.evidence_from) if current else (0, 0, None)
-        found.append(Loaded(metric, definition, scored, counted, since, usable))
-    return found
-
-
-def _save_states(conn: Connection, states: Sequence[MetricState]) -> None:
-    queries.save_states(
-        conn,
-        [
-            queries.AnomalyState(state.metric.uid, state.generation, state.rowid, state.detector.save())
-            for state in states
-        ],
-    )
-
-
 def _store(
     conn: Connection,
     scores: Sequence[tuple[str, ScoredRow]],
@@ -511,7 +344,7 @@ def _store(
     counts.save_scores(conn, newest)
     results.save_anomalies(conn, scores, anomaly_floor)
     results.append_log(conn, scores)
-    _save_states(conn, states)
+    detector_states.save(conn, states)
     for each in taken:
         model = each.model
         state = SavedModel(model.model, each.detector)

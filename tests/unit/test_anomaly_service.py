@@ -30,7 +30,6 @@ from htmengine.messages import (
     ModelResult,
     ModelSnapshot,
     ResultRow,
-    ScoredRow,
     decode_broadcast,
     encode_command_result,
     encode_model_error,
@@ -41,8 +40,8 @@ from htmengine.repository import counts, migrations, queries, results, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.schema import metric_data
-from htmengine.runtime import anomaly_service
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+from htmengine.runtime.detector_states import STATE_EVERY_ROWS, MetricState
 from tests.support.database import InlineDatabase
 
 ROWS = 700
@@ -122,14 +121,14 @@ class AnomalyServiceTest(SynchronousTestCase):
             self.database.run_sync(queries.insert_samples, rows)
             self.database.run_sync(queries.update_tails, [(metric.uid, 60, 3600)])
             metrics.append(metric)
-        culprit, advance = metrics[7].uid, anomaly_service.MetricState.advance
+        culprit, advance = metrics[7].uid, MetricState.advance
 
-        def failing(state: anomaly_service.MetricState, row: ResultRow, options: AnomalyOptions) -> ScoredRow:
+        def failing(state: MetricState, row: ResultRow, *, sequence_only: bool) -> float:
             if state.metric.uid == culprit and row.rowid == 25:
                 raise KeyError(row.rowid)
-            return advance(state, row, options)
+            return advance(state, row, sequence_only=sequence_only)
 
-        self.patch(anomaly_service.MetricState, "advance", failing)
+        self.patch(MetricState, "advance", failing)
         for first in range(1, 61, 20):
             numbers = range(first, first + 20)
             scored_rows = tuple(ResultRow(n, 60 * n, self.values[n - 1], self.raws[n - 1]) for n in numbers)
@@ -148,9 +147,9 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assertEqual(self.stored(), self.expected())
 
     def test_a_state_is_written_now_and_then_and_less_is_read_after(self) -> None:
-        self.deliver(self.results(1, anomaly_service.STATE_EVERY_ROWS))
+        self.deliver(self.results(1, STATE_EVERY_ROWS))
         [state] = self.database.run_sync(queries.load_states, [self.metric.uid]).values()
-        self.assertEqual((state.generation, state.rowid), (1, anomaly_service.STATE_EVERY_ROWS))
+        self.assertEqual((state.generation, state.rowid), (1, STATE_EVERY_ROWS))
 
     def evidence_from(self) -> int | None:
         return self.database.run_sync(counts.get_scores)[self.metric.uid].evidence_from

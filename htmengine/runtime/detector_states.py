@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""The detectors of many metrics: some in memory, all in the table anomaly_state.
+
+In: results and snapshots of models.  Out: the state of each one's metric after its last row.  Used by
+`anomaly_service`.
+
+A state is written now and then, in the same transaction as the scores that led to it; the rows after it are in
+metric_data, from which it is brought up to date again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+from twisted.logger import Logger
+
+from htmengine.adapters.datasource.why import columns
+from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
+from htmengine.evidence import Detector
+from htmengine.evidence.scoring import detector_for, is_likelihood, restored, row_score
+from htmengine.htm.params import ModelParams
+from htmengine.messages import ModelResult, ModelSnapshot, ResultRow
+from htmengine.repository import counts, queries, snapshots
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import Definition, Metric, Row
+
+#: A state is written when this many rows have advanced it since the last time: a sum that costs a row next to
+#: nothing, and after a crash no more rows than these are read again.
+STATE_EVERY_ROWS = 200
+#: Rows read at once when a state is brought up to date.
+ROWS_AT_ONCE = 5000
+
+
+@dataclass(slots=True, eq=False)
+class MetricState:
+    """A metric's detector after the row ``rowid``."""
+
+    metric: Metric
+    generation: int
+    rowid: int
+    detector: Detector
+    saved_rowid: int
+    stored: int = 0  #: the newest row that is known to be in metric_data
+    scored: int = 0  #: rows that this model has scored, up to the row ``counted``
+    counted: int = 0
+    evidence_from: int | None = None  #: from this row on the stored scores are the evidence's
+
+    def advance(self, row: ResultRow, *, sequence_only: bool) -> float:
+        """The row's anomaly score; ``sequence_only``: HTM Engine's."""
+        score = self.detector.update(row.timestamp, row.value, row.raw)
+        self._count(row.rowid, 1)
+        if sequence_only:
+            self.evidence_from = None
+        elif self.evidence_from is None:
+            self.evidence_from = row.rowid
+        return row_score(score, self.detector.likelihood, sequence_only=sequence_only)
+
+    def pass_over(self, rows: Sequence[Row]) -> None:
+        """Take in rows that are stored with their raw scores, at once."""
+        self.detector.update_many(*columns(rows))
+        self._count(rows[-1].rowid, sum(row.raw is not None and row.rowid > self.counted for row in rows))
+
+    def _count(self, rowid: int, rows: int) -> None:
+        self.rowid = rowid
+        if rowid > self.counted:
+            self.scored += rows
+            self.counted = rowid
+
+    @property
+    def due(self) -> bool:
+        """Whether it has advanced far enough to be written."""
+        return self.rowid - self.saved_rowid >= STATE_EVERY_ROWS
+
+
+class DetectorStates:
+    """Those that were used last are in memory, at most ``in_memory`` of them after `shrink`."""
+
+    log = Logger()
+
+    def __init__(self, database: Database, in_memory: int) -> None:
+        self._database = database
+        self._in_memory = in_memory
+        self._states: OrderedDict[str, MetricState] = OrderedDict()  #: by uid, the one used longest ago first
+
+    async def load(self, results: Sequence[ModelResult | ModelSnapshot]) -> None:
+        """Have in memory the state of every metric that has results of its current model."""
+        wanted: dict[str, int] = {}
+        for result in results:
+            state = self._states.get(result.model_id)
+            if state is None or state.generation < result.generation:
+                wanted[result.model_id] = result.generation
+        if wanted:
+            for loaded in await self._database.read(_load, sorted(wanted)):
+                state = self._restore(loaded)
+                state.scored, state.counted, state.evidence_from = loaded.scored, loaded.counted, loaded.evidence_from
+                self._states[loaded.metric.uid] = state
+        ahead = [
+            each.model_id
+            for each in results
+            if each.model_id in self._states and last_rowid(each) > self._states[each.model_id].stored
+        ]
+        if ahead:
+            for uid, rowid in (await self._database.read(queries.last_rowids, sorted(set(ahead)))).items():
+                self._states[uid].stored = rowid
+
+    def find(self, uid: str, generation: int) -> MetricState | None:
+        """A state in memory, which counts as used now; None: the metric, or this model of it, is gone."""
+        state = self._states.get(uid)
+        if state is None or state.generation != generation:
+            return None
+        self._states.move_to_end(uid)
+        return state
+
+    async def at_row(self, uid: str, generation: int, rowid: int) -> MetricState | None:
+        """A state of its own, as it was after an earlier row; None: the metric, or this model of it, is gone."""
+        found = await self._database.read(_load, [uid])
+        loaded = next((each for each in found if each.definition.generation == generation), None)
+        if loaded is None:
+            return None
+        state = self._restore(loaded, at_most=rowid)
+        state.scored, state.counted = loaded.scored - (loaded.counted - rowid), rowid
+        await self.catch_up(state, rowid)
+        return state
+
+    async def catch_up(self, state: MetricState, last: int) -> None:
+        """Bring a state up to the row ``last`` from the raw scores in the database."""
+        while state.rowid < last:
+            limit = min(ROWS_AT_ONCE, last - state.rowid)
+            stored = await self._database.read(queries.get_rows, state.metric.uid, state.rowid, limit)
+            rows = [row for row in stored if row.rowid <= last]
+            for row in rows:
+                if row.raw is None:
+                    self.log.error("row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name)
+            if rows:
+                state.pass_over(rows)
+            else:
+                state.rowid = last
+
+    def clear(self) -> None:
+        """Forget all without writing them."""
+        self._states.clear()
+
+    async def shrink(self) -> None:
+        """Write and forget the states that were used least recently, if there are too many."""
+        surplus = len(self._states) - self._in_memory
+        if surplus > 0:
+            leaving = [self._states.popitem(last=False)[1] for _ in range(surplus + self._in_memory // 10)]
+            await self._write(leaving)
+
+    async def write_all(self) -> None:
+        """Write what the database does not have."""
+        await self._write(list(self._states.values()))
+
+    async def _write(self, states: Sequence[MetricState]) -> None:
+        unwritten = [state for state in states if state.rowid != state.saved_rowid]
+        if unwritten:
+            await self._database.run(save, unwritten)
+            for state in unwritten:
+                state.saved_rowid = state.rowid
+
+    def _restore(self, loaded: Loaded, at_most: int | None = None) -> MetricState:
+        """A metric's state from the newest one that is stored, not after the row ``at_most``; else from the start."""
+        metric, definition = loaded.metric, loaded.definition
+        for rowid, stored in loaded.states:
+            if at_most is not None and rowid > at_most:
+                continue
+            try:
+                return MetricState(metric, definition.generation, rowid, restored(stored), rowid)
+            except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
+                self.log.error("state of metric {name} is made again: {error}", name=metric.name, error=error)
+        detector = detector_for(ModelParams.from_json(definition.params))
+        return MetricState(metric, definition.generation, definition.after, detector, definition.after)
+
+
+def last_rowid(result: ModelResult | ModelSnapshot) -> int:
+    """The last row that it is about; 0: none."""
+    if isinstance(result, ModelSnapshot):
+        return result.rowid
+    return result.rows[-1].rowid if result.rows else 0
+
+
+# --- transactions ---------------------------------------------------------------------------------------
+
+
+class Loaded(NamedTuple):
+    """What the database has of a metric and its current model."""
+
+    metric: Metric
+    definition: Definition
+    scored: int
+    counted: int
+    evidence_from: int | None
+    states: list[tuple[int, bytes]]  #: (rowid, detector), the newest first
+
+
+def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
+    states = queries.load_states(conn, uids)
+    scores = counts.get_scores(conn, uids)
+    found = []
+    for metric in queries.get_metrics(conn, uids):
+        definition = metric.definition
+        if definition is None:
+            continue
+        usable = []
+        state, score = states.get(metric.uid), scores.get(metric.uid)
+        # A likelihood has seen no values: its metric's rows are read again from the model's first on.
+        if state is not None and state.generation == definition.generation and not is_likelihood(state.state):
+            usable.append((state.rowid, state.state))
+        if definition.snapshot is not None:
+            start = snapshots.state_of(conn, metric.uid, definition.snapshot)
+            usable += [(definition.after, start.likelihood)] if start is not None else []
+        current = score if score is not None and score.generation == definition.generation else None
+        scored, counted, since = (current.scored, current.rowid, current.evidence_from) if current else (0, 0, None)
+        found.append(Loaded(metric, definition, scored, counted, since, usable))
+    return found
+
+
+def save(conn: Connection, states: Sequence[MetricState]) -> None:
+    """Store states, in the caller's transaction."""
+    queries.save_states(
+        conn,
+        [
+            queries.AnomalyState(state.metric.uid, state.generation, state.rowid, state.detector.save())
+            for state in states
+        ],
+    )
