@@ -60,7 +60,7 @@ from htmengine.process.tasks import Tasks, repeated
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
-from htmengine.runtime.quarantine import Quarantine
+from htmengine.runtime.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.sharding import ShardQueues
 
 #: Messages of one shard that may be unacknowledged.
@@ -334,12 +334,24 @@ class ModelScheduler(Service):
         await self._database.run(troubles.replace, source, messages, int(self._reactor.seconds()))
 
     async def _fetch_rows(self, asked: FetchRows) -> None:
-        stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)
-        rows = [InputRow(row.rowid, row.timestamp, row.value) for row in stored]
+        try:
+            stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)
+            rows = [InputRow(row.rowid, row.timestamp, row.value) for row in stored]
+        except BLAMELESS:
+            raise
+        except Exception as error:
+            self._perform(self.controller.fetch_failed(asked, reason_of(error)))
+            return
         self._perform(self.controller.rows_fetched(asked, rows))
 
     async def _fetch_definition(self, asked: FetchDefinition) -> None:
-        definition = await self._database.read(_definition, asked.model_id, asked.generation)
+        try:
+            definition = await self._database.read(_definition, asked.model_id, asked.generation)
+        except BLAMELESS:
+            raise
+        except Exception as error:
+            self._perform(self.controller.fetch_failed(asked, reason_of(error)))
+            return
         self._perform(self.controller.definition_fetched(asked, definition))
 
 

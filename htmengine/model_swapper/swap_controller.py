@@ -297,6 +297,16 @@ class SwapController:
             self._go_on(model, instructions)
         return self._dispatched(instructions)
 
+    def fetch_failed(self, asked: FetchRows | FetchDefinition, why: str) -> list[Instruction]:
+        """What was asked for cannot be read, though the database is there: the model fails."""
+        model = self._fetching(asked.model_id, asked.generation)
+        if model is None:
+            return []
+        notices: list[Notice] = []
+        done: list[MessageToken] = []
+        self._fail(model, why, notices, done)
+        return self._dispatched([self._publish([], notices, done)])
+
     def published(self, publication: int) -> list[Instruction]:
         """A `Publish` was confirmed."""
         instructions: list[Instruction] = []

@@ -95,6 +95,18 @@ class RowsTest(SynchronousTestCase):
         [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.DEFINITION)])
         self.assertEqual(self.controller.definition_fetched(asked, None), [Acknowledge((7,))])
 
+    def test_a_model_whose_definition_or_rows_cannot_be_read_fails_alone(self) -> None:
+        for need, later in ((Need.DEFINITION, 1), (Need.ROWS, 5)):
+            controller = SwapController(shards=1, workers=1)
+            controller.worker_started(0)
+            [turn] = controller.inputs_arrived(7, [fed(later, later)])
+            [asked] = controller.turn_done(0, turn.turn, [Outcome("m", 1, at=2, need=need)])
+            [publish] = controller.fetch_failed(asked, "KeyError: 'params'")
+            self.assertEqual(publish.notices, (ModelError("m", 1, "KeyError: 'params'"),))
+            self.assertEqual(controller.published(publish.publication), [Acknowledge((7,))])
+            [other] = controller.inputs_arrived(8, [ModelInput("n", 1, 0, rows(1, 1))])
+            self.assertEqual(other.slices, (Slice("n", 1, 0, rows(1, 1)),))
+
     def test_a_model_behind_its_rows_gets_the_missing_ones(self) -> None:
         [turn] = self.controller.inputs_arrived(7, [fed(5, 6)])
         [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=2, need=Need.ROWS)])
@@ -289,6 +301,9 @@ class StatesTest(SynchronousTestCase):
         [turn] = controller.inputs_arrived(7, [fed(1, 1)])
         controller.turn_done(0, turn.turn, [Outcome("m", 1, error="bad")])
         controller.shard_left(0)
+        [turn] = controller.inputs_arrived(8, [fed(1, 1)])
+        [asked] = controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.DEFINITION)])
+        controller.fetch_failed(asked, "bad")
         happened |= {(before, after) for _, _, before, after in controller._log}
         self.assertEqual(happened, set(TRANSITIONS))
 
