@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from htmengine.adapters.datasource.why import why_at
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.cli.files import send_rows
 from htmengine.csv_files import format_timestamp, parse_timestamp, read_rows
@@ -134,6 +135,7 @@ def _replay(engine: RunningEngine, rows: Sequence[tuple[float, float]], failures
                 if _is_new_anomaly(row, found):
                     found.append(row)
                     tqdm.write(_describe(row, failures))
+                    tqdm.write(f"           {watch.reason(row)}")
             time.sleep(0.1)
         took = time.monotonic() - started
         click.echo(f"{len(rows)} rows in, {watch.scored} scored, {watch.scored / took:.0f} rows/s; rejected:")
@@ -174,6 +176,13 @@ class _Watch:
         self.scored += len(scored)
         self.rejected = self._database.run_sync(counts.get_rejects)
         return scored, self.seen - before
+
+    def reason(self, row: Row) -> str:
+        """What the strongest evidence says of a row of the metric."""
+        if self._metric is None:
+            return ""
+        told = self._database.run_sync(why_at, self._metric, row.timestamp)
+        return next((reason.text for reason in told.why.evidence), "")
 
 
 def _is_new_anomaly(row: Row, found: Sequence[Row]) -> bool:

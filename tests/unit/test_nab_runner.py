@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import tempfile
@@ -153,6 +154,21 @@ class CommandTest(NabTestCase):
         self.assertIsNone(report["categories"]["quiet"]["standard"])
         self.assertEqual(report["categories"]["quiet"]["false_positives"], 0)
         self.assertGreater(report["rows_per_s"], 0)
+
+    def test_alarms_at_a_fixed_threshold_are_told_beside(self) -> None:
+        report = json.loads(self._invoke("--json").stdout)
+        self.assertEqual(set(report["fixed"]), {"standard", "reward_low_fp", "reward_low_fn"})
+        self.assertIsNone(json.loads(self._invoke("--json", "--evidence", "sequence").stdout)["fixed"])
+
+    def test_every_rows_score_is_written_on_request(self) -> None:
+        folder = Path(self.mktemp())
+        self.assertEqual(self._invoke("--scores", str(folder), "--without", "level 1").exit_code, 0)
+        spike = load_folder(self.folder, self.windows)[1]
+        with (folder / spike.name).open() as file:
+            rows = list(csv.DictReader(file))
+        run = run_series(spike, Setup(without=("level 1",)))
+        self.assertEqual([float(row["score"]) for row in rows], run.scores.tolist())
+        self.assertEqual([float(row["raw_anomaly_score"]) for row in rows], run.raw.tolist())
 
     def test_text_has_a_line_for_each_category(self) -> None:
         result = self._invoke(
