@@ -49,10 +49,14 @@ lint-page:
 types:
 	$(BIN)/mypy
 
+# The unit tests are trial's TestCases, and pytest runs them all; a few modules show that trial runs them as well:
+# it finds tests by itself, makes its own folders and reads no conftest.
+TRIAL_TESTS := tests.unit.test_tasks tests.unit.test_metric_listener tests.unit.test_results
+
 unit:
 	$(BIN)/python -m pytest -q tests/unit
 	$(BIN)/python -m pytest -q --doctest-modules htmengine tools --ignore=htmengine/repository/migrations/env.py
-	$(BIN)/trial --temp-directory=$(VENV)/trial tests.unit
+	$(BIN)/trial --temp-directory=$(VENV)/trial $(TRIAL_TESTS)
 
 integration:
 	$(BIN)/python -m pytest -q tests/integration

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,13 +35,12 @@ from htmengine.messages import (
     encode_model_snapshot,
     encode_results,
 )
-from htmengine.repository import counts, migrations, queries, results, snapshots
-from htmengine.repository.engine import Database
+from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.schema import metric_data
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.detector_states import STATE_EVERY_ROWS, MetricState
-from tests.support.database import InlineDatabase
+from tests.support.database import InlineDatabase, new_database
 
 ROWS = 700
 
@@ -59,13 +57,7 @@ class Listeners:
 
 class AnomalyServiceTest(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        url = f"sqlite:///{folder / 'db'}"
-        migrations.upgrade(url)
-        database = Database(url)
-        self.addCleanup(database.close)
-        self.database = InlineDatabase(database)
+        self.database = InlineDatabase(new_database(self))
         self.bus = Listeners()
         self.failures: list[Failure] = []
         self.metric, _ = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 288)

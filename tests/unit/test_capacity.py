@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a machine carries: each bound in turn, and the command on this machine."""
+"""What a machine carries: each bound in turn."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import tempfile
 from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -50,19 +46,3 @@ class MostMetricsTest(SynchronousTestCase):
     def test_twice_the_cadence_is_at_least_as_many_metrics(self) -> None:
         numbers = [carried(cadence).metrics for cadence in (1, 2, 4, 8, 60, 300, 900)]
         self.assertEqual(numbers, sorted(numbers))
-
-
-class CommandTest(SynchronousTestCase):
-    def test_json_has_the_costs_and_a_line_for_each_cadence(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        command = [sys.executable, "-m", "htmengine.cli.main", "capacity", "--seconds", "3", "--json"]
-        done = subprocess.run(
-            [*command, "--data-dir", folder.name], capture_output=True, text=True, timeout=100, check=False
-        )
-        self.assertEqual(done.returncode, 0, done.stderr)
-        report = json.loads(done.stdout)
-        self.assertEqual([each["cadence_s"] for each in report["cadences"]], [10, 60, 300, 900])
-        self.assertTrue(all(each["metrics"] > 0 and each["bound"] for each in report["cadences"]))
-        for part in ("model", "row"):
-            self.assertTrue(all(cost > 0 for cost in report[part].values()), report[part])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,9 +11,9 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
 from htmengine.messages import DELETE_MODEL, ModelCommand, decode_model_message
-from htmengine.repository import migrations, queries
-from htmengine.repository.engine import Database
+from htmengine.repository import queries
 from htmengine.repository.queries import MetricStatus
+from tests.support.database import new_database
 
 
 class ModelSpecTest(SynchronousTestCase):
@@ -52,12 +51,7 @@ class ModelSpecTest(SynchronousTestCase):
 
 class OperationsTest(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        url = f"sqlite:///{folder / 'db'}"
-        migrations.upgrade(url)
-        self.database = Database(url)
-        self.addCleanup(self.database.close)
+        self.database = new_database(self)
 
     def test_creating_a_metric_twice_is_refused(self) -> None:
         self.database.run_sync(custom.create_metric, ModelSpec.for_name("a"))

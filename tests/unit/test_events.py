@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.messages import ScoredRow
-from htmengine.repository import migrations, queries, results
+from htmengine.repository import queries, results
 from htmengine.repository.engine import Database
 from htmengine.web import events
 from htmengine.web.access import Access, AccessRules
@@ -27,6 +26,7 @@ from htmengine.web.http import Call, Stream
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
+from tests.support.database import new_database
 
 
 class Connection:
@@ -74,11 +74,7 @@ class InlineReader:
 
 class EventsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        migrations.upgrade(f"sqlite:///{folder / 'db'}")
-        self.database = Database(f"sqlite:///{folder / 'db'}")
-        self.addCleanup(self.database.close)
+        self.database = new_database(self)
         self.clock = Clock()
         self.feed = EventFeed(InlineReader(self.database), self.clock)
         self.rows = 0

@@ -57,7 +57,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "repository.migrations.versions": ("errors",),  # they stay what they were when they were written
     "repository": ("errors", "process", "messages", "htm", "evidence"),
     "adapters": (*GROUND, "repository"),
-    "ledger": (*GROUND, "repository", "adapters"),
+    "ledger": (*GROUND, "repository"),
     "status": (*STORED, "ledger"),
     "operations": (*STORED, "adapters", "ledger"),
     "history": (*STORED, "adapters"),

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
@@ -12,11 +10,11 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import MetricNotFound
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch
-from htmengine.repository import counts, migrations, queries
+from htmengine.repository import counts, queries
 from htmengine.repository.counts import MetricScore
-from htmengine.repository.engine import Database
 from htmengine.runtime.metric_storer import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
+from tests.support.database import new_database
 
 OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=False, pending_samples=5)
 NOW = 1_000_000
@@ -24,12 +22,7 @@ NOW = 1_000_000
 
 class LedgerTest(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        url = f"sqlite:///{folder / 'db'}"
-        migrations.upgrade(url)
-        self.database = Database(url)
-        self.addCleanup(self.database.close)
+        self.database = new_database(self)
 
     def store(self, *lines: str, batch_id: str = "", rejected: dict[str, int] | None = None) -> None:
         batch = SampleBatch(list(lines), batch_id, rejected or {})

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sqlalchemy import Connection
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,11 +16,11 @@ from htmengine.messages import (
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import counts, migrations, queries
-from htmengine.repository.engine import Database
+from htmengine.repository import counts, queries
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.metric_storer import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
+from tests.support.database import new_database
 
 OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=False, pending_samples=5)
 MONITORING = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, pending_samples=5)
@@ -30,12 +28,7 @@ MONITORING = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=Tru
 
 class StorerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        url = f"sqlite:///{folder / 'db'}"
-        migrations.upgrade(url)
-        self.database = Database(url)
-        self.addCleanup(self.database.close)
+        self.database = new_database(self)
 
     def store(self, *batches: SampleBatch, options: StorerOptions = OPTIONS) -> Stored:
         return self.database.run_sync(store_batches, batches, options, 1_000_000.0, [])

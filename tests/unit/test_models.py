@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom, models
@@ -13,11 +11,11 @@ from htmengine.errors import ModelExists, ModelNotFound, SnapshotNotFound
 from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import read_ledger
 from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, SNAPSHOT_MODEL, ModelCommand, decode_model_message
-from htmengine.repository import counts, migrations, queries, snapshots
+from htmengine.repository import counts, queries, snapshots
 from htmengine.repository.counts import MetricScore
-from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel
+from tests.support.database import new_database
 
 STATE = SavedModel(b"model", b"likelihood")
 NOW = 1_000_000
@@ -25,12 +23,7 @@ NOW = 1_000_000
 
 class ModelsTestCase(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        url = f"sqlite:///{folder / 'db'}"
-        migrations.upgrade(url)
-        self.database = Database(url)
-        self.addCleanup(self.database.close)
+        self.database = new_database(self)
         self.do = self.database.run_sync
         self.do(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 5)
         self.add_rows(10)

@@ -277,7 +277,7 @@ class EffectTest(SynchronousTestCase):
     @staticmethod
     def _state(description: dict[str, Any]) -> bytes:
         model = _core.Model(core_params(opf.model_params(description)))
-        for row in range(200):
+        for row in range(80):
             model.row(300 * row, 10.0 * (row % 10) + (25.0 if row % 37 == 0 else row % 3), True)
         return model.save()
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from unittest import mock
 
 from sqlalchemy import select
@@ -12,18 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.messages import ScoredRow
-from htmengine.repository import migrations, old_rows, queries, results
-from htmengine.repository.engine import Database
+from htmengine.repository import old_rows, queries, results
 from htmengine.repository.schema import anomaly, result_log
+from tests.support.database import new_database
 
 
 class ResultsTest(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = Path(self.mktemp())
-        folder.mkdir()
-        migrations.upgrade(f"sqlite:///{folder / 'db'}")
-        self.database = Database(f"sqlite:///{folder / 'db'}")
-        self.addCleanup(self.database.close)
+        self.database = new_database(self)
         self.uids = [self.new_metric(name) for name in ("a", "b")]
 
     def new_metric(self, name: str) -> str:
