@@ -133,9 +133,9 @@ class AmqpBus(Service):
     async def remake(self, name: str) -> bool:
         """Make a queue of ours again that somebody has deleted, or RabbitMQ has lost, with its bindings.
 
-        False: it is none of ours.
+        False: it is none of ours, or one that goes when nobody reads it.
         """
-        if name not in self._limits:
+        if name not in self._limits or self._limits[name].expires_s is not None:
             return False
         self.remade += 1
         self.log.error("queue {name} is gone, with what it held; it is made again", name=name)
