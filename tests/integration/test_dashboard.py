@@ -40,6 +40,8 @@ async (name) => {
   return element.textContent;
 }
 """
+#: Anomalies that the page lists at once.
+LISTED = 200
 YEAR_S = 31_556_952
 #: Where the labels of a timeline begin and end, in its pixels.
 LABELS = """
@@ -275,7 +277,7 @@ class TestOneMetric:
         page.get_by_role("group", name=f"Plot of {MACHINE}").focus()
         page.keyboard.press("Shift+ArrowRight")
         readout = page.locator(".readout")
-        expect(readout).to_contain_text("score 0.000 ● usual")
+        expect(readout).to_contain_text(re.compile(r"score 0\.\d{3} ● usual"))
         expect(readout).to_have_attribute("aria-live", "polite")
 
     def test_its_anomalies_lead_to_their_place_in_the_plot(self, open_page: OpenPage, engine: Engine) -> None:
@@ -308,13 +310,13 @@ class TestAnomalies:
         page = open_page("#/anomalies")
         [(number,)] = engine.query("SELECT count(*) FROM anomaly WHERE anomaly_score >= 0.999")
         assert number > 0
-        expect(page.locator("tbody tr")).to_have_count(number)
-        expect(page.locator(".mark")).to_have_count(number)
+        expect(page.locator("tbody tr")).to_have_count(min(number, LISTED))
+        expect(page.locator(".mark")).to_have_count(min(number, LISTED))
         page.get_by_label("Threshold").select_option("0.99999")
         [(red,)] = engine.query("SELECT count(*) FROM anomaly WHERE anomaly_score >= 0.99999")
         assert 0 < red < number
-        expect(page.locator("tbody tr")).to_have_count(red)
-        page.locator(".mark").first.click()
+        expect(page.locator("tbody tr")).to_have_count(min(red, LISTED))
+        page.locator(".mark").first.dispatch_event("click")  # others may lie over it
         expect(page.get_by_role("heading", level=1)).to_have_text(MACHINE)
         assert "from=" in page.url
 
@@ -387,12 +389,12 @@ class TestChanges:
 
     def test_an_anomaly_appears_in_the_list_as_it_is_scored(self, fresh_page: OpenPage, fresh: Engine) -> None:
         start = 1_400_000_000
-        fresh.send(f"flat {50 + number % 3} {start + 60 * number}" for number in range(400))
+        fresh.send(f"flat {50 + number % 3} {start + 300 * number}" for number in range(400))
         fresh.wait_until_scored("flat", 400)
         page = fresh_page()
         expect(page.locator(".cell.anomaly .score.usual")).to_have_count(1)
         unanswered(page, "/metrics|/sparklines")
-        fresh.send([f"flat 1000 {start + 60 * 400}"])
+        fresh.send([f"flat 1000 {start + 300 * 400}"])
         expect(page.locator(".cell.anomaly .score.anomalous")).to_have_count(1)
         expect(page.locator("#announcer")).to_have_text("flat is anomalous")
 

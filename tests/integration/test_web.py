@@ -358,7 +358,9 @@ class TestSkeleton:
         engine.wait_until_scored("skeleton.cpu", 5)
         listed = client.get("/skeleton.cpu")
         assert listed.headers["Content-Type"] == "text/plain; charset=utf-8"
-        assert listed.text.splitlines()[1] == f"skeleton.cpu 1.0 {START + 60} 0.0"
+        name, value, timestamp, score = listed.text.splitlines()[1].split()
+        assert (name, value, timestamp) == ("skeleton.cpu", "1.0", str(START + 60))
+        assert 0.0 <= float(score) < 0.999
         assert len(listed.text.splitlines()) == 5
         assert client.delete("/skeleton.cpu").status_code == 204
         problem(client.get("/skeleton.cpu"), 404)
