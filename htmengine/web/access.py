@@ -4,7 +4,8 @@
 In: the options and a request's headers.  Out: a `Scope`, or `Refused`.  No input or output of its own.
 
 A page of another site must not reach a service on loopback through the user's browser: neither under a name of its
-own that resolves to 127.0.0.1 (so ``Host`` is checked), nor by sending what changes something (so ``Origin`` is).
+own that resolves to 127.0.0.1 (so ``Host`` is checked), nor by sending what changes something or reads from the
+database (so ``Origin`` and ``Sec-Fetch-Site`` are).
 """
 
 from __future__ import annotations
@@ -152,8 +153,17 @@ class Access:
 
     def check_origin(self, host: str | None, origin: str | None, fetch_site: str | None) -> None:
         """Raises `Refused` for a request that changes something and was started by another site's page."""
-        if fetch_site == "cross-site" or (origin is not None and urlsplit(origin).netloc != (host or "")):
+        if fetch_site == "cross-site" or _is_foreign(host, origin):
             raise Refused(403, "Origin: another site's page may change nothing here")
+
+    def check_reader(self, host: str | None, origin: str | None, fetch_site: str | None) -> None:
+        """Raises `Refused` for a read that was started by another site's page: an image's address is enough for one.
+
+        Pages of the same site (other ports and subdomains of ours) may read; programs send neither header.
+        """
+        same_site = fetch_site in ("same-origin", "same-site")
+        if fetch_site == "cross-site" or (_is_foreign(host, origin) and not same_site):
+            raise Refused(403, "Origin: another site's page may read nothing here")
 
 
 def unauthorized(detail: str) -> Refused:
@@ -164,6 +174,14 @@ def unauthorized(detail: str) -> Refused:
 def _same(given: str, wanted: str) -> bool:
     """In constant time; nothing is the same as no token."""
     return hmac.compare_digest(given.encode(errors="replace"), wanted.encode()) and bool(wanted)
+
+
+def _is_foreign(host: str | None, origin: str | None) -> bool:
+    """Whether there is an origin, and it is not the host that was asked; one that is no URL is foreign."""
+    try:
+        return origin is not None and urlsplit(origin).netloc != (host or "")
+    except ValueError:
+        return True
 
 
 def _token_in(authorization: str) -> str:

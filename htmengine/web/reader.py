@@ -23,6 +23,8 @@ T = TypeVar("T")
 #: Reads at a time, and reads that may wait for their turn.
 RUNNING = 4
 WAITING = 200
+#: Reads at a time that compute much: each takes the interpreter from the reactor for milliseconds, again and again.
+COMPUTING = 2
 
 
 class Reader:
@@ -31,19 +33,29 @@ class Reader:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._places = DeferredSemaphore(RUNNING)
+        self._computing = DeferredSemaphore(COMPUTING)
 
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``fn(conn, ...)`` in a thread.  Raises `Refused` when too many wait, and what ``fn`` raises."""
-        if len(self._places.waiting) >= WAITING:
-            raise Refused(429, "too many requests at a time", headers={"Retry-After": "1"})
-        await self._places.acquire()
-        return await shielded(self._read(fn, *args, **kwargs))
+        await _acquired(self._places)
+        return await shielded(self._read(self._places, fn, *args, **kwargs))
 
-    async def _read(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def compute(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, for what computes much."""
+        await _acquired(self._computing)
+        return await shielded(self._read(self._computing, fn, *args, **kwargs))
+
+    async def _read(self, places: DeferredSemaphore, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         try:
             return await self._database.read(fn, *args, **kwargs)
         finally:
-            self._places.release()
+            places.release()
+
+
+async def _acquired(places: DeferredSemaphore) -> None:
+    if len(places.waiting) >= WAITING:
+        raise Refused(429, "too many requests at a time", headers={"Retry-After": "1"})
+    await places.acquire()
 
 
 def shielded(work: Coroutine[Deferred[Any], Any, T]) -> Deferred[T]:

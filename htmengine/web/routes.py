@@ -33,6 +33,7 @@ from htmengine.errors import (
 from htmengine.process.twisted_types import Clock, within
 from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
 from htmengine.web.http import Call, Handler, Reply, Stream, header, problem
+from htmengine.web.outbox import PIECE, Outbox, write_in_pieces
 from htmengine.web.refused import Refused
 
 LONGEST_URI = 8192
@@ -80,6 +81,7 @@ class Routes:
         rules.strict_slashes = rules.merge_slashes = False
         rules.converters["name"] = _NamePart
         self._klein.handle_errors(Exception)(self._failed)
+        self._outbox = Outbox()
         self.answered = 0
         self.refused = 0
 
@@ -122,14 +124,21 @@ class Routes:
             if request.method != b"HEAD":
                 await answer.write(request)
             return b""
-        return self._send(request, answer)
+        if len(answer.body) <= PIECE or request.method == b"HEAD":
+            return self._send(request, answer)
+        with self._outbox.place(len(answer.body)):
+            await write_in_pieces(request, self._send(request, answer), self._clock)
+        return b""
 
     def _let_in(self, request: Request, wanted: Scope) -> Scope:
         """What the client may do.  Raises `Refused` when that is less than wanted."""
         host = header(request, "Host")
         self._access.check_host(host)
-        if wanted is not Scope.READ and request.method.decode("latin-1") not in _SAFE:
-            self._access.check_origin(host, header(request, "Origin"), header(request, "Sec-Fetch-Site"))
+        origin, fetch_site = header(request, "Origin"), header(request, "Sec-Fetch-Site")
+        if wanted is Scope.READ:
+            self._access.check_reader(host, origin, fetch_site)
+        elif request.method.decode("latin-1") not in _SAFE:
+            self._access.check_origin(host, origin, fetch_site)
         if wanted is Scope.NOTHING:
             return wanted
         cookie = request.getCookie(SESSION_COOKIE.encode())

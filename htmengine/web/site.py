@@ -6,6 +6,7 @@ In: bytes from anybody.  Out: requests whose body is in memory and not too long.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -16,12 +17,16 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from htmengine.process.twisted_types import Reactor, Timer, for_twisted
+from htmengine.web.http import problem
+from htmengine.web.refused import Refused
 
 LONGEST_BODY = 1024 * 1024
 #: What a client goes on sending after too much is thrown away up to here, so that it can read the answer.
 MOST_THROWN_AWAY = 64 * 1024 * 1024
 #: A request has to arrive within this time, and a connection without one is closed after it.
 ARRIVAL_S = 60.0
+#: How long a client whose first lines are too long has to read the answer.
+LINGER_S = 2.0
 #: Each may hold a body of LONGEST_BODY before anybody knows whose it is.
 MOST_CONNECTIONS = 250
 
@@ -52,7 +57,9 @@ class BoundedChannel(HTTPChannel):
 
     factory: Any
     transport: Any
+    totalHeadersSize = 32 * 1024  # noqa: N815 - Twisted's name
     _arrival: Timer | None = None
+    _thrown_away = 0  #: bytes; from 1 on everything that comes is
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -72,9 +79,27 @@ class BoundedChannel(HTTPChannel):
         self.factory.connections -= 1
         super().connectionLost(reason)
 
-    def _wait(self) -> None:
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Answer, then throw away what still comes: a connection closed on unread bytes loses the answer."""
+        refused = Refused(431, "a header is too long") if self.requests else Refused(414, "the URL is too long")
+        answer = problem(refused)
+        head = f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\nContent-Type: {answer.content_type}\r\n"
+        length = f"Content-Length: {len(answer.body)}\r\nConnection: close\r\n\r\n"
+        self.transport.write(f"{head}{length}".encode() + answer.body)
+        self._thrown_away = 1
+        self._wait(LINGER_S)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._thrown_away:
+            super().dataReceived(data)
+            return
+        self._thrown_away += len(data)
+        if self._thrown_away > MOST_THROWN_AWAY:
+            self.transport.abortConnection()
+
+    def _wait(self, seconds: float = ARRIVAL_S) -> None:
         self._stop_waiting()
-        self._arrival = self.callLater(ARRIVAL_S, self.transport.abortConnection)
+        self._arrival = self.callLater(seconds, self.transport.abortConnection)
 
     def _stop_waiting(self) -> None:
         if self._arrival is not None and self._arrival.active():

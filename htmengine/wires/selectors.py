@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any, NamedTuple
 
+import re2
+
 from htmengine.errors import InvalidRule
 from htmengine.wires.labels import shown, split
-from htmengine.wires.samples import optional
 
 MAX_EXPRESSION_BYTES = 1 << 20  #: what one compiled expression may take
 
@@ -72,7 +73,7 @@ class Selector:
 
 
 def parse_selector(text: str) -> Selector:
-    """Raises `InvalidRule`, or `MissingExtra` for a regular expression without google-re2."""
+    """Raises `InvalidRule`."""
     found = _SELECTOR.fullmatch(text.strip())
     if found is None or not text.strip():
         raise InvalidRule(f'selector {shown(text)}; a glob, {{label="value",...}}, or both are allowed')
@@ -82,8 +83,7 @@ def parse_selector(text: str) -> Selector:
 
 
 def linear_expression(pattern: str) -> Any:
-    """A compiled expression of RE2's; raises `InvalidRule`, or `MissingExtra`."""
-    re2 = optional("re2")
+    """A compiled expression of RE2's; raises `InvalidRule`."""
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MAX_EXPRESSION_BYTES

@@ -66,6 +66,11 @@ def on(database: Database, fn: Callable[..., Any], *args: Any, **kwargs: Any) ->
     return database.run_sync(lambda conn: fn(conn, uid_of(conn), *args, **kwargs))
 
 
+def points(*args: Any) -> dict[int, float | None]:
+    """What `reading.points_of` finds, read to its end."""
+    return dict(reading.points_of(*args))
+
+
 class TestMetrics:
     def names(self, database: Database, query: MetricQuery, after: PageKey | None = None, limit: int = 10) -> list[str]:
         return [row.name for row in database.run_sync(reading.page_of_metrics, query, after, limit)]
@@ -116,8 +121,8 @@ class TestRows:
         for step in (60, 300, 7200, 86_400):
             buckets = on(database, reading.buckets_of, span, step)
             assert [bucket.timestamp for bucket in buckets] == sorted({row.timestamp // step * step for row in rows})
-            means = dict(on(database, reading.points_of, span, step, reading.MEAN_VALUE))
-            greatest = dict(on(database, reading.points_of, span, step, reading.GREATEST_SCORE))
+            means = on(database, points, span, step, reading.MEAN_VALUE)
+            greatest = on(database, points, span, step, reading.GREATEST_SCORE)
             assert greatest == {bucket.timestamp: bucket.anomaly_score for bucket in buckets}
             assert means.keys() == greatest.keys()
             for bucket in buckets:

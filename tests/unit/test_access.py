@@ -124,6 +124,27 @@ class OriginTest(AccessTestCase):
         access = self.access()
         access.check_origin("localhost:8080", None, None)
         access.check_origin("localhost:8080", "http://localhost:8080", "same-origin")
-        for origin in ("http://localhost:3000", "http://evil.example", "null", "http://localhost"):
+        for origin in ("http://localhost:3000", "http://evil.example", "null", "http://localhost", "http://["):
             self.assert_refused(403, access.check_origin, "localhost:8080", origin, None)
         self.assert_refused(403, access.check_origin, "localhost:8080", None, "cross-site")
+
+    def test_reads_that_other_sites_start_are_refused(self) -> None:
+        access = self.access()
+        for origin, fetch_site in (
+            (None, None),
+            (None, "none"),
+            (None, "same-origin"),
+            (None, "same-site"),
+            ("http://localhost:3000", "same-site"),
+            ("http://localhost:8080", None),
+        ):
+            access.check_reader("localhost:8080", origin, fetch_site)
+        for origin, fetch_site in (
+            (None, "cross-site"),
+            ("http://localhost:8080", "cross-site"),
+            ("http://evil.example", None),
+            ("http://evil.example", "none"),
+            ("null", None),
+            ("http://[", None),
+        ):
+            self.assert_refused(403, access.check_reader, "localhost:8080", origin, fetch_site)

@@ -13,11 +13,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
 from htmengine.errors import MetricNotFound, QueueFull
+from htmengine.web import outbox
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.http import Call, Flow, Reply, Stream, reply
+from htmengine.web.outbox import PIECE, STALLED_S
 from htmengine.web.routes import HEADERS, Routes
 from htmengine.web.site import BoundedSite
 
+LONG = 2 * PIECE + 1
 READ, WRITE = "read-token-0123456", "write-token-012345"
 
 
@@ -33,6 +36,20 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+class SlowTransport(StringTransport):
+    """Its buffer is full after each piece."""
+
+    disconnected = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if b"x" * 100 in data and self.producer is not None:
+            self.producer.pauseProducing()
+
+    def abortConnection(self) -> None:
+        self.disconnected = True
 
 
 class RoutesTest(SynchronousTestCase):
@@ -51,6 +68,7 @@ class RoutesTest(SynchronousTestCase):
             ("GET", "/full", None, self.full),
             ("GET", "/slow", None, self.slow),
             ("GET", "/stream", None, self.stream),
+            ("GET", "/long", None, self.long),
         ):
             self.routes.add([method], path, scope, handler)
         self.site = BoundedSite(self.routes.resource, self.reactor)
@@ -60,6 +78,9 @@ class RoutesTest(SynchronousTestCase):
 
     async def broken(self, call: Call) -> Reply:
         raise RuntimeError("a secret of the inside")
+
+    async def long(self, call: Call) -> Reply:
+        return Reply(b"x" * LONG, "application/octet-stream")
 
     async def missing(self, call: Call) -> Reply:
         raise MetricNotFound("<b>")
@@ -159,6 +180,44 @@ class RoutesTest(SynchronousTestCase):
         self.assertNotIn(b"two", transport.value())
         protocol.connectionLost(Failure(ConnectionError()))
         self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_a_read_that_another_site_starts_is_refused(self) -> None:
+        for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "http://["}):
+            self.assertEqual(self.ask("GET", "/read/a/tail", READ, **headers).status, 403)
+            self.assertEqual(self.ask("GET", "/open", **headers).status, 200)
+        self.assertEqual(self.ask("GET", "/read/a/tail", READ, **{"Sec-Fetch-Site": "same-site"}).status, 200)
+
+    def test_a_long_answer_is_written_at_the_clients_pace(self) -> None:
+        protocol, transport = self.slow_client()
+        self.assertEqual(transport.value().count(b"x"), PIECE)
+        for pieces in (2, 3):
+            protocol.resumeProducing()
+            self.assertEqual(transport.value().count(b"x"), min(pieces * PIECE, LONG))
+        self.assertIn(b"Content-Length: %d\r\n" % LONG, transport.value())
+
+    def test_clients_that_do_not_read_hold_a_bounded_memory(self) -> None:
+        self.patch(outbox, "MOST_HELD", 2 * LONG)
+        for _ in range(2):
+            self.slow_client()
+        self.assertEqual(self.ask("GET", "/long").status, 503)
+        self.assertEqual(self.ask("GET", "/open").status, 200)
+
+    def test_a_client_that_does_not_read_is_let_go_and_its_place_is_free(self) -> None:
+        self.patch(outbox, "MOST_HELD", LONG)
+        protocol, transport = self.slow_client()
+        self.reactor.advance(STALLED_S)
+        self.assertTrue(transport.disconnected)
+        protocol.connectionLost(Failure(ConnectionError()))
+        self.assertEqual(self.ask("GET", "/long").status, 200)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def slow_client(self) -> tuple[Any, StringTransport]:
+        """One that reads a piece of a long answer each time that its transport asks for more."""
+        protocol, transport = self.site.buildProtocol(None), SlowTransport()
+        protocol.makeConnection(transport)
+        protocol.dataReceived(b"GET /long HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.addCleanup(protocol.connectionLost, Failure(ConnectionError()))
+        return protocol, transport
 
     def test_other_parts_mount_their_resources(self) -> None:
         class Health(Resource):

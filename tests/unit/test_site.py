@@ -92,3 +92,25 @@ class SiteTest(SynchronousTestCase):
         self.connect()
         self.connect()
         self.assertIs(self.site.buildProtocol(None), None)
+
+    def test_a_url_that_is_too_long_is_answered(self) -> None:
+        for length in (20_000, 70_000, 1_000_000):
+            protocol, transport = self.connect()
+            protocol.dataReceived(b"GET /render?target=" + b"a" * length)
+            protocol.dataReceived(b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertTrue(transport.value().startswith(b"HTTP/1.1 414 "))
+            self.assertIn(b"the URL is too long", transport.value())
+            self.assertEqual(transport.value().count(b"HTTP/1.1"), 1)
+            self.reactor.advance(site.LINGER_S)
+            self.assertTrue(transport.aborted)
+
+    def test_a_header_that_is_too_long_is_answered(self) -> None:
+        protocol, transport = self.connect()
+        protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * 20_000)
+        self.assertTrue(transport.value().startswith(b"HTTP/1.1 431 "))
+
+    def test_what_comes_after_a_line_that_is_too_long_is_bounded(self) -> None:
+        protocol, transport = self.connect()
+        for _ in range(MOST_THROWN_AWAY // 2**20 + 1):
+            protocol.dataReceived(b"a" * 2**20)
+        self.assertTrue(transport.aborted)

@@ -47,6 +47,12 @@ class ParserTest(SynchronousTestCase):
                 parse_target(text)
             self.assertIn(place, str(caught.exception))
 
+    def test_numbers_are_bounded(self) -> None:
+        for number in ("9" * 400, "9" * 5000, "1e400", "-1e400", "0" * 5000):
+            with self.assertRaises(Refused) as caught:
+                parse_target(f"highestMax(a,{number})")
+            self.assertIn("number", str(caught.exception))
+
     def test_depth_and_length_are_bounded(self) -> None:
         for text in ("f(" * 30 + "a" + ")" * 30, "a" * 9000):
             with self.assertRaises(Refused):
@@ -92,13 +98,39 @@ class FunctionsTest(SynchronousTestCase):
         self.assertEqual(self.run_function("aliasSub", series, r"(\w)$", r"<\1>")[0].name, "a.b.<c>")
         self.assertEqual(self.run_function("aliasByNode", self.run_function("alias", series, "x"), 1)[0].name, "b")
 
-    def test_a_search_that_could_take_for_ever_is_refused(self) -> None:
+    def test_a_search_takes_time_in_proportion_to_the_name(self) -> None:
         long = [self.series("a" * 200, 1.0)]
-        for search in ("(a+)+$", "(a|a)*$", "(?:a*){9}", "(a*)?", ".*.*.*.*x", "a{1,}a{1,}a{1,}a{1,}b", "(", "a" * 501):
-            with self.assertRaises(Refused):
-                self.run_function("aliasSub", long, search, "")
-        with self.assertRaises(Refused):
-            self.run_function("aliasSub", long, "a", r"\9")
+        for search in ("(a+)+b", "(a|a)*b", ".*.*.*.*b", "(aa|aa)" * 60 + "b", "(a?){100}a{100}b"):
+            self.assertEqual(self.run_function("aliasSub", long, search, "")[0].name, "a" * 200)
+
+    def test_a_search_that_is_none_of_re2_is_refused(self) -> None:
+        for search, replacement in (
+            ("(", ""),
+            ("a" * 1001, ""),
+            ("(?=a)", ""),
+            (r"(a)\1", ""),
+            ("a", r"\9"),
+            ("x{1001}", ""),
+        ):
+            with self.assertRaises(Refused) as caught:
+                self.run_function("aliasSub", [self.series("a", 1.0)], search, replacement)
+            self.assertIn("aliasSub", str(caught.exception))
+
+    def test_a_replacement_keeps_names_short(self) -> None:
+        with self.assertRaises(Refused) as caught:
+            self.run_function("aliasSub", [self.series("a" * 200, 1.0)], "", "x" * 500)
+        self.assertIn("8000", str(caught.exception))
+
+    def test_a_replacement_takes_groups_and_backslashes(self) -> None:
+        series = [self.series("web1.cpu", 1.0)]
+        for replacement, name in (
+            (r"\1", "1.cpu"),
+            (r"<\g<1>>", "<1>.cpu"),
+            (r"\\1", r"\1.cpu"),
+            (r"\q", r"\q.cpu"),
+            (r"\0x", "web1x.cpu"),
+        ):
+            self.assertEqual(self.run_function("aliasSub", series, r"web(\d)(x)?", replacement)[0].name, name)
 
     def test_wrong_arguments_are_named(self) -> None:
         series = [self.series("a", 1.0)]

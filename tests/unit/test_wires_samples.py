@@ -14,13 +14,12 @@ import cramjam
 import google.protobuf.descriptor_pb2
 import line_protocol_parser
 import opentelemetry.proto.collector.metrics.v1.metrics_service_pb2
-import re2
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody, InvalidSample, MissingExtra
-from htmengine.wires import influx, otlp, protobuf_frames, selectors
+from htmengine.wires import influx, otlp, protobuf_frames
 from htmengine.wires.compression import decompress
 from htmengine.wires.samples import Received, number
 
@@ -97,7 +96,6 @@ class MissingExtraTest(SynchronousTestCase):
             google.protobuf.descriptor_pb2.__name__: lambda: protobuf_frames.read_frame(b""),
             opentelemetry.proto.collector.metrics.v1.metrics_service_pb2.__name__: lambda: otlp.OtlpReader().read(b""),
             line_protocol_parser.__name__: lambda: influx.read_lines(b"", "ns", 0.0),
-            re2.__name__: lambda: selectors.parse_selector('{a=~"b"}'),
         }
         protobuf_frames._payload.cache_clear()
         for package, use in uses.items():

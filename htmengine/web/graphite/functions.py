@@ -8,16 +8,13 @@ a wrong kind, is refused by name.  `describe` is what /functions tells Grafana's
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from htmengine.web.graphite.expressions import Substitution
 from htmengine.web.graphite.series import Range, Series, Value, aligned
 from htmengine.web.refused import Refused
-
-#: Steps that a regular expression may take on one name, about.
-_MOST_STEPS = 30_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,27 +126,8 @@ def _alias_by_node(_wanted: Range, _text: str, series: list[Series], *nodes: int
 
 
 def _alias_sub(_wanted: Range, _text: str, series: list[Series], search: str, replacement: str) -> list[Series]:
-    pattern, repeats = _safe_pattern(search)
-    if any(len(each.name) ** max(1, repeats) > _MOST_STEPS for each in series):
-        raise Refused(400, "target: aliasSub: the search takes too long on names of this length")
-    try:
-        return [each.named(pattern.sub(replacement, each.name)) for each in series]
-    except (re.error, IndexError) as error:
-        raise Refused(400, f"target: aliasSub: {replacement[:60]!r}: {error}") from None
-
-
-def _safe_pattern(text: str) -> tuple[re.Pattern[str], int]:
-    """The pattern, and how many repetitions it has: a name is tried in about length ** repetitions steps.
-
-    A repeated group could take exponentially many, and is refused.
-    """
-    plain = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "x", text)
-    if re.search(r"\)[*+?{]", plain) or len(text) > 500:
-        raise Refused(400, "target: aliasSub: no group may be repeated, and 500 characters are allowed")
-    try:
-        return re.compile(text), len(re.findall(r"[*+]|\{[0-9]*,", plain))
-    except (re.error, OverflowError, RecursionError) as error:
-        raise Refused(400, f"target: aliasSub: {text[:60]!r} is no regular expression: {error}") from None
+    substitute = Substitution.parse("target: aliasSub", search, replacement)
+    return [each.named(substitute(each.name)) for each in series]
 
 
 def _scale(_wanted: Range, _text: str, series: list[Series], factor: float) -> list[Series]:

@@ -7,6 +7,8 @@ one request may ask for is bounded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,6 +26,9 @@ MOST_TARGETS = 100
 MOST_SERIES = 500
 #: Points in one answer, about.
 MOST_POINTS = 1_000_000
+#: Points that functions may make on the way to it, and the time that all of it may take.
+MOST_COMPUTED = 10_000_000
+MOST_SECONDS = 10.0
 _FIGURES = {
     SeriesKind.VALUE: reading.MEAN_VALUE,
     SeriesKind.ANOMALY_SCORE: reading.GREATEST_SCORE,  # a peak must not be averaged away
@@ -42,9 +47,29 @@ def render(conn: Connection, targets: list[str], wanted: Range) -> list[Series]:
     return [series for expression in expressions for series in renderer.evaluate(expression)]
 
 
+class Budget:
+    """What one request may still cost.  ``now``: seconds of a clock that only goes on."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._end = now() + MOST_SECONDS
+        self._computed = 0
+
+    def spend(self, series: list[Series]) -> None:
+        """Take off what was computed.  Raises `Refused` when there is nothing left."""
+        self._computed += sum(len(each.values) for each in series)
+        if self._computed > MOST_COMPUTED:
+            raise Refused(422, f"target: functions make more than {MOST_COMPUTED} points; ask for less")
+        if self._now() > self._end:
+            raise Refused(
+                503, f"target: takes more than {MOST_SECONDS:g} s; ask for less", headers={"Retry-After": "5"}
+            )
+
+
 class _Renderer:
     def __init__(self, conn: Connection, wanted: Range) -> None:
         self._conn = conn
+        self._budget = Budget()
         self._wanted = wanted
         self._spans: dict[str, tuple[Span, int]] = {}  #: of metrics by uid: their rows, and the distance of points
         self._series = 0
@@ -57,7 +82,9 @@ class _Renderer:
         function = function_named(expression.function)
         arguments = [self._argument(each) for each in expression.arguments]
         keywords = {name: self._argument(each) for name, each in expression.keywords}
-        return function(self._wanted, expression.text, arguments, keywords)
+        made = function(self._wanted, expression.text, arguments, keywords)
+        self._budget.spend(made)
+        return made
 
     def _argument(self, given: Any) -> Any:
         return self.evaluate(given) if isinstance(given, Path | FunctionCall) else given
@@ -78,6 +105,7 @@ class _Renderer:
         path = f"{name}.{kind.value}" if kind.value else name
         series = series_of(path, reading.points_of(self._conn, uid, span, step, _FIGURES[kind]), step, self._wanted)
         self._points += len(series.values)
+        self._budget.spend([series])
         if self._points > MOST_POINTS:
             raise Refused(422, f"target: more than {MOST_POINTS} points at a time; ask for less with maxDataPoints")
         return series

@@ -6,10 +6,13 @@ Parameters come in the query or in a form; those that are not known are nothing,
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import itertools
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import Connection
 
 from htmengine.process.twisted_types import Clock
@@ -18,12 +21,14 @@ from htmengine.web.document import parse_query
 from htmengine.web.graphite.functions import describe, function_named
 from htmengine.web.graphite.paths import SCORES, Node, Pattern, find_nodes
 from htmengine.web.graphite.render import MOST_POINTS, metrics_of, render
-from htmengine.web.graphite.series import Range
+from htmengine.web.graphite.series import Range, Series
 from htmengine.web.graphite.times import parse_time, parse_zone
-from htmengine.web.http import TEXT, Call, Reply, dump, reply
+from htmengine.web.http import JSON, TEXT, Call, Reply, dump, reply
 from htmengine.web.reader import Reader
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
+
+T = TypeVar("T")
 
 FORM = "application/x-www-form-urlencoded"
 #: What we answer like.
@@ -31,6 +36,9 @@ GRAPHITE_VERSION = "1.1.10"
 #: Points a series without maxDataPoints.
 POINTS = 10_000
 _MOST_NODES = 10_000
+_WHOLE = re.compile(r"\+?[0-9]+")
+#: Points that are encoded at once: each call keeps the interpreter from everybody else.
+_ENCODED_AT_ONCE = 10_000
 
 
 class Form:
@@ -59,13 +67,16 @@ class Form:
             raise Refused(400, f"{name}: is missing", [(name, "is missing")])
         return value
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A whole number from 1 to ``most``.  Raises `Refused`."""
-        text = self.one(name) or str(default)
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:18]) <= most):
-            detail = f"{text[:60]} is not a whole number from 1 to {most}"
-            raise Refused(400, f"{name}: {detail}", [(name, detail)])
-        return int(text)
+    def points(self) -> int:
+        """maxDataPoints; the default when it is 0 or, as in Graphite, no whole number.  Raises `Refused`."""
+        text = self.one("maxDataPoints").strip()
+        if not _WHOLE.fullmatch(text):
+            return POINTS
+        digits = text.lstrip("+0")
+        if len(digits) > len(str(MOST_POINTS)) or int(digits or "0") > MOST_POINTS:
+            detail = f"{text[:60]} is more than {MOST_POINTS}"
+            raise Refused(400, f"maxDataPoints: {detail}", [("maxDataPoints", detail)])
+        return int(digits or "0") or POINTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +109,24 @@ class Graphite:
         """Series as lists of [value, timestamp]."""
         form = Form(call)
         kind = form.one("format", "json")
-        if kind not in ("json", "raw"):
-            raise Refused(400, f"format: {kind[:60]} is none of json, raw", [("format", "allowed are json, raw")])
+        if kind not in _SERIES_FORMATS:
+            raise _no_format(kind, _SERIES_FORMATS)
         targets, wanted = [each for each in form.all("target") if each], self._range(form)
         if not targets:
             raise Refused(400, "target: is missing", [("target", "is missing")])
-        if kind == "raw":
-            return Reply(await self.reader.read(_render_raw, targets, wanted), TEXT)
-        return await self._read(_render, targets, wanted)
+        encode, content_type = _SERIES_FORMATS[kind]
+
+        def read(conn: Connection) -> bytes:
+            return encode(render(conn, targets, wanted))
+
+        return Reply(await self.reader.compute(read), content_type)
 
     async def find(self, call: Call) -> Reply:
         """One level of the tree of names."""
         form = Form(call)
         kind = form.one("format", "treejson")
         if kind not in _NODE_FORMATS:
-            allowed = ", ".join(sorted(_NODE_FORMATS))
-            raise Refused(400, f"format: {kind[:60]} is none of {allowed}", [("format", f"allowed are {allowed}")])
+            raise _no_format(kind, _NODE_FORMATS)
         return await self._read(_find, Pattern.parse(form.wanted("query")), _NODE_FORMATS[kind])
 
     async def expand(self, call: Call) -> Reply:
@@ -149,9 +162,7 @@ class Graphite:
         now = self.clock.seconds()
         start = parse_time(form.one("from") or "-24h", now, zone, "from")
         end = parse_time(form.one("until") or "now", now, zone, "until")
-        if start > end:
-            raise Refused(400, f"from: {start} is later than until: {end}", [("from", "is later than until")])
-        return Range(start, end, form.number("maxDataPoints", POINTS, MOST_POINTS))
+        return Range(min(start, end), max(start, end), form.points())
 
     async def _read(self, view: Callable[..., Any], *args: Any) -> Reply:
         """A view of the database; made and encoded in its thread."""
@@ -166,20 +177,35 @@ class Graphite:
 # --- views ----------------------------------------------------------------------------------------------
 
 
-def _render(conn: Connection, targets: list[str], wanted: Range) -> list[dict[str, Any]]:
-    return [
-        {"target": series.name, "tags": {"name": series.path}, "datapoints": series.datapoints}
-        for series in render(conn, targets, wanted)
-    ]
+def _json(found: list[Series]) -> bytes:
+    return b"[" + b",".join(map(_json_series, found)) + b"]"
 
 
-def _render_raw(conn: Connection, targets: list[str], wanted: Range) -> bytes:
+def _json_series(series: Series) -> bytes:
+    head = dump({"target": series.name, "tags": {"name": series.path}})[:-1]
+    points = (msgspec.json.encode(piece)[1:-1] for piece in _pieces(series.datapoints))
+    return head + b',"datapoints":[' + b",".join(points) + b"]}"
+
+
+def _raw(found: list[Series]) -> bytes:
     """A line each: ``name,start,end,step|values``."""
-    lines = [
-        f"{series.name},{series.start},{series.end},{series.step}|{','.join(map(str, series.values))}\n"
-        for series in render(conn, targets, wanted)
-    ]
-    return "".join(lines).encode()
+    return b"".join(
+        f"{series.name},{series.start},{series.end},{series.step}|".encode()
+        + ",".join(",".join(map(str, piece)) for piece in _pieces(series.values)).encode()
+        + b"\n"
+        for series in found
+    )
+
+
+def _pieces(items: Iterable[T]) -> Iterator[list[T]]:
+    items = iter(items)
+    while piece := list(itertools.islice(items, _ENCODED_AT_ONCE)):
+        yield piece
+
+
+def _no_format(kind: str, formats: Iterable[str]) -> Refused:
+    allowed = ", ".join(sorted(formats))
+    return Refused(400, f"format: {kind[:60]} is none of {allowed}", [("format", f"allowed are {allowed}")])
 
 
 def _find(conn: Connection, pattern: Pattern, shown: Callable[[list[Node]], Any]) -> Any:
@@ -227,4 +253,5 @@ def _completer(nodes: list[Node]) -> dict[str, Any]:
     }
 
 
+_SERIES_FORMATS: dict[str, tuple[Callable[[list[Series]], bytes], str]] = {"json": (_json, JSON), "raw": (_raw, TEXT)}
 _NODE_FORMATS: dict[str, Callable[[list[Node]], Any]] = {"treejson": _tree, "completer": _completer}

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 Value = float | None
@@ -34,9 +34,9 @@ class Series:
         return replace(self, name=name)
 
     @property
-    def datapoints(self) -> list[tuple[Value, int]]:
+    def datapoints(self) -> Iterator[tuple[Value, int]]:
         """As /render answers."""
-        return [(value, self.start + self.step * number) for number, value in enumerate(self.values)]
+        return ((value, self.start + self.step * number) for number, value in enumerate(self.values))
 
 
 @dataclass(frozen=True, slots=True)

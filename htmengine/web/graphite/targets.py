@@ -7,6 +7,7 @@ In: ``alias(scale(web.{a,b}.*, 60), "a minute")``.  Out: a tree of `Path`, `Func
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -19,6 +20,8 @@ LONGEST = 8000
 _CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*\(")
 _KEYWORD = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?=[^=])")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?=\s*[,)]|\s*$)")
+#: Digits and signs of a number: int() refuses to read thousands of them, float() makes infinity of hundreds.
+_LONGEST_NUMBER = 30
 _TEXT = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _WORD = re.compile(r"(true|false|none)(?=\s*[,)]|\s*$)", re.IGNORECASE)
 _SPACE = re.compile(r"\s*")
@@ -77,12 +80,20 @@ class _Parser:
         if (quoted := self.take(_TEXT)) is not None:
             return re.sub(r"\\(['\"\\])", r"\1", quoted[1] if quoted[1] is not None else quoted[2])
         if (number := self.take(_NUMBER)) is not None:
-            return float(number[0]) if re.search(r"[.eE]", number[0]) else int(number[0])
+            return self.number(number[0])
         if (word := self.take(_WORD)) is not None:
             return _WORDS[word[1].lower()]
         if (call := self.take(_CALL)) is not None:
             return self.call(call[1], start, depth)
         return self.path()
+
+    def number(self, text: str) -> float | int:
+        if len(text) > _LONGEST_NUMBER:
+            raise Refused(400, f"target: {text[:20]}... is a number of more than {_LONGEST_NUMBER} characters")
+        found = float(text) if re.search(r"[.eE]", text) else int(text)
+        if not math.isfinite(found):
+            raise Refused(400, f"target: {text} is beyond all numbers")
+        return found
 
     def call(self, function: str, start: int, depth: int) -> FunctionCall:
         arguments: list[Expression] = []

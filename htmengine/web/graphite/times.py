@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Times as Graphite's clients write them: ``-1h``, ``now``, ``1400000000``, ``10:00_20140513``, ``monday``."""
+"""Times as Graphite's clients write them: ``-1h``, ``now``, ``1400000000``, ``10:00_20140513``, ``6pm yesterday``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAYS = {"today": 0, "yesterday": -1, "tomorrow": 1}
 
 _TIME = re.compile(
     rf"""(?P<now>now)?
-    (?P<clock>[0-9]{{1,2}}:[0-9]{{2}}(?:am|pm)?|{"|".join(_CLOCKS)})?
+    (?P<clock>[0-9]{{1,2}}:[0-9]{{2}}(?:am|pm)?|[0-9]{{1,2}}(?:am|pm)|{"|".join(_CLOCKS)})?
     (?P<day>{"|".join(_DAYS)}
       |[0-9]{{8}}
       |[0-9]{{1,2}}/[0-9]{{1,2}}/(?:[0-9]{{4}}|[0-9]{{2}})
@@ -27,7 +27,18 @@ _TIME = re.compile(
 )
 _PART = re.compile(r"([0-9]+)([a-z]+)")
 #: The longest prefix decides; months and years are Graphite's 30 and 365 days.
-_UNITS = (("mon", 30 * 86_400), ("min", 60), ("s", 1), ("h", 3600), ("d", 86_400), ("w", 604_800), ("y", 365 * 86_400))
+_UNITS = (
+    ("mon", 30 * 86_400),
+    ("m", 60),  # min, and the m that Graphite refuses and everybody writes
+    ("s", 1),
+    ("h", 3600),
+    ("d", 86_400),
+    ("w", 604_800),
+    ("y", 365 * 86_400),
+)
+_LONGEST = 100
+#: The end of the year 2999: what is later is no time of a row.
+_LATEST = 32_503_679_999
 
 
 def parse_time(text: str, now: float, zone: tzinfo, name: str = "time") -> int:
@@ -40,12 +51,12 @@ def parse_time(text: str, now: float, zone: tzinfo, name: str = "time") -> int:
     if squeezed.isascii() and squeezed.isdigit() and _date(squeezed) is None and len(squeezed) <= 10:
         return int(squeezed)
     found = _TIME.fullmatch(squeezed)
-    if not found or not squeezed:
+    if not found or not squeezed or len(text) > _LONGEST:
         raise _bad(name, text)
     try:
         moment = _reference(found, datetime.fromtimestamp(now, zone))
-        return max(0, int(moment.timestamp()) + _offset(found["offset"] or ""))
-    except (ValueError, OverflowError, KeyError):
+        return min(max(0, int(moment.timestamp()) + _offset(found["offset"] or "")), _LATEST)
+    except (ValueError, OverflowError):
         raise _bad(name, text) from None
 
 
@@ -69,8 +80,8 @@ def _reference(found: re.Match[str], now: datetime) -> datetime:
 def _clock(text: str) -> tuple[int, int]:
     if text in _CLOCKS:
         return _CLOCKS[text]
-    hour, minute = text[:-2].split(":") if text[-1] == "m" else text.split(":")
-    return (int(hour) + 12) % 24 if text.endswith("pm") else int(hour), int(minute)
+    hour, _, minute = text.removesuffix("am").removesuffix("pm").partition(":")
+    return (int(hour) + 12) % 24 if text.endswith("pm") else int(hour), int(minute or 0)
 
 
 def _day(text: str, today: datetime) -> datetime:
@@ -103,7 +114,10 @@ def _offset(text: str) -> int:
 
 
 def _unit(text: str) -> int:
-    return next(seconds for prefix, seconds in _UNITS if text.startswith(prefix)) if text else 0
+    for prefix, seconds in _UNITS:
+        if text.startswith(prefix):
+            return seconds
+    raise ValueError(text)
 
 
 def _bad(name: str, text: str) -> Refused:
