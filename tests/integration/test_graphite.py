@@ -127,7 +127,7 @@ class TestRender:
         until = START + 60 * (ROWS - 1)
         [scores] = values(client, "prod.web1.requests.anomaly_score", end=until).values()
         assert len(scores) == ROWS
-        assert all(score < 0.999 for score in scores[:100])
+        assert all(score is not None and score < 0.999 for score in scores[:100])
         assert all(score is not None and 0 <= score <= 1 for score in scores)
         [raw] = values(client, "prod.web1.requests.raw_anomaly_score", end=until).values()
         assert raw[0] == 1.0
