@@ -27,11 +27,12 @@ def extension(name: str, sources: Path, *shared: Path) -> Pybind11Extension:
 
 
 CORE = Path("htmengine/htm/core")
+SHARED = (CORE / "serialize.hpp", CORE / "python_shared.hpp")
 
 setup(
     ext_modules=[
         extension("htmengine.htm._core", CORE),
-        extension("htmengine.evidence._evidence", Path("htmengine/evidence/core"), CORE / "serialize.hpp"),
+        extension("htmengine.evidence._evidence", Path("htmengine/evidence/core"), *SHARED),
     ],
     cmdclass={"build_ext": build_ext},
 )

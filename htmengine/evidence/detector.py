@@ -163,10 +163,6 @@ class Detector:
         """Memory of this detector, in bytes."""
         return self._core.bytes
 
-    def set_range_rule(self, on: bool) -> None:
-        """Whether the likelihood of a value outside the range of all values so far is 1."""
-        self._core.set_range_rule(on)
-
     def save(self) -> bytes:
         """The state as bytes: ``restore`` gives one that goes on exactly; the same bytes for the same state.
 

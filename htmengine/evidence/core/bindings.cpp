@@ -4,63 +4,22 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <mutex>
-
+#include "../../htm/core/python_shared.hpp"
 #include "detector.hpp"
 
 namespace py = pybind11;
 using namespace evidence;
+using htm::bytes_of;
+using htm::Shared;
+using htm::Timestamps;
+using htm::Values;
 
 namespace {
-
-using Timestamps = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
-using Values = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 void require_rows(const py::array& array, py::ssize_t rows, const char* name) {
   if (array.ndim() != 1 || array.size() != rows)
     throw std::invalid_argument(std::string(name) + ": must be one-dimensional and as long as the others");
 }
-
-std::string_view bytes_of(const py::buffer_info& bytes) {
-  if (bytes.ndim != 1 || bytes.itemsize != 1 || bytes.strides[0] != 1)
-    throw std::invalid_argument("state must be bytes");
-  return {static_cast<const char*>(bytes.ptr), static_cast<size_t>(bytes.size)};
-}
-
-// Something that several Python threads may call: one at a time computes.
-template <class T>
-class Shared {
- public:
-  explicit Shared(T part) : part_(std::move(part)) {}
-
-  template <class F>
-  auto with(F f) {
-    auto lock = wait_for_turn();
-    return f(part_);
-  }
-
-  // The same without the GIL: for many rows.
-  template <class F>
-  auto long_with(F f) {
-    py::gil_scoped_release release;
-    std::lock_guard<std::mutex> lock(mutex_);
-    return f(part_);
-  }
-
- private:
-  // Whoever holds the mutex may be waiting for the GIL: it is let go while this thread waits.
-  std::unique_lock<std::mutex> wait_for_turn() {
-    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-    if (!lock) {
-      py::gil_scoped_release release;
-      lock.lock();
-    }
-    return lock;
-  }
-
-  std::mutex mutex_;
-  T part_;
-};
 
 using SharedDetector = Shared<Detector>;
 using SharedLikelihood = Shared<Likelihood>;
@@ -141,7 +100,7 @@ void bind_likelihood(py::module_& m) {
       .def_readwrite("single_precision", &LikelihoodParams::single_precision);
   py::class_<SharedLikelihood>(m, "Likelihood")
       .def(py::init(
-          [](const LikelihoodParams& params) { return std::make_unique<SharedLikelihood>(Likelihood(params)); }))
+          [](const LikelihoodParams& params) { return std::make_unique<SharedLikelihood>(std::in_place, params); }))
       .def("score",
            [](SharedLikelihood& shared, double value, double raw) {
              return shared.with([&](Likelihood& likelihood) { return score_row(likelihood, value, raw); });
@@ -162,7 +121,7 @@ void bind_likelihood(py::module_& m) {
                     Likelihood likelihood =
                         Likelihood::restored(in, reinterpret_cast<const uint8_t*>(rows.data()), rows.size());
                     in.finish();
-                    return std::make_unique<SharedLikelihood>(std::move(likelihood));
+                    return std::make_unique<SharedLikelihood>(std::in_place, std::move(likelihood));
                   })
       .def_property_readonly(
           "rows",
@@ -181,8 +140,9 @@ auto property(T (Detector::*question)() const) {
 void bind_detector(py::module_& m) {
   py::class_<SharedDetector>(m, "Detector")
       .def(py::init([](SharedLikelihood& shared, double gap_steps) {
-        return shared.with(
-            [&](Likelihood& likelihood) { return std::make_unique<SharedDetector>(Detector(likelihood, gap_steps)); });
+        return shared.with([&](Likelihood& likelihood) {
+          return std::make_unique<SharedDetector>(std::in_place, likelihood, gap_steps);
+        });
       }))
       .def("update",
            [](SharedDetector& shared, int64_t timestamp, double value, double raw) {
@@ -227,15 +187,13 @@ void bind_detector(py::module_& m) {
       .def_property_readonly("rows", property(&Detector::rows))
       .def_property_readonly("values", property(&Detector::values))
       .def_property_readonly("bytes", property(&Detector::bytes))
-      .def("set_range_rule",
-           [](SharedDetector& shared, bool on) { shared.with([&](Detector& d) { d.set_range_rule(on); }); })
       .def("save",
            [](SharedDetector& shared) { return py::bytes(shared.long_with([](Detector& d) { return d.save(); })); })
       .def_static("restore", [](const py::buffer& state) {
         py::buffer_info info = state.request();
         std::string_view bytes = bytes_of(info);
         py::gil_scoped_release release;
-        return std::make_unique<SharedDetector>(Detector::restored(bytes.data(), bytes.size()));
+        return std::make_unique<SharedDetector>(std::in_place, Detector::restored(bytes.data(), bytes.size()));
       });
 }
 

@@ -76,8 +76,6 @@ class Detector {
     return score_;
   }
 
-  void set_range_rule(bool on) { likelihood_.set_range_rule(on); }
-
   const Findings& findings() const { return findings_; }
   double score() const { return score_; }
   double height() const { return height_; }  // of a page

@@ -4,17 +4,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <mutex>
-
 #include "model.hpp"
+#include "python_shared.hpp"
 
 namespace py = pybind11;
 using namespace htm;
 
 namespace {
-
-using Timestamps = py::array_t<int64_t, py::array::c_style | py::array::forcecast>;
-using Values = py::array_t<double, py::array::c_style | py::array::forcecast>;
 
 // What is expected after the classifier's step of this place: (value, probability) pairs, best first.
 py::list prediction_list(const Classifier& classifier, size_t step) {
@@ -23,82 +19,53 @@ py::list prediction_list(const Classifier& classifier, size_t step) {
   return best;
 }
 
-// A model that several Python threads may call: one at a time computes, without the GIL.
-class SharedModel {
- public:
-  explicit SharedModel(const ModelParams& params) : model_(params) {}
+using SharedModel = Shared<Model>;
 
-  double row(int64_t timestamp, double value, bool learning) {
-    auto lock = wait_for_turn();
-    model_.check(value);
-    return model_.row(timestamp, value, learning);
-  }
+double learn_row(SharedModel& shared, int64_t timestamp, double value, bool learning) {
+  return shared.with([&](Model& model) {
+    model.check(value);
+    return model.row(timestamp, value, learning);
+  });
+}
 
-  // All values are checked first: either all rows are learnt or none.
-  Values learn_many(const Timestamps& timestamps, const Values& values) {
-    if (timestamps.ndim() != 1 || values.ndim() != 1 || timestamps.size() != values.size())
-      throw std::invalid_argument("timestamps and values must be one-dimensional and of equal length");
-    Values raw(values.size());
-    const int64_t* timestamp = timestamps.data();
-    const double* value = values.data();
-    double* score = raw.mutable_data();
-    py::ssize_t rows = values.size();
-    py::gil_scoped_release release;
-    std::lock_guard<std::mutex> lock(mutex_);
-    for (py::ssize_t i = 0; i < rows; ++i) model_.check(value[i]);
-    for (py::ssize_t i = 0; i < rows; ++i) score[i] = model_.row(timestamp[i], value[i], true);
-    return raw;
-  }
+// All values are checked first: either all rows are learnt or none.
+Values learn_many(SharedModel& shared, const Timestamps& timestamps, const Values& values) {
+  if (timestamps.ndim() != 1 || values.ndim() != 1 || timestamps.size() != values.size())
+    throw std::invalid_argument("timestamps and values must be one-dimensional and of equal length");
+  Values raw(values.size());
+  const int64_t* timestamp = timestamps.data();
+  const double* value = values.data();
+  double* score = raw.mutable_data();
+  py::ssize_t rows = values.size();
+  shared.long_with([&](Model& model) {
+    for (py::ssize_t i = 0; i < rows; ++i) model.check(value[i]);
+    for (py::ssize_t i = 0; i < rows; ++i) score[i] = model.row(timestamp[i], value[i], true);
+  });
+  return raw;
+}
 
-  // For each of the classifier's steps its (value, probability) pairs, best first; None without a classifier.
-  py::object predictions(size_t steps) {
-    auto lock = wait_for_turn();
-    if (!model_.classifier()) return py::none();
+// For each of the classifier's steps its (value, probability) pairs, best first; None without a classifier.
+py::object predictions(SharedModel& shared, size_t steps) {
+  return shared.with([&](Model& model) -> py::object {
+    if (!model.classifier()) return py::none();
     py::list all;
-    for (size_t step = 0; step < steps; ++step) all.append(prediction_list(*model_.classifier(), step));
+    for (size_t step = 0; step < steps; ++step) all.append(prediction_list(*model.classifier(), step));
     return all;
-  }
+  });
+}
 
-  py::bytes save() {
-    std::string state;
-    {
-      py::gil_scoped_release release;
-      std::lock_guard<std::mutex> lock(mutex_);
-      state = model_.save();
-    }
-    return py::bytes(state);
-  }
+std::unique_ptr<SharedModel> restore(const ModelParams& params, const py::buffer& state) {
+  py::buffer_info info = state.request();
+  std::string_view bytes = bytes_of(info);
+  auto shared = std::make_unique<SharedModel>(std::in_place, params);
+  shared->long_with([&](Model& model) { model.restore(bytes.data(), bytes.size()); });
+  return shared;
+}
 
-  static std::unique_ptr<SharedModel> restore(const ModelParams& params, const py::buffer& state) {
-    py::buffer_info bytes = state.request();
-    if (bytes.ndim != 1 || bytes.itemsize != 1 || bytes.strides[0] != 1)
-      throw std::invalid_argument("state must be bytes");
-    py::gil_scoped_release release;
-    auto model = std::make_unique<SharedModel>(params);
-    model->model_.restore(static_cast<const char*>(bytes.ptr), static_cast<size_t>(bytes.size));
-    return model;
-  }
-
-  template <class T>
-  T ask(T (Model::*question)() const) {
-    auto lock = wait_for_turn();
-    return (model_.*question)();
-  }
-
- private:
-  // Whoever holds the mutex may be waiting for the GIL: it is let go while this thread waits.
-  std::unique_lock<std::mutex> wait_for_turn() {
-    std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-    if (!lock) {
-      py::gil_scoped_release release;
-      lock.lock();
-    }
-    return lock;
-  }
-
-  std::mutex mutex_;
-  Model model_;
-};
+template <class T>
+auto property(T (Model::*question)() const) {
+  return [question](SharedModel& shared) { return shared.with([&](Model& model) { return (model.*question)(); }); };
+}
 
 void bind_params(py::module_& m) {
   py::enum_<Aspect>(m, "Aspect")
@@ -290,14 +257,15 @@ PYBIND11_MODULE(_core, m) {
   bind_params(m);
   bind_parts(m);
   py::class_<SharedModel>(m, "Model")
-      .def(py::init<const ModelParams&>())
-      .def("row", &SharedModel::row)
-      .def("learn_many", &SharedModel::learn_many)
-      .def("predictions", &SharedModel::predictions)
-      .def("save", &SharedModel::save)
-      .def_static("restore", &SharedModel::restore)
-      .def_property_readonly("rows", [](SharedModel& model) { return model.ask(&Model::rows); })
-      .def_property_readonly("segments", [](SharedModel& model) { return model.ask(&Model::segments); })
-      .def_property_readonly("synapses", [](SharedModel& model) { return model.ask(&Model::synapses); })
-      .def_property_readonly("bytes", [](SharedModel& model) { return model.ask(&Model::bytes); });
+      .def(py::init([](const ModelParams& params) { return std::make_unique<SharedModel>(std::in_place, params); }))
+      .def("row", &learn_row)
+      .def("learn_many", &learn_many)
+      .def("predictions", &predictions)
+      .def("save",
+           [](SharedModel& shared) { return py::bytes(shared.long_with([](Model& model) { return model.save(); })); })
+      .def_static("restore", &restore)
+      .def_property_readonly("rows", property(&Model::rows))
+      .def_property_readonly("segments", property(&Model::segments))
+      .def_property_readonly("synapses", property(&Model::synapses))
+      .def_property_readonly("bytes", property(&Model::bytes));
 }

@@ -262,7 +262,7 @@ class RandomDistributedEncoder final : public ValueEncoder {
  private:
   // Values between two buckets go to the outer one, whichever way their last digit was rounded: a series in
   // milliseconds has the buckets of the same in seconds.
-  static constexpr double kTie = 1e-9;  // buckets
+  static constexpr double kTie = 1e-9;      // buckets
   static constexpr double kSameWidth = 40;  // buckets outside the known range until their width doubles
 
   // The value as if all buckets had one width.
