@@ -38,7 +38,7 @@ from htmengine.process.tasks import repeated
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import queries, troubles
 from htmengine.repository.engine import Database
-from htmengine.runtime.quarantine import Quarantine
+from htmengine.repository.quarantine import Quarantine
 
 #: Messages that may be unacknowledged, and are evaluated at once.
 PREFETCH = 200

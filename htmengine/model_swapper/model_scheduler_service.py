@@ -60,7 +60,7 @@ from htmengine.process.tasks import Tasks, repeated
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
-from htmengine.runtime.quarantine import BLAMELESS, Quarantine, reason_of
+from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.sharding import ShardQueues
 
 #: Messages of one shard that may be unacknowledged.

@@ -49,11 +49,11 @@ from htmengine.process.probes import Probe, runs
 from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
+from htmengine.repository.quarantine import Quarantine, reason_of
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel
 from htmengine.runtime import detector_states
 from htmengine.runtime.detector_states import DetectorStates, MetricState, last_rowid
-from htmengine.runtime.quarantine import Quarantine, reason_of
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100

@@ -41,8 +41,8 @@ from htmengine.process.tasks import together
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
+from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
-from htmengine.runtime.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.sharding import ShardQueues
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
