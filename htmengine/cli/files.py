@@ -47,7 +47,7 @@ def score(
     pending_samples: int,
     output: Path | None,
 ) -> None:
-    """Score a series without an engine: the very scores that an engine gives.
+    """Score a series without an engine: exactly the scores that an engine gives.
 
     Columns: timestamp, value, raw_anomaly_score, anomaly_score.  Rows that the engine would reject are left out
     and counted on standard error.

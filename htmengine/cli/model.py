@@ -67,7 +67,7 @@ def revert(name: str, engine: Engine, version: int | None, replay: bool) -> None
     """Go on from a snapshot, by default the newest.
 
     What the model has learnt since is forgotten, and the scores stay; with --replay it learns the rows since the
-    snapshot again and their scores are made anew.
+    snapshot again and their scores are made again.
     """
     metric = _with_operations(
         engine, lambda _, operations: operations.revert_model(name, version=version, replay=replay)
