@@ -468,8 +468,8 @@ class ModelParams(Params):
         a metric's scores do not depend on its unit.  A range of one value is as wide as that value is large.
         Raises InvalidModelSpec unless minimum <= maximum, both finite, and 0 < min_resolution.
 
-        >>> ModelParams.for_range(0.0, 0.0013).value.resolution
-        1e-05
+        >>> ModelParams.for_range(0.0, 1.3).value.resolution
+        0.01
         """
         low, high = Real().check("min", minimum), Real().check("max", maximum)
         if low > high:

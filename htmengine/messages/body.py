@@ -21,7 +21,7 @@ def read(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
     >>> read(b'{"a": [1, "x"]}', msgspec.json.Decoder(dict[str, list[int]]))
     Traceback (most recent call last):
-    htmengine.errors.InvalidMessage: $.a[1]: Expected `int`, got `str`
+    htmengine.errors.InvalidMessage: $[...][1]: Expected `int`, got `str`
     """
     try:
         body.decode()  # properties that nobody knows are checked too

@@ -80,7 +80,7 @@ class Document:
     {'sort': 'name', 'limit': 5, 'status': ['ACTIVE']}
     >>> document.operations["list_metrics"].read_query(b"limit=0")
     Traceback (most recent call last):
-    htmengine.errors.Refused: limit: 0 is less than 1
+    htmengine.web.refused.Refused: limit: 0 is less than 1
     """
 
     def __init__(self, source: Mapping[str, Any] | None = None) -> None:
