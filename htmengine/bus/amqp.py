@@ -67,6 +67,7 @@ class AmqpBus(Service):
         self._queue_type = queue_type
         self._limits: dict[str, QueueLimits] = {}  #: of the queues that were declared here
         self._bindings: dict[str, set[str]] = {}  #: the exchanges that they are bound to
+        self._leaving: set[str] = set()  #: queues that are being deleted
         self.remade = 0  #: queues that were gone
         self._subscriptions: list[AmqpSubscription] = []
         self._stopped = False
@@ -135,7 +136,7 @@ class AmqpBus(Service):
 
         False: it is none of ours, or one that goes when nobody reads it.
         """
-        if name not in self._limits or self._limits[name].expires_s is not None:
+        if name not in self._limits or name in self._leaving or self._limits[name].expires_s is not None:
             return False
         self.remade += 1
         self.log.error("queue {name} is gone, with what it held; it is made again", name=name)
@@ -157,9 +158,13 @@ class AmqpBus(Service):
 
     async def delete_queue(self, name: str) -> None:
         """See `Bus.delete_queue`."""
-        self._limits.pop(name, None)  # first, or its subscribers would make it again
-        self._bindings.pop(name, None)
-        await self._ask_for(name, lambda channel: channel.queue_delete(name))
+        self._leaving.add(name)  # or its subscribers and publishers would make it again
+        try:
+            await self._ask_for(name, lambda channel: channel.queue_delete(name))
+            self._limits.pop(name, None)
+            self._bindings.pop(name, None)
+        finally:
+            self._leaving.discard(name)
 
     async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.publish`."""
