@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import sqlite3
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.python.failure import Failure
 
 from htmengine.client import AsyncClient
+from htmengine.csv_files import parse_timestamp
 from htmengine.deployment import Deployment
 from htmengine.errors import BusAway, HtmEngineError
 from htmengine.operations import Operations
@@ -150,3 +153,14 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
         return command(*args, engine=Engine(Deployment.find(config_dir, data_dir)), **kwargs)
 
     return wrapped
+
+
+def moment(parameter: str, text: str) -> float:
+    """Epoch seconds of a time that a user gave: a timestamp, or how long ago.  Raises `click.UsageError`."""
+    ago = re.fullmatch(r"(\d+)([smhd])", text)
+    if ago:
+        return time.time() - int(ago.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago.group(2)]
+    try:
+        return parse_timestamp(text)
+    except ValueError as error:
+        raise click.UsageError(f"{parameter}: {error}; or how long ago: 90s, 30m, 6h, 7d") from None

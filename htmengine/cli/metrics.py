@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -24,10 +23,11 @@ from htmengine.cli.common import (
     example,
     failing_cleanly,
     in_time,
+    moment,
     printable,
     run_reactor,
 )
-from htmengine.csv_files import format_timestamp, parse_timestamp
+from htmengine.csv_files import format_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import counts, queries
@@ -147,7 +147,7 @@ RESULT_COLUMNS = ["timestamp", "value", "raw_anomaly_score", "anomaly_score"]
 @failing_cleanly
 def results(name: str, engine: Engine, since: str | None, follow: bool, form: str) -> None:
     """Print a metric's rows with their scores; rows that wait for a score are left out at the end."""
-    first = _since(since)
+    first = float("-inf") if since is None else moment("--since", since)
     with engine.database() as database:
         metric = database.read_sync(queries.find_metric, name)
         writer = _Writer(form, RESULT_COLUMNS)
@@ -180,18 +180,6 @@ def _settled_rows(metric: Metric, rows: Sequence[Row], *, follow: bool) -> list[
 
 def _result_row(row: Row) -> list[Any]:
     return [format_timestamp(row.timestamp), row.value, row.raw, row.anomaly]
-
-
-def _since(text: str | None) -> float:
-    if text is None:
-        return float("-inf")
-    ago = re.fullmatch(r"(\d+)([smhd])", text)
-    if ago:
-        return time.time() - int(ago.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago.group(2)]
-    try:
-        return parse_timestamp(text)
-    except ValueError as error:
-        raise click.UsageError(f"--since: {error}; or how long ago: 90s, 30m, 6h, 7d") from None
 
 
 # --- follow ---------------------------------------------------------------------------------------------

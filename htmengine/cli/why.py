@@ -11,8 +11,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.why import Told, why_at
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
-from htmengine.csv_files import format_timestamp, parse_timestamp
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment
+from htmengine.csv_files import format_timestamp
 from htmengine.repository import queries
 
 
@@ -25,10 +25,12 @@ from htmengine.repository import queries
 def why(name: str, time: str, engine: Engine, as_json: bool) -> None:
     """Tell why a row has its score: the kinds of evidence that speak of it, and what was expected.
 
-    TIME is the row's, UTC or epoch seconds.  What is not stored is found by replay of the metric's rows.
+    TIME is the row's, UTC or epoch seconds, or how long ago it was, such as 30m.  What is not stored is found by replay
+    of the metric's rows.
     """
+    at = int(moment("TIME", time))
     with engine.database() as database:
-        told = database.run_sync(_why, name, int(parse_timestamp(time)))
+        told = database.run_sync(_why, name, at)
     if as_json:
         click.echo(json.dumps({**told._asdict(), "why": msgspec.to_builtins(told.why)}))
     else:

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource.why import Told
 from htmengine.alerts import queries as alert_queries
 from htmengine.cli.main import main
-from htmengine.cli.why import lines
+from htmengine.cli.why import lines, why
 from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.model import Model
@@ -50,6 +50,11 @@ class WhyTest(SynchronousTestCase):
                 "   4.2  the mean of 3 hours is the highest in 8 weeks (level 36)",
             ],
         )
+
+    def test_a_time_that_is_none_is_refused_by_name(self) -> None:
+        result = CliRunner().invoke(why, ["web.cpu", "yesterday"])
+        self.assertEqual(result.exit_code, 2)
+        self.assertIn("TIME: timestamp 'yesterday'; ISO 8601 or epoch seconds are allowed", result.output)
 
     def test_a_usual_row_of_which_nothing_was_expected(self) -> None:
         told = Told(1, 1_400_000_000, 99.0, 0.0, Why(0.0, None, None, None, None, []))
