@@ -11,7 +11,7 @@ from htmengine.repository.connections import SQLITE_TIMEOUT_S, database_url, mak
 from htmengine.repository.schema import metadata
 
 #: One process at a time upgrades a database; a server keeps these locks until they are given back or the
-#: connection ends.
+#: connection ends, as it does after an upgrade that failed.
 _LOCKS = {
     "mysql": ("SELECT GET_LOCK('htmengine_schema', 86400)", "SELECT RELEASE_LOCK('htmengine_schema')"),
     "postgresql": ("SELECT pg_advisory_lock(7211903)", "SELECT pg_advisory_unlock(7211903)"),
@@ -24,6 +24,13 @@ def run_migrations() -> None:
     SQLite's foreign keys are not enforced here: a table whose columns change is dropped in between.
     """
     engine = _engine(context.config.attributes["url"])
+    try:
+        _upgrade(engine)
+    finally:
+        engine.dispose()  # ends the connection, and with it a lock that was not given back
+
+
+def _upgrade(engine: Engine) -> None:
     with engine.connect() as connection:
         lock, unlock = _LOCKS.get(engine.dialect.name, (None, None))
         _execute(connection, lock)
@@ -40,7 +47,6 @@ def run_migrations() -> None:
             if migrations.is_current(connection):
                 htm_engine_models.convert(connection)
         _execute(connection, unlock)
-    engine.dispose()
 
 
 def _engine(url: str) -> Engine:
