@@ -259,7 +259,7 @@ def rename_plain(url: str, name: str) -> None:
     """Call a metric of the old engine's otherwise."""
     engine = make_engine(url)
     with engine.begin() as conn:
-        conn.exec_driver_sql(f"UPDATE metric SET name = '{name}' WHERE uid = '{'b' * 32}'")
+        conn.execute(text("UPDATE metric SET name = :name WHERE uid = :uid"), {"name": name, "uid": "b" * 32})
     engine.dispose()
 
 
