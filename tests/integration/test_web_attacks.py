@@ -66,7 +66,9 @@ def answer(engine: Engine, request: bytes, most: int | None = None) -> bytes:
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_no_request_ends_its_connection(engine: Engine, name: str) -> None:
-    assert answer(engine, MALFORMED[name]) in (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    # A line or header that is too long is told so; what cannot be read at all is a bare 400, or a closed connection.
+    answered = answer(engine, MALFORMED[name])
+    assert answered == b"" or answered[9:12] in (b"400", b"414", b"431")
     assert httpx.get(f"{engine.url}/api/v1/status").status_code == 200
 
 
@@ -97,8 +99,13 @@ def test_no_pattern_keeps_the_service_busy(engine: Engine, pattern: str) -> None
     for path, name in (("metrics/find", "query"), ("render", "target"), ("api/v1/metrics", "search")):
         response = httpx.get(f"{engine.url}/{path}", params={name: pattern}, timeout=10)
         assert response.status_code in (200, 400)
-    expression = "aliasSub(*, '(a+)+$', 'b')"
-    assert httpx.get(f"{engine.url}/render", params={"target": expression}, timeout=10).status_code == 400
+
+
+@pytest.mark.parametrize("expression", ["(a+)+$", "(aa|aa)" * 60, "a?" * 60 + "a" * 60])
+def test_no_expression_keeps_the_service_busy(engine: Engine, expression: str) -> None:
+    engine.send(["a" * 200 + " 1 1400000000"])
+    target = f"aliasSub(*, '{expression}', 'b')"
+    assert httpx.get(f"{engine.url}/render", params={"target": target}, timeout=10).status_code == 200
 
 
 def test_clients_that_send_byte_by_byte_hold_a_bounded_number_of_connections(engine: Engine) -> None:
