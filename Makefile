@@ -124,7 +124,8 @@ SEEDS ?= 100
 crashes: $(VENV)/tests
 	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
 
-# What is made from the code: pages of commands and options, schemas of messages, pictures of states and of imports.
+# What is made from the code: pages of commands and options, schemas of messages, pictures of states and of imports,
+# the index of decisions.
 # Tests hold them to it.
 pages: $(VENV)/engine
 	$(BIN)/python -m tools.commands_page > docs/commands.md
@@ -132,6 +133,7 @@ pages: $(VENV)/engine
 	$(BIN)/python -m tools.message_schemas
 	$(BIN)/python -m tools.states_page
 	$(BIN)/python -m tools.import_picture
+	$(BIN)/python -m tools.decisions_index
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so

@@ -12,6 +12,7 @@ import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.main import main
+from tools import decisions_index
 from tools.commands_page import reference
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,13 @@ def shell_lines() -> Iterator[tuple[str, str]]:
             yield name, inline
 
 
+def anchors(text: str) -> list[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    names = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
+    return [name + (f"-{count}" if (count := names[:place].count(name)) else "") for place, name in enumerate(names)]
+
+
 def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
     """The command that the words begin with, and the words after it."""
     command: click.Command = main
@@ -42,11 +50,23 @@ def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
 
 
 class DocsTest(SynchronousTestCase):
-    def test_links_between_documents_lead_somewhere(self) -> None:
+    def test_links_lead_to_files_and_headings(self) -> None:
         for document in DOCUMENTS:
-            for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
-                if "://" not in target and not target.startswith("mailto:"):
-                    self.assertTrue((document.parent / target).exists(), f"{document.name}: {target}")
+            for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", document.read_text()):
+                if "://" in target or target.startswith("mailto:"):
+                    continue
+                file = document.parent / target if target else document
+                self.assertTrue(file.exists(), f"{document.name}: {target}")
+                if heading:
+                    self.assertIn(heading, anchors(file.read_text()), f"{document.name}: {target}#{heading}")
+
+    def test_anchors_are_github_s(self) -> None:
+        text = "# One `pool_size`: two, (three)\n```\n# no heading\n```\n## Again\n## Again\n"
+        self.assertEqual(anchors(text), ["one-pool_size-two-three", "again", "again-1"])
+
+    def test_the_index_of_decisions_lists_them(self) -> None:
+        wanted = decisions_index.index(decisions_index.pages(ROOT))
+        self.assertEqual((ROOT / decisions_index.INDEX).read_text(), wanted, "make pages renews the index")
 
     def test_commands_and_their_options_exist(self) -> None:
         checked = 0
