@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from htmengine.errors import InvalidMessage, InvalidSample
+from htmengine.labels import sample_name
 from htmengine.messages.body import invalid, read, refuse_repeated
 from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH, Moment, Token, is_token
 
@@ -43,7 +44,7 @@ BatchId: TypeAlias = Annotated[
 class Sample(Struct, frozen=True, gc=False):
     """One accepted Graphite line."""
 
-    name: str
+    name: str  #: as `htmengine.labels.normalize` writes it
     value: float
     timestamp: int  #: epoch seconds, UTC
 
@@ -96,11 +97,10 @@ def parse_sample(line: str, now: float) -> Sample:
     fields = line.split()
     if len(fields) != 3:
         raise InvalidSample("field_count", f"{len(fields)} fields in {_cut(line)}; 3 are wanted: name value timestamp")
-    name, value, timestamp = fields
+    written, value, timestamp = fields
+    name = sample_name(written)
     if len(name) > MAX_NAME_LENGTH:
         raise InvalidSample("name_too_long", f"{len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
-    if not name.isprintable():
-        raise InvalidSample("name_characters", f"{_cut(name)} has characters that cannot be printed")
     return Sample(name, _parse_value(value), _parse_timestamp(timestamp, now))
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
+from htmengine.labels import spellings
 from htmengine.repository.bulk import bulk_update
 from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch
 from htmengine.repository.times import from_datetime as _epoch
@@ -140,8 +141,13 @@ def get_metrics(conn: Connection, uids: Sequence[str], *, lock: bool = False) ->
 
 
 def find_metric(conn: Connection, name: str, *, lock: bool = False) -> Metric:
-    """The metric of that name, or else of that uid; ``lock``: it is to be changed.  Raises `MetricNotFound`."""
-    metric = find_metrics(conn, [name], lock=lock).get(name) or find_metric_by_uid(conn, name, lock=lock)
+    """The metric of that name, however its tags are sorted, or else of that uid; ``lock``: it is to be changed.
+
+    Raises `MetricNotFound`.
+    """
+    names = spellings(name)
+    found = find_metrics(conn, names, lock=lock)
+    metric = next((found[each] for each in names if each in found), None) or find_metric_by_uid(conn, name, lock=lock)
     if metric is None:
         raise MetricNotFound(name)
     return metric

@@ -21,6 +21,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from htmengine.errors import MetricNotFound
+from htmengine.labels import spellings
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.schema import anomaly, metric, metric_data, metric_score
 from htmengine.repository.times import from_datetime, to_datetime
@@ -146,9 +147,10 @@ def count_metrics(conn: Connection, query: MetricQuery) -> int:
 
 
 def one_metric(conn: Connection, name: str) -> MetricRow | None:
-    """The metric of that name, or else of that uid."""
-    rows = _metric_rows(conn, [or_(metric.c.name == name, metric.c.uid == name)], [], 2)
-    return next((row for row in rows if row.name == name), rows[0] if rows else None)
+    """The metric of that name, however its tags are sorted, or else of that uid."""
+    names = spellings(name)
+    rows = {row.name: row for row in _metric_rows(conn, [or_(metric.c.name.in_(names), metric.c.uid == name)], [], 3)}
+    return next((rows[each] for each in (*names, *rows) if each in rows), None)
 
 
 def find_metric(conn: Connection, name: str) -> MetricRow:

@@ -141,6 +141,18 @@ reject_count = Table(
     Column("last_at", BigInteger),  # when the last of them was counted, epoch seconds
 )
 
+#: The last rejected samples of each reason.
+reject_sample = Table(
+    "reject_sample",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("reason", exact(40), nullable=False, index=True),
+    Column("sender", exact(100), nullable=False),
+    Column("line", exact(400), nullable=False),
+    Column("rejected_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 #: How far each metric's current model is: its newest scored row, and how many rows it has scored.
 metric_score = Table(
     "metric_score",

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.web.server import Request
 from zope.interface import implementer
 
+from htmengine.labels import spellings
 from htmengine.process.twisted_types import Clock, every
 from htmengine.repository import results
 from htmengine.repository.reading import name_pattern
@@ -62,7 +63,7 @@ class Filter:
     @classmethod
     def of(cls, metrics: Sequence[str], **others: Any) -> Filter:
         """From names, or patterns with * and ?."""
-        return cls([name_pattern(metric) for metric in metrics], **others)
+        return cls([name_pattern(name) for metric in metrics for name in spellings(metric)], **others)
 
     def matches(self, name: str) -> bool:
         """Whether a metric's results are wanted."""

@@ -4,7 +4,6 @@
 The modules:
 
     samples          what every wire ends in: samples, and counts of what was refused or left out
-    labels           the one text of a metric with labels, and its short identity
     compression      bodies made long again, within bounds
     pickle_frames    carbon's pickles (port 2004)
     protobuf_frames  carbon's protobuf (port 2005)

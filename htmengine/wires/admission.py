@@ -22,7 +22,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
 from htmengine.errors import InvalidRule, InvalidSample
-from htmengine.wires.labels import compose, shown
+from htmengine.labels import compose, shown
 from htmengine.wires.selectors import Metric, Selector, linear_expression, parse_selector
 
 #: Metrics whose verdict is remembered; when there are more, all are judged again.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 
 from htmengine.errors import InvalidBody
-from htmengine.wires.labels import shown
+from htmengine.labels import shown
 from htmengine.wires.samples import optional
 
 #: zlib's words for "gzip's header" and "zlib's header".

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from htmengine.errors import InvalidBody
-from htmengine.wires.labels import shown
+from htmengine.labels import shown
 from htmengine.wires.samples import MAX_PARTS, Received, bound, optional
 
 #: A timestamp of each precision in seconds, as multiplier and divisor, which keep whole seconds exact.  "u" and "n" are

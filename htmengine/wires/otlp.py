@@ -25,8 +25,8 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 from htmengine.errors import InvalidBody, InvalidSample
+from htmengine.labels import MAX_TEXT_BYTES, compose, shown
 from htmengine.wires.histograms import Buckets, TotalsOfHistograms, quantile
-from htmengine.wires.labels import MAX_TEXT_BYTES, compose, shown
 from htmengine.wires.protobuf_messages import parse
 from htmengine.wires.samples import MAX_PARTS, Kind, Received, bound, optional
 

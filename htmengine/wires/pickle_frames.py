@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from htmengine.errors import InvalidBody, InvalidSample
-from htmengine.wires.labels import MAX_TEXT_BYTES, normalize
+from htmengine.labels import MAX_TEXT_BYTES, normalize
 from htmengine.wires.samples import Received, bound, number
 
 #: Carbon's own limit of a frame.

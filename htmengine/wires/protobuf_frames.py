@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from htmengine.errors import InvalidSample
-from htmengine.wires.labels import normalize
+from htmengine.labels import normalize
 from htmengine.wires.protobuf_messages import BYTES, DOUBLE, REPEATED, UINT32, Field, message_classes, parse
 from htmengine.wires.samples import Received, bound
 

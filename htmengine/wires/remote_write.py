@@ -17,7 +17,7 @@ from functools import cache, lru_cache
 from typing import Any, TypeVar
 
 from htmengine.errors import InvalidBody, InvalidSample
-from htmengine.wires.labels import MAX_TEXT_BYTES, compose, shown
+from htmengine.labels import MAX_TEXT_BYTES, compose, shown
 from htmengine.wires.protobuf_messages import (
     BYTES,
     DOUBLE,

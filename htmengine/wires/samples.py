@@ -13,10 +13,10 @@ from enum import Enum
 from types import ModuleType
 from typing import NamedTuple
 
+from htmengine import labels
 from htmengine.errors import InvalidBody, InvalidSample, MissingExtra
+from htmengine.labels import shown
 from htmengine.messages.samples import MAX_TIMESTAMP
-from htmengine.wires import labels
-from htmengine.wires.labels import shown
 
 #: What one request or frame may hold, so that none keeps the engine from its other work; senders' batches are smaller.
 MAX_SAMPLES = 50_000

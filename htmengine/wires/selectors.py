@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import re2
 
 from htmengine.errors import InvalidRule
-from htmengine.wires.labels import shown, split
+from htmengine.labels import shown, split
 
 MAX_EXPRESSION_BYTES = 1 << 20  #: what one compiled expression may take
 

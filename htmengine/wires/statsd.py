@@ -22,9 +22,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from htmengine import labels
 from htmengine.errors import InvalidSample
-from htmengine.wires import labels
-from htmengine.wires.labels import shown
+from htmengine.labels import shown
 from htmengine.wires.samples import Received, number
 
 #: Of a timer's values so many are kept for its percentiles, chosen at random when there are more.

@@ -11,7 +11,7 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
 from htmengine.messages import DELETE_MODEL, ModelCommand, decode_model_message
-from htmengine.repository import queries
+from htmengine.repository import queries, reading
 from htmengine.repository.queries import MetricStatus
 from tests.support.database import new_database
 
@@ -40,6 +40,7 @@ class ModelSpecTest(SynchronousTestCase):
             ({**metric, "modelParams": {"enableClassifier": "yes"}}, "enableClassifier"),
             ({**metric, "modelParams": {}, "completeModelParams": {}}, "exclude each other"),
             ({**metric, "completeModelParams": {"modelConfig": 1}}, "modelConfig"),
+            ({"metricSpec": {"metric": "..."}}, "no name"),
         ]
         for spec, named in cases:
             self.assertIn(named, self.refused(spec))
@@ -47,6 +48,25 @@ class ModelSpecTest(SynchronousTestCase):
     def test_params_are_known_at_once_with_a_range_and_else_not(self) -> None:
         self.assertIsNotNone(ModelSpec.for_name("a", min=0, max=1).params())
         self.assertIsNone(ModelSpec.for_name("a", minResolution=0.5).params())
+
+
+class NamesTest(SynchronousTestCase):
+    def test_a_metric_is_found_however_its_name_is_written(self) -> None:
+        database = new_database(self)
+        made = database.run_sync(custom.create_metric, ModelSpec.for_name(".disk..free;host=h1;dc=a"))
+        self.assertEqual(made.name, "disk.free;dc=a;host=h1")
+        for name in ("disk.free;dc=a;host=h1", "disk.free.;host=h1;dc=a", made.uid):
+            self.assertEqual(database.run_sync(queries.find_metric, name).uid, made.uid)
+            self.assertEqual(database.run_sync(reading.find_metric, name).uid, made.uid)
+        with self.assertRaises(MetricExists):
+            database.run_sync(custom.create_metric, ModelSpec.for_name("disk.free;host=h1;dc=a"))
+
+    def test_an_old_metric_is_found_by_a_name_that_no_sample_can_have(self) -> None:
+        database = new_database(self)
+        old = queries.Metric("1", "custom", "...", None, None, None, None, MetricStatus.UNMONITORED)
+        database.run_sync(queries.create_metrics, [old])
+        self.assertEqual(database.run_sync(queries.find_metric, "...").uid, "1")
+        self.assertEqual(database.run_sync(reading.find_metric, "...").uid, "1")
 
 
 class OperationsTest(SynchronousTestCase):

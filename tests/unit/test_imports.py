@@ -19,7 +19,7 @@ MODULES = import_picture.sources(ROOT)
 IMPORTS = import_picture.imports(MODULES)
 
 #: What knows nothing of an engine.
-GROUND = ("errors", "process", "config", "messages", "htm", "evidence", "sharding")
+GROUND = ("errors", "process", "config", "labels", "messages", "htm", "evidence", "sharding")
 STORED = (*GROUND, "bus", "repository")
 #: The services: none imports another, and only what puts them together imports one.
 SERVICES = (
@@ -42,9 +42,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "config": ("errors",),
     "sharding": ("errors",),
+    "labels": ("errors",),
     "csv_files": ("errors",),
     "process": ("errors",),
-    "messages": ("errors",),
+    "messages": ("errors", "labels"),
     "message_schemas": ("errors", "messages"),
     "htm.checks": ("errors",),
     "htm.params": ("errors", "htm.checks"),
@@ -55,7 +56,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bus": ("errors", "process"),
     "testing": ("process", "bus"),
     "repository.migrations.versions": ("errors",),  # they stay what they were when they were written
-    "repository": ("errors", "process", "messages", "htm", "evidence"),
+    "repository": ("errors", "process", "labels", "messages", "htm", "evidence"),
     "adapters": (*GROUND, "repository"),
     "ledger": (*GROUND, "repository"),
     "status": (*STORED, "ledger"),

@@ -35,6 +35,12 @@ class ParseSampleTest(SynchronousTestCase):
     def test_three_fields_separated_by_any_white_space_are_a_sample(self) -> None:
         self.assertEqual(m.parse_sample("a.b\t 1e3  60.9\r", now=0), m.Sample("a.b", 1000.0, 60))
 
+    def test_a_metric_has_one_name_however_it_is_written(self) -> None:
+        for name in ("disk.free;dc=a;host=h1", ".disk..free.;host=h1;dc=a"):
+            self.assertEqual(m.parse_sample(f"{name} 1 60", now=0).name, "disk.free;dc=a;host=h1")
+        self.assertEqual(self.refused("... 1 60"), "name_empty")
+        self.assertEqual(self.refused("disk;host 1 60"), "tag_form")
+
     def test_minus_one_means_now(self) -> None:
         self.assertEqual(m.parse_sample("a 1 -1", now=99.7).timestamp, 99)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import StartError
-from htmengine.repository import migrations
+from htmengine.repository import migrations, queries
 from htmengine.repository.engine import Database
 from tests.support.migrations import tables, with_later_version
 
@@ -45,6 +45,30 @@ class MigrationsTest(SynchronousTestCase):
         migrations.upgrade(url)
         self.assert_current(url)
         self.assertEqual(tables(url), tables(self.upgraded()))
+
+    def test_a_metric_gets_the_name_that_its_samples_have_now(self) -> None:
+        given = [
+            ("a;c=1;b=2", 9),
+            ("a;b=2;c=1;", 50),
+            ("x..y", 3),
+            (".x.y", 4),
+            ("z.", 1),
+            ("z", 1),
+            ("...", 2),
+            ("ok", 5),
+        ]
+        url = self.url(SCHEMA_0007.read_text())
+        with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            rows = [(str(number), name, last_rowid) for number, (name, last_rowid) in enumerate(given)]
+            insert = "INSERT INTO metric (uid, datasource, name, status, last_rowid) VALUES (?, 'custom', ?, 0, ?)"
+            connection.executemany(insert, rows)
+        connection.close()
+        migrations.upgrade(url)
+        database = Database(url)
+        self.addCleanup(database.close)
+        names = [metric.name for metric in database.run_sync(queries.list_metrics)]
+        expected = ["a;b=2;c=1", "a;b=2;c=1;", "x..y", "x.y", "z.", "z", "...", "ok"]
+        self.assertEqual(names, sorted(expected))
 
     def upgraded(self) -> str:
         url = self.url()

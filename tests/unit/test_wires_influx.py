@@ -12,8 +12,8 @@ from influxdb_client.client.write.point import Point
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
+from htmengine.labels import split
 from htmengine.wires.influx import MAX_BODY_BYTES, read_lines
-from htmengine.wires.labels import split
 
 KEYS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters='\\"#'), min_size=1, max_size=12)
 TEXTS = st.text(st.sampled_from('ab ,=\\"\n#ü'), max_size=12)

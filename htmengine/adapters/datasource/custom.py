@@ -20,9 +20,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
+from htmengine.errors import InvalidModelSpec, InvalidSample, MetricExists, MetricNotFound
 from htmengine.htm import opf
 from htmengine.htm.params import ModelParams
+from htmengine.labels import sample_name
 from htmengine.messages import (
     DEFINE_MODEL,
     DELETE_MODEL,
@@ -244,15 +245,17 @@ def _number(params: Mapping[str, Any], field: str) -> float | None:
 
 
 def _name(name: Any) -> str | None:
+    """As samples of the metric have it, so that they find it."""
     if name is None:
         return None
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or name.split() != [name]:
         raise InvalidModelSpec(
             f"metricSpec: metric {name!r}; 1 to {MAX_NAME_LENGTH} characters without spaces are allowed"
         )
-    if not name.isprintable():
-        raise InvalidModelSpec(f"metricSpec: metric {name!r} has characters that cannot be printed")
-    return name
+    try:
+        return sample_name(name)
+    except InvalidSample as error:
+        raise InvalidModelSpec(f"metricSpec: metric {error.detail}") from None
 
 
 def _complete(spec: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -110,10 +110,11 @@ def _adopt(
 ) -> tuple[Metric, bytes]:
     """A model that comes from elsewhere becomes this metric's, as its next snapshot and a definition from it."""
     source = {**spec, "metricSpec": {**spec["metricSpec"], "metric": name}}
-    found = queries.find_metrics(conn, [name]).get(name)
-    metric = found or custom.create_metric(conn, ModelSpec.parse(source))
+    parsed = ModelSpec.parse(source)
+    found = queries.find_metrics(conn, [str(parsed.name)]).get(str(parsed.name))
+    metric = found or custom.create_metric(conn, parsed)
     if metric.status not in WITHOUT_MODEL:
-        raise ModelExists(name)
+        raise ModelExists(metric.name)
     queries.set_parameters(conn, metric.uid, json.dumps(source))
     snapshot = snapshots.add(conn, metric, params, _next_generation(metric), created_at)
     snapshots.fill(conn, metric.uid, snapshot.version, metric.last_rowid, 0, state)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine import labels
 from htmengine.errors import InvalidSample
 from htmengine.messages.samples import parse_sample
-from htmengine.wires import labels
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 TEXTS_WITH_PERCENT_SIGNS = st.text(st.sampled_from('%;= ~!^.25aAbF"\\é\u3000\n'), min_size=1, max_size=12)

@@ -59,6 +59,23 @@ def normalize(text: str) -> str:
     return ";".join((_with_dots_right(name), *(f"{k}={v}" for k, v in sorted(dict(map(_tag, tags)).items()))))
 
 
+def sample_name(text: str) -> str:
+    """The name of a sample's metric: as `normalize`, but an `identity` stays what it is.  Raises `InvalidSample`."""
+    return text if is_short(text) and text.isprintable() else normalize(text)
+
+
+def spellings(text: str) -> list[str]:
+    """The names that a user may mean: the one that samples have, and the text itself, which an old metric may have.
+
+    >>> spellings("disk;host=h1;dc=a"), spellings("a.b")
+    (['disk;dc=a;host=h1', 'disk;host=h1;dc=a'], ['a.b'])
+    """
+    try:
+        return list(dict.fromkeys((sample_name(text), text)))
+    except InvalidSample:
+        return [text]
+
+
 def compose(name: str, labels: Mapping[str, str]) -> str:
     """The text of a metric with these labels.  Raises `InvalidSample`.
 
