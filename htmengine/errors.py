@@ -23,7 +23,9 @@ HtmEngineError
 │   ├── ModelNotFound         the metric has no model that runs
 │   ├── ModelExists           the metric has a model already
 │   ├── SnapshotNotFound      the metric has no such snapshot
-│   └── RowNotFound           the metric has no such row
+│   ├── RowNotFound           the metric has no such row
+│   ├── IncidentNotFound      no incident of this id
+│   └── SilenceNotFound       no silence of this number
 ├── InvalidTransition         a mistake in the code: a model would go where no transition leads; has the model's story
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
@@ -181,6 +183,22 @@ class RowNotFound(RepositoryError):
         super().__init__(f"metric {name!r} has no row at {timestamp} that its model has scored")
         self.name = name
         self.timestamp = timestamp
+
+
+class IncidentNotFound(RepositoryError):
+    """No incident has this id, or several begin with it.  Remedy: ``htmengine incidents`` lists them."""
+
+    def __init__(self, incident_id: str, *, ambiguous: bool = False) -> None:
+        super().__init__(f"{'several incidents begin' if ambiguous else 'no incident begins'} with {incident_id!r}")
+        self.incident_id = incident_id
+
+
+class SilenceNotFound(RepositoryError):
+    """No silence has this number, or it is over.  Remedy: ``htmengine alert silences`` lists them."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"no silence {number}, or it is over")
+        self.number = number
 
 
 class MetricExists(RepositoryError):

@@ -87,6 +87,7 @@ def save_anomalies(conn: Connection, scores: Sequence[tuple[str, ScoredRow]], fl
                     "metric_value": row.value,
                     "anomaly_score": row.anomaly,
                     "why": None if row.why is UNSET else msgspec.json.encode(row.why).decode(),
+                    "height": None if row.why is UNSET else row.why.height,
                 }
                 for uid, row in great
             ],

@@ -176,7 +176,8 @@ ledger_total = Table(
     Column("count", BigInteger, nullable=False),
 )
 
-#: Rows whose anomaly score or height is great, of all metrics; why: JSON, None before there was evidence.
+#: Rows whose anomaly score or height is great, of all metrics; why (JSON) and
+#: height: None before there was evidence.
 anomaly = Table(
     "anomaly",
     metadata,
@@ -186,6 +187,7 @@ anomaly = Table(
     Column("metric_value", Double, nullable=False),
     Column("anomaly_score", Double, nullable=False),
     Column("why", LONG_TEXT),
+    Column("height", Double),
     Index("anomaly_timestamp", "timestamp"),
 )
 
@@ -246,6 +248,120 @@ alert_delivery = Table(
     Column("answer", Text),
     UniqueConstraint("alert_id", "status", "receiver", name="alert_delivery_once"),
     Index("alert_delivery_due", "receiver", "state", "next_at"),
+)
+
+#: A rule with a budget: tokens and open incidents (JSON, as `htmengine.incidents` reads it).
+rule_state = Table(
+    "rule_state",
+    metadata,
+    Column("rule", String(60), primary_key=True),
+    Column("state", LONG_TEXT, nullable=False),
+    Column("changed_at", Double, nullable=False),
+)
+
+#: A rule with a budget and a metric: the newest row that was judged, the last alarm, and since when it is silent.
+alarm_state = Table(
+    "alarm_state",
+    metadata,
+    Column("rule", String(60), primary_key=True),
+    Column("uid", exact(40), primary_key=True),
+    Column("rowid", Integer, nullable=False),
+    Column("timestamp", BigInteger),
+    Column("height", Double),
+    Column("hits", Text, nullable=False),
+    Column("silent_since", BigInteger, index=True),
+)
+
+#: What a rule decided about a row that was high enough for a page, or about a metric that fell silent.
+alarm_verdict = Table(
+    "alarm_verdict",
+    metadata,
+    Column("rule", String(60), primary_key=True),
+    Column("uid", exact(40), primary_key=True),
+    Column("rowid", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(20), primary_key=True),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("height", Double, nullable=False),
+    Column("threshold", Double),
+    Column("tokens", Double),
+    Column("verdict", String(20), nullable=False),
+    Column("incident_id", String(36)),
+    Index("alarm_verdict_timestamp", "rule", "timestamp"),
+)
+
+#: Alarms of one rule that are near in time.  Columns ``timestamp`` and ``last_timestamp`` have the rows' times, those
+#: that end in ``_at`` the wall clock's; ``held_back`` says why nobody was paged.
+incident = Table(
+    "incident",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("rule", String(60), nullable=False),
+    Column("title", LONG_TEXT, nullable=False),
+    Column("phase", String(8), nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("last_timestamp", BigInteger, nullable=False),
+    Column("opened_at", Double, nullable=False, index=True),
+    Column("last_at", Double, nullable=False),
+    Column("mattered_at", Double),
+    Column("over_at", Double),
+    Column("reason", LONG_TEXT),
+    Column("paged", Boolean, nullable=False),
+    Column("held_back", String(20)),
+    Column("height", Double, nullable=False),
+    Column("threshold", Double),
+    Column("tokens", Double),
+    Column("members", Integer, nullable=False),
+    Column("acknowledged_at", Double),
+    Column("acknowledged_by", exact(100)),
+    Index("incident_phase", "phase", "opened_at"),
+)
+
+#: The metrics of an incident, each with its first alarm and its greatest height.
+incident_member = Table(
+    "incident_member",
+    metadata,
+    Column("incident_id", String(36), ForeignKey("incident.id", ondelete="CASCADE"), primary_key=True),
+    Column("uid", exact(40), primary_key=True),
+    Column("metric", exact(255), nullable=False),
+    Column("rowid", Integer, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("last_timestamp", BigInteger, nullable=False),
+    Column("height", Double, nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("direction", String(4)),
+    Column("text", LONG_TEXT, nullable=False),
+    Column("metric_value", Double),
+    Column("expected", Double),
+    Column("lower", Double),
+    Column("upper", Double),
+    Index("incident_member_uid", "uid"),
+)
+
+#: What people did: acknowledged, marked, silenced.  It outlasts the incident.
+incident_event = Table(
+    "incident_event",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("incident_id", String(36), index=True),
+    Column("rule", String(60)),
+    Column("at", Double, nullable=False),
+    Column("who", exact(100), nullable=False),
+    Column("what", String(20), nullable=False),
+    Column("note", LONG_TEXT, nullable=False),
+    sqlite_autoincrement=True,  # a number is never used again
+)
+
+#: Metrics, by globs, whose alarms page nobody for a time.
+silence = Table(
+    "silence",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("metrics", LONG_TEXT, nullable=False),
+    Column("from_at", Double, nullable=False),
+    Column("until_at", Double, nullable=False, index=True),
+    Column("who", exact(100), nullable=False),
+    Column("why", LONG_TEXT, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 #: What is wrong now, by who says so.

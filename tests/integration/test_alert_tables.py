@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.servers import MariaDB, PostgreSQL
-from tests.unit import test_alert_courier, test_alert_service
+from tests.unit import test_alert_courier, test_alert_service, test_incident_queries
 
 
 class _OnServer:
@@ -44,3 +44,11 @@ class CourierOnMariaDBTest(_OnMariaDB, test_alert_courier.CourierTest):
 
 class CourierOnPostgreSQLTest(_OnPostgreSQL, test_alert_courier.CourierTest):
     """Deliveries."""
+
+
+class IncidentQueriesOnMariaDBTest(_OnMariaDB, test_incident_queries.IncidentQueriesTest):
+    """Incidents, silences and marks."""
+
+
+class IncidentQueriesOnPostgreSQLTest(_OnPostgreSQL, test_incident_queries.IncidentQueriesTest):
+    """Incidents, silences and marks."""

@@ -236,7 +236,7 @@ def test_the_ledger_and_the_anomalies_begin_with_the_old_rows(upgraded: Database
     assert (whole.received, whole.stored) == (7, 7)
     assert whole.adds_up
     anomalies = upgraded.run_sync(lambda conn: conn.execute(schema.anomaly.select()).all())
-    assert anomalies == [("a" * 32, 1, datetime(2015, 7, 2, 10, 0), 1.5, 0.99, None)]  # nobody knows why
+    assert anomalies == [("a" * 32, 1, datetime(2015, 7, 2, 10, 0), 1.5, 0.99, None, None)]  # nobody knows why
 
 
 def test_upgrading_again_changes_nothing(upgraded: Database, empty: str) -> None:

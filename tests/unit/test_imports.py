@@ -29,7 +29,6 @@ SERVICES = (
     "runtime.metric_garbage_collector",
     "model_swapper.model_scheduler_service",
     "alerts.service",
-    "incidents.service",
     "web",
 )
 #: Where an engine is: no service knows it.
@@ -73,9 +72,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "runtime.metric_garbage_collector": (*STORED, "runtime"),
     "model_swapper": STORED,
     "model_swapper.model_scheduler_service": (*STORED, "model_swapper"),
-    "alerts.service": (*STORED, "alerts"),
+    "alerts.service": (*STORED, "alerts", "incidents"),
     "alerts.__main__": (),
-    "incidents.service": (*STORED, "alerts", "incidents"),
     "web": (*STORED, "adapters", "ledger", "status", "operations", "telemetry", "wires", "alerts", "incidents"),
     "deployment": (*STORED, "operations", "alerts"),
     "client": (*STORED, "adapters", "operations", "deployment"),

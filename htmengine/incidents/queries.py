@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: MIT
+"""What incidents ask of the database; as `repository.queries`: synchronous, ``conn`` first, in the caller's
+transaction.
+
+Written by the Alert Service in the transaction that judges rows, with the rule's row locked; by people who
+acknowledge, mark and silence.  Read by the page, the HTTP API and the command line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, insert, select, update
+
+from htmengine.errors import IncidentNotFound, SilenceNotFound
+from htmengine.incidents.records import (
+    AlarmState,
+    Did,
+    Event,
+    Incident,
+    Marks,
+    Member,
+    Phase,
+    Silence,
+    Verdict,
+)
+from htmengine.repository.queries import IN_AT_ONCE, in_parts
+from htmengine.repository.schema import (
+    alarm_state,
+    alarm_verdict,
+    incident,
+    incident_event,
+    incident_member,
+    metric,
+    rule_state,
+    silence,
+)
+
+_Record = TypeVar("_Record", Incident, Member, Event, Verdict, Silence)
+
+# --- rules ----------------------------------------------------------------------------------------------
+
+
+def lock_rule(conn: Connection, rule: str, now: float) -> dict[str, Any]:
+    """A rule's state, locked until the transaction ends: nobody else judges for it meanwhile; {} for a new rule."""
+    c = rule_state.c
+    query = select(c.state).where(c.rule == rule).with_for_update()
+    state = conn.execute(query).scalar()
+    if state is None:
+        conn.execute(insert(rule_state), {"rule": rule, "state": "{}", "changed_at": now})
+        return {}
+    return dict(json.loads(state))
+
+
+def save_rule(conn: Connection, rule: str, state: Mapping[str, Any], now: float) -> None:
+    """Store what `lock_rule` gives the next time."""
+    values = {"state": json.dumps(state), "changed_at": now}
+    conn.execute(update(rule_state).where(rule_state.c.rule == rule).values(values))
+
+
+def rule_states(conn: Connection) -> dict[str, dict[str, Any]]:
+    """The states of all rules, by name."""
+    return {row.rule: json.loads(row.state) for row in conn.execute(select(rule_state))}
+
+
+def pages_since(conn: Connection, since: float) -> dict[str, tuple[int, int]]:
+    """By rule: incidents since an epoch second (wall clock) that paged, and those that did not."""
+    c = incident.c
+    found: dict[str, tuple[int, int]] = {}
+    query = select(c.rule, c.paged, func.count()).where(c.opened_at >= since).group_by(c.rule, c.paged)
+    for rule, paged, count in conn.execute(query):
+        pages, held = found.get(rule, (0, 0))
+        found[rule] = (pages + count, held) if paged else (pages, held + count)
+    return found
+
+
+# --- a rule and a metric --------------------------------------------------------------------------------
+
+
+def alarm_states(conn: Connection, rule: str, uids: Sequence[str]) -> dict[str, AlarmState]:
+    """By uid, as far as there are any."""
+    c = alarm_state.c
+    return {
+        row.uid: _alarm_state(row)
+        for part in in_parts(uids)
+        for row in conn.execute(select(alarm_state).where(c.rule == rule, c.uid.in_(part)))
+    }
+
+
+def open_alarm_states(conn: Connection, rule: str) -> dict[str, AlarmState]:
+    """By uid: those of metrics with rows that count, or that are silent."""
+    c = alarm_state.c
+    query = select(alarm_state).where(c.rule == rule, (c.hits != "[]") | c.silent_since.is_not(None))
+    return {row.uid: _alarm_state(row) for row in conn.execute(query)}
+
+
+def save_alarm_states(conn: Connection, states: Iterable[AlarmState]) -> None:
+    """Store states, whether they are new or not."""
+    for state in states:
+        values = {**asdict(state), "hits": json.dumps(state.hits)}
+        _put(conn, alarm_state, values, ("rule", "uid"))
+
+
+def _alarm_state(row: Any) -> AlarmState:
+    return AlarmState(
+        row.rule, row.uid, row.rowid, row.timestamp, row.height, tuple(json.loads(row.hits)), row.silent_since
+    )
+
+
+def add_verdicts(conn: Connection, verdicts: Iterable[Verdict]) -> None:
+    """Keep what was decided; what is known already stays."""
+    for verdict in verdicts:
+        _put(conn, alarm_verdict, asdict(verdict), ("rule", "uid", "rowid", "kind"))
+
+
+def verdicts_about(conn: Connection, rule: str, uid: str, since: int, until: int) -> list[Verdict]:
+    """What a rule decided about rows of a metric from one timestamp to another, in order."""
+    c = alarm_verdict.c
+    query = select(alarm_verdict).where(c.rule == rule, c.uid == uid, c.timestamp.between(since, until))
+    return [_read(Verdict, row) for row in conn.execute(query.order_by(c.timestamp, c.rowid))]
+
+
+def verdicts_between(conn: Connection, rule: str, since: int, until: int, most: int = 1000) -> list[Verdict]:
+    """The same of all metrics."""
+    c = alarm_verdict.c
+    query = select(alarm_verdict).where(c.rule == rule, c.timestamp.between(since, until))
+    return [_read(Verdict, row) for row in conn.execute(query.order_by(c.timestamp, c.uid).limit(most))]
+
+
+# --- incidents ------------------------------------------------------------------------------------------
+
+
+def save_incident(conn: Connection, changed: Incident) -> None:
+    """Store an incident, whether it is new or not; who acknowledged it is not changed."""
+    values = {**asdict(changed), "phase": changed.phase.value}
+    del values["acknowledged_at"], values["acknowledged_by"]
+    _put(conn, incident, values, ("id",))
+
+
+def save_members(conn: Connection, members: Iterable[Member]) -> None:
+    """Store members, whether they are new or not."""
+    for member in members:
+        values = asdict(member)
+        values["metric_value"] = values.pop("value")
+        _put(conn, incident_member, values, ("incident_id", "uid"))
+
+
+def find_incident(conn: Connection, incident_id: str) -> Incident:
+    """The incident of an id, or of the beginning of one that no other has.  Raises `IncidentNotFound`."""
+    c = incident.c
+    found = conn.execute(select(incident).where(c.id.startswith(incident_id, autoescape=True)).limit(2)).all()
+    if not incident_id or len(found) != 1:
+        raise IncidentNotFound(incident_id, ambiguous=len(found) > 1)
+    return _incident(found[0])
+
+
+def list_incidents(
+    conn: Connection, *, open_only: bool = False, rule: str | None = None, uid: str | None = None, limit: int = 100
+) -> list[Incident]:
+    """Open incidents first, then the newest; of one rule, or with a metric, if they are given."""
+    c = incident.c
+    query = select(incident)
+    if open_only:
+        query = query.where(c.phase == Phase.OPEN.value)
+    if rule is not None:
+        query = query.where(c.rule == rule)
+    if uid is not None:
+        member = incident_member.c
+        query = query.where(exists().where(member.incident_id == c.id, member.uid == uid))
+    query = query.order_by(c.phase == Phase.OVER.value, c.opened_at.desc(), c.id).limit(limit)
+    return [_incident(row) for row in conn.execute(query)]
+
+
+def incidents_by_id(conn: Connection, ids: Sequence[str]) -> dict[str, Incident]:
+    """Those that there are."""
+    return {
+        row.id: _incident(row)
+        for part in in_parts(ids)
+        for row in conn.execute(select(incident).where(incident.c.id.in_(part)))
+    }
+
+
+def members_of(conn: Connection, incident_id: str) -> list[Member]:
+    """An incident's metrics, who moved first before all others."""
+    c = incident_member.c
+    query = select(incident_member).where(c.incident_id == incident_id).order_by(c.timestamp, c.height.desc(), c.metric)
+    return [_member(row) for row in conn.execute(query)]
+
+
+def _incident(row: Any) -> Incident:
+    return _read(Incident, row, phase=Phase(row.phase))
+
+
+def _member(row: Any) -> Member:
+    return _read(Member, row, value=row.metric_value)
+
+
+# --- what people did ------------------------------------------------------------------------------------
+
+
+def acknowledge(conn: Connection, incident_id: str, who: str, now: float, note: str = "") -> Incident:
+    """Somebody sees to it.  Raises `IncidentNotFound`."""
+    found = find_incident(conn, incident_id)
+    values = {"acknowledged_at": now, "acknowledged_by": who}
+    conn.execute(update(incident).where(incident.c.id == found.id).values(values))
+    add_event(conn, Event(found.id, found.rule, now, who, Did.ACKNOWLEDGED, note))
+    return find_incident(conn, found.id)
+
+
+def mark(conn: Connection, incident_id: str, what: Did, who: str, now: float, note: str = "") -> Incident:
+    """Somebody calls an incident right or fine.  Raises `IncidentNotFound`."""
+    found = find_incident(conn, incident_id)
+    add_event(conn, Event(found.id, found.rule, now, who, what, note))
+    return found
+
+
+def add_event(conn: Connection, event: Event) -> None:
+    """Keep what somebody did."""
+    conn.execute(insert(incident_event), {**asdict(event), "what": event.what.value})
+
+
+def events_of(conn: Connection, incident_id: str | None = None, limit: int = 1000) -> list[Event]:
+    """What people did about an incident, or about anything, in order."""
+    c = incident_event.c
+    query = select(incident_event)
+    if incident_id is not None:
+        query = query.where(c.incident_id == incident_id)
+    newest = conn.execute(query.order_by(c.id.desc()).limit(limit)).all()
+    return [_read(Event, row, what=Did(row.what)) for row in reversed(newest)]
+
+
+def marks_by_rule(conn: Connection) -> dict[str, Marks]:
+    """By rule, each incident by its last mark."""
+    c = incident_event.c
+    wanted = [Did.RIGHT.value, Did.FINE.value]
+    last = select(func.max(c.id)).where(c.what.in_(wanted)).group_by(c.incident_id)
+    query = select(c.rule, c.what, func.count()).where(c.id.in_(last)).group_by(c.rule, c.what)
+    counts: dict[str, dict[str, int]] = {}
+    for rule, what, count in conn.execute(query):
+        counts.setdefault(rule, {})[what] = count
+    return {rule: Marks(**each) for rule, each in counts.items()}
+
+
+def add_silence(
+    conn: Connection, metrics: Sequence[str], from_at: float, until_at: float, who: str, why: str, now: float
+) -> Silence:
+    """Metrics page nobody for a time."""
+    values = {"from_at": from_at, "until_at": until_at, "who": who, "why": why}
+    key = conn.execute(insert(silence), {"metrics": json.dumps(metrics), **values}).inserted_primary_key
+    assert key is not None
+    note = f"silence {key[0]}: {', '.join(metrics)}" + (f" ({why})" if why else "")
+    add_event(conn, Event(None, None, now, who, Did.SILENCED, note))
+    return Silence(int(key[0]), tuple(metrics), from_at, until_at, who, why)
+
+
+def end_silence(conn: Connection, number: int, who: str, now: float) -> None:
+    """A silence ends now.  Raises `SilenceNotFound`."""
+    c = silence.c
+    active = and_(c.id == number, c.until_at > now)
+    if not conn.execute(update(silence).where(active).values(until_at=now)).rowcount:
+        raise SilenceNotFound(number)
+    add_event(conn, Event(None, None, now, who, Did.UNSILENCED, f"silence {number}"))
+
+
+def silences(conn: Connection, now: float) -> list[Silence]:
+    """Silences that are not over, those that begin later included."""
+    c = silence.c
+    query = select(silence).where(c.until_at > now).order_by(c.id)
+    return [_read(Silence, row, metrics=tuple(json.loads(row.metrics))) for row in conn.execute(query)]
+
+
+# --- what is long over ----------------------------------------------------------------------------------
+
+
+def forget(conn: Connection, before: float) -> None:
+    """Remove incidents, verdicts and silences that ended before, and what is known of metrics that are gone."""
+    c = incident.c
+    old = conn.execute(select(c.id).where(c.over_at < before).limit(IN_AT_ONCE)).scalars().all()
+    conn.execute(delete(incident_member).where(incident_member.c.incident_id.in_(old)))
+    conn.execute(delete(incident).where(c.id.in_(old)))
+    conn.execute(delete(alarm_verdict).where(alarm_verdict.c.timestamp < int(before)))
+    conn.execute(delete(silence).where(silence.c.until_at < before))
+    conn.execute(delete(alarm_state).where(~exists().where(metric.c.uid == alarm_state.c.uid)))
+
+
+def _put(conn: Connection, table: Table, values: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """A row with these values, new or changed."""
+    here: ColumnElement[bool] = and_(*(table.c[key] == values[key] for key in keys))
+    if conn.execute(select(table.c[keys[0]]).where(here)).first() is None:
+        conn.execute(insert(table), values)
+    else:
+        conn.execute(update(table).where(here).values({k: v for k, v in values.items() if k not in keys}))
+
+
+def _read(kind: type[_Record], row: Any, **read: Any) -> _Record:
+    """A record of the columns of the same names; ``read`` has those that are not."""
+    return kind(
+        **{each.name: read[each.name] if each.name in read else getattr(row, each.name) for each in fields(kind)}
+    )
