@@ -23,12 +23,11 @@ from tqdm import tqdm
 from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.repository import migrations, queries
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import AnomalyState
+from htmengine.repository.queries import AnomalyState, Score
 from htmengine.repository.schema import metric, metric_data
 from tests.support.servers import MariaDB
 
 ROUNDS = 5
-Score = tuple[str, int, float, float, float, None]
 
 
 def statement_a_row(conn: Connection, scores: list[Score]) -> None:
@@ -37,7 +36,7 @@ def statement_a_row(conn: Connection, scores: list[Score]) -> None:
         update(metric_data)
         .where(metric_data.c.uid == bindparam("u"), metric_data.c.rowid == bindparam("r"))
         .values(raw_anomaly_score=bindparam("raw"), anomaly_score=bindparam("a"), display_value=bindparam("d")),
-        [{"u": u, "r": r, "raw": raw, "a": a, "d": d} for u, r, raw, a, d, _ in scores],
+        [{"u": s.uid, "r": s.rowid, "raw": s.raw, "a": s.anomaly, "d": s.display} for s in scores],
     )
 
 
@@ -65,9 +64,9 @@ def run(url: str, metrics: int) -> None:
     database.run_sync(fill, uids)
 
     def scores(row: int) -> list[Score]:
-        return [(uid, row, 0.05, 0.5, 0.03, None) for uid in uids]
+        return [Score(uid, row, 60 * row, 1.5, 0.05, 0.5, 0.03) for uid in uids]
 
-    def stores(store: Callable[[Connection, list[Score]], None], first: int) -> list[Callable[[], None]]:
+    def stores(store: Callable[[Connection, list[Score]], object], first: int) -> list[Callable[[], None]]:
         return [lambda row=row: database.run_sync(store, scores(row)) for row in range(first, first + ROUNDS)]  # type: ignore[misc]
 
     measure("scores, a statement a row", metrics, stores(statement_a_row, 1))

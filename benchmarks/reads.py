@@ -49,6 +49,7 @@ def fill_database(path: Path, metrics: int, rows: int) -> None:
     from htmengine.adapters.datasource.custom import ModelSpec
     from htmengine.repository import migrations, queries
     from htmengine.repository.engine import Database
+    from htmengine.repository.queries import Score
 
     url = f"sqlite:///{path}"
     migrations.upgrade(url)
@@ -59,7 +60,9 @@ def fill_database(path: Path, metrics: int, rows: int) -> None:
             part = range(first, min(first + 10_000, rows + 1))
             samples = [(metric.uid, row, START + STEP * row, value_of(number, row)) for row in part]
             database.run_sync(queries.insert_samples, samples)
-            scores = [(metric.uid, row, row % 100 / 100, row % 90 / 100, 0.1, None) for row in part]
+            scores = [
+                Score(uid, row, at, value, row % 100 / 100, row % 90 / 100, 0.1) for uid, row, at, value in samples
+            ]
             database.run_sync(queries.save_scores, scores)
         database.run_sync(queries.update_tails, [(metric.uid, rows, START + STEP * rows)])
     database.close()

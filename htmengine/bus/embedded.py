@@ -29,7 +29,7 @@ from twisted.python.threadpool import ThreadPool
 
 from htmengine.bus.inbox import Inbox
 from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits, QueueState
-from htmengine.bus.queue_file import Arrival, Part, QueueFile, Synchronous
+from htmengine.bus.queue_file import Arrival, Part, QueueFile
 from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, UnroutableMessage
 from htmengine.process.figures import Figure
 from htmengine.process.progress import Progress
@@ -107,9 +107,9 @@ class _Report:
 class EmbeddedBus(Service):
     """A `htmengine.bus.interface.Bus` in the SQLite file ``path``.
 
-    With ``synchronous="NORMAL"`` nothing published is lost by ``kill -9``; a power cut may take the last moments,
-    which ``"FULL"`` prevents at the price of a sync to disk for each transaction.  Publications to a full queue
-    wait, and with ``full_timeout_s`` fail with `QueueFull` after that long.  Its start raises `StartError`.
+    Nothing published is lost, neither by ``kill -9`` nor by a power cut: each transaction is synced to the disk.
+    Publications to a full queue wait, and with ``full_timeout_s`` fail with `QueueFull` after that long.  Its start
+    raises `StartError`.
     """
 
     log = Logger()
@@ -119,12 +119,10 @@ class EmbeddedBus(Service):
         path: str | PathLike[str],
         *,
         reactor: Reactor,
-        synchronous: Synchronous = "NORMAL",
         full_timeout_s: float | None = None,
         thread: WriterThread | None = None,
     ) -> None:
         self._path = path
-        self._synchronous = synchronous
         self._full_timeout_s = full_timeout_s
         self._clock = reactor
         self.progress = Progress(reactor.seconds)
@@ -161,7 +159,7 @@ class EmbeddedBus(Service):
 
     def _open(self) -> None:
         if self._file is None:
-            self._file = QueueFile(self._path, self._synchronous)
+            self._file = QueueFile(self._path)
 
     def stopService(self) -> Deferred[None]:
         """Everything that was asked before is done first, but for what waits for room in a full queue."""

@@ -25,12 +25,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, groupby
 from os import PathLike
-from typing import Any, Literal
+from typing import Any
 
 from htmengine.bus.interface import QueueLimits, QueueState
 from htmengine.errors import QueueFull, StartError, UnroutableMessage
-
-Synchronous = Literal["NORMAL", "FULL"]
 
 #: Written to the file as its user_version.
 VERSION = 2
@@ -111,23 +109,24 @@ class Part:
 class QueueFile:
     """One connection to the file, which is made if need be.  Raises `StartError`.
 
+    What is committed is on the disk, and survives a power cut.
     Methods that write are called within `transaction`.  Those that raise an error of ours have changed nothing.
     """
 
-    def __init__(self, path: str | PathLike[str], synchronous: Synchronous = "NORMAL") -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         try:
             self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            self._prepare(synchronous)
+            self._prepare()
         except sqlite3.Error as error:
             raise StartError(f"bus file {path}: {error}") from None
         self._data_version = self._number("PRAGMA data_version")
 
-    def _prepare(self, synchronous: Synchronous) -> None:
+    def _prepare(self) -> None:
         for pragma in (
             f"page_size={PAGE_BYTES}",
             "auto_vacuum=INCREMENTAL",
             "journal_mode=WAL",
-            f"synchronous={synchronous}",
+            "synchronous=FULL",
             f"wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}",
             f"journal_size_limit={LOG_BYTES}",
         ):

@@ -19,28 +19,30 @@ ROWS_IN_STATEMENT = 500
 _KEY = "key_"
 
 
-def bulk_update(conn: Connection, table: Table, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def bulk_update(conn: Connection, table: Table, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int:
     """Set, in the row of each of these keys, the other columns.  Rows that do not exist are left out.
 
+    Returns how many there were.
     All ``rows`` have the same columns.  They are changed in the order of their keys, so that two transactions do not
     wait for each other.
     """
     ordered = sorted(rows, key=lambda row: [row[key] for key in keys])
     if conn.dialect.name == "mysql":
-        for at in range(0, len(ordered), ROWS_IN_STATEMENT):
-            _update_by_join(conn, table, keys, ordered[at : at + ROWS_IN_STATEMENT])
-    elif ordered:
-        changed = [column for column in ordered[0] if column not in keys]
-        statement = update(table).values({column: bindparam(column) for column in changed})
-        for key in keys:
-            statement = statement.where(table.c[key] == bindparam(_KEY + key))
-        conn.execute(
-            statement,
-            [{_KEY + name if name in keys else name: value for name, value in row.items()} for row in ordered],
-        )
+        parts = range(0, len(ordered), ROWS_IN_STATEMENT)
+        return sum(_update_by_join(conn, table, keys, ordered[at : at + ROWS_IN_STATEMENT]) for at in parts)
+    if not ordered:
+        return 0
+    changed = [column for column in ordered[0] if column not in keys]
+    statement = update(table).values({column: bindparam(column) for column in changed})
+    for key in keys:
+        statement = statement.where(table.c[key] == bindparam(_KEY + key))
+    return conn.execute(
+        statement,
+        [{_KEY + name if name in keys else name: value for name, value in row.items()} for row in ordered],
+    ).rowcount
 
 
-def _update_by_join(conn: Connection, table: Table, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def _update_by_join(conn: Connection, table: Table, keys: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> int:
     quote = conn.dialect.identifier_preparer.quote
     columns = list(rows[0])
     first = "SELECT " + ", ".join(f"%s AS {quote(column)}" for column in columns)
@@ -48,7 +50,7 @@ def _update_by_join(conn: Connection, table: Table, keys: Sequence[str], rows: S
     same = " AND ".join(f"old.{quote(key)} = new.{quote(key)}" for key in keys)
     changes = ", ".join(f"old.{quote(column)} = new.{quote(column)}" for column in columns if column not in keys)
     values = first + others * (len(rows) - 1)
-    conn.exec_driver_sql(
+    return conn.exec_driver_sql(
         f"UPDATE {quote(table.name)} AS old JOIN ({values}) AS new ON {same} SET {changes}",  # noqa: S608 -- our names
         tuple(row[column] for row in rows for column in columns),
-    )
+    ).rowcount

@@ -165,11 +165,14 @@ class OpenConnections:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """WAL: readers see the last commit while a writer is at work.  Transactions are begun by `_begin_sqlite`."""
+    """WAL: readers see the last commit while a writer is at work; FULL: each commit is on the disk when it returns.
+
+    Transactions are begun by `_begin_sqlite`.
+    """
     connection.isolation_level = None
     for pragma in (
         "journal_mode = WAL",
-        "synchronous = NORMAL",
+        "synchronous = FULL",
         "foreign_keys = ON",
         "journal_size_limit = 67108864",
     ):

@@ -196,6 +196,19 @@ def furthest_behind(conn: Connection) -> int | None:
     return None if found is None else from_datetime(found)
 
 
+def unscored(conn: Connection) -> list[tuple[str, int, int]]:
+    """The metrics whose models lack scores: (uid, generation, newest stored row)."""
+    m, s = metric.c, metric_score.c
+    with_model = [status for status in MetricStatus if status.has_model]
+    query = (
+        select(m.uid, s.generation, m.last_rowid)
+        .select_from(metric.join(metric_score, m.uid == s.uid))
+        .where(m.last_rowid > s.rowid, m.status.in_(with_model))
+        .order_by(m.uid)
+    )
+    return [(uid, generation, rowid) for uid, generation, rowid in conn.execute(query)]
+
+
 def status_totals(conn: Connection) -> list[StatusTotal]:
     """All metrics by status."""
     m, s = metric.c, metric_score.c

@@ -281,21 +281,36 @@ def first_values(conn: Connection, uid: str, rows: int) -> list[float]:
     return list(conn.execute(select(c.metric_value).where(c.uid == uid).order_by(c.rowid).limit(rows)).scalars())
 
 
-def save_scores(
-    conn: Connection, scores: Sequence[tuple[str, int, float, float, float, dict[str, Any] | None]]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a row was given."""
+
+    uid: str
+    rowid: int
+    timestamp: int
+    value: float
+    raw: float
+    anomaly: float
+    display: float
+    predictions: dict[str, Any] | None = None
+
+
+def save_scores(conn: Connection, scores: Sequence[Score]) -> int:
+    """Store scores with their rows.  Returns how many of the rows there are, with that time and value."""
     rows = [
         {
-            "uid": uid,
-            "rowid": rowid,
-            "raw_anomaly_score": raw,
-            "anomaly_score": anomaly,
-            "display_value": display,
-            "multi_step_best_predictions": None if predictions is None else json.dumps(predictions),
+            "uid": score.uid,
+            "rowid": score.rowid,
+            "timestamp": _time(score.timestamp),
+            "metric_value": score.value,
+            "raw_anomaly_score": score.raw,
+            "anomaly_score": score.anomaly,
+            "display_value": score.display,
+            "multi_step_best_predictions": None if score.predictions is None else json.dumps(score.predictions),
         }
-        for uid, rowid, raw, anomaly, display, predictions in scores
+        for score in scores
     ]
-    bulk_update(conn, metric_data, ["uid", "rowid"], rows)
+    return bulk_update(conn, metric_data, ["uid", "rowid", "timestamp", "metric_value"], rows)
 
 
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:

@@ -50,7 +50,7 @@ from htmengine.repository import counts, queries, results, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import Quarantine, reason_of
-from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus, Score
 from htmengine.repository.snapshots import SavedModel
 from htmengine.runtime import detector_states
 from htmengine.runtime.detector_states import DetectorStates, MetricState, last_rowid
@@ -337,10 +337,7 @@ def _store(
     notices: Sequence[CommandResult | ModelError],
 ) -> dict[str, Metric]:
     """Store scores, states and statuses; returns the metrics of the commands' results."""
-    queries.save_scores(
-        conn,
-        [(uid, row.rowid, row.raw, row.anomaly, display_value(row.anomaly), row.predictions) for uid, row in scores],
-    )
+    _save_scores(conn, scores)
     counts.save_scores(conn, newest)
     results.save_anomalies(conn, scores, anomaly_floor)
     results.append_log(conn, scores)
@@ -358,6 +355,35 @@ def _store(
                 _apply(conn, metric, notice)
     crash_points.reached("anomaly.storing")
     return metrics
+
+
+def _save_scores(conn: Connection, scores: Sequence[tuple[str, ScoredRow]]) -> None:
+    """Raises `InvalidMessage` if one of them is of a row that the database does not have."""
+    stored = queries.save_scores(
+        conn,
+        [
+            Score(*(uid, r.rowid, r.timestamp, r.value, r.raw, r.anomaly), display_value(r.anomaly), r.predictions)
+            for uid, r in scores
+        ],
+    )
+    if stored < len(scores):
+        for uid in dict.fromkeys(uid for uid, _ in scores):
+            _check_rows(conn, uid, [row for of, row in scores if of == uid])
+
+
+def _check_rows(conn: Connection, uid: str, rows: Sequence[ScoredRow]) -> None:
+    """Raises `InvalidMessage` for a row that the database does not have so; a metric that is gone had them once."""
+    metric = queries.find_metric_by_uid(conn, uid)
+    if metric is None:
+        return
+    first, last = rows[0].rowid, rows[-1].rowid
+    stored = {row.rowid: (row.timestamp, row.value) for row in queries.get_rows(conn, uid, first - 1, last - first + 1)}
+    for row in rows:
+        if stored.get(row.rowid) != (row.timestamp, row.value):
+            raise InvalidMessage(
+                f"row {row.rowid} of {metric.name} was scored as {row.value!r} at {row.timestamp}, and the database"
+                " has no such row: it is older than the queues"
+            )
 
 
 def _apply(conn: Connection, metric: Metric, notice: CommandResult | ModelError) -> None:

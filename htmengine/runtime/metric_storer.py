@@ -50,6 +50,8 @@ from htmengine.sharding import ShardQueues
 PREFETCH = 10
 #: Samples in one transaction; a message is never split.
 SAMPLES_IN_TRANSACTION = 5000
+#: Models that are asked for scores in one message.
+MODELS_IN_MESSAGE = 1000
 #: Ids of batches are remembered this long after they were stored; no broker redelivers later.
 REMEMBER_BATCHES_S = 86_400
 #: How often what other processes left in the outbox is looked for, and old batch ids are forgotten.
@@ -126,6 +128,7 @@ class MetricStorer(QueueConsumer):
         await self._bus.declare_queue(self._options.samples_queue, limits=SAMPLES_LIMITS)
         for queue in self._options.shards.queues:
             await self._bus.declare_queue(queue)
+        await self._database.run(ask_for_scores, self._options.shards)
         await self._tidy()
         tidied_at = self._clock.seconds()
         self._subscription = await self._bus.subscribe(self._options.samples_queue, prefetch=PREFETCH)
@@ -249,6 +252,19 @@ def _in_transactions(batches: Iterable[tuple[Delivery, SampleBatch]]) -> Iterabl
         samples += len(batch.lines)
     if part:
         yield part
+
+
+def ask_for_scores(conn: Connection, shards: ShardQueues) -> None:
+    """Ask the models for the scores that rows lack: those who were asked may have lost the message since."""
+    by_queue: defaultdict[str, list[ModelInput]] = defaultdict(list)
+    for uid, generation, rowid in counts.unscored(conn):
+        by_queue[shards.queue_of(uid)].append(ModelInput(uid, generation, rowid, ()))
+    parts = [
+        (queue, inputs[at : at + MODELS_IN_MESSAGE])
+        for queue, inputs in by_queue.items()
+        for at in range(0, len(inputs), MODELS_IN_MESSAGE)
+    ]
+    queries.add_outbox(conn, [(queue, encode_model_inputs(inputs)) for queue, inputs in parts])
 
 
 def _clean(conn: Connection, outbox_ids: Sequence[int], forget_before: int) -> None:

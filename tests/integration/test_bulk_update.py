@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, text
 
 from htmengine.repository import bulk, migrations, queries
 from htmengine.repository.engine import Database
+from htmengine.repository.queries import Score
 from htmengine.repository.schema import metric
 from tests.support.servers import MariaDB, PostgreSQL
 
@@ -41,8 +42,11 @@ def _fill(conn: Connection) -> None:
 def test_each_row_gets_its_own_values_and_no_other_is_touched(database: Database) -> None:
     raws = {n: n / 3e5 for n in range(1, ROWS)}
     predictions = {"1": [[0.1, 0.9]]}
-    scores = [(UIDS[0], n, raw, raw / 7, raw / 9, predictions if n % 2 else None) for n, raw in raws.items()]
-    database.run_sync(queries.save_scores, scores[::-1])
+    scores = [
+        Score(UIDS[0], n, 60 * n, n / 7, raw, raw / 7, raw / 9, predictions if n % 2 else None)
+        for n, raw in raws.items()
+    ]
+    assert database.run_sync(queries.save_scores, scores[::-1]) == len(scores)
     stored = database.run_sync(queries.get_rows, UIDS[0], 0, 2 * ROWS)
     assert {row.rowid: row.raw for row in stored} == {**raws, ROWS: None}
     assert [(row.anomaly, row.display) for row in stored[:-1]] == [(raw / 7, raw / 9) for raw in raws.values()]
@@ -52,9 +56,8 @@ def test_each_row_gets_its_own_values_and_no_other_is_touched(database: Database
 
 
 def test_rows_that_are_gone_are_left_out(database: Database) -> None:
-    database.run_sync(
-        queries.save_scores, [("nobody", 1, 0.5, 0.5, 0.5, None), (UIDS[0], ROWS + 9, 0.5, 0.5, 0.5, None)]
-    )
+    gone = [Score(uid, n, 60 * n, n / 7, 0.5, 0.5, 0.5) for uid, n in (("nobody", 1), (UIDS[0], ROWS + 9))]
+    assert database.run_sync(queries.save_scores, gone) == 0
     assert len(database.run_sync(queries.get_rows, UIDS[0], 0, 2 * ROWS)) == ROWS
 
 
@@ -79,7 +82,7 @@ def test_keys_in_another_character_set_are_still_found_by_their_index(mariadb: M
     examined = "SHOW SESSION STATUS LIKE 'Handler_read_rnd_next'"
     with database._engine.begin() as conn:
         before = int(conn.execute(text(examined)).one()[1])
-        queries.save_scores(conn, [(UIDS[0], 5, 0.25, 0.5, 0.5, None)])
+        queries.save_scores(conn, [Score(UIDS[0], 5, 300, 5 / 7, 0.25, 0.5, 0.5)])
         assert int(conn.execute(text(examined)).one()[1]) - before < ROWS
     assert database.run_sync(queries.get_rows, UIDS[0], 4, 1)[0].raw == 0.25
     database.close()

@@ -26,7 +26,7 @@ from htmengine.repository import counts, engine, migrations, queries, schema, tr
 from htmengine.repository.connections import make_engine
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus, Score
 from htmengine.runtime import metric_garbage_collector
 from htmengine.runtime.metric_garbage_collector import DAY_S, collect
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions, store_batches
@@ -155,8 +155,11 @@ class TestQueries:
     def test_every_float_comes_back_bit_by_bit(self, database: Database) -> None:
         [metric] = create(database, "m")
         database.run_sync(queries.insert_samples, [(metric.uid, n, 60 * n, value) for n, value in enumerate(FLOATS, 1)])
-        scores = [(metric.uid, n, value, value, value, {"1": [[value, 0.5]]}) for n, value in enumerate(FLOATS, 1)]
-        database.run_sync(queries.save_scores, scores)
+        scores = [
+            Score(metric.uid, n, 60 * n, value, value, value, value, {"1": [[value, 0.5]]})
+            for n, value in enumerate(FLOATS, 1)
+        ]
+        assert database.run_sync(queries.save_scores, scores) == len(FLOATS)
         rows = database.run_sync(queries.get_rows, metric.uid, 0, 100)
         for row, value in zip(rows, FLOATS, strict=True):
             assert (row.value, row.raw, row.anomaly, row.display) == (value,) * 4
@@ -174,8 +177,10 @@ class TestQueries:
         a, b = create(database, "a", "b")
         samples = [(each.uid, n, 60 * n, 1.0) for each in (b, a) for n in range(1, 1201)]
         database.run_sync(queries.insert_samples, samples)
-        scores = [(uid, n, n / 2400, n / 4800, 0.0, None) for uid, n, _, _ in samples]
-        database.run_sync(queries.save_scores, [*scores, (a.uid, 5000, 0.5, 0.5, 0.5, None)])
+        scores = [Score(uid, n, at, value, n / 2400, n / 4800, 0.0) for uid, n, at, value in samples]
+        gone = Score(a.uid, 5000, 300_000, 1.0, 0.5, 0.5, 0.5)
+        other = Score(a.uid, 7, 60 * 7, 1.5, 0.5, 0.5, 0.5)
+        assert database.run_sync(queries.save_scores, [*scores, gone, other]) == len(scores)
         for metric in (a, b):
             rows = database.run_sync(queries.get_rows, metric.uid, 0, 5000)
             assert [(row.rowid, row.raw, row.anomaly) for row in rows] == [

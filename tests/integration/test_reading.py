@@ -18,7 +18,7 @@ from htmengine.messages import ScoredRow
 from htmengine.repository import counts, migrations, queries, reading, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import MetricStatus
+from htmengine.repository.queries import MetricStatus, Score
 from htmengine.repository.reading import AnomalyQuery, MetricQuery, PageKey, Span
 from htmengine.repository.schema import metric_data
 from htmengine.web import views
@@ -49,7 +49,9 @@ def _fill(conn: Any) -> None:
     uid = uid_of(conn)
     queries.insert_samples(conn, [(uid, rowid, START + 60 * rowid, float(rowid % 50)) for rowid in range(1, ROWS + 1)])
     scored = [ScoredRow(rowid, START + 60 * rowid, 1.0, rowid / 1000, rowid / 1000) for rowid in range(1, ROWS + 1)]
-    queries.save_scores(conn, [(uid, row.rowid, row.raw, row.anomaly, 0.0, None) for row in scored])
+    queries.save_scores(
+        conn, [Score(uid, row.rowid, row.timestamp, row.rowid % 50, row.raw, row.anomaly, 0.0) for row in scored]
+    )
     great = [(uid, row) for row in scored if row.rowid % 100 == 0]
     results.save_anomalies(conn, great, 0.0)
     results.append_log(conn, [(uid, row) for row in scored[:10]])

@@ -27,6 +27,7 @@ from htmengine.errors import DeliveryFailed
 from htmengine.messages import MetricInfo, ScoredRow, encode_inference
 from htmengine.repository import queries, results, schema, troubles
 from htmengine.repository.engine import Database
+from htmengine.repository.queries import Score
 from htmengine.testing import MemoryBus
 from tests.support.database import InlineDatabase
 
@@ -117,7 +118,10 @@ class AlertServiceTest(SynchronousTestCase):
         info = MetricInfo(self.uids[name], name, None, None, None, "custom", {})
         rows = [ScoredRow(n, START + 60 * n, float(n), 0.5, anomaly) for n, anomaly in scores]
         uid = self.uids[name]
-        self.database.run_sync(queries.save_scores, [(uid, row.rowid, row.raw, row.anomaly, 0.0, None) for row in rows])
+        self.database.run_sync(
+            queries.save_scores,
+            [Score(uid, row.rowid, row.timestamp, row.value, row.raw, row.anomaly, 0.0) for row in rows],
+        )
         self.database.run_sync(results.save_anomalies, [(uid, row) for row in rows], 0.99)
         self.done(self.bus.broadcast(EXCHANGE, [encode_inference(info, rows)]))
 

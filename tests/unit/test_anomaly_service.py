@@ -35,7 +35,7 @@ from htmengine.messages import (
     encode_model_snapshot,
     encode_results,
 )
-from htmengine.repository import counts, queries, results, snapshots
+from htmengine.repository import counts, queries, results, snapshots, troubles
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.schema import metric_data
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
@@ -131,6 +131,24 @@ class AnomalyServiceTest(SynchronousTestCase):
             self.assertEqual(stored, self.expected()[:scored] + [None] * (60 - scored))
         failed = self.database.run_sync(queries.get_metric, culprit)
         self.assertEqual((failed.status, failed.message), (MetricStatus.ERROR, "KeyError: 25"))
+
+    def test_results_of_rows_that_the_database_has_no_more_are_set_aside(self) -> None:
+        self.deliver(self.results(1, 200))
+        self.values[204] += 1.0
+        self.deliver(self.results(201, 230))
+        self.values[204] -= 1.0
+        self.assertEqual(self.stored(), [*self.expected()[:200], *[None] * (ROWS - 200)])
+        self.assertEqual(self.service._quarantine.messages, 1)
+        told = [each.message for each in self.database.run_sync(troubles.list_of)]
+        self.assertTrue(any("row 205 of m was scored as" in text for text in told), told)
+        self.deliver(self.results(201, ROWS))
+        self.assertEqual(self.stored(), self.expected())
+
+    def test_results_of_a_metric_that_is_deleted_meanwhile_are_let_go(self) -> None:
+        self.deliver(self.results(1, 200))
+        self.database.run_sync(queries.delete_metric, self.metric.uid)
+        self.deliver(self.results(201, 230))
+        self.assertEqual(self.service._quarantine.messages, 0)
 
     def test_scores_are_the_same_over_restarts_at_any_point(self) -> None:
         for first in range(1, ROWS + 1, 140):

@@ -19,6 +19,7 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.messages import ScoredRow
 from htmengine.repository import queries, results
 from htmengine.repository.engine import Database
+from htmengine.repository.queries import Score
 from htmengine.web import events
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.events import HEARTBEAT_S, POLL_S, STALLED_S, EventFeed, Filter
@@ -91,7 +92,7 @@ class EventsTestCase(SynchronousTestCase):
         self.rows += rows
         uid = self.metric.uid
         self.database.run_sync(queries.insert_samples, [(uid, n, 60 * n, float(n)) for n in numbers])
-        self.database.run_sync(queries.save_scores, [(uid, n, 0.1, score, 0.0, None) for n in numbers])
+        self.database.run_sync(queries.save_scores, [Score(uid, n, 60 * n, float(n), 0.1, score, 0.0) for n in numbers])
         scored = [(uid, ScoredRow(n, 60 * n, float(n), 0.1, score)) for n in numbers]
         self.database.run_sync(results.append_log, scored)
 

@@ -17,8 +17,9 @@ from htmengine.messages import (
     decode_model_message,
 )
 from htmengine.repository import counts, queries
+from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus
-from htmengine.runtime.metric_storer import Stored, StorerOptions, store_batches
+from htmengine.runtime.metric_storer import Stored, StorerOptions, ask_for_scores, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
 
@@ -112,6 +113,18 @@ class ModelsTest(StorerTestCase):
         ids = [message.id for message in done.outbox]
         self.database.run_sync(store_batches, [], OPTIONS, 0.0, ids)
         self.assertEqual(self.database.run_sync(queries.pending_outbox), [])
+
+    def test_models_that_lack_scores_are_asked_for_them_again(self) -> None:
+        self.monitor("a")
+        self.monitor("b")
+        self.lines("a 1 60", "a 2 120", "b 1 60")
+        a, b = self.metric("a").uid, self.metric("b").uid
+        self.database.run_sync(counts.save_scores, [MetricScore(a, 1, 1, 1), MetricScore(b, 1, 1, 1)])
+        before = self.database.run_sync(queries.pending_outbox)
+        self.database.run_sync(ask_for_scores, OPTIONS.shards)
+        [message] = self.database.run_sync(queries.pending_outbox)[len(before) :]
+        self.assertEqual(message.queue, OPTIONS.shards.queue_of(a))
+        self.assertEqual(decode_model_message(message.body), [ModelInput(a, 1, 2, ())])
 
     def test_a_new_metric_with_auto_monitor_waits_for_enough_samples(self) -> None:
         self.assertEqual(self.lines(*(f"a {n} {60 * n}" for n in range(1, 5)), options=MONITORING).outbox, [])

@@ -12,6 +12,7 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.messages import ScoredRow
 from htmengine.repository import old_rows, queries, results
+from htmengine.repository.queries import Score
 from htmengine.repository.schema import anomaly, result_log
 from tests.support.database import new_database
 
@@ -31,7 +32,8 @@ class ResultsTest(SynchronousTestCase):
         """One transaction of (uid, rowid, anomaly score)."""
         rows = [(uid, ScoredRow(rowid, 60 * rowid, float(rowid), 0.5, score)) for uid, rowid, score in scores]
         self.database.run_sync(
-            queries.save_scores, [(uid, row.rowid, row.raw, row.anomaly, 0.0, None) for uid, row in rows]
+            queries.save_scores,
+            [Score(uid, row.rowid, row.timestamp, row.value, row.raw, row.anomaly, 0.0) for uid, row in rows],
         )
         self.database.run_sync(results.save_anomalies, rows, 0.99)
         self.database.run_sync(results.append_log, rows)
