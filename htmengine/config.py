@@ -214,7 +214,7 @@ class TelemetrySection:
     peers: str = option("", ADDRESSES, "ports of other processes (HOST:PORT ...) that the health page shows, too")
     self_monitor: bool = option(False, FLAG, "send the engine's own figures into the engine, once a minute")
     self_monitor_prefix: str = option("htmengine.", TEXT, "beginning of the names of the engine's own metrics")
-    stalled_s: float = option(60.0, real(1.0), "what has begun and not ended after this is a trouble")
+    stalled_s: float = option(60.0, real(1.0), "a stage that has work and has finished none for so long is a trouble")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
 from htmengine.errors import ConfigError
 from htmengine.operations import Operations
 from htmengine.process.lifecycle import DataFolder
+from htmengine.process.progress import Progress
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import migrations
 from htmengine.repository.engine import Database
@@ -132,10 +133,10 @@ class Deployment:
         if self.folder is not None:
             self.folder.make()
 
-    def database(self, reactor: Reactor | None) -> Database:
+    def database(self, reactor: Reactor | None, progress: Progress | None = None) -> Database:
         """The database, which is made if need be; without a reactor for synchronous use."""
         self.make_database()
-        return Database(self.database_url, reactor=reactor)
+        return Database(self.database_url, reactor=reactor, progress=progress)
 
     def existing_database(self, reactor: Reactor | None) -> Database:
         """The database as it is, for a command: nothing is made, and no server that is away is waited for.

@@ -176,17 +176,22 @@ class Parts:
         return WebService(
             reactor=self.reactor,
             operations=self.deployment.operations(self.bus, self.database),
-            database=Database(self.deployment.database_url, reactor=self.reactor),
+            database=Database(self.deployment.database_url, reactor=self.reactor, progress=self.bus.progress),
             options=options,
         )
 
-    def progress_watch(self, name: str, *, with_database: bool = True) -> ProgressWatch:
-        """What tells that something in this process stands still."""
+    def progress_watch(self, name: str, queues: Sequence[str], *, with_database: bool = True) -> ProgressWatch:
+        """What tells that something in this process stands still, or that nobody reads one of the queues."""
+        deployment = self.deployment
+        alerts = deployment.alerts.rules or deployment.alerts.receivers
+        wanted = [each for each in queues if each != "alerts" or alerts]
         return ProgressWatch(
             name=name,
             progress=self.bus.progress,
-            patience_s=self.deployment.config.telemetry.stalled_s,
+            patience_s=deployment.config.telemetry.stalled_s,
             clock=self.reactor,
+            bus=self.bus,
+            queues=[queue for each in wanted for queue in deployment.queues[each]],
             database=self.database if with_database else None,
             on_failure=self.end.fail,
         )
@@ -300,8 +305,8 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     crash_points.arm(os.environ)
     deployment.folder.acquire()
     end = ProcessEnd(reactor)
-    database = deployment.database(reactor)
     bus = deployment.bus(reactor)
+    database = deployment.database(reactor, bus.progress)
     parts = Parts(deployment, reactor, bus, database, end)
     listener = parts.metric_listener()
     web = parts.web_service(listener)
@@ -312,7 +317,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
         parts.metric_storer(),
         listener,
         web,
-        parts.progress_watch("engine"),
+        parts.progress_watch("engine", list(deployment.queues)),
     ]
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
     beside = parts.garbage_collection()
@@ -340,12 +345,13 @@ def make_distributed(
         crash_points.arm(os.environ)
         deployment = Deployment.distributed()
         end = ProcessEnd(reactor)
-        database = deployment.database(reactor)
         bus = deployment.bus(reactor)
+        database = deployment.database(reactor, bus.progress)
         check = Tasks(end.fail) if with_database else None
         parts = Parts(deployment, reactor, bus, database, end)
         service, at = make(parts)
-        watch = parts.progress_watch(f"{type(service).__name__} on {platform.node()}", with_database=with_database)
+        name = f"{type(service).__name__} on {platform.node()}"
+        watch = parts.progress_watch(name, queues, with_database=with_database)
         told: list[TellsOfItself] = [service, watch]
         further = parts.telemetry(told, queues, at=at, with_database=with_database)
         ordered = [_DatabaseService(database, check), bus, *beside(parts), *told, *further, _StopsFirst(database)]

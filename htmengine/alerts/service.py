@@ -158,8 +158,9 @@ class AlertService(QueueConsumer):
         )
         while self.running:
             deliveries = await subscription.get(PREFETCH)
-            await self._quarantine.each(await self._decode(deliveries), self._evaluate)
-            await subscription.ack(deliveries)
+            with self._bus.progress.doing("evaluating alerts"):
+                await self._quarantine.each(await self._decode(deliveries), self._evaluate)
+                await subscription.ack(deliveries)
             if len(deliveries) == PREFETCH and await self._queue_is_full():
                 break
         self._subscription = None

@@ -48,6 +48,9 @@ TURN_POLL_S = 0.5
 #: A queue that goes when nobody has read it for so long needs no replicas.
 SHORT_S = 3600.0
 
+#: What a process is at while the broker does not answer.
+ASKING = "waiting for RabbitMQ to answer"
+
 NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
 
 
@@ -171,7 +174,7 @@ class AmqpBus(Service):
         self._check_open()
         while True:
             try:
-                with self.progress.doing(f"publishing to queue {queue!r}"):
+                with self.progress.doing(partial(self._publishing_to, queue)):
                     await self._publisher.publish(Destination(queue=queue), bodies, headers or {})
             except UnroutableMessage:
                 if not await self.remake(queue):
@@ -222,7 +225,8 @@ class AmqpBus(Service):
     async def channel(self) -> TwistedChannel:
         """A channel for consuming."""
         self._check_open()
-        return await self._consuming.channel()
+        with self.progress.doing(ASKING):
+            return await self._consuming.channel()
 
     async def sleep(self, seconds: float) -> None:
         """Raises `BusClosed` when the bus stops first."""
@@ -244,6 +248,11 @@ class AmqpBus(Service):
         if self._stopped:
             raise BusClosed("the bus is stopped")
 
+    def _publishing_to(self, queue: str) -> str:
+        """What a publication waits for."""
+        room = " waits for room in it" if self._publisher.waits_for_room(queue) else ""
+        return f"publishing to queue {queue!r}{room}"
+
     def _limits_of(self, queue: str) -> QueueLimits:
         return self._limits.get(queue, DEFAULT_LIMITS)
 
@@ -257,7 +266,8 @@ class AmqpBus(Service):
                 if self._asked is None or not self._asked.is_open:
                     self._asked = await self.channel()
                 try:
-                    return (await self._asked.queue_declare(queue, passive=True)).method
+                    with self.progress.doing(ASKING):
+                        return (await self._asked.queue_declare(queue, passive=True)).method
                 except ChannelClosedByBroker as error:
                     if error.reply_code != NOT_FOUND or not await self.remake(queue):
                         raise _error(error, queue) from None
@@ -288,7 +298,8 @@ class AmqpBus(Service):
         while True:
             channel = await self.channel()
             try:
-                result = await operation(channel)
+                with self.progress.doing(ASKING):
+                    result = await operation(channel)
                 channel.close()
             except ChannelClosedByBroker:
                 raise

@@ -110,6 +110,11 @@ class Publisher:
             Deferred.fromCoroutine(self._run(destination, lane)).addErrback(self._failed, lane)
         await publication.done
 
+    def waits_for_room(self, queue: str) -> bool:
+        """Whether the queue had none when it was last asked."""
+        room = self._rooms.get(queue)
+        return room is not None and room.asked_at > 0.0 and room.messages < 1
+
     async def _run(self, destination: Destination, lane: _Lane) -> None:
         """Make the publications of a lane, until none is left."""
         while lane:

@@ -130,6 +130,7 @@ class EmbeddedBus(Service):
         self._file: QueueFile | None = None
         self._stopped = False
         self._committing = False
+        self._transactions = self.progress.stage("the file of the queues is being written", lambda: self._committing)
         self._operations: list[_Operation] = []
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._subscriptions: dict[str, list[EmbeddedSubscription]] = {}
@@ -214,13 +215,11 @@ class EmbeddedBus(Service):
 
     async def publish(self, queue: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.publish`."""
-        with self.progress.doing(f"publishing to queue {queue!r}"):
-            await self._put(("queue", queue), bodies, headers, QueueFile.put)
+        await self._put(("queue", queue), bodies, headers, QueueFile.put)
 
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.broadcast`."""
-        with self.progress.doing(f"publishing to exchange {exchange!r}"):
-            await self._put(("exchange", exchange), bodies, headers, QueueFile.broadcast)
+        await self._put(("exchange", exchange), bodies, headers, QueueFile.broadcast)
 
     async def subscribe(self, queue: str, *, prefetch: int) -> EmbeddedSubscription:
         """See `Bus.subscribe`.  Between processes it is up to them that a queue has one subscriber."""
@@ -304,7 +303,15 @@ class EmbeddedBus(Service):
         )
         self._lanes.setdefault(destination, _Lane()).waiting.append(operation)
         self._commit()
-        await operation.done
+        with self.progress.doing(partial(self._publishing, destination)):
+            await operation.done
+
+    def _publishing(self, destination: tuple[str, str]) -> str:
+        """What a publication waits for."""
+        kind, name = destination
+        lane = self._lanes.get(destination)
+        room = f" waits for room in queue {lane.full.queue!r}" if lane is not None and lane.full is not None else ""
+        return f"publishing to {kind} {name!r}{room}"
 
     def _work(self) -> list[_Operation]:
         """What can be done now.  Publications come last: what is removed makes room for them."""
@@ -395,6 +402,7 @@ class EmbeddedBus(Service):
 
     def _go_on(self) -> None:
         self._committing = False
+        self._transactions.finished()
         self._commit()
         if not self._committing:
             idle, self._idle = self._idle, []

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from htmengine.process.progress import Progress
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -101,6 +103,9 @@ class Subscription(Protocol):
 
 class Bus(Protocol):
     """A message bus.  Its classes are also Twisted services; what is asked before their start waits for it."""
+
+    #: Of the process, which the services on this bus tell of what they do.
+    progress: Progress
 
     async def declare_queue(self, name: str, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
         """Make a durable queue; one that exists keeps its limits."""

@@ -135,6 +135,7 @@ class ModelScheduler(Service):
         self._publishing = False
         self._room: list[Deferred[None]] = []
         self._at_rest: Deferred[None] | None = None
+        self._progress = bus.progress.stage("models have rows, no worker ends a turn", lambda: bool(self._deliveries))
         self._received: dict[str, tuple[int, float]] = {}  #: of some models: a rowid, and when it was received
         self.rejected = 0  #: messages that are no model input
         self.scored = 0  #: rows whose results are confirmed
@@ -284,6 +285,7 @@ class ModelScheduler(Service):
 
     def _answered(self, worker: int, turn: int, outcomes: Sequence[Outcome]) -> None:
         crash_points.reached("scheduler.answered")
+        self._progress.finished()
         self._perform(self.controller.turn_done(worker, turn, outcomes))
         if self.controller.cached_rows <= ROWS_AHEAD // 2:
             self._make_room()

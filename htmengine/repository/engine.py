@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from htmengine.errors import DatabaseClosed
+from htmengine.process.progress import Progress
 from htmengine.process.seldom import Seldom
 from htmengine.process.twisted_types import Reactor, Timer, in_thread, later
 from htmengine.repository.connections import OpenConnections, make_engine
@@ -43,7 +44,7 @@ class Database:
     """One database, reached through SQLAlchemy.
 
     With a reactor: `run` and `read` in threads, for services.  Without: `run_sync`, for the command line.  With
-    ``patient=False`` a server that is away is not waited for.
+    ``patient=False`` a server that is away is not waited for.  What it is at it tells ``progress``.
 
     >>> from htmengine.repository import queries, schema
     >>> database = Database("sqlite:///:memory:")
@@ -55,8 +56,17 @@ class Database:
 
     log = Logger()
 
-    def __init__(self, url: str, *, reactor: Reactor | None = None, threads: int = 4, patient: bool = True) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        reactor: Reactor | None = None,
+        threads: int = 4,
+        patient: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
         self._url = url
+        self._progress = progress or Progress(time.time)
         self._patient = patient
         self._engine = make_engine(url)
         self._connections = OpenConnections(self._engine)
@@ -84,11 +94,13 @@ class Database:
 
         Raises what ``fn`` raises, `DatabaseClosed`, and `DatabaseFailed` if it is not patient.
         """
-        return await self._persist(self._writers, self._write, fn, *args, **kwargs)
+        with self._progress.doing(f"waiting for the database ({_name_of(fn)})"):
+            return await self._persist(self._writers, self._write, fn, *args, **kwargs)
 
     async def read(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run`, for functions that only read."""
-        return await self._persist(self._readers, self._read, fn, *args, **kwargs)
+        with self._progress.doing(f"waiting for the database ({_name_of(fn)})"):
+            return await self._persist(self._readers, self._read, fn, *args, **kwargs)
 
     def run_sync(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As `run`, in the caller's thread; a server that is away is not waited for.  Raises `DatabaseFailed`."""
@@ -195,6 +207,10 @@ class Database:
             self.log.info("the database is back")
             self._away_since = None
             self._away.reset()
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    return str(getattr(fn, "__name__", type(fn).__name__)).strip("_")
 
 
 def _delay_s(attempt: int) -> float:

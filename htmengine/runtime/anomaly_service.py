@@ -157,9 +157,10 @@ class AnomalyService(QueueConsumer):
         while self.running:
             deliveries = await self._subscription.get(PREFETCH)
             crash_points.reached("anomaly.received")
-            await self._handle(deliveries)
-            crash_points.reached("anomaly.broadcast")
-            await self._subscription.ack(deliveries)
+            with self._bus.progress.doing("scoring results"):
+                await self._handle(deliveries)
+                crash_points.reached("anomaly.broadcast")
+                await self._subscription.ack(deliveries)
             crash_points.reached("anomaly.acknowledged")
 
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:

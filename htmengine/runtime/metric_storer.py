@@ -134,8 +134,9 @@ class MetricStorer(QueueConsumer):
         self._subscription = await self._bus.subscribe(self._options.samples_queue, prefetch=PREFETCH)
         while self.running:
             deliveries = await self._subscription.get(PREFETCH)
-            for batch in _in_transactions(await self._decode(deliveries)):
-                await self._quarantine.each(batch, self._store, self._store_without_culprits)
+            with self._bus.progress.doing("storing samples"):
+                for batch in _in_transactions(await self._decode(deliveries)):
+                    await self._quarantine.each(batch, self._store, self._store_without_culprits)
             if self._clock.seconds() - tidied_at > HOUSEKEEPING_S:
                 await self._tidy()
                 tidied_at = self._clock.seconds()

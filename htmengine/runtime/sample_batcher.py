@@ -134,6 +134,7 @@ class SampleBatcher:
         self._rejected_since: Counter[str] = Counter()
         self._timer: Timer | None = None
         self._publishing = False
+        self._progress = bus.progress.stage("samples wait, none is published", lambda: self.unpublished > 0)
         self._declared = False
         self._seldom: defaultdict[str, Seldom] = defaultdict(lambda: Seldom(clock.seconds))  #: by reason
         self._batch_ids = uuid.uuid4().hex
@@ -242,6 +243,7 @@ class SampleBatcher:
                 with self.publish_seconds.timed(self._clock.seconds):
                     await self._bus.publish(self._options.queue_name, [body])
                 crash_points.reached("listener.published")
+                self._progress.finished()
                 self.batches += 1
                 self._in_message = 0
         finally:

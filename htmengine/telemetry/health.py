@@ -24,6 +24,8 @@ from htmengine.repository.engine import Database
 
 T = TypeVar("T")
 
+#: The check of the watchdog for progress.
+PROGRESS = "progress"
 #: A probe that has not ended then has failed.
 PROBE_S = 3.0
 #: Whoever asks whether a process is alive may not wait long: a database that is slower has told of no troubles.
@@ -42,14 +44,22 @@ class Report:
         """Whether all pass."""
         return not any(self.checks.values())
 
+    @property
+    def status(self) -> str:
+        """In one word; degraded: all works, and something stands still."""
+        wrong = {name for name, why in self.checks.items() if why}
+        return "failing" if wrong - {PROGRESS} else "degraded" if wrong else "ok"
+
     def to_json(self) -> dict[str, Any]:
         """For HTTP.
 
         >>> Report({"bus": "", "database": "no answer within 3 s"}).to_json()["status"]
         'failing'
+        >>> Report({"bus": "", "progress": "storing samples since 10:02"}).to_json()["status"]
+        'degraded'
         """
         return {
-            "status": "ok" if self.ok else "failing",
+            "status": self.status,
             "checks": {name: {"ok": not why, "detail": why} for name, why in self.checks.items()},
             **({} if self.troubles is None else {"troubles": self.troubles}),
         }

@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: MIT
-"""The watchdog for progress: tells the operator what has begun and does not end.
+"""The watchdog for progress: tells the operator what has begun and does not end, and of queues that nobody reads.
 
-In: the process's `Progress`.  Out: the log (once, then hourly), a trouble, a readiness check and a figure.
+In: the process's `Progress`, and the queues that somebody should read.  Out: the log (once, then hourly), a trouble, a
+readiness check and a figure.  It goes on
+when the database and the bus, which it asks and tells, stand still themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferTimeout
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine.bus.interface import Bus
+from htmengine.errors import BusError
 from htmengine.process.figures import Figure, gauge
 from htmengine.process.probes import Probe, condition
 from htmengine.process.progress import Progress
 from htmengine.process.tasks import PeriodicService
-from htmengine.process.twisted_types import Clock
+from htmengine.process.twisted_types import Clock, within
 from htmengine.repository import troubles
 from htmengine.repository.engine import Database
+from htmengine.telemetry.health import PROGRESS
 
 #: How often it looks.
 WATCH_S = 10.0
@@ -37,6 +47,8 @@ class ProgressWatch(PeriodicService):
         progress: Progress,
         patience_s: float,
         clock: Clock,
+        bus: Bus,
+        queues: Sequence[str],
         database: Database | None,
         on_failure: Callable[[Failure], None],
     ) -> None:
@@ -45,9 +57,15 @@ class ProgressWatch(PeriodicService):
         self._progress = progress
         self._patience_s = patience_s
         self._clock = clock
+        self._bus = bus
+        self._queues = queues
         self._database = database
+        self._unread: set[str] = set()  #: queues with messages and without a reader
         self._told: dict[str, float] = {}  #: when it was last in the log
-        self._written: list[str] = []
+        self._written: list[str] | None = None  #: None: what an earlier process has left
+        self._in_flight: set[str] = set()
+        for queue in queues:
+            progress.stage(f"queue {queue!r} has messages and no reader", partial(self._is_unread, queue))
 
     @property
     def stalled(self) -> list[str]:
@@ -61,14 +79,45 @@ class ProgressWatch(PeriodicService):
             if now - self._told.get(what, -REMIND_S) >= REMIND_S:
                 self._told[what] = now
                 self.log.error("{name} stands still: {what}", name=self._name, what=what)
-        if self._database is not None and stalled != self._written:
-            await self._database.run(troubles.replace, f"{self._name} stands still", stalled, int(now))
-            self._written = stalled
+        self._begin("writing", self._write)
+        self._begin("looking", self._look_at_queues)
+
+    def stopService(self) -> Deferred[Any]:
+        """What it waits for may never come."""
+        stopped = super().stopService()
+        self._tasks.cancel()
+        return stopped
 
     def figures(self) -> Iterable[Figure]:
         """How much stands still."""
-        yield gauge("htmengine_stalled", "What has begun and has not ended for a minute", len(self.stalled))
+        yield gauge("htmengine_stalled", "Stages that have work and have finished none for a minute", len(self.stalled))
 
     def checks(self) -> Mapping[str, Probe]:
         """Whether all goes on."""
-        return {"progress": condition(lambda: not self.stalled, lambda: "; ".join(self.stalled))}
+        return {PROGRESS: condition(lambda: not self.stalled, lambda: "; ".join(self.stalled))}
+
+    def _begin(self, what: str, work: Callable[[], Coroutine[Deferred[Any], Any, None]]) -> None:
+        """Unless it is in flight from the last time."""
+        if what not in self._in_flight:
+            self._in_flight.add(what)
+            self._tasks.start(work()).addBoth(lambda _: self._in_flight.discard(what))
+
+    async def _write(self) -> None:
+        """Let all processes know, if anything has changed."""
+        stalled = self.stalled
+        if self._database is not None and stalled != self._written:
+            source = f"{self._name} stands still"
+            await self._database.run(troubles.replace, source, stalled, int(self._clock.seconds()))
+            self._written = stalled
+
+    async def _look_at_queues(self) -> None:
+        """A bus that does not answer is told of by itself."""
+        if not self._queues:
+            return
+        with contextlib.suppress(BusError, DeferTimeout):
+            asked = Deferred.fromCoroutine(self._bus.inspect(self._queues))
+            states = await within(asked, WATCH_S, self._clock)
+            self._unread = {state.name for state in states if state.messages and not state.has_reader}
+
+    def _is_unread(self, queue: str) -> bool:
+        return queue in self._unread

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.bus.interface import SAMPLES_LIMITS, QueueLimits
 from htmengine.messages import MESSAGE_BYTES, SampleBatch, decode_samples
+from htmengine.process.progress import Progress
 from htmengine.runtime.metric_listener import (
     FLUSH_S,
     GraphiteDatagrams,
@@ -31,6 +32,7 @@ class SlowBus:
     """A bus whose publications are confirmed when the test says so."""
 
     def __init__(self) -> None:
+        self.progress = Progress(lambda: 0.0)
         self.bodies: list[bytes] = []
         self.waiting: list[Deferred[None]] = []
         self.slow = False

@@ -10,6 +10,7 @@ const NAMES = {
   process: "Process",
   bus: "Bus",
   database: "Database",
+  progress: "Progress",
   workers: "Workers",
   MetricListener: "Metric Listener",
   MetricStorer: "Metric Storer",
@@ -30,7 +31,7 @@ const WORKER_FIGURES = {
 const WORKER_HEADS = ["Worker", "Memory", "Models", "Models' memory", "Read from disk", "Made room", "Checkpoints", "Written"];
 
 //: What every process checks, beside its services.
-const COMMON = ["process", "bus", "database"];
+const COMMON = ["process", "bus", "database", "progress"];
 
 /** Fill a panel with the checks of /readyz, and a row for each of the other processes. */
 export function showServices(panel, { checks = {} }, processes) {
