@@ -9,7 +9,7 @@ samples queue; in the same transaction it is stored or rejected.  So the counter
 crashes::
 
     received = stored + rejected
-    stored   = scored + waiting + unmonitored + skipped + deleted
+    stored   = scored + waiting + constant + unmonitored + skipped + deleted
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sqlalchemy import Connection
 from htmengine.repository import counts, queries
 from htmengine.repository.counts import DELETED, RECEIVED, SET_ASIDE, MetricScore, RejectTotal, StatusTotal
 from htmengine.repository.engine import as_of_now
-from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Ledger:
     rejected: Mapping[str, int]  #: by reason
     scored: int  #: rows that the current model has scored
     waiting: int  #: rows that the current model, or the one that is to come, has not scored yet
+    constant: int = 0  #: rows of metrics that get a model when their value changes
     unmonitored: int = 0  #: rows of metrics without a model
     skipped: int = 0  #: rows that were removed as too old before the current model could run them
     deleted: int = 0  #: rows of metrics that were deleted
@@ -51,7 +52,7 @@ class Ledger:
     @property
     def adds_up(self) -> bool:
         """Whether each sample is in exactly one place."""
-        parts = (self.scored, self.waiting, self.unmonitored, self.skipped, self.deleted)
+        parts = (self.scored, self.waiting, self.constant, self.unmonitored, self.skipped, self.deleted)
         return (
             self.received == self.stored + sum(self.rejected.values()) and self.stored == sum(parts) and min(parts) >= 0
         )
@@ -104,7 +105,8 @@ def _sum_up(
         stored=deleted + sum(total.stored for total in totals),
         rejected={each.reason: each.count for each in rejects},
         scored=sum(total.scored for total in totals),
-        waiting=sum(rows for status, rows in not_run.items() if status is not MetricStatus.UNMONITORED),
+        waiting=sum(rows for status, rows in not_run.items() if status not in MODEL_NOT_DUE),
+        constant=not_run.get(MetricStatus.CONSTANT, 0),
         unmonitored=not_run.get(MetricStatus.UNMONITORED, 0),
         skipped=sum(total.run_to - total.scored for total in totals),
         deleted=deleted,

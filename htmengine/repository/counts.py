@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from htmengine.repository.bulk import bulk_update
-from htmengine.repository.queries import Metric, MetricStatus, in_parts
+from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus, in_parts
 from htmengine.repository.schema import ledger_total, metric, metric_score, reject_count
 from htmengine.repository.times import from_datetime, to_datetime
 
@@ -190,7 +190,7 @@ def furthest_behind(conn: Connection) -> int | None:
     query = (
         select(func.min(s.timestamp))
         .select_from(metric.join(metric_score, m.uid == s.uid))
-        .where(m.last_rowid > s.rowid, m.status != MetricStatus.UNMONITORED)
+        .where(m.last_rowid > s.rowid, m.status.not_in(MODEL_NOT_DUE))
     )
     found = conn.execute(query).scalar()
     return None if found is None else from_datetime(found)

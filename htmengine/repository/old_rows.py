@@ -3,7 +3,8 @@
 
 A metric's rows are removed from its first on, up to the first one that is not old.  What stays of a monitored
 metric however old it is: rows that the current model has not scored, and the last ``keep`` that it has, since
-its checkpoints may not have them yet.  While checkpoints cannot be written, nothing is removed at all.
+its checkpoints may not have them yet.  Of a constant metric the last ``keep`` rows stay.  While checkpoints cannot be
+written, nothing is removed at all.
 """
 
 from __future__ import annotations
@@ -36,12 +37,19 @@ def remove(conn: Connection, *, after: str, before: int, keep: int, most: int) -
     ).all()
     removed = 0
     for uid, status, last_rowid, scored_to in metrics:
-        last = last_rowid if status == MetricStatus.UNMONITORED else scored_to - keep
+        last = _last_unneeded(MetricStatus(status), last_rowid, scored_to, keep)
         removed += _remove_first_rows(conn, uid, last, before, most - removed)
         if removed >= most:
             return removed, after
         after = uid
     return removed, after if len(metrics) == METRICS_AT_ONCE else None
+
+
+def _last_unneeded(status: MetricStatus, last_rowid: int, scored_to: int, keep: int) -> int:
+    """The last row that no model needs; nothing or less: there is none."""
+    if status is MetricStatus.UNMONITORED:
+        return last_rowid
+    return (last_rowid if status is MetricStatus.CONSTANT else scored_to) - keep
 
 
 def remove_anomalies(conn: Connection, before: int) -> None:

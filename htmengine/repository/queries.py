@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
@@ -33,11 +33,16 @@ class MetricStatus(enum.IntEnum):
     CREATE_PENDING = 2
     ERROR = 4
     PENDING_DATA = 8
+    CONSTANT = 16
 
     @property
     def has_model(self) -> bool:
         """Whether a model runs, or is about to: it is fed, and its results count."""
         return self in (MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING)
+
+
+#: Statuses of metrics whose rows wait for no model.
+MODEL_NOT_DUE = (MetricStatus.UNMONITORED, MetricStatus.CONSTANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +284,23 @@ def first_values(conn: Connection, uid: str, rows: int) -> list[float]:
     """The values of the first rows that there are."""
     c = metric_data.c
     return list(conn.execute(select(c.metric_value).where(c.uid == uid).order_by(c.rowid).limit(rows)).scalars())
+
+
+def values_at(conn: Connection, rowids: Mapping[str, int]) -> dict[str, float]:
+    """The value of one row of each metric, by uid; those whose row is not there are left out."""
+    c = metric_data.c
+    return {
+        uid: value
+        for part in in_parts(rowids.items())
+        for uid, value in conn.execute(select(c.uid, c.metric_value).where(tuple_(c.uid, c.rowid).in_(part)))
+    }
+
+
+def is_constant(conn: Connection, uid: str) -> bool:
+    """Whether all rows that there are have the same value."""
+    c = metric_data.c
+    lowest, highest = conn.execute(select(func.min(c.metric_value), func.max(c.metric_value)).where(c.uid == uid)).one()
+    return bool(lowest == highest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -387,6 +387,7 @@ def _feed(
     messages: list[tuple[str, bytes]] = []
     by_shard: defaultdict[str, list[ModelInput]] = defaultdict(list)
     generations = counts.get_generations(conn, [uid for uid in rows if tails[uid].status.has_model])
+    starting = _starting(conn, tails, rows, options)
     for uid, each in rows.items():
         queue = options.shards.queue_of(uid)
         if uid in generations:
@@ -395,15 +396,30 @@ def _feed(
                 uid, generations[uid], each[0].rowid - 1, tuple(each), received_at if first else None
             )
             by_shard[queue].append(model_input)
-        elif tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples:
+        elif uid in starting:
             definition = _define(conn, tails[uid], options, each[-1].rowid, done)
             messages += [(queue, definition)] if definition is not None else []
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
     return messages
 
 
+def _starting(
+    conn: Connection, tails: Mapping[str, Tail], rows: Mapping[str, list[InputRow]], options: StorerOptions
+) -> set[str]:
+    """Metrics that waited for rows and have enough now, and constants whose value has changed."""
+    constant = [uid for uid in rows if tails[uid].status is MetricStatus.CONSTANT]
+    before = queries.values_at(conn, {uid: rows[uid][0].rowid - 1 for uid in constant})
+    moved = {uid for uid in constant if any(row.value != before.get(uid) for row in rows[uid])}
+    waited = {
+        uid
+        for uid, each in rows.items()
+        if tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples
+    }
+    return moved | waited
+
+
 def _define(conn: Connection, tail: Tail, options: StorerOptions, last_rowid: int, done: Stored) -> bytes | None:
-    """The message that starts a metric's model; None if none can be made of its rows: the metric is in ERROR."""
+    """The message that starts a metric's model; None if it is CONSTANT, or in ERROR as none can be made of its rows."""
     try:
         metric = queries.get_metric(conn, tail.uid)
         return custom.define_from_data(conn, metric, options.pending_samples, last_rowid)

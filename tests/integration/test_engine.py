@@ -92,6 +92,21 @@ class TestScores:
         engine.wait_until_scored("slow", 288)
         wait_for(lambda: engine.query("SELECT status FROM metric WHERE name = 'slow'") == [(1,)], "ACTIVE")
 
+    def test_the_first_spike_of_a_constant_starts_its_model_and_is_found(self, engine: Engine, tmp_path: Path) -> None:
+        values = [0.0] * 700 + [500.0]
+        rows = [(1_700_000_000 + 300 * number, value) for number, value in enumerate(values)]
+        lines = [f"shop.payment.errors {value!r} {timestamp}" for timestamp, value in rows]
+        engine.send(lines[:-1])
+        state = "SELECT status, last_rowid, model_params FROM metric"
+        wait_for(lambda: engine.query(state) == [(16, 700, None)], "CONSTANT")
+        engine.send(lines[-1:])
+        scores = engine.wait_until_scored("shop.payment.errors", 701)
+        assert engine.query("SELECT rowid FROM anomaly WHERE anomaly_score >= 0.99999") == [(701,)]
+        series = tmp_path / "series.csv"
+        series.write_text("timestamp,value\n" + "".join(f"{timestamp},{value!r}\n" for timestamp, value in rows))
+        offline = csv.DictReader(htmengine("score", str(series)).stdout.splitlines())
+        assert [anomaly for _, _, anomaly in scores] == [float(row["anomaly_score"]) for row in offline]
+
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # graphyte leaves its socket open
     def test_graphyte_and_graphitesend_are_understood(self, engine: Engine) -> None:
         import graphitesend

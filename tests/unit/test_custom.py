@@ -93,6 +93,17 @@ class OperationsTest(SynchronousTestCase):
         metric, messages = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a"), 288)
         self.assertEqual((metric.status, messages), (MetricStatus.PENDING_DATA, []))
 
+    def test_a_constant_without_a_range_waits_for_a_change_and_its_model_goes(self) -> None:
+        metric, _ = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a", min=0, max=1), 2)
+        self.database.run_sync(queries.insert_samples, [(metric.uid, n, 60 * n, 0.5) for n in (1, 2, 3)])
+        self.database.run_sync(queries.update_tails, [(metric.uid, 3, 180)])
+        metric, [message] = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a"), 2)
+        command = decode_model_message(message)
+        assert isinstance(command, ModelCommand)
+        self.assertEqual((metric.status, command.method), (MetricStatus.CONSTANT, DELETE_MODEL))
+        given, _ = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a", min=0, max=1), 2)
+        self.assertEqual(given.status, MetricStatus.CREATE_PENDING)
+
     def test_unmonitoring_deletes_the_model_and_keeps_the_metric(self) -> None:
         self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a", min=0, max=1), 288)
         metric = self.database.run_sync(queries.find_metric, "a")

@@ -58,6 +58,14 @@ class LedgerTest(SynchronousTestCase):
         self.assertEqual((ledger.waiting, ledger.scored), (1, 2))
         self.assertEqual((ledger.newest_stored, ledger.newest_scored), (180, 120))
 
+    def test_rows_of_a_constant_wait_for_no_score(self) -> None:
+        self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("a"), 5)
+        self.store(*(f"a 1 {60 * n}" for n in range(1, 7)))
+        self.assertEqual((self.ledger("a").constant, self.ledger("a").waiting), (6, 0))
+        self.assertEqual((self.ledger().constant, self.ledger().waiting), (6, 0))
+        self.store("a 2 600")
+        self.assertEqual((self.ledger("a").constant, self.ledger("a").waiting), (0, 7))
+
     def test_rejects_are_counted_by_reason_with_or_without_a_metric(self) -> None:
         self.store("a 1 60", "a 1 60", "nonsense", rejected={"not_utf8": 2})
         self.assertEqual(self.ledger("a").rejected, {"timestamp_duplicate": 1})

@@ -16,7 +16,7 @@ from htmengine.messages import (
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import counts, queries
+from htmengine.repository import counts, old_rows, queries
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.metric_storer import Stored, StorerOptions, ask_for_scores, store_batches
@@ -140,6 +140,29 @@ class ModelsTest(StorerTestCase):
         self.assertEqual(command.args["params"], expected.to_json())
         self.assertEqual(self.metric("a").status, MetricStatus.CREATE_PENDING)
 
+    def test_a_constant_gets_no_model_until_it_moves(self) -> None:
+        done = self.lines(*(f"web1.load.crit 30 {60 * n}" for n in range(1, 8)), options=MONITORING)
+        self.assertEqual((done.outbox, self.metric("web1.load.crit").status), ([], MetricStatus.CONSTANT))
+        self.assertEqual(self.lines("web1.load.crit 30 600", options=MONITORING).outbox, [])
+        [message] = self.lines("web1.load.crit 30 660", "web1.load.crit 50 720", options=MONITORING).outbox
+        command = decode_model_message(message.body)
+        assert isinstance(command, ModelCommand)
+        self.assertEqual((command.method, command.args["upTo"]), (DEFINE_MODEL, 10))
+        as_from_the_start = ModelSpec.for_name("web1.load.crit").params_from_data([30.0] * 5)
+        self.assertEqual(command.args["params"], as_from_the_start.to_json())
+        self.assertEqual(self.metric("web1.load.crit").status, MetricStatus.CREATE_PENDING)
+
+    def test_a_change_in_the_batch_that_completes_the_first_samples_starts_the_model(self) -> None:
+        lines = [f"web1.load.crit 30 {60 * n}" for n in range(1, 6)]
+        self.assertEqual(len(self.lines(*lines, "web1.load.crit 50 600", options=MONITORING).outbox), 1)
+
+    def test_a_constant_whose_old_rows_were_removed_is_one_still(self) -> None:
+        self.lines(*(f"web1.load.crit 30 {60 * n}" for n in range(1, 8)), options=MONITORING)
+        removed, _ = self.database.run_sync(old_rows.remove, after="", before=1_000_000, keep=2, most=100)
+        self.assertEqual((removed, [rowid for rowid, _, _ in self.rows("web1.load.crit")]), (5, [6, 7]))
+        self.assertEqual(self.lines("web1.load.crit 30 600", options=MONITORING).outbox, [])
+        self.assertEqual(len(self.lines("web1.load.crit 31 660", options=MONITORING).outbox), 1)
+
     def test_rows_after_the_definition_are_fed(self) -> None:
         self.lines(*(f"a {n} {60 * n}" for n in range(1, 6)), options=MONITORING)
         [message] = self.lines("a 6 600", options=MONITORING).outbox
@@ -149,7 +172,7 @@ class ModelsTest(StorerTestCase):
     def test_a_model_that_cannot_be_defined_harms_its_metric_alone(self) -> None:
         define = custom.define_from_data
 
-        def failing(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
+        def failing(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes | None:
             if metric.name == "rack7.fan.speed":
                 raise ZeroDivisionError(metric.name)
             return define(conn, metric, pending_samples, last_rowid)

@@ -149,24 +149,24 @@ def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> t
     """Give a metric a model, new if it has one already; a metric that does not exist is created.
 
     Returns the metric and messages for its shard's queue.  All rows that are stored are run through the new model.
+    A metric whose range is to be learnt has to wait for ``pending_samples`` rows and for a change.
     """
     metric = _find_or_create(conn, spec)
     queries.set_parameters(conn, metric.uid, json.dumps(spec.source))
-    params = spec.params()
-    if params is None and metric.last_rowid >= pending_samples:
-        params = spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
-    if params is None:
-        queries.set_status(conn, metric.uid, MetricStatus.PENDING_DATA, None)
-        return queries.get_metric(conn, metric.uid), []
-    message = _define(conn, metric, params, metric.last_rowid)
-    return queries.get_metric(conn, metric.uid), [message]
+    if spec.params() is None and metric.last_rowid < pending_samples:
+        message = _wait(conn, metric, MetricStatus.PENDING_DATA)
+    else:
+        message = _start(conn, metric, spec, pending_samples, metric.last_rowid)
+    return queries.get_metric(conn, metric.uid), [message] if message is not None else []
 
 
-def define_from_data(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
-    """The message that starts the model of a PENDING_DATA metric: its range is that of its first rows."""
+def define_from_data(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes | None:
+    """The message that starts a metric's model now that it has rows enough: its range is that of the first ones.
+
+    None while all its rows are the same: the metric is CONSTANT.
+    """
     spec = ModelSpec.parse(json.loads(metric.parameters or "{}") or _spec_of(metric))
-    params = spec.params() or spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
-    return _define(conn, metric, params, last_rowid)
+    return _start(conn, metric, spec, pending_samples, last_rowid)
 
 
 def unmonitor_metric(conn: Connection, metric: Metric) -> bytes:
@@ -191,6 +191,21 @@ def export_spec(metric: Metric) -> dict[str, Any]:
 
 
 # --- parts ----------------------------------------------------------------------------------------------
+
+
+def _start(conn: Connection, metric: Metric, spec: ModelSpec, pending_samples: int, last_rowid: int) -> bytes | None:
+    """A model whose range is given, or learnt from a metric that has moved."""
+    params = spec.params()
+    if params is None and queries.is_constant(conn, metric.uid):
+        return _wait(conn, metric, MetricStatus.CONSTANT)
+    learnt = params or spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
+    return _define(conn, metric, learnt, last_rowid)
+
+
+def _wait(conn: Connection, metric: Metric, status: MetricStatus) -> bytes | None:
+    """The metric's model is still to come; the one that it has goes."""
+    queries.set_status(conn, metric.uid, status, None)
+    return _delete_model(metric) if metric.status.has_model else None
 
 
 def _define(conn: Connection, metric: Metric, params: ModelParams, last_rowid: int) -> bytes:

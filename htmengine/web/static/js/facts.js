@@ -57,6 +57,7 @@ export function showLedger(panel, ledger) {
   const rejected = reasons.reduce((sum, [, number]) => sum + number, 0);
   const sub = (text, number) => [h("span", { class: "sub" }, text), format.count(number)];
   const rare = [
+    ["of metrics that never changed", ledger.constant],
     ["without a model", ledger.unmonitored],
     ["removed before they were scored", ledger.skipped],
     ["of deleted metrics", ledger.deleted],
