@@ -40,11 +40,11 @@ lint-core:
 PAGE := tests/javascript
 PAGE_TOOLS := $(PAGE)/node_modules/.bin
 lint-page:
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null || $(call missing,the page (needs Node.js 20 and npm)); \
-	if command -v npm >/dev/null && node -e 'process.exit(process.versions.node.split(".")[0] < 20)'; then \
+	@if command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)'; then \
 	  { test -x $(PAGE_TOOLS)/tsc || (cd $(PAGE) && npm ci --silent --no-audit --no-fund); } && \
 	  $(PAGE_TOOLS)/eslint -c $(PAGE)/eslint.config.js htmengine/web/static/js $(PAGE)/*.js && \
-	  $(PAGE_TOOLS)/tsc -p $(PAGE) && node --test $(PAGE)/; fi
+	  $(PAGE_TOOLS)/tsc -p $(PAGE) && node --test $(PAGE)/; \
+	else $(call missing,the page (needs Node.js 20 and npm)); fi
 
 types:
 	$(BIN)/mypy

@@ -48,11 +48,13 @@ _DIRECTIONS: dict[Side, Direction] = {
 class Kind:
     """A kind of evidence.
 
-    ``name`` is used in options, tables and messages.  ``rows`` is its window, in rows.  ``sentences`` has one
-    template a side; ``{window}`` is the window's time and ``{period}`` the time that the evidence speaks of.
+    ``name`` is used in options, tables and messages.  ``lane``: where pictures show it.  ``rows`` is its window, in
+    rows.  ``sentences`` has one template a side; ``{window}`` is the window's time and ``{period}`` the time that the
+    evidence speaks of.
     """
 
     name: str
+    lane: str
     rows: int
     sentences: dict[Side, str]
 
@@ -61,6 +63,7 @@ def _level(rows: int) -> Kind:
     subject = "the value" if rows == 1 else "the mean of {window}"
     return Kind(
         f"level {rows}",
+        "level",
         rows,
         {Side.UP: subject + " is the highest in {period}", Side.DOWN: subject + " is the lowest in {period}"},
     )
@@ -78,15 +81,22 @@ KINDS = (
     *map(_level, (1, 6, 36, 144)),
     Kind(
         "spread 12",
+        "spread",
         12,
         {
             Side.UP: "the values of {window} vary more than ever in {period}",
             Side.DOWN: "the values of {window} vary less than ever in {period}",
         },
     ),
-    Kind("shape 3", 24, {Side.NONE: "the course of {window} resembles what came before it less than ever in {period}"}),
+    Kind(
+        "shape 3",
+        "shape",
+        24,
+        {Side.NONE: "the course of {window} resembles what came before it less than ever in {period}"},
+    ),
     Kind(
         "season bounds",
+        "time of day",
         1,
         {
             Side.UP: _ABOVE + "all that this time of day showed before than ever in {period}",
@@ -96,6 +106,7 @@ KINDS = (
     ),
     Kind(
         "season deviation",
+        "time of day",
         1,
         {
             Side.UP: _ABOVE + "the mean of this hour of the day than ever in {period}",
@@ -104,16 +115,18 @@ KINDS = (
     ),
     Kind(
         "season level",
+        "time of day",
         6,
         {
             Side.UP: "{window} were farther above what is usual for the time of day than ever in {period}",
             Side.DOWN: "{window} were farther below what is usual for the time of day than ever in {period}",
         },
     ),
-    Kind("sequence", 10, {Side.NONE: "the model expected the last values less than ever in {period}"}),
-    Kind("run", 1, {Side.NONE: "the value has not changed for longer than ever in {period}"}),
-    Kind("away", 1, _AWAY),
+    Kind("sequence", "sequence", 10, {Side.NONE: "the model expected the last values less than ever in {period}"}),
+    Kind("run", "unchanged", 1, {Side.NONE: "the value has not changed for longer than ever in {period}"}),
+    Kind("away", "time of day", 1, _AWAY),
     Kind(
+        "jump",
         "jump",
         6,
         {
@@ -124,6 +137,8 @@ KINDS = (
 )
 FUSED = _evidence.FUSED
 NAMES = tuple(kind.name for kind in KINDS)
+#: In the order of their first kinds.
+LANES = tuple(dict.fromkeys(kind.lane for kind in KINDS))
 
 _UNITS = ((7 * 86_400, "week"), (86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 

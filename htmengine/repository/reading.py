@@ -289,6 +289,15 @@ def rows_of(conn: Connection, uid: str, span: Span, limit: int, *, newest: bool 
     return rows[::-1] if newest else rows
 
 
+def raw_scored_rows(conn: Connection, uid: str, span: Span) -> list[tuple[int, int, float, float]]:
+    """(rowid, timestamp, value, raw score) of a span's first rows that have a raw score, at most `ROWS_AT_ONCE`."""
+    c = metric_data.c
+    query = select(c.rowid, func.epoch(c.timestamp), c.metric_value, c.raw_anomaly_score).where(
+        c.uid == uid, c.rowid.between(span.first, span.last), c.raw_anomaly_score.is_not(None)
+    )
+    return [row._tuple() for row in conn.execute(query.order_by(c.rowid).limit(ROWS_AT_ONCE))]
+
+
 def timestamps_at(conn: Connection, uid: str, span: Span) -> tuple[int, int] | tuple[None, None]:
     """The first and the last timestamp of a span; None and None if it has no rows."""
     c = metric_data.c

@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
+from htmengine.adapters.datasource.evidence_columns import bucketed, evidence_columns
 from htmengine.adapters.datasource.why import why_at
 from htmengine.errors import UnroutableMessage
 from htmengine.operations import Operations
@@ -37,6 +38,7 @@ from htmengine.web.views import (
     bucket_of,
     decode_key,
     encode_key,
+    evidence_json,
     metric_json,
     parameters_json,
     plot_columns,
@@ -151,6 +153,12 @@ class Api:
         given = self._query(call, "get_plot")
         return await self._read(_plot, call.path["metric"], given.get("from"), given.get("until"), given["points"])
 
+    async def get_evidence(self, call: Call) -> Reply:
+        given = self._query(call, "get_evidence")
+        return await self._compute(
+            _evidence, call.path["metric"], given.get("from"), given.get("until"), given["points"]
+        )
+
     async def get_why(self, call: Call) -> Reply:
         return await self._read(_why, call.path["metric"], self._query(call, "get_why")["at"])
 
@@ -251,11 +259,15 @@ class Api:
 
     async def _read(self, view: Any, *args: Any) -> Reply:
         """A view of the database; made and encoded in the thread."""
+        return Reply(await self.reader.read(_encoded, view, *args))
 
-        def read(conn: Connection) -> bytes:
-            return dump(view(conn, *args))
+    async def _compute(self, view: Any, *args: Any) -> Reply:
+        """As `_read`, for a view that computes much."""
+        return Reply(await self.reader.compute(_encoded, view, *args))
 
-        return Reply(await self.reader.read(read))
+
+def _encoded(conn: Connection, view: Any, *args: Any) -> bytes:
+    return dump(view(conn, *args))
 
 
 def _checked(operation: Operation, handler: Handler) -> Handler:
@@ -317,7 +329,7 @@ def _plot(conn: Connection, name: str, start: int | None, end: int | None, point
     stored = reading.span_of(conn, metric.uid, None, None)
     span = stored if start is None and end is None else reading.span_of(conn, metric.uid, start, end)
     first, last = reading.timestamps_at(conn, metric.uid, stored)
-    step, buckets = _buckets(conn, metric.uid, span, points)
+    step = _step(conn, metric.uid, span, points)
     return {
         "uid": metric.uid,
         "name": metric.name,
@@ -327,17 +339,30 @@ def _plot(conn: Connection, name: str, start: int | None, end: int | None, point
         "rows": span.rows,
         "first_timestamp": first,
         "last_timestamp": last,
-        **plot_columns(buckets),
+        **plot_columns(_buckets(conn, metric.uid, span, step)),
     }
 
 
-def _buckets(conn: Connection, uid: str, span: Span, points: int) -> tuple[int | None, list[Bucket]]:
-    """At most ``points`` buckets, and their step; None: each row is a bucket."""
+def _step(conn: Connection, uid: str, span: Span, points: int) -> int | None:
+    """The step of at most ``points`` buckets; None: each row is a bucket."""
     first, last = reading.timestamps_at(conn, uid, span)
     if span.rows <= points or first is None or last is None:
-        return None, [bucket_of(row) for row in reading.rows_of(conn, uid, span, points)]
-    step = round_step(-(-(last - first) // (points - 1)))  # the first and the last bucket may be cut
-    return step, reading.buckets_of(conn, uid, span, step)
+        return None
+    return round_step(-(-(last - first) // (points - 1)))  # the first and the last bucket may be cut
+
+
+def _buckets(conn: Connection, uid: str, span: Span, step: int | None) -> list[Bucket]:
+    if step is None:
+        return [bucket_of(row) for row in reading.rows_of(conn, uid, span, span.rows)]
+    return reading.buckets_of(conn, uid, span, step)
+
+
+def _evidence(conn: Connection, name: str, start: int | None, end: int | None, points: int) -> dict[str, Any]:
+    metric = queries.get_metric(conn, reading.find_metric(conn, name).uid)
+    span = reading.span_of(conn, metric.uid, start, end)
+    step = _step(conn, metric.uid, span, points)
+    found = bucketed(evidence_columns(conn, metric, span), step)
+    return {"uid": metric.uid, "name": metric.name, "step": step, **evidence_json(found)}
 
 
 def _why(conn: Connection, name: str, at: int) -> dict[str, Any]:

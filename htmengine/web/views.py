@@ -6,9 +6,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from htmengine.adapters.datasource.evidence_columns import EvidenceColumns
+from htmengine.evidence.kinds import LANES
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyRow, Bucket, DataRow, MetricRow
 from htmengine.repository.results import Result
@@ -83,6 +89,23 @@ def plot_columns(buckets: Sequence[Bucket]) -> dict[str, list[Any]]:
         "raw_anomaly_score": [bucket.raw_anomaly_score for bucket in buckets],
         "anomaly_score": [bucket.anomaly_score for bucket in buckets],
     }
+
+
+def evidence_json(found: EvidenceColumns) -> dict[str, Any]:
+    """Evidence as columns; numbers are rounded to what a picture shows."""
+    value, lower, upper = (_known(column) for column in found.expected.T)
+    return {
+        "complete": found.complete,
+        "timestamp": found.timestamps.tolist(),
+        "expected": value,
+        "lower": lower,
+        "upper": upper,
+        "lanes": dict(zip(LANES, found.lanes.T.round(2).tolist(), strict=True)),
+    }
+
+
+def _known(column: NDArray[np.float64]) -> list[float | None]:
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in column.tolist()]
 
 
 def bucket_of(row: DataRow) -> Bucket:

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { EMPTY, appended, drawn, rowsIn } from "../../htmengine/web/static/js/plot/columns.js";
+import { EMPTY, appended, drawn, gapsOf, rowsIn, spoken } from "../../htmengine/web/static/js/plot/columns.js";
 
 function plot(timestamps, step = null) {
   const values = timestamps.map((timestamp) => timestamp / 60);
@@ -19,8 +19,17 @@ test("no line crosses a gap", () => {
   assert.equal(last[3], null);
 });
 
+test("a gap lasts from the row before it to the row after it", () => {
+  assert.deepEqual(gapsOf(drawn(plot([60, 120, 180, 900]))), [[180, 900]]);
+});
+
+test("the band stands at the buckets that it is known of", () => {
+  const [, , , , , lower, upper] = drawn(plot([60, 120]), { timestamp: [120], lower: [1], upper: [3] });
+  assert.deepEqual([lower, upper], [[null, 1], [null, 3]]);
+});
+
 test("an empty plot draws nothing", () => {
-  assert.deepEqual(drawn(EMPTY), [[], [], [], [], []]);
+  assert.deepEqual(drawn(EMPTY), [[], [], [], [], [], [], []]);
 });
 
 test("a new result becomes a row of its own where each row is drawn", () => {
@@ -44,4 +53,9 @@ test("a result from before the last bucket changes nothing", () => {
 test("rows in view are those whose bucket is seen", () => {
   const rows = rowsIn(plot([0, 600, 1200], 600), { from: 700, until: 1300 });
   assert.deepEqual(rows.map(({ timestamp }) => timestamp), [600, 1200]);
+});
+
+test("what is said of the lanes is of the view alone", () => {
+  const evidence = { timestamp: [0, 60, 120], lanes: { level: [7, 1, 2], shape: [0, 0, 0] } };
+  assert.match(spoken(evidence, { from: 30, until: 130 }), /level 2, shape 0$/);
 });

@@ -72,7 +72,7 @@ def why_at(conn: Connection, metric: Metric, timestamp: int) -> Told:
 
 def replayed(conn: Connection, metric: Metric, timestamp: int) -> Told:
     """The same by replay of the rows of the metric's model."""
-    detector, after = _start(conn, metric)
+    detector, after = first_detector(conn, metric)
     while rows := _rows_until(conn, metric.uid, after, timestamp):
         detector.update_many(*columns(rows))
         after, last = rows[-1].rowid, rows[-1]
@@ -95,8 +95,11 @@ def _rows_until(conn: Connection, uid: str, after: int, timestamp: int) -> list[
     return [row for row in queries.get_rows(conn, uid, after, ROWS_AT_ONCE) if row.timestamp <= timestamp]
 
 
-def _start(conn: Connection, metric: Metric) -> tuple[Detector, int]:
-    """The detector before the first row of a metric's model, and the row before it."""
+def first_detector(conn: Connection, metric: Metric) -> tuple[Detector, int]:
+    """The detector before the first row of a metric's model, and the row before it.
+
+    Raises `ModelNotFound` for a metric without a model.
+    """
     definition = metric.definition
     if definition is None:
         raise ModelNotFound(metric.name, metric.status.name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Graphite's globs, and the tree of names in which every metric also has its scores.
+"""Graphite's globs, and the tree of names in which every metric also has its scores and its band.
 
 In: patterns such as ``web.{a,b}.*``.  Out: names that match, node by node: no wildcard reaches over a dot.
 """
@@ -25,9 +25,15 @@ class SeriesKind(enum.Enum):
     VALUE = ""
     ANOMALY_SCORE = "anomaly_score"
     RAW_ANOMALY_SCORE = "raw_anomaly_score"
+    EXPECTED = "expected"
+    LOWER = "lower"
+    UPPER = "upper"
 
 
-SCORES = (SeriesKind.ANOMALY_SCORE, SeriesKind.RAW_ANOMALY_SCORE)
+#: What the engine makes of a metric.
+DERIVED = tuple(kind for kind in SeriesKind if kind is not SeriesKind.VALUE)
+#: What was expected of its values: found by replay.
+BAND = (SeriesKind.EXPECTED, SeriesKind.LOWER, SeriesKind.UPPER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Node:
 
 
 def find_nodes(pattern: Pattern, names: Iterable[str]) -> list[Node]:
-    """The nodes that match, in order: a metric is a leaf, and a branch with its scores."""
+    """The nodes that match, in order: a metric is a leaf, and a branch with what the engine makes of it."""
     found: set[Node] = set()
     depth = len(pattern.nodes)
     for name in names:
@@ -89,7 +95,9 @@ def find_nodes(pattern: Pattern, names: Iterable[str]) -> list[Node]:
                 found.add(Node(name, is_leaf=True))
         elif len(parts) == depth - 1 and pattern._begins(parts):
             found.update(
-                Node(f"{name}.{kind.value}", is_leaf=True) for kind in SCORES if pattern.nodes[-1].fullmatch(kind.value)
+                Node(f"{name}.{kind.value}", is_leaf=True)
+                for kind in DERIVED
+                if pattern.nodes[-1].fullmatch(kind.value)
             )
     return sorted(found)
 
@@ -101,7 +109,7 @@ def find_series(pattern: Pattern, names: Iterable[str]) -> Iterator[tuple[str, S
     for name in known:
         if name in whole:
             yield name, SeriesKind.VALUE
-        for kind in SCORES:
+        for kind in DERIVED:
             path = f"{name}.{kind.value}"
             if path not in whole and pattern.matches(path):
                 yield name, kind

@@ -7,16 +7,19 @@ one request may ask for is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection
 
-from htmengine.repository import reading
+from htmengine.adapters.datasource.evidence_columns import EvidenceColumns, bucketed, evidence_columns
+from htmengine.errors import ModelNotFound
+from htmengine.repository import queries, reading
 from htmengine.repository.reading import Span
 from htmengine.web.graphite.functions import function_named
-from htmengine.web.graphite.paths import Pattern, SeriesKind, find_series
+from htmengine.web.graphite.paths import BAND, Pattern, SeriesKind, find_series
 from htmengine.web.graphite.series import Range, Series, interval_of, series_of
 from htmengine.web.graphite.targets import FunctionCall, Path, parse_target
 from htmengine.web.refused import Refused
@@ -34,6 +37,8 @@ _FIGURES = {
     SeriesKind.ANOMALY_SCORE: reading.GREATEST_SCORE,  # a peak must not be averaged away
     SeriesKind.RAW_ANOMALY_SCORE: reading.GREATEST_RAW_SCORE,
 }
+#: Metrics whose bands one request may ask for: each is found by replay.
+MOST_BANDS = 20
 #: Rows that tell how often a metric comes.
 _INTERVAL_ROWS = 61
 
@@ -72,6 +77,7 @@ class _Renderer:
         self._budget = Budget()
         self._wanted = wanted
         self._spans: dict[str, tuple[Span, int]] = {}  #: of metrics by uid: their rows, and the distance of points
+        self._bands: dict[str, EvidenceColumns | None] = {}  #: by uid; None: the metric has no model
         self._series = 0
         self._points = 0
 
@@ -103,12 +109,27 @@ class _Renderer:
             self._spans[uid] = self._span(uid)
         span, step = self._spans[uid]
         path = f"{name}.{kind.value}" if kind.value else name
-        series = series_of(path, reading.points_of(self._conn, uid, span, step, _FIGURES[kind]), step, self._wanted)
+        series = series_of(path, self._points_of(uid, span, step, kind), step, self._wanted)
         self._points += len(series.values)
         self._budget.spend([series])
         if self._points > MOST_POINTS:
             raise Refused(422, f"target: more than {MOST_POINTS} points at a time; ask for less with maxDataPoints")
         return series
+
+    def _points_of(self, uid: str, span: Span, step: int, kind: SeriesKind) -> Iterable[tuple[int, float | None]]:
+        if kind in _FIGURES:
+            return reading.points_of(self._conn, uid, span, step, _FIGURES[kind])
+        if uid not in self._bands:
+            self._bands[uid] = self._band(uid, span, step)
+        return band_points(self._bands[uid], BAND.index(kind))
+
+    def _band(self, uid: str, span: Span, step: int) -> EvidenceColumns | None:
+        if len(self._bands) >= MOST_BANDS:
+            raise Refused(422, f"target: bands of more than {MOST_BANDS} metrics at a time")
+        try:
+            return bucketed(evidence_columns(self._conn, queries.get_metric(self._conn, uid), span), step)
+        except ModelNotFound:
+            return None
 
     def _span(self, uid: str) -> tuple[Span, int]:
         wanted = self._wanted
@@ -117,10 +138,17 @@ class _Renderer:
         return span, wanted.step_for(interval_of([row.timestamp for row in newest]))
 
 
+def band_points(columns: EvidenceColumns | None, column: int) -> Iterator[tuple[int, float | None]]:
+    """(timestamp, expected value or end of its band); what is not known is None."""
+    if columns is not None:
+        for timestamp, value in zip(columns.timestamps.tolist(), columns.expected[:, column].tolist(), strict=True):
+            yield timestamp, value if math.isfinite(value) else None
+
+
 def metrics_of(conn: Connection, pattern: Pattern) -> dict[str, str]:
     """The uids, by name, of all metrics that may have a series or a node that matches.
 
-    A score's last node is not part of its metric's name.
+    The last node of a score or a band is not part of its metric's name.
     """
     stem = pattern.prefix.rpartition(".")[0]
     if pattern.prefix == pattern.text:

@@ -19,7 +19,7 @@ from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
 from htmengine.web.document import parse_query
 from htmengine.web.graphite.functions import describe, function_named
-from htmengine.web.graphite.paths import SCORES, Node, Pattern, find_nodes
+from htmengine.web.graphite.paths import DERIVED, Node, Pattern, find_nodes
 from htmengine.web.graphite.render import MOST_POINTS, metrics_of, render
 from htmengine.web.graphite.series import Range, Series
 from htmengine.web.graphite.times import parse_time, parse_zone
@@ -223,7 +223,7 @@ def _expand(conn: Connection, patterns: list[Pattern], leaves: bool) -> dict[str
 
 def _index(conn: Connection) -> list[str]:
     names = reading.metrics_with_prefix(conn, "")
-    return sorted({*names, *(f"{name}.{kind.value}" for name in names for kind in SCORES)})
+    return sorted({*names, *(f"{name}.{kind.value}" for name in names for kind in DERIVED)})
 
 
 def _tree(nodes: list[Node]) -> list[dict[str, Any]]:

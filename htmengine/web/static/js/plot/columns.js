@@ -9,17 +9,28 @@ const GAP = 5;
 
 export const EMPTY = { step: null, ...Object.fromEntries(COLUMNS.map((name) => [name, []])) };
 
-/** [x, last, min, max, score] for uPlot; a place with nulls in each gap. */
-export function drawn(plot) {
+/**
+ * [x, last, min, max, score, lower, upper] for uPlot; a place with nulls in each gap.  evidence: of the same buckets, as
+ * /evidence answers, for the band of what was expected; null: nothing is known.
+ */
+export function drawn(plot, evidence = null) {
   const longest = GAP * usualDistance(plot);
-  const columns = [[], [], [], [], []];
+  const columns = [[], [], [], [], [], [], []];
   const add = (...values) => values.forEach((value, column) => columns[column].push(value));
+  const places = new Map(evidence?.timestamp.map((timestamp, index) => [timestamp, index]));
   plot.timestamp.forEach((timestamp, index) => {
     const before = plot.timestamp[index - 1];
-    if (timestamp - before > longest) add((before + timestamp) / 2, null, null, null, null);
-    add(timestamp, plot.last[index], plot.min[index], plot.max[index], plot.anomaly_score[index]);
+    if (timestamp - before > longest) add((before + timestamp) / 2, null, null, null, null, null, null);
+    const band = ["lower", "upper"].map((end) => evidence?.[end][places.get(timestamp)] ?? null);
+    add(timestamp, plot.last[index], plot.min[index], plot.max[index], plot.anomaly_score[index], ...band);
   });
   return columns;
+}
+
+/** [from, until] of each gap in what `drawn` returned. */
+export function gapsOf(columns) {
+  const [xs, last] = columns;
+  return xs.flatMap((x, index) => (last[index] === null && index > 0 ? [[xs[index - 1], xs[index + 1]]] : []));
 }
 
 /** With one more result: a row of its own, or part of the last bucket. */
@@ -48,6 +59,13 @@ export function rowsIn(plot, { from, until }) {
   return plot.timestamp
     .map((timestamp, index) => Object.fromEntries(COLUMNS.map((name) => [name, plot[name][index]])))
     .filter(({ timestamp }) => timestamp >= from - (plot.step ?? 0) && timestamp <= until);
+}
+
+/** Each lane's greatest decades in view, as text. */
+export function spoken({ timestamp, lanes }, { from, until }) {
+  const seen = timestamp.map((moment, index) => index).filter((index) => timestamp[index] >= from && timestamp[index] <= until);
+  const greatest = Object.entries(lanes).map(([name, decades]) => `${name} ${Math.max(0, ...seen.map((index) => decades[index]))}`);
+  return `Evidence in view, greatest decades of each kind: ${greatest.join(", ")}`;
 }
 
 function replaced(plot, row) {

@@ -8,13 +8,16 @@ import { LEVELS, levelOf } from "../scores.js";
 import { onceAFrame, spaced } from "../tasks.js";
 import { EMPTY, appended } from "./columns.js";
 import { gestures } from "./gestures.js";
+import { Lanes } from "./lanes.js";
 import { Minimap } from "./minimap.js";
-import { Plot } from "./plot.js";
+import { Plot, SIDES } from "./plot.js";
 import { PlotSource } from "./source.js";
 import { plotTable } from "./table.js";
 import { atEnd, moved, newest, span, within, zoomed } from "./viewport.js";
 
 const FETCH_PAUSE_MS = 120;
+//: The evidence of live results comes so much later: it is found by replay.
+const EVIDENCE_PAUSE_MS = 30000;
 const MINIMAP_POINTS = 600;
 //: So many samples are seen at first.
 const FIRST_ROWS = 2000;
@@ -25,6 +28,7 @@ const PRESETS = [["1 h", 3600], ["6 h", 21600], ["1 d", 86400], ["1 w", 604800],
 export class PlotPanel {
   #source;
   #plot;
+  #lanes;
   #minimap;
   #table = plotTable();
   #parts;
@@ -37,6 +41,7 @@ export class PlotPanel {
   #view = null;
   #results = [];
   #fetchSoon = spaced(() => this.#fetch(), FETCH_PAUSE_MS);
+  #judgeSoon = spaced(() => this.#judge(), EVIDENCE_PAUSE_MS);
   #takeResults = onceAFrame(() => this.#append());
   #ends;
 
@@ -82,6 +87,7 @@ export class PlotPanel {
   show(view) {
     this.#view = within(view, this.#whole);
     this.#plot.setView(this.#view);
+    this.#lanes.setView(this.#view);
     this.#minimap.setView(this.#view);
     this.#showRange();
     this.#table.update(this.#columns, this.#view);
@@ -113,9 +119,10 @@ export class PlotPanel {
   }
 
   #build() {
-    const { box, minimap, host, tools } = this.#parts;
+    const { box, lanes, minimap, host, tools } = this.#parts;
     tools.disabled = false;
     this.#plot = new Plot(box, { onSelect: (view) => this.show(view), onCursor: (row) => this.#read(row) });
+    this.#lanes = new Lanes(lanes, SIDES);
     this.#minimap = new Minimap(minimap, (from) => this.show({ from, until: from + span(this.#view) }));
     const stopGestures = gestures(host, box, {
       view: () => this.#view,
@@ -128,8 +135,10 @@ export class PlotPanel {
     this.#ends = [
       stopGestures,
       this.#fetchSoon.cancel,
+      this.#judgeSoon.cancel,
       this.#takeResults.cancel,
       () => this.#plot.close(),
+      () => this.#lanes.close(),
       () => this.#minimap.close(),
       () => this.#source.close(),
     ];
@@ -144,6 +153,7 @@ export class PlotPanel {
       this.#setColumns(await this.#source.load(request));
       this.#request = request;
       this.#parts.element.classList.remove("fetching");
+      this.#judge();
       if (!PlotSource.serves(request, this.#view)) this.#fetchSoon();
     } catch (error) {
       tolerate(error);
@@ -153,6 +163,24 @@ export class PlotPanel {
     }
   }
 
+  /** Show what was expected, and which evidence spoke. */
+  async #judge() {
+    const request = this.#request;
+    if (!request) return;
+    try {
+      const evidence = await this.#source.evidence(request);
+      if (request === this.#request) this.#showEvidence(evidence);
+    } catch (error) {
+      tolerate(error);
+      if (error.status === 404) this.#showEvidence(null); // there is no model
+    }
+  }
+
+  #showEvidence(evidence) {
+    this.#plot.setEvidence(evidence);
+    this.#lanes.setEvidence(evidence);
+  }
+
   #append() {
     const follows = this.following;
     const length = span(this.#view);
@@ -160,6 +188,7 @@ export class PlotPanel {
     // While one looks at older samples, what is far from them is left to the next fetch.
     const near = results.filter(({ timestamp }) => follows || timestamp <= (this.#request?.until ?? 0));
     if (near.length) this.#setColumns(near.reduce(appended, this.#columns));
+    this.#judgeSoon();
     this.#extend(results.at(-1).timestamp);
     if (follows) this.showNewest(length);
     else this.#minimap.setView(this.#view);
@@ -194,11 +223,12 @@ export class PlotPanel {
   }
 }
 
-function reading({ timestamp, last, min, max, score }) {
+function reading({ timestamp, last, min, max, score, lower, upper }) {
   const band = min === max ? "" : ` (${format.value(min)} to ${format.value(max)})`;
+  const expected = lower === null ? "" : `expected ${format.value(lower)} to ${format.value(upper)} · `;
   const { shape, word } = LEVELS[levelOf(score)];
   const scored = score === null ? "" : `score ${format.score(score)} `;
-  return `${format.time(timestamp)} · ${format.value(last)}${band} · ${scored}${shape} ${word}`;
+  return `${format.time(timestamp)} · ${format.value(last)}${band} · ${expected}${scored}${shape} ${word}`;
 }
 
 const HINT = matchMedia("(pointer: coarse)").matches
@@ -223,6 +253,7 @@ function layout(name, panel, table) {
   const range = h("span", { class: "range muted small" }, "Loading…");
   const readout = h("p", { class: "readout mono" }, HINT);
   const box = h("div", { class: "plot-box", id: "plot" });
+  const lanes = h("div", { class: "lanes-box" });
   const minimap = h("div", { class: "minimap" });
   const host = h(
     "div",
@@ -242,6 +273,8 @@ function layout(name, panel, table) {
       .map(([level, { word, shape }]) =>
         h("span", { class: `score ${level}` }, h("span", { class: "shape" }, shape), word, BOUNDS[level]),
       ),
+    h("span", {}, h("span", { class: "swatch expected", "aria-hidden": "true" }), "expected"),
+    h("span", {}, h("span", { class: "swatch gap", "aria-hidden": "true" }), "no data"),
   );
   const tools = h(
     "fieldset",
@@ -263,11 +296,12 @@ function layout(name, panel, table) {
     tools,
     readout,
     host,
+    lanes,
     minimap,
     h("div", { class: "plot-foot" }, legend, keys),
     table,
   );
-  return { element, tools, range, readout, box, minimap, host };
+  return { element, tools, range, readout, box, lanes, minimap, host };
 }
 
 const BOUNDS = { usual: "", unusual: " from 0.999", anomalous: " from 0.99999" };

@@ -6,7 +6,8 @@ import uPlot from "../../vendor/uplot/uPlot.esm.js";
 import * as format from "../format.js";
 import { ANOMALOUS, UNUSUAL, height } from "../scores.js";
 import { colour, onTheme } from "../theme.js";
-import { EMPTY, drawn } from "./columns.js";
+import { EMPTY, drawn, gapsOf } from "./columns.js";
+import { gapHatch } from "./gap_hatch.js";
 import { scoreBars, valueMarks } from "./score_bars.js";
 
 const AXIS_WIDTH = 64;
@@ -14,9 +15,11 @@ const SCORE_HEIGHT = 150;
 //: Scores beyond this height are drawn so high.
 const HIGHEST = 0.72;
 const PADDING = [10, 20, 0, 0];
+//: The room beside the plot's area, in pixels.
+export const SIDES = { left: AXIS_WIDTH, right: PADDING[1] };
 const DAY_S = 86400;
 const YEAR_S = 300 * DAY_S;
-const COLOURS = ["surface", "usual", "unusual", "anomalous", "unscored", "muted", "plot-line", "plot-band", "plot-grid"];
+const COLOURS = ["surface", "usual", "unusual", "anomalous", "unscored", "muted", "plot-line", "plot-band", "plot-expected", "plot-grid"];
 const NINES = { [height(0)]: "0", [height(UNUSUAL)]: "0.999", [height(ANOMALOUS)]: "0.99999" };
 
 export class Plot {
@@ -24,6 +27,8 @@ export class Plot {
   #onSelect;
   #onCursor;
   #palette = palette();
+  #plot = EMPTY;
+  #evidence = null;
   #columns = drawn(EMPTY);
   #value = null;
   #score = null;
@@ -52,7 +57,18 @@ export class Plot {
 
   /** Show columns as the engine sends them. */
   setData(plot) {
-    this.#columns = drawn(plot);
+    this.#plot = plot;
+    this.#draw();
+  }
+
+  /** Show the band of what was expected, as the engine sends it; null: nothing is known. */
+  setEvidence(evidence) {
+    this.#evidence = evidence;
+    this.#draw();
+  }
+
+  #draw() {
+    this.#columns = drawn(this.#plot, this.#evidence);
     this.#fill();
   }
 
@@ -79,22 +95,22 @@ export class Plot {
   }
 
   #rowAt(index) {
-    const [timestamp, last, min, max, score] = this.#columns.map((column) => column[index]);
-    return last === null || last === undefined ? null : { timestamp, last, min, max, score };
+    const [timestamp, last, min, max, score, lower, upper] = this.#columns.map((column) => column[index]);
+    return last === null || last === undefined ? null : { timestamp, last, min, max, score, lower, upper };
   }
 
   #rebuild() {
     this.#palette = palette();
     this.#value?.destroy();
     this.#score?.destroy();
-    this.#value = new uPlot(this.#valueOptions(), [[], [], [], []], this.#element);
+    this.#value = new uPlot(this.#valueOptions(), [[], [], [], [], [], []], this.#element);
     this.#score = new uPlot(this.#scoreOptions(), [[], []], this.#element);
     this.#fill();
   }
 
   #fill() {
-    const [xs, last, low, high, scores] = this.#columns;
-    this.#value.setData([xs, last, low, high], false);
+    const [xs, last, low, high, scores, lower, upper] = this.#columns;
+    this.#value.setData([xs, last, low, high, lower, upper], false);
     this.#score.setData([xs, scores.map((score) => Math.min(HIGHEST, height(score)))], false);
     if (this.#view) this.setView(this.#view);
     else for (const one of [this.#value, this.#score]) one.setScale("x", { min: xs[0] ?? 0, max: xs.at(-1) ?? 1 });
@@ -139,7 +155,7 @@ export class Plot {
   }
 
   #valueOptions() {
-    const { "plot-line": line, "plot-band": band } = this.#palette;
+    const { "plot-line": line, "plot-band": band, "plot-expected": expected } = this.#palette;
     const common = this.#common();
     const axes = this.#axes({ values: (_, splits) => splits.map(format.value) });
     axes[0] = { ...axes[0], size: 8, values: () => [] };
@@ -153,9 +169,15 @@ export class Plot {
         { stroke: line, width: 1.25, points: { show: false } },
         { width: 0, points: { show: false } }, // least and greatest: the band between them is drawn
         { width: 0, points: { show: false } },
+        { width: 0, points: { show: false } }, // what was expected: the other band
+        { width: 0, points: { show: false } },
       ],
-      bands: [{ series: [3, 2], fill: band }],
-      hooks: { ...common.hooks, draw: [valueMarks(() => this.#columns[4], () => this.#palette)] },
+      bands: [{ series: [5, 4], fill: expected }, { series: [3, 2], fill: band }],
+      hooks: {
+        ...common.hooks,
+        drawAxes: [gapHatch(() => gapsOf(this.#columns), () => this.#palette)],
+        draw: [valueMarks(() => this.#columns[4], () => this.#palette)],
+      },
     };
   }
 

@@ -14,12 +14,15 @@ const FRESH_MS = 5000;
 
 export class PlotSource {
   #path;
+  #evidencePath;
   #kept = new Map();
   #loading = null;
+  #judging = null;
   #closed = new AbortController();
 
   constructor(uid) {
     this.#path = metricPath(uid, "/plot");
+    this.#evidencePath = metricPath(uid, "/evidence");
   }
 
   /** The range and detail of what is asked for to show a view: {from, until, points}. */
@@ -50,6 +53,13 @@ export class PlotSource {
     return plot;
   }
 
+  /** What was expected in the buckets of a request, and which evidence spoke; a metric without a model raises a `Problem`. */
+  async evidence(request) {
+    this.#judging?.abort();
+    this.#judging = new AbortController();
+    return get(this.#evidencePath, request, this.#judging.signal);
+  }
+
   /** The whole series, coarsely. */
   whole(points) {
     return get(this.#path, { points }, this.#closed.signal);
@@ -63,6 +73,7 @@ export class PlotSource {
   close() {
     this.#closed.abort();
     this.#loading?.abort();
+    this.#judging?.abort();
   }
 
   #keep(key, entry) {
