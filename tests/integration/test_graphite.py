@@ -90,7 +90,8 @@ class TestGrafana:
         sent = client.post("/metrics/find", params={"from": "-1h"}, content="query=prod.*", headers=FORM).json()
         assert [(node["text"], node["expandable"]) for node in sent] == [("db1", 1), ("web1", 1), ("web2", 1)]
         leaves = client.get("/metrics/find", params={"query": "prod.web1.requests.*"}).json()
-        assert [(node["text"], node["leaf"]) for node in leaves] == [("anomaly_score", 1), ("raw_anomaly_score", 1)]
+        names = ["anomaly_score", "expected", "lower", "raw_anomaly_score", "upper"]
+        assert [(node["text"], node["leaf"]) for node in leaves] == [(name, 1) for name in names]
         both = client.get("/metrics/find", params={"query": "prod.web1.*"}).json()
         assert [(node["text"], node["leaf"]) for node in both] == [("requests", 0), ("requests", 1)]
 
@@ -169,7 +170,7 @@ class TestRender:
 
     def test_the_index_lists_every_series(self, client: httpx.Client) -> None:
         index = client.get("/metrics/index.json").json()
-        assert len(index) == 9
+        assert len(index) == 18
         assert "prod.db1.load.raw_anomaly_score" in index
 
     def test_what_is_missing_or_too_much_is_named(self, client: httpx.Client) -> None:
