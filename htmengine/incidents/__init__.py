@@ -3,8 +3,9 @@
 
 ::
 
-    records  what the tables hold
-    queries  what is asked of the database
+    budget, hold_off, silence  when an alarm is a page, and when a metric is silent
+    grouping, roots            how alarms become incidents, and who moved first
+    records, queries           what the tables hold, and what is asked of the database
 
 docs/alerts.md tells how they are used.
 """
