@@ -97,7 +97,10 @@ class Sender:
     # --- SMTP ------------------------------------------------------------------------------------------
 
     async def _mail(self, receiver: Email, message: bytes) -> str:
+        # The factory's deferred is its own: one that is cancelled is one that it has no more, and trips over.
+        answer: Deferred[Any] = Deferred()
         done: Deferred[Any] = Deferred()
+        answer.addBoth(lambda result: None if done.called else done.callback(result))
         tls = optionsForClientTLS(receiver.host, trustRoot=_trust(receiver.tls_ca_file))
         factory = ESMTPSenderFactory(
             receiver.user.encode() or None,
@@ -105,9 +108,9 @@ class Sender:
             receiver.sender,
             list(receiver.to),
             BytesIO(message),
-            done,
+            answer,
             retries=0,
-            timeout=receiver.timeout_s,
+            timeout=None,  # the time limit is below
             contextFactory=tls if receiver.tls == "starttls" else None,
             requireAuthentication=bool(receiver.user),
             requireTransportSecurity=receiver.tls == "starttls",
@@ -123,6 +126,8 @@ class Sender:
             # Its text is the whole conversation, with the password.
             raise DeliveryFailed(_shown(f"{error.code} {_text(error.resp)}")) from None
         except Exception as error:
+            if connector.state == "connected":  # a server that hangs would never take the last bytes
+                connector.transport.abortConnection()
             raise DeliveryFailed(_in_words(error, receiver.timeout_s)) from None
         finally:
             connector.disconnect()

@@ -26,7 +26,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -100,6 +102,8 @@ class CheckpointStore:
                     file.flush()
                     os.fdatasync(file.fileno())
             crash_points.reached("checkpoint.written")
+            if path.is_dir():
+                _put_aside(path)
             partial.replace(path)
             self._unusable.discard(path)
             crash_points.reached("checkpoint.replaced")
@@ -113,7 +117,7 @@ class CheckpointStore:
 
         The older one is only read when it is asked for.
         """
-        states = {path: _state_in(path) for path in self._slots(model_id) if path.exists()}
+        states = {path: _state_in(path) for path in self._slots(model_id) if os.path.lexists(path)}
         # What has no head is looked at first, so that it is found.
         for path in sorted(states, key=lambda path: (states[path] == _NO_STATE, states[path]), reverse=True):
             checkpoint = self._read(path, model_id)
@@ -129,7 +133,7 @@ class CheckpointStore:
         """Remove all of a model's files."""
         for path in self._slots(model_id):
             for suffix in ("", _DAMAGED):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+                _remove(path.with_name(path.name + suffix))
 
     def remove_partials(self, now: float) -> int:
         """Remove what writers that were killed have left; how many.  ``now`` is in epoch seconds.
@@ -164,7 +168,8 @@ class CheckpointStore:
 
     def _read(self, path: Path, model_id: str) -> Checkpoint | None:
         try:
-            checkpoint = _unpack(path.read_bytes())
+            with _opened(path) as file:
+                checkpoint = _unpack(file.read())
             if checkpoint.model_id != model_id:
                 raise CorruptCheckpoint(f"it is one of model {checkpoint.model_id}")
         except (CorruptCheckpoint, UnknownCheckpointVersion, OSError) as error:
@@ -172,7 +177,7 @@ class CheckpointStore:
             self._unusable.add(path)
             if isinstance(error, CorruptCheckpoint):
                 with contextlib.suppress(OSError):  # a disk that cannot be written; it is found again then
-                    path.replace(path.with_name(path.name + _DAMAGED))
+                    _put_aside(path)
             return None
         self._unusable.discard(path)
         return checkpoint
@@ -189,6 +194,31 @@ def _runs(pid: int) -> bool:
     return pid != os.getpid()
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Open for reading, whatever has been put there.  Raises `CorruptCheckpoint` for what is no file, and OSError."""
+    # A FIFO is opened at once this way, where it would wait for a writer without end.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CorruptCheckpoint("it is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _put_aside(path: Path) -> None:
+    """Keep what cannot be used under another name; it takes the place of what was kept before."""
+    damaged = path.with_name(path.name + _DAMAGED)
+    if path.is_dir() or damaged.is_dir():
+        _remove(damaged)
+    path.replace(damaged)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _write(file: BinaryIO, data: bytes) -> None:
     """In two halves, so that a test may have the process die between them."""
     half = len(data) // 2
@@ -201,9 +231,9 @@ def _write(file: BinaryIO, data: bytes) -> None:
 def _state_in(path: Path) -> tuple[int, int]:
     """(generation, rowid) from a file's head; `_NO_STATE` if there is none."""
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             magic, version, generation, rowid, _ = _HEAD.unpack(file.read(_HEAD.size))
-    except (OSError, struct.error):
+    except (OSError, CorruptCheckpoint, struct.error):
         return _NO_STATE
     return (generation, rowid) if (magic, version) == (_MAGIC, _FORMAT) else _NO_STATE
 

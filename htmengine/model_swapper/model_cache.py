@@ -241,7 +241,10 @@ class ModelCache:
     def delete(self, model_id: str) -> None:
         """Remove a model from memory and disk."""
         self.discard(model_id)
-        self._store.delete(model_id)
+        try:
+            self._store.delete(model_id)
+        except OSError as error:
+            log.error("checkpoints of model %s cannot be removed: %s", model_id, error)
 
     def keep_within_budget(self) -> None:
         """Swap models out until the others fit; one may always stay."""

@@ -6,6 +6,7 @@ Used by services.py, which puts the services together, and by ``htmengine run``.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.defer import TimeoutError as DeferTimeout
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
@@ -181,4 +183,5 @@ class ProcessEnd:
         if self._reactor.running:
             # twistd ends with the status that a failing "after shutdown" trigger leaves
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-            self._reactor.stop()
+            with contextlib.suppress(ReactorNotRunning):  # a signal, or another service, was first
+                self._reactor.stop()

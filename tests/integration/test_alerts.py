@@ -118,7 +118,7 @@ class TestEngine:
         self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
     ) -> None:
         closed = refusing_port()
-        hook.answers = [status(500, "out of order"), status(503)]
+        hook.answers = [status(500, "out of order"), status(503, phrase="\x1b[31mred")]
         with http_receiver() as slow, http_receiver() as good:
             slow.answers = [hang(30)]
             folder = config(
@@ -142,6 +142,7 @@ class TestEngine:
             assert len(good.requests) == 1
             log = engine.log_path.read_text()
             assert "500 Internal Server Error out of order" in log
+            assert "503 ?[31mred" in log
             assert "no answer within 1 s" in log
             assert "refused" in log
             assert "secret-path" not in log

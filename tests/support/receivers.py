@@ -55,11 +55,13 @@ class HttpReceiver:
         return f"http://127.0.0.1:{self.port}/hook"
 
 
-def status(code: int, body: str = "", **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+def status(
+    code: int, body: str = "", *, phrase: str | None = None, **headers: str
+) -> Callable[[BaseHTTPRequestHandler], None]:
     """An answer of that status."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(code)
+        handler.send_response(code, phrase)
         for name, value in headers.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.send_header("Content-Length", str(len(body)))

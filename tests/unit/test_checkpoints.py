@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import time
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -66,6 +68,61 @@ class CheckpointStoreTest(SynchronousTestCase):
         self.assertEqual([each.name for each in path.parent.iterdir()], ["m.0.damaged"])
         self.store.delete("m")
         self.assertEqual(list(path.parent.iterdir()), [])
+
+    def test_what_is_no_file_or_cannot_be_read_stops_nobody_and_is_replaced(self) -> None:
+        def fifo(path: Path) -> None:
+            os.mkfifo(path)
+
+        def folder(path: Path) -> None:
+            (path / "below").mkdir(parents=True)
+
+        def unix_socket(path: Path) -> None:
+            with socket.socket(socket.AF_UNIX) as listening:
+                listening.bind(os.path.relpath(path))
+
+        def device(path: Path) -> None:
+            path.symlink_to("/dev/zero")
+
+        def nowhere(path: Path) -> None:
+            path.symlink_to("/no/such/file")
+
+        for put in (fifo, folder, unix_socket, device, nowhere, folder):
+            self.store.save(checkpoint(300))
+            for path in [*self.root.rglob("m.0"), *self.root.rglob("m.1")]:
+                path.unlink()
+                put(path)
+            self.assertEqual(self.store.newest_rowid("m", 1), -1)
+            self.assertEqual(list(self.store.load("m", 1)), [], put)
+            self.assertEqual(len(self.store.damaged), 1, self.store.damaged)
+            self.store.damaged.clear()
+            for rowid in (301, 302):
+                self.store.save(checkpoint(rowid))
+            self.assertEqual(list(self.store.load("m", 1)), [checkpoint(302), checkpoint(301)])
+            self.store.delete("m")
+            self.assertEqual(self.files(), [])
+
+    def test_folders_that_come_while_the_engine_runs_make_room_for_checkpoints(self) -> None:
+        for rowid in (300, 301):
+            self.store.save(checkpoint(rowid))
+        for path in self.files():
+            path.unlink()
+            path.mkdir()
+        for rowid in (302, 303):
+            self.store.save(checkpoint(rowid))
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(303), checkpoint(302)])
+
+    def test_a_file_that_cannot_be_read_is_told_and_replaced(self) -> None:
+        self.store.save(checkpoint(300))
+        [path] = self.files()
+
+        def refuse(path: Path, _flags: int) -> int:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        with mock.patch("os.open", refuse):  # tests may run as root, whom no permission stops
+            self.assertEqual(list(self.store.load("m", 1)), [])
+        self.assertEqual([each for each, _ in self.store.damaged], [path])
+        self.store.save(checkpoint(301))
+        self.assertEqual(list(self.store.load("m", 1)), [checkpoint(301)])
 
     def test_a_file_of_another_model_is_not_taken(self) -> None:
         self.store.save(checkpoint(300))

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.process.lifecycle import OrderedServices
+from htmengine.process.lifecycle import OrderedServices, ProcessEnd
 
 
 class Part(Service):
@@ -20,6 +24,34 @@ class Part(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         return self.stopped
+
+
+class StoppingReactor(Clock):
+    """One that takes a while to stop, as the real one does."""
+
+    running = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stops = 0
+
+    def addSystemEventTrigger(self, *_trigger: object) -> None:
+        """Nothing comes after this reactor."""
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+
+class ProcessEndTest(SynchronousTestCase):
+    def test_several_services_that_fail_end_the_process_once(self) -> None:
+        reactor = StoppingReactor()
+        end = ProcessEnd(cast("Any", reactor))
+        for _ in range(2):
+            end.fail(Failure(ValueError("the schema is of another release")))
+        reactor.advance(0)
+        self.assertEqual(end.status, 1)
 
 
 class StopTest(SynchronousTestCase):
