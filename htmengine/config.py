@@ -185,6 +185,11 @@ class GarbageCollection:
     """[garbage_collection] of application.conf."""
 
     threshold_days: int = option(0, whole(0, 36_500), "remove rows older than this, once an hour; 0: never")
+    expire_days: float = option(
+        0.0,
+        real(0, 36_500),
+        "a metric without samples for so long loses its model, after twice as long its rows; 0: never",
+    )
 
 
 @dataclass(frozen=True, slots=True)

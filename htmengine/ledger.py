@@ -9,7 +9,7 @@ samples queue; in the same transaction it is stored or rejected.  So the counter
 crashes::
 
     received = stored + rejected
-    stored   = scored + waiting + constant + unmonitored + skipped + deleted
+    stored   = scored + waiting + constant + unmonitored + skipped + deleted + expired
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine.repository import counts, queries
-from htmengine.repository.counts import DELETED, RECEIVED, SET_ASIDE, MetricScore, RejectTotal, StatusTotal
+from htmengine.repository.counts import DELETED, EXPIRED, RECEIVED, SET_ASIDE, MetricScore, RejectTotal, StatusTotal
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus
 
@@ -44,6 +44,7 @@ class Ledger:
     unmonitored: int = 0  #: rows of metrics without a model
     skipped: int = 0  #: rows that were removed as too old before the current model could run them
     deleted: int = 0  #: rows of metrics that were deleted
+    expired: int = 0  #: rows of metrics that were removed as no samples came any more
     set_aside: int = 0  #: messages between the services that none could process; of the whole engine
     newest_stored: int | None = None  #: the newest sample's own time, epoch seconds
     newest_scored: int | None = None  #: the newest scored sample's own time, epoch seconds
@@ -52,7 +53,8 @@ class Ledger:
     @property
     def adds_up(self) -> bool:
         """Whether each sample is in exactly one place."""
-        parts = (self.scored, self.waiting, self.constant, self.unmonitored, self.skipped, self.deleted)
+        lasting = (self.scored, self.waiting, self.constant, self.unmonitored, self.skipped)
+        parts = (*lasting, self.deleted, self.expired)
         return (
             self.received == self.stored + sum(self.rejected.values()) and self.stored == sum(parts) and min(parts) >= 0
         )
@@ -70,8 +72,8 @@ def read_ledger(conn: Connection, name: str | None) -> Ledger:
 
 def _engine_ledger(conn: Connection) -> Ledger:
     totals = counts.get_totals(conn)
-    deleted = totals[DELETED]
-    found = _sum_up(None, totals[RECEIVED], deleted, counts.status_totals(conn), counts.reject_totals(conn))
+    by_status, rejects = counts.status_totals(conn), counts.reject_totals(conn)
+    found = _sum_up(None, totals[RECEIVED], by_status, rejects, deleted=totals[DELETED], expired=totals[EXPIRED])
     return replace(found, set_aside=totals[SET_ASIDE])
 
 
@@ -87,29 +89,32 @@ def _metric_ledger(conn: Connection, metric: Metric) -> Ledger:
         score.timestamp,
     )
     received = metric.last_rowid + sum(each.count for each in rejects)
-    return _sum_up(metric.name, received, 0, [total], rejects)
+    return _sum_up(metric.name, received, [total], rejects)
 
 
 def _sum_up(
     name: str | None,
     received: int,
-    deleted: int,
     totals: Sequence[StatusTotal],
     rejects: Sequence[RejectTotal],
+    *,
+    deleted: int = 0,
+    expired: int = 0,
 ) -> Ledger:
     """What a model has not come to waits for it, or is unmonitored; what it passed by without a score was skipped."""
     not_run = {total.status: total.stored - total.run_to for total in totals}
     return Ledger(
         metric=name,
         received=received,
-        stored=deleted + sum(total.stored for total in totals),
+        stored=deleted + expired + sum(total.stored for total in totals),
         rejected={each.reason: each.count for each in rejects},
         scored=sum(total.scored for total in totals),
         waiting=sum(rows for status, rows in not_run.items() if status not in MODEL_NOT_DUE),
         constant=not_run.get(MetricStatus.CONSTANT, 0),
-        unmonitored=not_run.get(MetricStatus.UNMONITORED, 0),
+        unmonitored=not_run.get(MetricStatus.UNMONITORED, 0) + not_run.get(MetricStatus.EXPIRED, 0),
         skipped=sum(total.run_to - total.scored for total in totals),
         deleted=deleted,
+        expired=expired,
         newest_stored=_newest(total.newest_stored for total in totals),
         newest_scored=_newest(total.newest_scored for total in totals),
         newest_rejected=_newest(each.last_at for each in rejects),

@@ -31,6 +31,7 @@ from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+from htmengine.runtime.metric_expiry import MetricExpiry
 from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, kept_rows
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
@@ -91,19 +92,33 @@ class Parts:
             clock=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail
         )
 
-    def garbage_collection(self) -> list[MetricGarbageCollector]:
-        """Beside the storer, whoever removes old rows, if that is wanted."""
-        config = self.deployment.config
-        if not config.garbage_collection.threshold_days:
-            return []
-        collector = MetricGarbageCollector(
+    def garbage_collection(self) -> list[Service]:
+        """Beside the storer, whoever removes old rows and metrics without samples, if that is wanted."""
+        section = self.deployment.config.garbage_collection
+        wanted: list[Service] = []
+        if section.threshold_days:
+            wanted.append(self._collector(section.threshold_days))
+        if section.expire_days:
+            wanted.append(self._expiry(section.expire_days))
+        return wanted
+
+    def _collector(self, threshold_days: int) -> MetricGarbageCollector:
+        return MetricGarbageCollector(
             clock=self.reactor,
             database=self.database,
-            threshold_days=config.garbage_collection.threshold_days,
-            keep=kept_rows(config.storage.checkpoint_rows),
+            threshold_days=threshold_days,
+            keep=kept_rows(self.deployment.config.storage.checkpoint_rows),
             on_failure=self.end.fail,
         )
-        return [collector]
+
+    def _expiry(self, expire_days: float) -> MetricExpiry:
+        return MetricExpiry(
+            clock=self.reactor,
+            database=self.database,
+            shards=self.deployment.shards,
+            expire_days=expire_days,
+            on_failure=self.end.fail,
+        )
 
     def model_scheduler(self) -> ModelScheduler:
         config = self.deployment.config

@@ -26,7 +26,7 @@ def ledger(name: str | None, engine: Engine, as_json: bool) -> None:
     """Count the samples of a metric, or of the whole engine, by what became of them.
 
     Status 1 if they do not add up: received = stored + rejected; stored = scored + waiting + constant + unmonitored +
-    skipped + deleted.
+    skipped + deleted + expired.
     """
     with engine.database() as database:
         found = database.read_sync(read_ledger, name)
@@ -49,7 +49,7 @@ def _lines(found: Ledger) -> Iterator[str]:
     yield _LINE.format("  stored", found.stored, _time(found.newest_stored))
     yield _LINE.format("    scored", found.scored, _time(found.newest_scored))
     yield _LINE.format("    waiting", found.waiting, "")
-    for name in ("constant", "unmonitored", "skipped", "deleted"):
+    for name in ("constant", "unmonitored", "skipped", "deleted", "expired"):
         if getattr(found, name):
             yield _LINE.format(f"    {name}", getattr(found, name), "")
     if found.set_aside:

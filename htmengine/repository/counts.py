@@ -21,6 +21,7 @@ from htmengine.repository.times import from_datetime, to_datetime
 #: Names in the table ledger_total.
 RECEIVED = "received"  #: samples that came through the samples queue, whatever became of them
 DELETED = "deleted"  #: rows of metrics that were deleted
+EXPIRED = "expired"  #: rows of metrics that were removed as nothing came any more
 SET_ASIDE = "set_aside"  #: messages between the services that none could process
 
 
@@ -122,7 +123,7 @@ def get_generations(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
 
 
 def add_total(conn: Connection, name: str, count: int) -> None:
-    """Count up `RECEIVED` or `DELETED`."""
+    """Count up one of the names above."""
     c = ledger_total.c
     if count and not conn.execute(update(ledger_total).where(c.name == name).values(count=c.count + count)).rowcount:
         conn.execute(insert(ledger_total), {"name": name, "count": count})
@@ -137,9 +138,9 @@ def add_rejects(conn: Connection, rejects: Mapping[tuple[str, str], int], now: i
             conn.execute(insert(reject_count), {"uid": uid, "reason": reason, "count": n, "last_at": now})
 
 
-def keep_counts_of_deleted(conn: Connection, gone: Metric) -> None:
-    """What a metric that is about to be deleted leaves in the engine's totals."""
-    add_total(conn, DELETED, gone.last_rowid)
+def keep_counts_of_removed(conn: Connection, gone: Metric, counted_as: str) -> None:
+    """What a metric that is about to be removed leaves in the engine's totals, its rows as `DELETED` or `EXPIRED`."""
+    add_total(conn, counted_as, gone.last_rowid)
     rejects = reject_totals(conn, gone.uid)
     conn.execute(delete(reject_count).where(reject_count.c.uid == gone.uid))
     for each in rejects:
@@ -150,8 +151,8 @@ def keep_counts_of_deleted(conn: Connection, gone: Metric) -> None:
 
 
 def get_totals(conn: Connection) -> dict[str, int]:
-    """`RECEIVED`, `DELETED` and `SET_ASIDE`."""
-    found: dict[str, int] = {RECEIVED: 0, DELETED: 0, SET_ASIDE: 0}
+    """`RECEIVED`, `DELETED`, `EXPIRED` and `SET_ASIDE`."""
+    found: dict[str, int] = dict.fromkeys((RECEIVED, DELETED, EXPIRED, SET_ASIDE), 0)
     for name, count in conn.execute(select(ledger_total.c.name, ledger_total.c["count"])):
         found[name] = count
     return found

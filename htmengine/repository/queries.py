@@ -34,6 +34,7 @@ class MetricStatus(enum.IntEnum):
     ERROR = 4
     PENDING_DATA = 8
     CONSTANT = 16
+    EXPIRED = 32
 
     @property
     def has_model(self) -> bool:
@@ -42,7 +43,7 @@ class MetricStatus(enum.IntEnum):
 
 
 #: Statuses of metrics whose rows wait for no model.
-MODEL_NOT_DUE = (MetricStatus.UNMONITORED, MetricStatus.CONSTANT)
+MODEL_NOT_DUE = (MetricStatus.UNMONITORED, MetricStatus.CONSTANT, MetricStatus.EXPIRED)
 
 
 @dataclass(frozen=True, slots=True)

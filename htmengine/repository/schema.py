@@ -364,6 +364,15 @@ silence = Table(
     sqlite_autoincrement=True,
 )
 
+#: How long each metric has had no new row (`idle`).
+metric_idle = Table(
+    "metric_idle",
+    metadata,
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("last_rowid", Integer, nullable=False),
+    Column("idle_s", Double, nullable=False),
+)
+
 #: What is wrong now, by who says so.
 trouble = Table(
     "trouble",

@@ -406,7 +406,7 @@ def _feed(
 def _starting(
     conn: Connection, tails: Mapping[str, Tail], rows: Mapping[str, list[InputRow]], options: StorerOptions
 ) -> set[str]:
-    """Metrics that waited for rows and have enough now, and constants whose value has changed."""
+    """Metrics that waited for rows and have enough now, constants whose value has changed, and expired ones."""
     constant = [uid for uid in rows if tails[uid].status is MetricStatus.CONSTANT]
     before = queries.values_at(conn, {uid: rows[uid][0].rowid - 1 for uid in constant})
     moved = {uid for uid in constant if any(row.value != before.get(uid) for row in rows[uid])}
@@ -415,11 +415,11 @@ def _starting(
         for uid, each in rows.items()
         if tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples
     }
-    return moved | waited
+    return moved | waited | {uid for uid in rows if tails[uid].status is MetricStatus.EXPIRED}
 
 
 def _define(conn: Connection, tail: Tail, options: StorerOptions, last_rowid: int, done: Stored) -> bytes | None:
-    """The message that starts a metric's model; None if it is CONSTANT, or in ERROR as none can be made of its rows."""
+    """The message that starts a metric's model; None if it has to wait, or is in ERROR as there cannot be one."""
     try:
         metric = queries.get_metric(conn, tail.uid)
         return custom.define_from_data(conn, metric, options.pending_samples, last_rowid)

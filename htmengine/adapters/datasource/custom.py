@@ -153,17 +153,14 @@ def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> t
     """
     metric = _find_or_create(conn, spec)
     queries.set_parameters(conn, metric.uid, json.dumps(spec.source))
-    if spec.params() is None and metric.last_rowid < pending_samples:
-        message = _wait(conn, metric, MetricStatus.PENDING_DATA)
-    else:
-        message = _start(conn, metric, spec, pending_samples, metric.last_rowid)
+    message = _start(conn, metric, spec, pending_samples, metric.last_rowid)
     return queries.get_metric(conn, metric.uid), [message] if message is not None else []
 
 
 def define_from_data(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes | None:
-    """The message that starts a metric's model now that it has rows enough: its range is that of the first ones.
+    """The message that starts a metric's model if it has rows enough: its range is that of the first ones.
 
-    None while all its rows are the same: the metric is CONSTANT.
+    None while it has not (PENDING_DATA), or all its rows are the same (CONSTANT).
     """
     spec = ModelSpec.parse(json.loads(metric.parameters or "{}") or _spec_of(metric))
     return _start(conn, metric, spec, pending_samples, last_rowid)
@@ -175,11 +172,20 @@ def unmonitor_metric(conn: Connection, metric: Metric) -> bytes:
     return _delete_model(metric)
 
 
+def expire_metric(conn: Connection, metric: Metric, reason: str) -> bytes:
+    """Take a metric's model until a sample comes.  Returns the message for its shard's queue."""
+    queries.set_status(conn, metric.uid, MetricStatus.EXPIRED, reason)
+    return _delete_model(metric)
+
+
+def remove_expired(conn: Connection, metric: Metric) -> bytes:
+    """Remove a metric with its rows, which count as expired.  Returns the message for its shard's queue."""
+    return _remove(conn, metric, counts.EXPIRED)
+
+
 def delete_metric(conn: Connection, metric: Metric) -> bytes:
     """Remove a metric with its rows.  Returns the message for its shard's queue."""
-    counts.keep_counts_of_deleted(conn, metric)
-    queries.delete_metric(conn, metric.uid)
-    return _delete_model(metric)
+    return _remove(conn, metric, counts.DELETED)
 
 
 def export_spec(metric: Metric) -> dict[str, Any]:
@@ -194,8 +200,10 @@ def export_spec(metric: Metric) -> dict[str, Any]:
 
 
 def _start(conn: Connection, metric: Metric, spec: ModelSpec, pending_samples: int, last_rowid: int) -> bytes | None:
-    """A model whose range is given, or learnt from a metric that has moved."""
+    """A model whose range is given, or learnt from a metric that has rows enough and has moved."""
     params = spec.params()
+    if params is None and last_rowid < pending_samples:
+        return _wait(conn, metric, MetricStatus.PENDING_DATA)
     if params is None and queries.is_constant(conn, metric.uid):
         return _wait(conn, metric, MetricStatus.CONSTANT)
     learnt = params or spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
@@ -216,6 +224,12 @@ def _define(conn: Connection, metric: Metric, params: ModelParams, last_rowid: i
     results.forget_anomalies(conn, metric.uid)
     args = CommandArgs(params=definition.params, upTo=last_rowid)
     return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, generation, uuid.uuid4().hex, args))
+
+
+def _remove(conn: Connection, metric: Metric, counted_as: str) -> bytes:
+    counts.keep_counts_of_removed(conn, metric, counted_as)
+    queries.delete_metric(conn, metric.uid)
+    return _delete_model(metric)
 
 
 def _delete_model(metric: Metric) -> bytes:

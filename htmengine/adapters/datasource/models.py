@@ -37,7 +37,9 @@ from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel, Snapshot
 
 #: Statuses in which a metric has no model that another could take the place of.
-WITHOUT_MODEL = frozenset({MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA, MetricStatus.CONSTANT})
+WITHOUT_MODEL = frozenset(
+    {MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA, MetricStatus.CONSTANT, MetricStatus.EXPIRED}
+)
 
 
 def snapshot_model(conn: Connection, metric: Metric, now: int) -> tuple[Snapshot, bytes]:

@@ -61,6 +61,7 @@ export function showLedger(panel, ledger) {
     ["without a model", ledger.unmonitored],
     ["removed before they were scored", ledger.skipped],
     ["of deleted metrics", ledger.deleted],
+    ["of expired metrics", ledger.expired],
   ];
   fill(
     panel,
