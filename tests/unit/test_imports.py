@@ -81,7 +81,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "client": (*STORED, "adapters", "operations", "deployment"),
     "services": (*STORED, *SERVICES, "alerts", "incidents", "runtime", "model_swapper", "telemetry", "deployment"),
     "taps": (*GROUND, "deployment", "services"),
-    "measure": (*STORED, "nab", "adapters", "operations", "model_swapper", "deployment", "client", "services"),
+    "measure": (*STORED, "nab", "wires", "adapters", "operations", "model_swapper", "deployment", "client", "services"),
     "cli": EVERYTHING,
 }
 
