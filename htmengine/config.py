@@ -150,6 +150,13 @@ class MetricListenerSection:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionSection:
+    """[admission] of application.conf: which samples and new metrics are taken."""
+
+    max_future_s: float = option(600.0, real(0, 4e9), "samples further ahead of the clock are rejected")
+
+
+@dataclass(frozen=True, slots=True)
 class MetricStorerSection:
     """[metric_storer] of application.conf."""
 
@@ -285,6 +292,7 @@ class Config:
 
     repository: Repository = _section("application", Repository)
     metric_listener: MetricListenerSection = _section("application", MetricListenerSection)
+    admission: AdmissionSection = _section("application", AdmissionSection)
     metric_storer: MetricStorerSection = _section("application", MetricStorerSection)
     metric_streamer: MetricStreamer = _section("application", MetricStreamer)
     anomaly_likelihood: AnomalyLikelihoodSection = _section("application", AnomalyLikelihoodSection)

@@ -222,6 +222,7 @@ class Deployment:
             self.shards,
             self.config.metric_listener.queue_name,
             self.config.metric_storer.pending_samples,
+            self.config.admission.max_future_s,
         )
 
 

@@ -16,11 +16,11 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource import custom, models
-from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.adapters.datasource.custom import ModelSpec, Repair
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import Ledger, read_ledger
-from htmengine.messages import SampleBatch, encode_samples, in_messages
+from htmengine.messages import MAX_FUTURE_S, SampleBatch, encode_samples, in_messages
 from htmengine.repository import queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
@@ -28,7 +28,7 @@ from htmengine.repository.snapshots import Snapshot
 from htmengine.sharding import ShardQueues
 
 #: What a change is about: it has a ``uid``, whose shard's queue its messages go to.
-Changed = TypeVar("Changed", Metric, Snapshot)
+Changed = TypeVar("Changed", Metric, Snapshot, Repair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Operations:
     shards: ShardQueues
     samples_queue: str
     pending_samples: int = 288
+    max_future_s: float = MAX_FUTURE_S
 
     async def create(self, spec: ModelSpec) -> Metric:
         """A new metric without a model.  Raises `MetricExists`."""
@@ -72,6 +73,18 @@ class Operations:
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
             metric = queries.find_metric(conn, name, lock=True)
             return metric, [custom.delete_metric(conn, metric)]
+
+        return await self._change(change)
+
+    async def repair(self, name: str) -> Repair:
+        """Remove a metric's rows that are ahead of the clock, so that it takes samples again.
+
+        Raises `MetricNotFound`.
+        """
+        latest = int(time.time() + self.max_future_s)
+
+        def change(conn: Connection) -> tuple[Repair, list[bytes]]:
+            return custom.repair_metric(conn, queries.find_metric(conn, name, lock=True), latest)
 
         return await self._change(change)
 

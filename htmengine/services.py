@@ -36,6 +36,7 @@ from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, k
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.runtime.sample_batcher import BatcherOptions
+from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
 
@@ -71,7 +72,12 @@ class Parts:
     def metric_listener(self) -> MetricListener:
         section = self.deployment.config.metric_listener
         options = ListenerOptions(
-            BatcherOptions(section.queue_name, section.batch_max_lines, section.batch_max_delay_ms / 1000),
+            BatcherOptions(
+                section.queue_name,
+                section.batch_max_lines,
+                section.batch_max_delay_ms / 1000,
+                self.deployment.config.admission.max_future_s,
+            ),
             host=section.host,
             port=section.port,
             udp=section.udp,
@@ -87,9 +93,23 @@ class Parts:
             shards=self.deployment.shards,
             auto_monitor=config.metric_storer.auto_monitor,
             pending_samples=config.metric_storer.pending_samples,
+            max_future_s=config.admission.max_future_s,
         )
         return MetricStorer(
             clock=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail
+        )
+
+    def beside_storer(self) -> list[Service]:
+        """What looks after the database's rows beside the Metric Storer."""
+        return [*self.garbage_collection(), self.clock_watch()]
+
+    def clock_watch(self) -> ClockWatch:
+        """What tells that the clock is wrong."""
+        return ClockWatch(
+            clock=self.reactor,
+            database=self.database,
+            allowed_s=self.deployment.config.admission.max_future_s,
+            on_failure=self.end.fail,
         )
 
     def garbage_collection(self) -> list[Service]:
@@ -335,7 +355,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
         parts.progress_watch("engine", list(deployment.queues)),
     ]
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
-    beside = parts.garbage_collection()
+    beside = parts.beside_storer()
     ordered = [_DatabaseService(database), bus, *beside, *told, *further, _StopsFirst(database)]
     return OrderedServices(ordered, clock=reactor), end
 

@@ -98,7 +98,7 @@ STORER = Tap(
     make_distributed(
         lambda parts: (parts.metric_storer(), parts.ports.storer_port),
         queues=["samples"],
-        beside=Parts.garbage_collection,
+        beside=Parts.beside_storer,
     ),
 )
 SCHEDULER = Tap(

@@ -16,6 +16,7 @@ _PLACES = {
     "monitor": ("metrics", "monitor"),
     "unmonitor": ("metrics", "unmonitor"),
     "delete": ("metrics", "delete"),
+    "repair": ("metrics", "repair"),
     "results": ("metrics", "results"),
     "follow": ("metrics", "follow"),
     "why": ("why", "why"),

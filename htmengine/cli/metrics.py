@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands on metrics: list, monitor, unmonitor, delete, results, follow, export, import."""
+"""The commands on metrics: list, monitor, unmonitor, delete, repair, results, follow, export, import."""
 
 from __future__ import annotations
 
@@ -131,6 +131,24 @@ def delete(name: str, engine: Engine, yes: bool) -> None:
         click.confirm(f"Remove {name} with all its rows and scores?", abort=True)
     metric = at_engine(engine, lambda operations: operations.delete(name))
     click.echo(f"{metric.name}: deleted, {metric.last_rowid} rows")
+
+
+@click.command(epilog=example("htmengine repair web1.cpu"))
+@click.argument("name")
+@engine_options
+@failing_cleanly
+def repair(name: str, engine: Engine) -> None:
+    """Free a metric that a sample from the future silences: remove its rows that are ahead of the clock.
+
+    A model that has run them is made again from the rows that are left.
+    """
+    done = at_engine(engine, lambda operations: operations.repair(name))
+    if not done.removed:
+        click.echo(f"{printable(done.name)}: no row is ahead of the clock")
+        return
+    last = done.last_timestamp
+    newest = "none is left" if last is None else f"the newest is of {format_timestamp(last)}"
+    click.echo(f"{printable(done.name)}: rows ahead of the clock removed: {done.removed}; {newest}")
 
 
 # --- results --------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ from htmengine.messages.models import (
     encode_results,
 )
 from htmengine.messages.samples import (
+    MAX_FUTURE_S,
     MAX_LINE_LENGTH,
     MESSAGE_BYTES,
     MESSAGE_LINES,
@@ -68,6 +69,7 @@ __all__ = [
     "DATA_TYPE_HEADER",
     "DEFINE_MODEL",
     "DELETE_MODEL",
+    "MAX_FUTURE_S",
     "MAX_LINE_LENGTH",
     "MAX_NAME_LENGTH",
     "MAX_REASON_LENGTH",

@@ -21,6 +21,8 @@ from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH, Moment
 #: Timestamps up to 2100-01-01; milliseconds sent by mistake lie far beyond.
 MAX_TIMESTAMP = 4_102_444_800
 MAX_LINE_LENGTH = 16_384
+#: So far may a sample be ahead of the clock, unless [admission] max_future_s says otherwise.
+MAX_FUTURE_S = 600.0
 #: A message of ours is closed at so many lines, or bytes of lines; it has at least one line.
 MESSAGE_LINES = 1000
 MESSAGE_BYTES = 1 << 16
@@ -84,8 +86,8 @@ _LINE = msgspec.json.Decoder(str)
 # --- one Graphite line ---------------------------------------------------------------------------------
 
 
-def parse_sample(line: str, now: float) -> Sample:
-    """Read ``name value timestamp``; the timestamp -1 means ``now``.
+def parse_sample(line: str, now: float, max_future_s: float = math.inf) -> Sample:
+    """Read ``name value timestamp``; the timestamp -1 means ``now``, and none may lie further ahead than that.
 
     Raises `InvalidSample` with the reason that the reject is counted under.
 
@@ -101,7 +103,7 @@ def parse_sample(line: str, now: float) -> Sample:
     name = sample_name(written)
     if len(name) > MAX_NAME_LENGTH:
         raise InvalidSample("name_too_long", f"{len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
-    return Sample(name, _parse_value(value), _parse_timestamp(timestamp, now))
+    return Sample(name, _parse_value(value), _parse_timestamp(timestamp, now, max_future_s))
 
 
 def _parse_value(text: str) -> float:
@@ -114,7 +116,7 @@ def _parse_value(text: str) -> float:
     return value
 
 
-def _parse_timestamp(text: str, now: float) -> int:
+def _parse_timestamp(text: str, now: float, max_future_s: float) -> int:
     try:
         timestamp = _parse_float(text)
     except ValueError:
@@ -124,6 +126,11 @@ def _parse_timestamp(text: str, now: float) -> int:
     if not 0 <= timestamp <= MAX_TIMESTAMP:  # also refuses NaN and the infinities
         raise InvalidSample(
             "timestamp_out_of_range", f"timestamp {_cut(text)}; epoch seconds up to {MAX_TIMESTAMP}, or -1"
+        )
+    if timestamp > now + max_future_s:
+        raise InvalidSample(
+            "timestamp_future",
+            f"timestamp {_cut(text)} is {timestamp - now:.0f} s ahead of the clock; {max_future_s:g} s are allowed",
         )
     return int(timestamp)
 

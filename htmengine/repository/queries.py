@@ -250,6 +250,25 @@ def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> Non
     bulk_update(conn, metric, ["uid"], rows)
 
 
+def remove_rows_after(conn: Connection, uid: str, timestamp: int) -> int:
+    """Remove a metric's rows after a time, so that it takes samples from then on; how many there were."""
+    c = metric_data.c
+    removed = conn.execute(delete(metric_data).where(c.uid == uid, c.timestamp > _time(timestamp))).rowcount
+    newest = conn.execute(select(c.timestamp).where(c.uid == uid).order_by(c.rowid.desc()).limit(1)).scalar()
+    if removed:
+        conn.execute(update(metric).where(metric.c.uid == uid).values(last_timestamp=newest))
+    return removed
+
+
+def metrics_ahead(conn: Connection, timestamp: int) -> tuple[int, tuple[str, int] | None]:
+    """How many metrics have a sample after that time, and the newest one's name and time."""
+    c = metric.c
+    ahead = c.last_timestamp > _time(timestamp)
+    count = conn.execute(select(func.count()).select_from(metric).where(ahead)).scalar_one()
+    newest = conn.execute(select(c.name, c.last_timestamp).where(ahead).order_by(c.last_timestamp.desc()).limit(1))
+    return int(count), next(((name, _epoch(last)) for name, last in newest), None)
+
+
 def last_rowids(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
     """The newest stored row of each metric."""
     c = metric.c

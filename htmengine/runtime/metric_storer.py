@@ -26,6 +26,7 @@ from htmengine.bus.interface import SAMPLES_LIMITS, Bus, Delivery
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import InvalidMessage, InvalidSample
 from htmengine.messages import (
+    MAX_FUTURE_S,
     InputRow,
     ModelInput,
     Sample,
@@ -66,6 +67,7 @@ class StorerOptions:
     shards: ShardQueues
     auto_monitor: bool
     pending_samples: int = 288
+    max_future_s: float = MAX_FUTURE_S
 
 
 @dataclass(slots=True)
@@ -287,7 +289,7 @@ def store_batches(
     queries.delete_outbox(conn, published_outbox)
     done = Stored()
     fresh = _unknown_batches(conn, batches, now)
-    samples = _parse(fresh, now, done)
+    samples = _parse(fresh, now, options, done)
     tails = _tails_of(conn, samples, options)
     rows, rejects = _number(samples, tails, done)
     _count_rejects(conn, fresh, rejects, done, int(now))
@@ -318,13 +320,13 @@ def _unknown_batches(conn: Connection, batches: Sequence[SampleBatch], now: floa
     return fresh
 
 
-def _parse(batches: Sequence[SampleBatch], now: float, done: Stored) -> list[Sample]:
+def _parse(batches: Sequence[SampleBatch], now: float, options: StorerOptions, done: Stored) -> list[Sample]:
     samples = []
     for batch in batches:
         done.received += len(batch.lines) + sum(batch.rejected.values())
         for line in batch.lines:
             try:
-                samples.append(parse_sample(line, now))
+                samples.append(parse_sample(line, now, options.max_future_s))
             except InvalidSample as refused:
                 done.rejected[refused.reason] += 1
     return samples

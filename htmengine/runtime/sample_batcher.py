@@ -17,7 +17,15 @@ from twisted.logger import Logger
 
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.errors import InvalidSample
-from htmengine.messages import MESSAGE_BYTES, MESSAGE_LINES, SampleBatch, encode_samples, line_bytes, parse_sample
+from htmengine.messages import (
+    MAX_FUTURE_S,
+    MESSAGE_BYTES,
+    MESSAGE_LINES,
+    SampleBatch,
+    encode_samples,
+    line_bytes,
+    parse_sample,
+)
 from htmengine.process import crash_points
 from htmengine.process.figures import SECONDS, SIZES, Observations
 from htmengine.process.seldom import Seldom
@@ -41,6 +49,7 @@ class BatcherOptions:
     queue_name: str
     batch_max_lines: int = MESSAGE_LINES
     batch_max_delay_s: float = 0.02
+    max_future_s: float = MAX_FUTURE_S
 
 
 class Lane:
@@ -163,7 +172,7 @@ class SampleBatcher:
                 return
             self.received += 1
             now = self._clock.seconds()
-            sample = parse_sample(text, now)
+            sample = parse_sample(text, now, self._options.max_future_s)
         except UnicodeDecodeError:
             self.received += 1
             self.reject("not_utf8", line)

@@ -178,7 +178,9 @@ class Api:
         body = call.body(*types)
         read = read_json if call.content_type == JSON else read_text
         pool = self.reactor.getThreadPool()  # thousands of samples keep a reactor busy for too long
-        lines = await in_thread(self.reactor, pool, read, body, metric, self.reactor.seconds())
+        lines = await in_thread(
+            self.reactor, pool, read, body, metric, self.reactor.seconds(), self.operations.max_future_s
+        )
         await shielded(self.operations.send(lines))
         return reply({"accepted": len(lines)}, 202)
 

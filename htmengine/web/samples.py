@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from htmengine.errors import InvalidSample
-from htmengine.messages import parse_sample
+from htmengine.messages import MAX_FUTURE_S, parse_sample
 from htmengine.web.document import MOST_ERRORS, parse_json, refused
 from htmengine.web.refused import Refused
 
 MOST_SAMPLES = 10_000
 
 
-def read_json(body: bytes, metric: str | None, now: float) -> list[str]:
+def read_json(body: bytes, metric: str | None, now: float, max_future_s: float = MAX_FUTURE_S) -> list[str]:
     """``{"samples": [...]}``, objects with value and timestamp, and the metric's name if ``metric`` is None.
 
     >>> read_json(b'{"samples": [{"value": 1.5, "timestamp": 60}]}', "web.requests", 100.0)
@@ -38,10 +38,10 @@ def read_json(body: bytes, metric: str | None, now: float) -> list[str]:
             raise _Bad(".metric", "is no name without spaces")
         return f"{name} {_number(given, 'value')!r} {_timestamp(given)}"
 
-    return _read_all(samples, read, lambda number: f"samples[{number}]", now)
+    return _read_all(samples, read, lambda number: f"samples[{number}]", now, max_future_s)
 
 
-def read_text(body: bytes, metric: str | None, now: float) -> list[str]:
+def read_text(body: bytes, metric: str | None, now: float, max_future_s: float = MAX_FUTURE_S) -> list[str]:
     """Lines ``value timestamp``, or ``name value timestamp`` if ``metric`` is None; without a timestamp it is now."""
     try:
         text = body.decode()
@@ -56,7 +56,7 @@ def read_text(body: bytes, metric: str | None, now: float) -> list[str]:
 
     lines = {number: line for number, line in enumerate(text.split("\n"), 1) if line and not line.isspace()}
     numbers = list(lines)
-    return _read_all(list(lines.values()), read, lambda index: f"line {numbers[index]}", now)
+    return _read_all(list(lines.values()), read, lambda index: f"line {numbers[index]}", now, max_future_s)
 
 
 class _Bad(Exception):
@@ -68,7 +68,13 @@ class _Bad(Exception):
         self.detail = detail
 
 
-def _read_all(samples: Sequence[Any], read: Callable[[Any], str], place: Callable[[int], str], now: float) -> list[str]:
+def _read_all(
+    samples: Sequence[Any],
+    read: Callable[[Any], str],
+    place: Callable[[int], str],
+    now: float,
+    max_future_s: float,
+) -> list[str]:
     if not samples:
         raise refused([("samples", "there are none")])
     if len(samples) > MOST_SAMPLES:
@@ -77,7 +83,7 @@ def _read_all(samples: Sequence[Any], read: Callable[[Any], str], place: Callabl
     errors: list[tuple[str, str]] = []
     for number, each in enumerate(samples):
         try:
-            sample = parse_sample(read(each), now)
+            sample = parse_sample(read(each), now, max_future_s)
         except _Bad as bad:
             errors.append((place(number) + bad.part, bad.detail))
         except InvalidSample as bad:

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import InvalidModelSpec, MetricExists, MetricNotFound
-from htmengine.messages import DELETE_MODEL, ModelCommand, decode_model_message
+from htmengine.messages import DEFINE_MODEL, DELETE_MODEL, ModelCommand, decode_model_message
 from htmengine.repository import queries, reading
-from htmengine.repository.queries import MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus
 from tests.support.database import new_database
 
 
@@ -125,3 +125,42 @@ class OperationsTest(SynchronousTestCase):
         self.database.run_sync(custom.monitor_metric, spec, 288)
         exported = custom.export_spec(self.database.run_sync(queries.find_metric, "a"))
         self.assertEqual(ModelSpec.parse(exported).params(), spec.params())
+
+
+class RepairTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.database = new_database(self)
+        spec = ModelSpec.for_name("f.a", min=0, max=10)
+        self.metric, _ = self.database.run_sync(custom.monitor_metric, spec, 288)
+
+    def stored(self, *timestamps: int) -> Metric:
+        uid = self.metric.uid
+        rows = [(uid, rowid, timestamp, 1.0) for rowid, timestamp in enumerate(timestamps, 1)]
+        self.database.run_sync(queries.insert_samples, rows)
+        self.database.run_sync(queries.update_tails, [(uid, len(timestamps), timestamps[-1])])
+        return self.database.run_sync(queries.get_metric, uid)
+
+    def test_rows_ahead_of_the_clock_go_and_the_model_is_made_again_from_the_others(self) -> None:
+        metric = self.stored(60, 120, 4_070_908_800)
+        done, [message] = self.database.run_sync(custom.repair_metric, metric, 720)
+        self.assertEqual((done.removed, done.last_timestamp), (1, 120))
+        repaired = self.database.run_sync(queries.get_metric, metric.uid)
+        self.assertEqual((repaired.last_timestamp, repaired.last_rowid), (120, 3))
+        command = decode_model_message(message)
+        assert isinstance(command, ModelCommand)
+        assert metric.definition is not None
+        assert repaired.definition is not None
+        self.assertEqual((command.method, command.generation), (DEFINE_MODEL, metric.definition.generation + 1))
+        self.assertEqual(command.args["params"], metric.definition.params)
+        self.assertEqual(repaired.definition.generation, command.generation)
+        self.assertEqual(repaired.status, MetricStatus.CREATE_PENDING)
+
+    def test_a_metric_without_such_rows_stays_as_it_is(self) -> None:
+        metric = self.stored(60, 720)
+        done, messages = self.database.run_sync(custom.repair_metric, metric, 720)
+        self.assertEqual((done.removed, messages), (0, []))
+        self.assertEqual(self.database.run_sync(queries.get_metric, metric.uid), metric)
+
+    def test_a_metric_of_such_rows_alone_takes_any_time_again(self) -> None:
+        done, _ = self.database.run_sync(custom.repair_metric, self.stored(4_070_908_800), 720)
+        self.assertEqual((done.removed, done.last_timestamp), (1, None))

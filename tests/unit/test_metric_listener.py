@@ -127,6 +127,10 @@ class LinesTest(ListenerTestCase):
         self.assertEqual(dict(self.batcher.rejected), expected)
         self.assertEqual(sum(batch.rejected["not_utf8"] for batch in self.bus.batches), 1)
 
+    def test_a_line_from_the_future_is_rejected_by_a_reason_of_its_own(self) -> None:
+        self.assertEqual(self.received(b"a 1 600\na 2 602\n"), ["a 1 600"])
+        self.assertEqual(self.batcher.rejected, Counter({"timestamp_future": 1}))
+
     def test_rejects_without_any_accepted_line_are_told_too(self) -> None:
         self.assertEqual(self.received(b"nonsense\n"), [])
         self.assertEqual([batch.rejected for batch in self.bus.batches], [{"field_count": 1}])

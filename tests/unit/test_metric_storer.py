@@ -76,6 +76,11 @@ class RowsTest(StorerTestCase):
         counted = self.database.run_sync(counts.get_rejects, "")
         self.assertEqual(counted, {"field_count": 1, "value_not_a_number": 1})
 
+    def test_a_sample_from_the_future_is_rejected_and_silences_nobody(self) -> None:
+        done = self.lines("f.a 1 999400", "f.a 9 4070908800", "f.a 2 1000600", "f.b 1 1000601")
+        self.assertEqual(self.rows("f.a"), [(1, 999400, 1.0), (2, 1000600, 2.0)])
+        self.assertEqual(dict(done.rejected), {"timestamp_future": 2})
+
     def test_the_listeners_rejects_are_counted_too(self) -> None:
         done = self.store(SampleBatch(["a 1 60"], "id", {"not_utf8": 3}))
         self.assertEqual((done.received, done.stored, dict(done.rejected)), (4, 1, {"not_utf8": 3}))

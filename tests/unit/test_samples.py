@@ -44,6 +44,9 @@ class SamplesTest(SynchronousTestCase):
         ):
             self.assertEqual(self.fields(lines_from_json, [good, bad], "a"), [field])
 
+    def test_a_sample_from_the_future_is_named(self) -> None:
+        self.assertEqual(self.fields(read_text, b"a 1 1400000600\na 1 1400000601"), ["line 2"])
+
     def test_a_name_is_one_printable_word(self) -> None:
         for name in ("", " ", "a b", "a\n1 60\nb", 5, None):
             self.assertEqual(self.fields(lines_from_json, [{"metric": name, "value": 1}]), ["samples[0].metric"])

@@ -15,7 +15,7 @@ import json
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -119,6 +119,16 @@ class ModelSpec:
         return ModelParams.for_sample(values, min_resolution=self.min_resolution, classifier=self.classifier)
 
 
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What `repair_metric` did."""
+
+    uid: str
+    name: str
+    removed: int  #: rows
+    last_timestamp: int | None  #: of the newest row that is left, epoch seconds
+
+
 # --- operations -----------------------------------------------------------------------------------------
 
 
@@ -188,6 +198,20 @@ def delete_metric(conn: Connection, metric: Metric) -> bytes:
     return _remove(conn, metric, counts.DELETED)
 
 
+def repair_metric(conn: Connection, metric: Metric, latest: int) -> tuple[Repair, list[bytes]]:
+    """Remove a metric's rows after a time.  Returns what was done, and messages for its shard's queue.
+
+    Its model has run them and is made again, of the same parameters, from the rows that are left.  Rowids are not given
+    out again, since others may have kept them.
+    """
+    removed = queries.remove_rows_after(conn, metric.uid, latest)
+    messages = []
+    if removed and metric.status.has_model and metric.definition is not None:
+        messages.append(_start_again(conn, metric, metric.definition))
+    last_timestamp = queries.get_metric(conn, metric.uid).last_timestamp
+    return Repair(metric.uid, metric.name, removed, last_timestamp), messages
+
+
 def export_spec(metric: Metric) -> dict[str, Any]:
     """What ``monitor`` needs to monitor this metric the same way elsewhere."""
     spec: dict[str, Any] = json.loads(metric.parameters or "{}") or _spec_of(metric)
@@ -230,6 +254,16 @@ def _remove(conn: Connection, metric: Metric, counted_as: str) -> bytes:
     counts.keep_counts_of_removed(conn, metric, counted_as)
     queries.delete_metric(conn, metric.uid)
     return _delete_model(metric)
+
+
+def _start_again(conn: Connection, metric: Metric, old: Definition) -> bytes:
+    """The message for a new model with another one's beginning."""
+    definition = replace(old, generation=old.generation + 1)
+    queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
+    counts.start_scores(conn, MetricScore(metric.uid, definition.generation, rowid=definition.after))
+    results.forget_anomalies(conn, metric.uid, after=definition.after)
+    args = CommandArgs(params=definition.params, upTo=metric.last_rowid)
+    return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, definition.generation, uuid.uuid4().hex, args))
 
 
 def _delete_model(metric: Metric) -> bytes:
