@@ -8,6 +8,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from htmengine.csv_files import format_timestamp
 from htmengine.evidence.kinds import FUSED, KINDS
 from htmengine.evidence.scale import ALARM_SCORE
 from htmengine.nab.alarms import Swept, alarms_of, sweep
+from htmengine.nab.bootstrap import Worth, interval, worth_by_profile
 from htmengine.nab.runner import LabelledSeries, Run, Setup, load_folder, run_all, scored
 from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts_at, score_at
 
@@ -59,6 +61,11 @@ from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts
     metavar="ROWS",
     help="Save and restore model and evidence after so many rows each time: the scores stay the same.",
 )
+@click.option(
+    "--bootstrap",
+    is_flag=True,
+    help="Draw files and seeds again: the interval of nine in ten draws, also of the difference to the usual setup.",
+)
 @click.option("--scores", type=click.Path(file_okay=False, path_type=Path), help="Write every row's scores below this.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @failing_cleanly
@@ -73,6 +80,7 @@ def nab(
     range_rows: int | None,
     backtracking: bool,
     restore_every: int | None,
+    bootstrap: bool,
     scores: Path | None,
     as_json: bool,
 ) -> None:
@@ -82,17 +90,20 @@ def nab(
     minimum and maximum and nothing else.
     """
     series = load_folder(data_dir, windows_file)
-    setups = [
-        Setup(without, evidence == "sequence", range_rows, seed, backtracking, restore_every) for seed in range(seeds)
-    ]
-    runs = _run_with_progress(series, setups, jobs)
-    report = summarise(series, runs, policy=evidence == "all")
+    setup = Setup(without, evidence == "sequence", range_rows, 0, backtracking, restore_every)
+    runs = _run_with_progress(series, setup, seeds, jobs)
+    report = summarise(series, runs, policy=not setup.sequence_only)
+    if bootstrap:
+        usual = Setup(range_rows=range_rows, restore_every=restore_every)
+        against = None if setup == usual else _run_with_progress(series, usual, seeds, jobs)
+        report["bootstrap"] = intervals(series, runs, against, policy=not setup.sequence_only)
     if scores is not None:
         write_scores(scores, series, [run for run in runs if run.seed == 0])
     click.echo(json.dumps(report) if as_json else _as_text(report))
 
 
-def _run_with_progress(series: Sequence[LabelledSeries], setups: Sequence[Setup], jobs: int) -> list[Run]:
+def _run_with_progress(series: Sequence[LabelledSeries], setup: Setup, seeds: int, jobs: int) -> list[Run]:
+    setups = [replace(setup, seed=seed) for seed in range(seeds)]
     rows = sum(len(one.values) for one in series) * len(setups)
     runs = []
     with tqdm(total=rows, unit=" rows", unit_scale=True) as progress:
@@ -100,6 +111,28 @@ def _run_with_progress(series: Sequence[LabelledSeries], setups: Sequence[Setup]
             runs.append(run)
             progress.update(len(run.scores))
     return runs
+
+
+def intervals(
+    series: Sequence[LabelledSeries], runs: Sequence[Run], against: Sequence[Run] | None, *, policy: bool
+) -> dict[str, dict[str, Any]]:
+    """For each profile the interval of the score, and of the difference to ``against``: the engine's own setup."""
+    ours = _worths(series, runs, policy=policy)
+    usual = None if against is None else _worths(series, against, policy=True)
+    found: dict[str, dict[str, Any]] = {}
+    for name, profile in PROFILES.items():
+        found[name] = {"score": interval(ours[name], profile)._asdict()}
+        if usual is not None:
+            found[name]["difference"] = interval(ours[name], profile, against=usual[name])._asdict()
+    return found
+
+
+def _worths(series: Sequence[LabelledSeries], runs: Sequence[Run], *, policy: bool) -> dict[str, list[Worth]]:
+    """By profile: what the files are worth, a seed each."""
+    seeds = sorted({run.seed for run in runs})
+    of = [scored(series, [run for run in runs if run.seed == seed]) for seed in seeds]
+    worths = [worth_by_profile(each, PROFILES, policy=policy) for each in of]
+    return {name: [each[name] for each in worths] for name in PROFILES}
 
 
 def write_scores(folder: Path, series: Sequence[LabelledSeries], runs: Sequence[Run]) -> None:
@@ -208,11 +241,24 @@ def _as_text(report: dict[str, Any]) -> str:
         spread = [report["spread"][name] for name in PROFILES]
         lines.append(f"{'lowest seed':24}" + "".join(f"{one['min']:10.1f}" for one in spread))
         lines.append(f"{'highest seed':24}" + "".join(f"{one['max']:10.1f}" for one in spread))
+    lines += _intervals_as_text(report.get("bootstrap", {}))
     for category, one in report["categories"].items():
         scores = "".join(_cell(one[name], "10.1f") for name in PROFILES)
         counts = f"{one['windows']:10.0f}{one['found']:8.1f}{one['false_positives']:8.1f}"
         lines.append(f"{category:24}{scores}{counts}")
     return "\n".join(lines)
+
+
+def _intervals_as_text(found: dict[str, dict[str, Any]]) -> list[str]:
+    """The ends of the intervals, and how often the difference was a gain."""
+    lines = []
+    for key, title in (("score", "nine in ten draws"), ("difference", "difference")):
+        each = [found[name][key] for name in PROFILES if key in found.get(name, {})]
+        if each:
+            lines.append(f"{title + ', from':24}" + "".join(f"{one['low']:10.1f}" for one in each))
+            lines.append(f"{title + ', to':24}" + "".join(f"{one['high']:10.1f}" for one in each))
+    gains = [one["difference"]["above_0"] for one in found.values() if "difference" in one]
+    return [*lines, f"{'share of gains':24}" + "".join(f"{share:10.2f}" for share in gains)] if gains else lines
 
 
 def _cell(number: float | None, form: str) -> str:

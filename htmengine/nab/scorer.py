@@ -125,6 +125,12 @@ def score_at(series: Sequence[ScoredWindows], profile: Profile, threshold: float
     return _normalised(float(_gains(windows[detected], worth[detected], profile).sum()), count, profile)
 
 
+def gain_of(rows: NDArray[np.int64], windows: NDArray[np.int64], worth: Floats, profile: Profile) -> float:
+    """What detecting these rows of a series gains, not normalised.  ``windows`` and ``worth`` are its `row_values`."""
+    rows = rows[rows >= probation(len(worth))]
+    return float(_gains(windows[rows], worth[rows], profile).sum())
+
+
 def counts_at(series: Sequence[ScoredWindows], threshold: float | None) -> Counts:
     """Windows found and false positives at a given threshold."""
     scores, windows, _, count = _rows_that_count(series)
