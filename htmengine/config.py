@@ -127,7 +127,7 @@ def option(default: Any, kind: Kind, help: str, *, secret: bool = False) -> Any:
 class Repository:
     """[repository] of application.conf: the database of the distributed deployment."""
 
-    url: str = option("", ANY_TEXT, "SQLAlchemy URL; wins over the other options of this section", secret=True)
+    url: str = option("", ANY_TEXT, "SQLAlchemy URL; overrides the other options of this section", secret=True)
     host: str = option("localhost", TEXT, "MySQL or MariaDB server")
     port: int = option(3306, PORT, "its port")
     user: str = option("root", TEXT, "its user")
@@ -161,7 +161,7 @@ class MetricStorerSection:
     """[metric_storer] of application.conf."""
 
     auto_monitor: bool = option(False, FLAG, "give each new metric a model (the embedded engine's default: yes)")
-    pending_samples: int = option(288, whole(1, 100_000), "samples that tell a metric's range if it is not given")
+    pending_samples: int = option(288, whole(1, 100_000), "samples that define a metric's range if it is not given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +171,23 @@ class MetricStreamer:
     results_exchange_name: str = option("htmengine.model.results", TEXT, "the results exchange (fanout)")
     chunk_size: int = option(4000, whole(1, 100_000), "rows in one message on the results exchange")
     queue_max_messages: int = option(
-        100_000, whole(1, 100_000_000), "messages that an application's queue holds; then the oldest make room"
+        100_000, whole(1, 100_000_000), "messages that an application's queue holds; then it drops the oldest"
     )
-    queue_max_mb: int = option(256, whole(64, 1_000_000), "megabytes that it holds; then the oldest make room")
-    queue_expire_days: float = option(7.0, real(0), "it is forgotten when nobody has read it for so long; 0: never")
-    application_queues: str = option("", ANY_TEXT, "queues that applications made themselves, for htmengine queues")
+    queue_max_mb: int = option(256, whole(64, 1_000_000), "megabytes that it holds; then it drops the oldest")
+    queue_expire_days: float = option(7.0, real(0), "days after which a queue without a reader is removed; 0: never")
+    application_queues: str = option("", ANY_TEXT, "queues that applications declared, for htmengine queues to list")
 
 
 @dataclass(frozen=True, slots=True)
 class AnomalyLikelihoodSection:
     """[anomaly_likelihood] of application.conf."""
 
-    evidence: str = option("all", one_of("all", "sequence"), "what scores come from; sequence: HTM Engine's scores")
-    states_in_memory: int = option(100_000, whole(1, 10_000_000), "metrics whose evidence, 35 KB, is kept in memory")
+    evidence: str = option(
+        "all", one_of("all", "sequence"), "what scores come from; sequence: the likelihood of Numenta's HTM Engine"
+    )
+    states_in_memory: int = option(
+        100_000, whole(1, 10_000_000), "metrics whose evidence (35 KB each) is kept in memory"
+    )
     anomaly_floor: float = option(0.99, real(0, 1), "rows with at least this score are listed as anomalies")
 
 
@@ -195,7 +199,7 @@ class GarbageCollection:
     expire_days: float = option(
         0.0,
         real(0, 36_500),
-        "a metric without samples for so long loses its model, after twice as long its rows; 0: never",
+        "a metric without samples for this long loses its model, and its rows after twice as long; 0: never",
     )
 
 
@@ -208,8 +212,8 @@ class Web:
     public_url: str = option("", ANY_TEXT, "where users find the dashboard; empty: http://host:port")
     read_token: str = option("", ANY_TEXT, "token for reading; required beyond loopback", secret=True)
     write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
-    answer_within_s: float = option(30.0, real(0.1), "an answer that takes longer is given up with an error")
-    allowed_hosts: str = option("", ANY_TEXT, "further names that requests may call it by, separated by spaces")
+    answer_within_s: float = option(30.0, real(0.1), "seconds until an unfinished answer becomes an error 503")
+    allowed_hosts: str = option("", ANY_TEXT, "further host names that requests may use, separated by spaces")
     tls_certificate: str = option("", ANY_TEXT, "PEM file with certificate and key; empty: no TLS")
 
 
@@ -223,10 +227,10 @@ class TelemetrySection:
     scheduler_port: int = option(0, PORT, "of htmengine-scheduler; 0: none")
     anomaly_port: int = option(0, PORT, "of htmengine-anomaly; 0: none")
     alerts_port: int = option(0, PORT, "of htmengine-alerts; 0: none")
-    peers: str = option("", ADDRESSES, "ports of other processes (HOST:PORT ...) that the health page shows, too")
-    self_monitor: bool = option(False, FLAG, "send the engine's own figures into the engine, once a minute")
+    peers: str = option("", ADDRESSES, "other processes that the health page shows, as HOST:PORT ...")
+    self_monitor: bool = option(False, FLAG, "send the engine's own figures to the engine once a minute")
     self_monitor_prefix: str = option("htmengine.", TEXT, "beginning of the names of the engine's own metrics")
-    stalled_s: float = option(60.0, real(1.0), "a stage that has work and has finished none for so long is a trouble")
+    stalled_s: float = option(60.0, real(1.0), "a stage that has work and finishes none for this long is a trouble")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +240,9 @@ class InterfaceBus:
     model_input_queue_prefix: str = option("htmengine.mswapper.model.input.", TEXT, "prefix of the shards' queues")
     results_queue: str = option("htmengine.mswapper.results", TEXT, "the results queue")
     scheduler_notification_queue: str = option(
-        "htmengine.mswapper.scheduler.notification", TEXT, "the queue by whose consumers schedulers count each other"
+        "htmengine.mswapper.scheduler.notification",
+        TEXT,
+        "a queue whose consumers are the schedulers, which count each other",
     )
     shards: int = option(16, whole(1, 1024), "model input queues; the same for all services")
 
@@ -248,7 +254,7 @@ class ModelSchedulerSection:
     workers: int = option(0, whole(0, 1024), "worker processes; 0: one for each CPU")
     worker_memory_mb: int = option(1024, whole(1, 10_000_000), "models that a worker holds in memory, in MB")
     worker_timeout_s: float = option(60.0, real(0.1), "a worker without a sign of life for this long is killed")
-    rows_per_turn: int = option(500, whole(1, 100_000), "rows of one model before others have their turn")
+    rows_per_turn: int = option(500, whole(1, 100_000), "rows of one model in a turn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +264,7 @@ class Storage:
     root: str = option("", FOLDER, "folder of the checkpoints; empty: checkpoints in the data folder")
     checkpoint_rows: int = option(1000, whole(1, 10_000_000), "write a model after this many rows")
     checkpoint_seconds: float = option(900.0, real(0.1), "write a model this long after its first unwritten row")
-    replay_rows: int = option(16, whole(1, 10_000), "rows that a model may be swapped out without being written")
+    replay_rows: int = option(16, whole(1, 10_000), "swapped-out models are written every so many rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +275,9 @@ class Connection:
     port: int = option(5672, PORT, "its port")
     virtual_host: str = option("/", TEXT, "its virtual host")
     heartbeat_s: int = option(10, whole(1, 3600), "seconds between heartbeats; a host is gone after two")
-    quorum_queues: bool = option(False, FLAG, "replicate the queues in RabbitMQ's cluster (when they are first made)")
+    quorum_queues: bool = option(
+        False, FLAG, "replicate the queues in RabbitMQ's cluster; set it before the first start"
+    )
     tls: bool = option(False, FLAG, "speak TLS")
     tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
 

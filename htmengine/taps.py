@@ -31,7 +31,7 @@ class EngineOptions(usage.Options):
         ["graphite-port", None, None, "Graphite port, TCP and UDP; 0: any free one.", int],
         ["http-port", None, None, "HTTP port; 0: any free one.", int],
         ["workers", None, None, "Worker processes; 0: one for each CPU.", int],
-        ["config", None, None, "The folder with application.conf and the others.", Path],
+        ["config", None, None, "The folder with application.conf and the other files.", Path],
     ]
     optFlags: ClassVar = [["no-auto-monitor", None, "Give new metrics no model."]]
 

@@ -25,7 +25,7 @@ _PAGE = f"""# Configuration
 
 `APPLICATION_CONFIG_PATH` names the folder with `application.conf`, `model-swapper.conf`, `model-checkpoint.conf`
 and `rabbitmq.conf`. The folder `conf/` of the source tree has all four, with every option at its default. A
-distributed engine needs the folder; an embedded one runs without it. A file, section or option that is missing has its
+distributed engine needs the folder; an embedded one runs without it. A missing file, section or option has its
 default. Sections that the engine does not know belong to the application and are left alone; an option that a known
 section does not have is refused.
 
@@ -33,13 +33,13 @@ Every option can be overridden by an environment variable, `{ENVIRONMENT_PREFIX}
 capitals, with `_` for `-`: `{ENVIRONMENT_PREFIX}MODEL_SWAPPER__INTERFACE_BUS__SHARDS=32`. Passwords and tokens belong
 there, or in files that only the engine's user can read; no log shows them.
 
-`htmengine check-config` lists everything that is wrong, all at once: file, section, option, the value, and what is
+`htmengine check-config` lists all errors at once: file, section, option, the value, and what is
 allowed. Alerts have a file of their own, [alerts.conf](alerts.md).
 """
 _LEGACY = """
 ## Options that only HTM Engine had
 
-They are accepted, and `htmengine check-config` and each start warn of them.
+The engine accepts them; `htmengine check-config` and each start warn about them.
 
 | file | section | option | |
 |---|---|---|---|

@@ -28,7 +28,7 @@ def db() -> None:
 @engine_options
 @failing_cleanly
 def upgrade(engine: Engine) -> None:
-    """Bring the database's schema up to date; one that HTM Engine made is upgraded in place."""
+    """Upgrade the database's schema to this release, also that of Numenta's HTM Engine."""
     engine.deployment.make_folder()
     migrations.upgrade(engine.deployment.database_url)
     click.echo("the schema is up to date")
@@ -39,7 +39,7 @@ def upgrade(engine: Engine) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @failing_cleanly
 def reset(engine: Engine, yes: bool) -> None:
-    """Remove all metrics and rows: empty tables with an up-to-date schema."""
+    """Remove all metrics and rows and make empty tables."""
     if not yes:
         click.confirm("Remove all metrics with their rows and scores?", abort=True)
     engine.deployment.make_folder()
@@ -49,12 +49,12 @@ def reset(engine: Engine, yes: bool) -> None:
 
 @click.command(epilog=example("htmengine gc --threshold-days 90"))
 @engine_options
-@click.option("--threshold-days", type=click.IntRange(min=1), required=True, help="Rows older than this go.")
+@click.option("--threshold-days", type=click.IntRange(min=1), required=True, help="Remove rows older than this.")
 @failing_cleanly
 def gc(engine: Engine, threshold_days: int) -> None:
-    """Remove old rows, a bounded batch at a time; the engine may run meanwhile.
+    """Remove old rows, a bounded batch at a time.  The engine may run meanwhile.
 
-    Rows that a model may still need stay: those without a score, and the newest of each metric.
+    Keeps rows that a model may still need: those without a score, and the newest of each metric.
     """
     total = 0
     with engine.database() as database, tqdm(unit="row", disable=not sys.stderr.isatty()) as progress:
@@ -71,10 +71,10 @@ def gc(engine: Engine, threshold_days: int) -> None:
     "config_dir",
     type=click.Path(path_type=Path),
     envvar=APPLICATION_CONFIG_PATH,
-    help="The folder with application.conf and the others.",
+    help="The folder with application.conf and the other files.",
 )
 def check_config(config_dir: Path | None) -> None:
-    """List everything that is wrong with a configuration, all at once."""
+    """List all errors of a configuration at once."""
     try:
         load_all(config_dir, os.environ, lambda warning: click.echo(f"warning: {warning}", err=True))
     except ConfigError as error:

@@ -30,7 +30,7 @@ def alert() -> None:
 @engine_options
 @failing_cleanly
 def test(engine: Engine, rule: str | None) -> None:
-    """Send a test message to each receiver of RULE, or of all rules, and tell what came back."""
+    """Send a test message to each receiver of RULE, or of all rules, and print the replies."""
     options = engine.deployment.alert_options
     wanted = _pairs(options.config, rule)
 
@@ -92,7 +92,7 @@ def _test_notification(rule: Rule, now: float, public_url: str) -> Notification:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Alerts to show.")
 @failing_cleanly
 def list_(engine: Engine, limit: int) -> None:
-    """What fires now, then what fired last, each with how its messages fared."""
+    """List open alerts, then recent ones, each with the state of its messages."""
     with engine.database() as database:
         records = database.read_sync(alert_queries.list_alerts, limit)
     for record in records:

@@ -70,7 +70,7 @@ benchmark.add_command(swap)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @failing_cleanly
 def model(nupic_python: Path | None, data: Path | None, as_json: bool) -> None:
-    """Rows a second of CPU time, memory and checkpoint of one model that learns on every row.
+    """Measure rows a second of CPU time, memory and checkpoint of one model that learns on every row.
 
     Figures are taken after the first 1000 and 5000 rows and after all of them.
     """

@@ -26,18 +26,18 @@ from htmengine.process.twisted_types import Reactor
     multiple=True,
     default=(1000,),
     show_default=True,
-    help="Models; given several times, each is run, to show how the cost grows.",
+    help="Models; may be repeated to show how the cost grows.",
 )
 @click.option("--rows", type=click.IntRange(1, 100_000), default=5, show_default=True, help="Rows of each model.")
 @click.option("--mature", is_flag=True, help=f"Models that have learnt {MATURE_ROWS} rows, not {YOUNG_ROWS}.")
 @click.option("--memory-mb", type=click.IntRange(1), default=1024, show_default=True, help="For all models together.")
 @click.option("--workers", type=click.IntRange(1, 1024), help="Worker processes; by default one for each CPU.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Feed no longer than this, be it fewer rows.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Feed for at most this long.")
 @click.option("--rows-per-s", type=click.FloatRange(0, min_open=True), help="Feed no faster than this.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the checkpoints go while it runs; by default a temporary folder.",
+    help="Folder of the checkpoints during the run; by default a temporary one.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 @failing_cleanly
@@ -52,9 +52,9 @@ def swap(
     folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Rows a second of many models, each fed a row in turn, that do not all fit into memory.
+    """Measure rows a second of many models that do not all fit into memory; each gets a row in turn.
 
-    All have a checkpoint at the start, and are written as the engine writes them.  Bus and database are left out.
+    All have a checkpoint at the start and are written as in the engine.  Bus and database are left out.
     """
     template = Template.trained(MATURE_ROWS if mature else YOUNG_ROWS)
 

@@ -41,14 +41,14 @@ class CapacityReport:
 
 
 @click.command(epilog=example("htmengine capacity --seconds 30 --data-dir /var/lib/htmengine"))
-@click.option("--seconds", type=click.FloatRange(3, 3600), default=20.0, show_default=True, help="Measure for so long.")
+@click.option("--seconds", type=click.FloatRange(3, 3600), default=20.0, show_default=True, help="Seconds to measure.")
 @click.option(
     "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="The engine's data folder: its disk."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @failing_cleanly
 def capacity(seconds: float, data_dir: Path | None, as_json: bool) -> None:
-    """How many metrics this machine carries, at which cadence, and what bounds it.
+    """Measure how many metrics this machine can carry at which cadence, and what the limit is.
 
     Mature models are run in memory and from disk, and a whole engine is fed, in a temporary folder beside the
     engine's data.  An engine that is running meanwhile takes its part of the machine.

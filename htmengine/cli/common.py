@@ -145,7 +145,7 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
         "config_dir",
         type=click.Path(path_type=Path),
         envvar="APPLICATION_CONFIG_PATH",
-        help="The folder with application.conf and the others.",
+        help="The folder with application.conf and the other files.",
     )
     @functools.wraps(command)
     @failing_cleanly

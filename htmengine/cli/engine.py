@@ -23,7 +23,7 @@ from htmengine.services import make_engine
     "config_dir",
     type=click.Path(path_type=Path),
     envvar="APPLICATION_CONFIG_PATH",
-    help="The folder with application.conf and the others.",
+    help="The folder with application.conf and the other files.",
 )
 @click.option("--graphite-port", type=click.IntRange(0, 65_535), help="TCP and UDP; 0: any free one.  [default: 2003]")
 @click.option("--http-port", type=click.IntRange(0, 65_535), help="0: any free one.  [default: 8080]")

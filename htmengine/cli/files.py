@@ -36,7 +36,7 @@ CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="What scores come from; sequence: HTM Engine's scores.",
 )
-@click.option("--pending-samples", default=288, show_default=True, help="Samples that tell the range without --min.")
+@click.option("--pending-samples", default=288, show_default=True, help="Samples that define the range without --min.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of standard output.")
 @failing_cleanly
 def score(
@@ -47,7 +47,7 @@ def score(
     pending_samples: int,
     output: Path | None,
 ) -> None:
-    """Score a series without an engine: exactly the scores that an engine gives.
+    """Score a series without an engine, with exactly the scores of an engine.
 
     Columns: timestamp, value, raw_anomaly_score, anomaly_score.  Rows that the engine would reject are left out
     and counted on standard error.
@@ -87,7 +87,7 @@ def _write_scores(
 
 @click.command(epilog=example("htmengine replay cpu.csv --metric web1.cpu --speed 3600"))
 @click.argument("file", type=CSV_FILE)
-@click.option("--metric", required=True, help="The name to send the values under.")
+@click.option("--metric", required=True, help="The metric's name.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=2003, show_default=True, help="The engine's Graphite port.")
 @click.option(

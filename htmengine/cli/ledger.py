@@ -23,7 +23,7 @@ _LINE = "{:<32}{:>14}  {}"
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @failing_cleanly
 def ledger(name: str | None, engine: Engine, as_json: bool) -> None:
-    """Count the samples of a metric, or of the whole engine, by what became of them.
+    """Count the samples of a metric, or of the whole engine: stored, rejected, scored, waiting.
 
     Status 1 if they do not add up: received = stored + rejected; stored = scored + waiting + constant + unmonitored +
     skipped + deleted + expired.

@@ -49,7 +49,7 @@ FOLLOW_S = 0.5
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 @failing_cleanly
 def metrics(engine: Engine, form: str) -> None:
-    """List the metrics: name, status, rows, and the last value with its score."""
+    """List the metrics with status, rows, and the last value with its score."""
     columns = ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"]
     with engine.database() as database:
         rows = database.read_sync(_list)
@@ -88,7 +88,7 @@ def _metric_row(metric: Metric, last: MetricScore | Row | None) -> list[Any]:
 @engine_options
 @click.option("--min", "minimum", type=float, help="Least value to expect (with --max).")
 @click.option("--max", "maximum", type=float, help="Greatest value to expect (with --min).")
-@click.option("--min-resolution", type=float, help="Values closer than this are the same to the model.")
+@click.option("--min-resolution", type=float, help="The model does not distinguish values closer than this.")
 @click.option("--classifier", is_flag=True, help="Predict the next value too.")
 @failing_cleanly
 def monitor(
@@ -99,7 +99,7 @@ def monitor(
     min_resolution: float | None,
     classifier: bool,
 ) -> None:
-    """Give a metric a model; a metric that does not exist is created.
+    """Give a metric a model; create the metric if it does not exist.
 
     Without --min and --max the range is that of the first samples.  A metric that has a model gets a new one.
     """
@@ -160,11 +160,11 @@ RESULT_COLUMNS = ["timestamp", "value", "raw_anomaly_score", "anomaly_score"]
 @click.argument("name")
 @engine_options
 @click.option("--since", help="A timestamp (ISO 8601 or epoch seconds), or how long ago: 90s, 30m, 6h, 7d.")
-@click.option("--follow", is_flag=True, help="Go on with new rows as they are scored.")
+@click.option("--follow", is_flag=True, help="Continue with new rows as they are scored.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 @failing_cleanly
 def results(name: str, engine: Engine, since: str | None, follow: bool, form: str) -> None:
-    """Print a metric's rows with their scores; rows that wait for a score are left out at the end."""
+    """Print a metric's rows with their scores."""
     first = float("-inf") if since is None else moment("--since", since)
     with engine.database() as database:
         metric = database.read_sync(queries.find_metric, name)
@@ -205,12 +205,12 @@ def _result_row(row: Row) -> list[Any]:
 
 @click.command(epilog=example("htmengine follow --threshold 0.999"))
 @engine_options
-@click.option("--threshold", default=0.99999, show_default=True, help="Scores from here on are anomalies.")
+@click.option("--threshold", default=0.99999, show_default=True, help="Least score of an anomaly.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 @click.option("--count", type=click.IntRange(min=1), help="End after this many.")
 @failing_cleanly
 def follow(engine: Engine, threshold: float, form: str, count: int | None) -> None:
-    """Print the anomalies of all metrics as they come, from now on."""
+    """Print new anomalies of all metrics."""
     writer = _Writer(form, ["timestamp", "metric", "value", "anomaly_score"])
 
     def show(message: dict[str, Any]) -> int:
@@ -243,7 +243,7 @@ async def _follow(engine: Engine, reactor: Reactor, show: Callable[[dict[str, An
 @engine_options
 @failing_cleanly
 def export(names: Sequence[str], engine: Engine) -> None:
-    """Write the specifications of all metrics, or of those named, as JSON."""
+    """Write the specifications of all metrics, or of NAMES, as JSON."""
     with engine.database() as database:
         if names:
             chosen = [database.read_sync(queries.find_metric, name) for name in names]

@@ -39,7 +39,7 @@ def model() -> None:
 @_timeout
 @failing_cleanly
 def snapshot(name: str, engine: Engine, timeout_s: float) -> None:
-    """Keep the model as it is after all samples that are stored now."""
+    """Keep the model as it is after all samples stored now."""
     taken = _with_operations(engine, lambda reactor, operations: _take(reactor, operations, name, timeout_s))
     click.echo(f"{name}: version {taken.version} after row {taken.rowid}")
 
@@ -61,10 +61,10 @@ def snapshots(name: str, engine: Engine) -> None:
 @click.argument("name")
 @engine_options
 @_version
-@click.option("--replay", is_flag=True, help="Run and score all rows after the snapshot again.")
+@click.option("--replay", is_flag=True, help="Run and score again all rows after the snapshot.")
 @failing_cleanly
 def revert(name: str, engine: Engine, version: int | None, replay: bool) -> None:
-    """Go on from a snapshot, by default the newest.
+    """Continue a model from a snapshot, by default the newest.
 
     What the model has learnt since is forgotten, and the scores stay; with --replay it learns the rows since the
     snapshot again and their scores are made again.
@@ -83,9 +83,9 @@ def revert(name: str, engine: Engine, version: int | None, replay: bool) -> None
 @_timeout
 @failing_cleanly
 def clone(name: str, new: str, engine: Engine, version: int | None, timeout_s: float) -> None:
-    """Give the metric NEW a copy of a model: of a snapshot, or as it is now.
+    """Give the metric NEW a copy of a model, or of one of its snapshots.
 
-    NEW may not have a model yet; it goes on with the samples that come from now on.
+    NEW must not have a model.  The copy continues with new samples.
     """
 
     async def start(reactor: Reactor, operations: Operations) -> str:
@@ -104,7 +104,7 @@ def clone(name: str, new: str, engine: Engine, version: int | None, timeout_s: f
 @_timeout
 @failing_cleanly
 def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s: float) -> None:
-    """Write a model to FILE: a snapshot, or the model as it is now."""
+    """Write a model, or one of its snapshots, to FILE."""
 
     async def start(reactor: Reactor, operations: Operations) -> bytes:
         chosen = version or (await _take(reactor, operations, name, timeout_s)).version
@@ -120,10 +120,10 @@ def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s
 @model.command("import", epilog=example("htmengine model import web1.htmmodel --name web3.cpu"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @engine_options
-@click.option("--name", help="The metric that gets it; by default that of the exported one's name.")
+@click.option("--name", help="The metric; by default the one with the exported metric's name.")
 @failing_cleanly
 def import_(file: Path, engine: Engine, name: str | None) -> None:
-    """Give a metric without a model the one that was exported to FILE."""
+    """Give the model in FILE to a metric without one."""
     data = file.read_bytes()
     metric = _with_operations(engine.make(), lambda _, operations: operations.import_model(data, name))
     click.echo(f"{metric.name}: {metric.status.name}")

@@ -43,7 +43,7 @@ from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts
     "--without",
     multiple=True,
     type=click.Choice([kind.name for kind in KINDS[:FUSED]]),
-    help="A kind of evidence that does not count; may be given again.",
+    help="Leave out a kind of evidence; may be repeated.",
 )
 @click.option(
     "--range-rows",
@@ -64,9 +64,11 @@ from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts
 @click.option(
     "--bootstrap",
     is_flag=True,
-    help="Draw files and seeds again: the interval of nine in ten draws, also of the difference to the usual setup.",
+    help="Draw files and seeds again; show the interval of nine in ten draws and of the difference to the usual setup.",
 )
-@click.option("--scores", type=click.Path(file_okay=False, path_type=Path), help="Write every row's scores below this.")
+@click.option(
+    "--scores", type=click.Path(file_okay=False, path_type=Path), help="Write the scores of every row to this folder."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @failing_cleanly
 def nab(

@@ -18,7 +18,7 @@ _COLUMNS = "{:<40} {:>9} {:>10} {:>9} {:>9}  {:<16} {}"
 @click.command(epilog=example("htmengine queues --delete my.application.results"))
 @engine_options
 @click.argument("names", nargs=-1)
-@click.option("--delete", "name", metavar="NAME", help="Remove an application's queue with its messages.")
+@click.option("--delete", "name", metavar="NAME", help="Remove an application's queue and its messages.")
 @failing_cleanly
 def queues(engine: Engine, names: Sequence[str], name: str | None) -> None:
     """List the queues: length, size, age of the oldest message, messages dropped, reader, exchanges.

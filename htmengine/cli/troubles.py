@@ -15,12 +15,12 @@ from htmengine.repository import troubles as stored
 
 @click.command(epilog=example("htmengine troubles"))
 @engine_options
-@click.option("--dismiss", is_flag=True, help="Forget the messages that were set aside.")
+@click.option("--dismiss", is_flag=True, help="Remove the messages set aside from the list.")
 @failing_cleanly
 def troubles(engine: Engine, dismiss: bool) -> None:
-    """List what is wrong though the engine goes on: checkpoints that cannot be written, messages that were set aside.
+    """List troubles that do not stop the engine: checkpoints that cannot be written, messages set aside.
 
-    Status 1 if there is something.
+    Status 1 if there are any.
     """
     with engine.database() as database:
         if dismiss:

@@ -23,7 +23,7 @@ from htmengine.repository import queries
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @failing_cleanly
 def why(name: str, time: str, engine: Engine, as_json: bool) -> None:
-    """Tell why a row has its score: the kinds of evidence that speak of it, and what was expected.
+    """Show why a row has its score: the kinds of evidence, and what was expected.
 
     TIME is the row's, UTC or epoch seconds, or how long ago it was, such as 30m.  What is not stored is found by replay
     of the metric's rows.
