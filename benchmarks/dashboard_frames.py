@@ -92,7 +92,7 @@ def main() -> None:
     ):
         seed_metrics(engine, tqdm(range(options.metrics), unit="metric"), options.rows)
         seed_metrics(engine, [options.metrics], options.year)
-        page.goto(f"{engine.url}/#/?sort=name")
+        page.goto(f"{engine.url}/#/metrics?sort=name")
         expect(page.locator(".badge")).to_have_text(f"{options.metrics + 1:,}", timeout=30_000)
         page.wait_for_timeout(3000)  # for the pages of the list that are not seen
         scroll = [".table-scroll", options.pixels, options.seconds]

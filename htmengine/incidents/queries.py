@@ -9,6 +9,7 @@ acknowledge, mark and silence.  Read by the page, the HTTP API and the command l
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
@@ -188,6 +189,30 @@ def members_of(conn: Connection, incident_id: str) -> list[Member]:
     c = incident_member.c
     query = select(incident_member).where(c.incident_id == incident_id).order_by(c.timestamp, c.height.desc(), c.metric)
     return [_member(row) for row in conn.execute(query)]
+
+
+def count_open_metrics(conn: Connection) -> int:
+    """How many metrics are part of open incidents."""
+    query = select(func.count(incident_member.c.uid.distinct())).join(
+        incident, incident.c.id == incident_member.c.incident_id
+    )
+    return int(conn.execute(query.where(incident.c.phase == Phase.OPEN.value)).scalar_one())
+
+
+def similar(conn: Connection, to: Incident, uids: Iterable[str], most: int) -> list[tuple[Incident, int]]:
+    """Earlier incidents that share metrics with one, and how many they share; the greatest share first."""
+    c, m = incident.c, incident_member.c
+    counts: Counter[str] = Counter()
+    for part in in_parts(list(uids)):
+        query = select(m.incident_id, func.count()).join(incident, c.id == m.incident_id)
+        query = query.where(m.uid.in_(part), c.id != to.id, c.timestamp < to.timestamp).group_by(m.incident_id)
+        for incident_id, shared in conn.execute(query):
+            counts[incident_id] += shared
+    found = incidents_by_id(conn, list(counts))
+    ranked = sorted(
+        found.values(), key=lambda each: (-counts[each.id] / max(each.members, to.members), -each.timestamp)
+    )
+    return [(each, counts[each.id]) for each in ranked[:most]]
 
 
 def _incident(row: Any) -> Incident:

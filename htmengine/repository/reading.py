@@ -30,6 +30,8 @@ from htmengine.repository.times import from_datetime, to_datetime
 _NO_SCORE = -1.0
 #: Rows of a long answer that are in memory at a time.
 ROWS_AT_ONCE = 10_000
+#: Metrics' buckets that a picture of the fleet is made of, at most.
+MOST_UNUSUAL = 100_000
 
 
 class _Epoch(GenericFunction[int]):
@@ -425,3 +427,44 @@ def page_of_anomalies(conn: Connection, query: AnomalyQuery, after: AnomalyKey |
         .limit(limit)
     )
     return [AnomalyRow(uid, name, rowid, from_datetime(at), *rest) for uid, name, rowid, at, *rest in rows]
+
+
+class Highest(NamedTuple):
+    """A metric that was unusual, with its highest row."""
+
+    uid: str
+    name: str
+    timestamp: int
+    value: float
+    height: float
+
+
+def highest_of_each(conn: Connection, start: int, end: int, without: Collection[str], most: int) -> list[Highest]:
+    """The highest row of each metric that was unusual from one timestamp to another, the highest metric first."""
+    a = anomaly.c
+    rows = conn.execute(
+        select(a.uid, metric.c.name, a.timestamp, a.metric_value, a.height)
+        .select_from(anomaly.join(metric, metric.c.uid == a.uid))
+        .where(a.timestamp.between(to_datetime(start), to_datetime(end)), a.height.is_not(None))
+        .order_by(a.height.desc())
+        .limit(ROWS_AT_ONCE)
+    )
+    found: dict[str, Highest] = {}
+    for uid, name, timestamp, value, height in rows:
+        if uid not in without and len(found) < most:
+            found.setdefault(uid, Highest(uid, name, from_datetime(timestamp), value, height))
+    return list(found.values())
+
+
+def unusual_names(conn: Connection, start: int, end: int, step: int, height: float) -> list[tuple[str, int]]:
+    """(name, bucket) of each metric with a row so high within a bucket of ``step`` seconds, counted from ``start``."""
+    a = anomaly.c
+    bucket = ((func.epoch(a.timestamp) - start) // step).label("bucket")
+    query = (
+        select(metric.c.name, bucket)
+        .select_from(anomaly.join(metric, metric.c.uid == a.uid))
+        .where(a.timestamp.between(to_datetime(start), to_datetime(end)), a.height >= height)
+        .group_by(metric.c.name, "bucket")
+        .limit(MOST_UNUSUAL)
+    )
+    return [(name, int(number)) for name, number in conn.execute(query)]

@@ -6,6 +6,7 @@ In: calls that may go on.  Out: JSON.  docs/http-api.md describes all of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -28,6 +29,7 @@ from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
 from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
 from htmengine.web.http import JSON, Call, Handler, Reply, Stream, dump, header, reply
+from htmengine.web.incidents import IncidentsApi
 from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader, shielded
 from htmengine.web.refused import Refused
@@ -64,6 +66,7 @@ class Api:
     started: float
     queues: Mapping[str, Sequence[str]]  #: by stage
     peers: Peers
+    incidents: IncidentsApi
     graphite: Callable[[], tuple[str, int]]  #: host and port of the listener; port 0: not known
     anomaly_floor: float
     secure: bool
@@ -71,8 +74,9 @@ class Api:
     def add_to(self, routes: Routes) -> None:
         """Let each operation of the document have its handler."""
         for operation in self.document.operations.values():
-            handler: Handler = getattr(self, operation.name)
-            path = operation.path.replace("{metric}", "<name:metric>")
+            part = self if hasattr(self, operation.name) else self.incidents
+            handler: Handler = getattr(part, operation.name)
+            path = re.sub(r"\{(\w+)\}", r"<name:\1>", operation.path)
             routes.add([operation.method], path, operation.scope, _checked(operation, handler))
 
     # --- the document and sessions ----------------------------------------------------------------------

@@ -24,11 +24,13 @@ from werkzeug.routing import BaseConverter, ValidationError
 from htmengine.errors import (
     BusError,
     HtmEngineError,
+    IncidentNotFound,
     InvalidModelSpec,
     MetricExists,
     MetricNotFound,
     ModelNotFound,
     RowNotFound,
+    SilenceNotFound,
 )
 from htmengine.process.twisted_types import Clock, within
 from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
@@ -211,6 +213,8 @@ _STATUSES: list[tuple[type[HtmEngineError], int]] = [
     (MetricNotFound, 404),
     (RowNotFound, 404),
     (ModelNotFound, 404),
+    (IncidentNotFound, 404),
+    (SilenceNotFound, 404),
     (MetricExists, 409),
     (InvalidModelSpec, 422),
     (BusError, 503),

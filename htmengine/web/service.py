@@ -27,6 +27,7 @@ from htmengine.web.api import Api
 from htmengine.web.document import Document
 from htmengine.web.events import EventFeed
 from htmengine.web.graphite.routes import Graphite
+from htmengine.web.incidents import IncidentsApi
 from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
@@ -64,15 +65,17 @@ class WebService(Service):
         self.reader = Reader(database)
         self.feed = EventFeed(self.reader, reactor)
         self.routes = Routes(access, reactor, options.answer_within_s)
+        document = Document()
         api = Api(
             operations=operations,
             reader=self.reader,
             feed=self.feed,
             access=access,
             reactor=reactor,
-            document=Document(),
+            document=document,
             started=reactor.seconds(),
             queues=options.queues,
+            incidents=IncidentsApi(operations, self.reader, reactor, document),
             graphite=options.graphite,
             peers=Peers(reactor, options.peers, options.access.read_token),
             anomaly_floor=options.anomaly_floor,

@@ -22,14 +22,14 @@ from htmengine.repository import troubles
 from htmengine.repository.engine import Database
 from tests.support.browser import chromium, watched_page
 from tests.support.engine import PATIENCE_S, Engine, running_engine
-from tests.support.metrics import seed_metrics
+from tests.support.metrics import seed_incident, seed_metrics
 from tests.support.servers import free_port
 
 SERIES = Path(__file__).parents[2] / "htmengine" / "data" / "machine_temperature_system_failure.csv"
 #: A real series with a few anomalies among its first rows.
 MACHINE, ROWS = "plant.machine.temperature", 4400
 #: Names that would be markup, script or another address if they were anything but text.
-HOSTILE = ("<img/src=x/onerror=alert(1)>", "..", "a/../../b?c=d#e", "javascript:alert(1)", "%2e%2e%2f")
+HOSTILE = ("<img/src=x/onerror=alert(1)>", "/etc/passwd", "a/b?c=d#e", "javascript:alert(1)", "%2e%2e%2f")
 
 #: The command that a metric's page shows while there is nothing else.
 COMMAND = """
@@ -76,6 +76,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         started.send(f"waiting.for.data {number} {1_400_000_000 + 60 * number}" for number in range(20))
         started.send(f"{name} 1 1400000000" for name in HOSTILE)
         started.wait_until_scored(MACHINE, ROWS)
+        seed_incident(started, MACHINE)
         yield started
 
 
@@ -88,7 +89,7 @@ def open_page(browser: Browser, engine: Engine) -> Iterator[OpenPage]:
 def _opener(browser: Browser, url: str) -> Iterator[OpenPage]:
     with contextlib.ExitStack() as opened:
 
-        def open_page(address: str = "#/", **options: Any) -> Page:
+        def open_page(address: str = "#/metrics", **options: Any) -> Page:
             page = opened.enter_context(watched_page(browser, **options))
             page.goto(f"{url}/{address}")
             return page
@@ -146,7 +147,8 @@ class TestPages:
     ) -> None:
         page = open_page(color_scheme=scheme, **device)
         for address, shown in (
-            ("#/", rows_of(page).filter(has_text=MACHINE)),
+            ("#/", page.locator(".multiple canvas")),
+            ("#/metrics", rows_of(page).filter(has_text=MACHINE)),
             (metric_address(engine, MACHINE), page.locator(".anomaly-list")),
             ("#/anomalies", page.locator(".timeline")),
             ("#/health", page.get_by_role("heading", name="Queues")),
@@ -159,7 +161,7 @@ class TestPages:
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} is too wide"
 
     def test_names_of_metrics_are_only_text(self, open_page: OpenPage, engine: Engine) -> None:
-        page = open_page("#/?sort=name")
+        page = open_page("#/metrics?sort=name")
         dialogs: list[str] = []
         page.on("dialog", lambda dialog: dialogs.append(dialog.message))
         for name in HOSTILE:
@@ -183,6 +185,45 @@ class TestPages:
         assert page.evaluate(ground) == "rgb(14, 19, 24)"
 
 
+class TestNow:
+    def test_an_open_incident_comes_first_with_its_reason_and_its_plot(self, open_page: OpenPage) -> None:
+        page = open_page("#/")
+        expect(page.get_by_role("heading", level=1)).to_have_text("1 incident open")
+        expect(page.locator(".why")).to_contain_text(f"{MACHINE} fell to 2 where 50 to 71.5 are expected")
+        expect(page.locator(".multiple canvas")).to_be_visible()
+        page.locator(".multiple a").click()
+        expect(page.locator(".plot-panel")).to_be_visible()
+        page.get_by_label("Incidents", exact=True).get_by_role("link").click()
+        expect(page.locator(".incident")).to_contain_text("paged")
+
+    def test_people_acknowledge_mark_and_silence(self, open_page: OpenPage, engine: Engine) -> None:
+        page = open_page("#/")
+        for button, fields, done in (
+            ("Acknowledge…", {"Your name": "ana", "Note": "on it"}, "ana: acknowledged, on it"),
+            ("Right…", {}, "ana: right"),
+        ):
+            page.get_by_role("button", name=button).click()
+            for label, text in fields.items():
+                page.get_by_label(label).fill(text)
+            page.keyboard.press("Enter")
+            expect(page.get_by_label("What people did")).to_contain_text(done)
+        expect(page.get_by_role("button", name="Acknowledge…")).to_have_count(0)
+        page.get_by_role("button", name="Silence…").click()
+        page.get_by_label("Hours").fill("x")
+        page.keyboard.press("Enter")
+        expect(page.locator("dialog .help.failure")).to_contain_text("whole number")
+        page.get_by_label("Hours").fill("1.5")
+        page.keyboard.press("Enter")
+        expect(page.locator("dialog")).to_have_count(0)
+        assert engine.query("SELECT metrics, until_at - from_at FROM silence") == [(f'["{MACHINE}"]', 5400.0)]
+
+    def test_an_engine_without_incidents_says_so(self, fresh_page: OpenPage) -> None:
+        page = fresh_page("#/")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is wrong")
+        page.goto(page.url.replace("#/", "#/incidents/none"))
+        expect(page.get_by_text("There is no such incident")).to_be_visible()
+
+
 class TestMetrics:
     def test_the_most_anomalous_comes_first_and_search_and_state_choose(self, open_page: OpenPage) -> None:
         page = open_page()
@@ -195,15 +236,15 @@ class TestMetrics:
         expect(page.get_by_text("No metric matches")).to_be_visible()
         page.get_by_role("button", name="Clear search").click()
         expect(rows_of(page)).to_have_count(2 + len(HOSTILE))
-        assert page.url.endswith("#/")
+        assert page.url.endswith("#/metrics")
 
     def test_the_address_holds_the_search(self, open_page: OpenPage) -> None:
-        page = open_page("#/?search=*.machine.*&sort=name")
+        page = open_page("#/metrics?search=*.machine.*&sort=name")
         expect(rows_of(page)).to_have_count(1)
         expect(page.get_by_label("Search metrics")).to_have_value("*.machine.*")
 
     def test_sparklines_are_drawn(self, open_page: OpenPage) -> None:
-        page = open_page("#/?search=machine")
+        page = open_page("#/metrics?search=machine")
         drawn = """canvas => {
             const blank = document.createElement("canvas");
             [blank.width, blank.height] = [canvas.width, canvas.height];
@@ -213,7 +254,7 @@ class TestMetrics:
         wait_until(lambda: rows_of(page).locator("canvas").evaluate(drawn))
 
     def test_the_keyboard_alone_reaches_every_row(self, open_page: OpenPage) -> None:
-        page = open_page("#/?sort=name")
+        page = open_page("#/metrics?sort=name")
         names = sorted([*HOSTILE, MACHINE, "waiting.for.data"])
         expect(rows_of(page)).to_have_count(len(names))
         page.keyboard.press("Tab")
@@ -342,7 +383,7 @@ class TestChanges:
         page = fresh_page()
         expect(page.get_by_text("No metrics yet")).to_be_visible()
         expect(page.locator("pre")).to_have_text(f'echo "web1.cpu.load 0.42 -1" | nc -N 127.0.0.1 {fresh.port}')
-        page.goto(page.url.replace("#/", "#/anomalies"))
+        page.goto(page.url.replace("#/metrics", "#/anomalies"))
         expect(page.get_by_text("Nothing unusual so far")).to_be_visible()
 
     def test_a_metric_is_added_watched_live_stopped_and_deleted(self, fresh_page: OpenPage, fresh: Engine) -> None:
@@ -459,7 +500,7 @@ class TestTrouble:
         with running_engine(tmp_path / "data", "--workers", "1", "--http-port", str(free_port())) as engine:
             engine.send([f"m {number} {1_400_000_000 + number}" for number in range(5)])
             with watched_page(browser) as page:
-                page.goto(engine.url)
+                page.goto(f"{engine.url}/#/metrics")
                 expect(rows_of(page)).to_have_count(1)
                 engine.kill()
                 expect(page.get_by_text("What you see may be old")).to_be_visible()
@@ -477,7 +518,7 @@ class TestTrouble:
         token = "read-" + "0123456789abcdef" * 2
         monkeypatch.setenv("HTMENGINE__APPLICATION__WEB__READ_TOKEN", token)
         with running_engine(tmp_path / "data", "--workers", "1") as engine, watched_page(browser) as page:
-            page.goto(engine.url)
+            page.goto(f"{engine.url}/#/metrics")
             dialog = page.get_by_role("dialog", name="A token, please")
             dialog.get_by_label("Token").fill("wrong")
             page.keyboard.press("Enter")
@@ -500,7 +541,7 @@ class TestManyMetrics:
         with running_engine(tmp_path / "data", "--workers", "1") as engine:
             seed_metrics(engine, range(10_000))
             with watched_page(browser) as page:
-                page.goto(f"{engine.url}/#/?sort=name")
+                page.goto(f"{engine.url}/#/metrics?sort=name")
                 expect(page.locator(".badge")).to_have_text("10,000")
                 table = page.locator(".table-scroll")
                 for share in (0.25, 0.5, 0.9999, 0.1):

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.metrics import seed_incident
 
 START = 1_400_000_100
 STEP = 300
@@ -230,6 +231,33 @@ class TestRows:
         lower, expected, upper = (each["datapoints"][-1][0] for each in client.get("/render", params=asked).json())
         assert lower < expected < upper
         problem(client.get("/api/v1/metrics/no.such/evidence"), 404)
+
+    def test_incidents_and_silences(self, client: httpx.Client, engine: Engine) -> None:
+        seed_incident(engine, "web.requests")
+        found = client.get("/api/v1/incidents", params={"metric": "web.requests"}).json()
+        [incident] = found["incidents"]
+        assert (incident["phase"], incident["paged"], found["touched"]) == ("OPEN", True, 1)
+        assert found["rules"][0]["pages"] == 1
+        url = f"/api/v1/incidents/{incident['id'][:8]}"
+        assert [metric["metric"] for metric in client.get(url).json()["metrics"]] == ["web.requests"]
+        told = client.post(f"{url}/acknowledge", json={"who": "ana"}).json()
+        assert told["acknowledged_by"] == "ana"
+        marked = client.post(f"{url}/mark", json={"what": "fine", "note": "a deploy"}).json()
+        assert [event["what"] for event in marked["events"]] == ["acknowledged", "fine"]
+        assert client.get("/api/v1/incidents").json()["rules"][0]["precision"] == 0.0
+        problem(client.post(f"{url}/mark", json={"what": "odd"}), 400)
+        problem(client.get("/api/v1/incidents/none"), 404)
+        silence = client.post("/api/v1/silences", json={"metrics": ["web.*"], "for_s": 600}).json()
+        assert client.get("/api/v1/silences").json()["silences"] == [silence]
+        number = {"number": silence["id"]}
+        assert client.delete("/api/v1/silences", params=number).status_code == 204
+        problem(client.delete("/api/v1/silences", params=number), 404)
+
+    def test_where_the_fleet_is_unusual(self, client: httpx.Client) -> None:
+        at = START + STEP * (ROWS - 1)
+        told = client.get("/api/v1/unusual", params={"from": at - 3600, "until": at + 60}).json()
+        [part] = told["parts"]
+        assert (part["part"], part["metrics"], sum(part["unusual"])) == ("web", 1, 1)
 
     def test_anomalies_are_paged(self, client: httpx.Client) -> None:
         given = {"threshold": "0.99", "limit": "1"}

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""Many metrics in a running engine's database, faster than by sending samples."""
+"""Many metrics, or an incident, in a running engine's database, faster than by sending samples."""
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
+from htmengine.incidents import queries as incidents
+from htmengine.incidents.records import Incident, Member, Phase
 from htmengine.repository import queries
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
@@ -22,6 +25,28 @@ def seed_metrics(engine: Engine, numbers: Iterable[int], rows: int = 0) -> None:
     database = Database(f"sqlite:///{engine.data_dir / 'htmengine.db'}")
     try:
         database.run_sync(_create, numbers, rows)
+    finally:
+        database.close()
+
+
+def seed_incident(engine: Engine, name: str) -> None:
+    """An open incident of a metric, about its newest row, that paged."""
+    [(uid, rowid, timestamp)] = engine.query(
+        "SELECT uid, last_rowid, CAST(strftime('%s', last_timestamp) AS INTEGER) FROM metric WHERE name = ?", name
+    )
+    now = time.time()
+    incident = Incident(
+        "9b1d5d1e-seeded", "ops", name, Phase.OPEN, timestamp, timestamp, now - 600, now - 600,
+        None, None, None, True, None, 5.5, 4.0, 2.0, 1,
+    )  # fmt: skip
+    text = "the mean of 30 minutes is the lowest in 2 weeks"
+    member = Member(
+        incident.id, uid, name, rowid, timestamp, timestamp, 5.5, "level 6", "down", text, 2.0, 60.0, 50.0, 71.5
+    )
+    database = Database(f"sqlite:///{engine.data_dir / 'htmengine.db'}")
+    try:
+        database.run_sync(incidents.save_incident, incident)
+        database.run_sync(incidents.save_members, [member])
     finally:
         database.close()
 

@@ -6,13 +6,16 @@ import { openAnomalies } from "./pages/anomalies.js";
 import { openHealth } from "./pages/health.js";
 import { openMetric } from "./pages/metric.js";
 import { openMetrics } from "./pages/metrics.js";
+import { openNow } from "./pages/now.js";
 
 /**
  * A route has the name of its tab, and opens a page in an element: it returns what closes the page.
  * @type {{pattern: RegExp, tab: string, open: (main: HTMLElement, address: any) => () => void}[]}
  */
 const ROUTES = [
-  { pattern: /^\/?$/, tab: "metrics", open: openMetrics },
+  { pattern: /^\/?$/, tab: "now", open: openNow },
+  { pattern: /^\/incidents\/([^/]+)$/, tab: "now", open: openNow },
+  { pattern: /^\/metrics$/, tab: "metrics", open: openMetrics },
   { pattern: /^\/metrics\/([^/]+)$/, tab: "metrics", open: openMetric },
   { pattern: /^\/anomalies$/, tab: "anomalies", open: openAnomalies },
   { pattern: /^\/health$/, tab: "health", open: openHealth },

@@ -140,7 +140,7 @@ class AnomaliesPage {
       return emptyBox(
         "Nothing unusual so far",
         "A model learns what is usual first: scores start with a metric's 101st sample and mean something after a few hundred.",
-        h("a", { href: "#/" }, "All metrics"),
+        h("a", { href: "#/metrics" }, "All metrics"),
       );
     }
     return emptyBox("No anomaly matches", "Try a longer time, a lower threshold or another name.");

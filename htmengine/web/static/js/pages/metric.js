@@ -10,6 +10,8 @@ import { emptyBox, errorBox } from "../empty.js";
 import { sendingCommand } from "../engine.js";
 import { showLedger, showModel } from "../facts.js";
 import * as format from "../format.js";
+import { incidentLink, stateBadge } from "../incident_view.js";
+import { gravity, sinceText } from "../incident_words.js";
 import { subscribe } from "../live.js";
 import { PlotPanel } from "../plot/panel.js";
 import { ANOMALOUS, scoreMark, showScore } from "../scores.js";
@@ -22,6 +24,7 @@ const ADDRESS_MS = 400;
 const FIRST_SAMPLE_MS = 200;
 const CATCHING_UP_MS = 3000;
 const ANOMALIES = 20;
+const INCIDENTS = 50;
 
 export function openMetric(main, { uid, query }) {
   const page = new MetricPage(main, uid, viewOf(query));
@@ -67,7 +70,8 @@ class MetricPage {
       this.#parts = layout(this.#metric, this.#actions());
       fill(this.#main, this.#parts.page);
       this.#showMetric();
-      await Promise.all([this.#openPlot(), this.#showRest()]);
+      await this.#openPlot();
+      await this.#showRest();
       if (this.#given.signal.aborted) return;
       this.#ends.push(
         repeated(() => this.#refresh(), REFRESH_MS),
@@ -93,7 +97,7 @@ class MetricPage {
     if (isAbort(error)) return;
     const box =
       error.status === 404
-        ? emptyBox("There is no such metric", "It may have been deleted.", h("a", { href: "#/" }, "All metrics"))
+        ? emptyBox("There is no such metric", "It may have been deleted.", h("a", { href: "#/metrics" }, "All metrics"))
         : errorBox(error, () => this.load());
     fill(this.#main, h("div", { class: "page" }, box));
     tolerate(error);
@@ -163,11 +167,14 @@ class MetricPage {
   }
 
   async #showRest() {
-    const [ledger, { anomalies }] = await Promise.all([
+    const [ledger, { incidents }, { anomalies }] = await Promise.all([
       this.#get("/ledger"),
+      get("incidents", { metric: this.#uid, limit: INCIDENTS }, this.#given.signal),
       get("anomalies", { metric: this.#uid, limit: ANOMALIES }, this.#given.signal),
     ]);
     showLedger(this.#parts.ledger, ledger);
+    showIncidents(this.#parts.incidents, incidents);
+    this.#panel?.setSpans(incidents.map(spanOf));
     showAnomalies(this.#parts.anomalies, anomalies, (timestamp) => this.#goTo(timestamp));
   }
 
@@ -179,7 +186,7 @@ class MetricPage {
   #actions() {
     const then = (action) => async () => (await action(this.#metric)) && this.#reload();
     const gone = async () => {
-      if (await remove(this.#metric)) location.hash = "#/";
+      if (await remove(this.#metric)) location.hash = "#/metrics";
     };
     return { monitor: then(monitor), unmonitor: then(unmonitor), remove: gone };
   }
@@ -202,13 +209,13 @@ function layout(metric, actions) {
   const stop = h("button", { type: "button", onclick: actions.unmonitor }, "Stop model…");
   const remover = h("button", { type: "button", class: "danger", onclick: actions.remove }, "Delete…");
   const plot = h("div", { class: "plot-column" });
-  const [model, ledger, anomalies] = ["Model", "Ledger", "Anomalies"].map((label) =>
+  const [incidents, model, ledger, anomalies] = ["Incidents", "Model", "Ledger", "Anomalies"].map((label) =>
     h("section", { class: "panel", "aria-label": label }),
   );
   const page = h(
     "div",
     { class: "page" },
-    h("a", { class: "small back", href: "#/" }, "← All metrics"),
+    h("a", { class: "small back", href: "#/metrics" }, "← All metrics"),
     h(
       "div",
       { class: "page-head" },
@@ -218,9 +225,9 @@ function layout(metric, actions) {
       h("span", { class: "spring" }),
       h("div", { class: "button-row" }, start, stop, remover),
     ),
-    h("div", { class: "metric-grid" }, plot, h("div", { class: "side" }, model, ledger, anomalies)),
+    h("div", { class: "metric-grid" }, plot, h("div", { class: "side" }, incidents, model, ledger, anomalies)),
   );
-  return { page, state, score, start, stop, plot, model, ledger, anomalies };
+  return { page, state, score, start, stop, plot, incidents, model, ledger, anomalies };
 }
 
 function noSamples(name) {
@@ -234,6 +241,21 @@ function noSamples(name) {
     ),
   );
 }
+
+function showIncidents(panel, incidents) {
+  const now = Date.now() / 1000;
+  const rows = incidents.map((incident) =>
+    h("li", {}, h("a", { href: incidentLink(incident) }, incident.title), stateBadge(incident), h("span", { class: "muted" }, sinceText(incident, now))),
+  );
+  fill(
+    panel,
+    h("h2", {}, "Incidents"),
+    rows.length ? h("ul", { class: "plain-list short" }, ...rows) : h("p", { class: "muted small" }, "None so far."),
+  );
+}
+
+/** Where the plot shades an incident: as grave as it was, also when it is over. */
+const spanOf = (incident) => ({ from: incident.timestamp, until: incident.last_timestamp, level: gravity({ ...incident, phase: "OPEN" }) });
 
 function showAnomalies(panel, anomalies, goTo) {
   const rows = anomalies.map(({ timestamp, value, anomaly_score: score }) =>

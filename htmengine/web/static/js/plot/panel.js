@@ -103,6 +103,11 @@ export class PlotPanel {
 
   move = (part) => this.show(moved(this.#view, part));
 
+  /** Shade times: see `Plot.setSpans`. */
+  setSpans(spans) {
+    this.#plot?.setSpans(spans);
+  }
+
   /** A result that was just scored. */
   add(result) {
     this.#results.push(result);

@@ -7,7 +7,7 @@ import * as format from "../format.js";
 import { ANOMALOUS, UNUSUAL, height } from "../scores.js";
 import { colour, onTheme } from "../theme.js";
 import { EMPTY, drawn, gapsOf } from "./columns.js";
-import { gapHatch } from "./gap_hatch.js";
+import { backdrop } from "./backdrop.js";
 import { scoreBars, valueMarks } from "./score_bars.js";
 
 const AXIS_WIDTH = 64;
@@ -19,7 +19,7 @@ const PADDING = [10, 20, 0, 0];
 export const SIDES = { left: AXIS_WIDTH, right: PADDING[1] };
 const DAY_S = 86400;
 const YEAR_S = 300 * DAY_S;
-const COLOURS = ["surface", "usual", "unusual", "anomalous", "unscored", "muted", "plot-line", "plot-band", "plot-expected", "plot-grid"];
+const COLOURS = ["surface", "usual", "unusual", "unusual-soft", "anomalous", "anomalous-soft", "unscored", "muted", "plot-line", "plot-band", "plot-expected", "plot-grid"];
 const NINES = { [height(0)]: "0", [height(UNUSUAL)]: "0.999", [height(ANOMALOUS)]: "0.99999" };
 
 export class Plot {
@@ -29,6 +29,7 @@ export class Plot {
   #palette = palette();
   #plot = EMPTY;
   #evidence = null;
+  #spans = [];
   #columns = drawn(EMPTY);
   #value = null;
   #score = null;
@@ -65,6 +66,12 @@ export class Plot {
   setEvidence(evidence) {
     this.#evidence = evidence;
     this.#draw();
+  }
+
+  /** Shade times: [{from, until, level}], the level one of scores.js. */
+  setSpans(spans) {
+    this.#spans = spans;
+    this.#value.redraw(false);
   }
 
   #draw() {
@@ -175,7 +182,7 @@ export class Plot {
       bands: [{ series: [5, 4], fill: expected }, { series: [3, 2], fill: band }],
       hooks: {
         ...common.hooks,
-        drawAxes: [gapHatch(() => gapsOf(this.#columns), () => this.#palette)],
+        drawAxes: [backdrop(() => ({ gaps: gapsOf(this.#columns), spans: this.#spans }), () => this.#palette)],
         draw: [valueMarks(() => this.#columns[4], () => this.#palette)],
       },
     };
