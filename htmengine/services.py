@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from twisted.application.service import Service
 from htmengine.alerts.service import AlertService
 from htmengine.config import TelemetrySection
 from htmengine.deployment import BusService, Deployment
+from htmengine.model_swapper.checkpoints import CheckpointStore
+from htmengine.model_swapper.data_checks import DataChecks
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
@@ -39,6 +41,7 @@ from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
+from htmengine.telemetry.trouble_watch import TroubleWatch
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
@@ -231,6 +234,20 @@ class Parts:
             on_failure=self.end.fail,
         )
 
+    def data_watch(self) -> Sequence[Service]:
+        """What tells that database and checkpoints do not belong together, or that rows were passed by."""
+        checks = DataChecks(
+            database=self.database, store=CheckpointStore(self.deployment.checkpoints), clock=self.reactor
+        )
+        source = "data" if self.deployment.folder is not None else f"data of {platform.node()}"
+        return [self.trouble_watch(source, checks.look)]
+
+    def trouble_watch(self, source: str, look: Callable[[], Awaitable[Sequence[str]]]) -> TroubleWatch:
+        """What asks ``look`` now and then for troubles, and tells of them."""
+        return TroubleWatch(
+            source=source, look=look, clock=self.reactor, database=self.database, on_failure=self.end.fail
+        )
+
     # --- what the process tells about itself ------------------------------------------------------------
 
     @property
@@ -355,7 +372,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
         parts.progress_watch("engine", list(deployment.queues)),
     ]
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
-    beside = parts.beside_storer()
+    beside = [*parts.beside_storer(), *parts.data_watch()]
     ordered = [_DatabaseService(database), bus, *beside, *told, *further, _StopsFirst(database)]
     return OrderedServices(ordered, clock=reactor), end
 
@@ -389,6 +406,8 @@ def make_distributed(
         watch = parts.progress_watch(name, queues, with_database=with_database)
         told: list[TellsOfItself] = [service, watch]
         further = parts.telemetry(told, queues, at=at, with_database=with_database)
+        if with_database:
+            further.append(parts.trouble_watch(f"queues of {name}", bus.differences))
         ordered = [_DatabaseService(database, check), bus, *beside(parts), *told, *further, _StopsFirst(database)]
         return OrderedServices(ordered, clock=reactor)
 

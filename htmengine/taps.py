@@ -103,7 +103,11 @@ STORER = Tap(
 )
 SCHEDULER = Tap(
     ServiceOptions,
-    make_distributed(lambda parts: (parts.model_scheduler(), parts.ports.scheduler_port), queues=["model_input"]),
+    make_distributed(
+        lambda parts: (parts.model_scheduler(), parts.ports.scheduler_port),
+        queues=["model_input"],
+        beside=Parts.data_watch,
+    ),
 )
 ANOMALY = Tap(
     ServiceOptions,

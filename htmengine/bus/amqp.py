@@ -72,6 +72,7 @@ class AmqpBus(Service):
         self._bindings: dict[str, set[str]] = {}  #: the exchanges that they are bound to
         self._leaving: set[str] = set()  #: queues that are being deleted
         self.remade = 0  #: queues that were gone
+        self._different: dict[str, str] = {}  #: queues that are not as they were declared here, and how
         self._subscriptions: list[AmqpSubscription] = []
         self._stopped = False
         self._consuming = Link(params, "consuming", reactor=reactor, on_lost=self._lost)
@@ -115,6 +116,10 @@ class AmqpBus(Service):
 
     # --- bus -------------------------------------------------------------------------------------------
 
+    async def differences(self) -> list[str]:
+        """Queues that are not as this process declares them, and how they differ."""
+        return list(self._different.values())
+
     async def declare_queue(self, name: str, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
         """See `Bus.declare_queue`.  A queue that another program has made with other arguments is taken as it is, and
         told of; raises `BusError` if it is not durable.
@@ -126,12 +131,18 @@ class AmqpBus(Service):
             if error.reply_code != DIFFERENT:
                 raise BusError(error.reply_text) from None
             if "'durable'" in error.reply_text:
-                raise BusError(
+                self._different[name] = (
                     f"queue {name!r} is not durable, RabbitMQ loses it at its restart: let its readers end, delete it"
                     f" with `rabbitmqctl delete_queue {name}`, and have whoever makes it declare it durable"
-                ) from None
+                )
+                raise BusError(self._different[name]) from None
             if name not in self._limits:
                 self.log.warn("queue {name} exists with other arguments: {why}", name=name, why=error.reply_text)
+            self._different[name] = (
+                f"queue {name!r} exists with other arguments and is used as it is: {error.reply_text}"
+            )
+        else:
+            self._different.pop(name, None)
         self._limits.setdefault(name, limits)
 
     async def remake(self, name: str) -> bool:

@@ -196,6 +196,10 @@ class EmbeddedBus(Service):
 
     # --- bus -------------------------------------------------------------------------------------------
 
+    async def differences(self) -> list[str]:
+        """None: whoever makes a queue makes it as it is declared."""
+        return []
+
     async def declare_queue(self, name: str, *, limits: QueueLimits = DEFAULT_LIMITS) -> None:
         """See `Bus.declare_queue`."""
         await self._do(lambda file: file.declare_queue(name, limits, self._clock.seconds()))

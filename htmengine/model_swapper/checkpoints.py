@@ -135,6 +135,18 @@ class CheckpointStore:
             for suffix in ("", _DAMAGED):
                 _remove(path.with_name(path.name + suffix))
 
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
+    def model_ids(self) -> Iterator[set[str]]:
+        """The models that have checkpoints, a folder after the other."""
+        for folder in sorted(self._root.glob("??")):
+            with contextlib.suppress(OSError):  # it is gone, or cannot be read
+                slots = [entry.name.rpartition(".") for entry in folder.iterdir()]
+                yield {model_id for model_id, _, slot in slots if slot in {"0", "1"}}
+
     def remove_partials(self, now: float) -> int:
         """Remove what writers that were killed have left; how many.  ``now`` is in epoch seconds.
 

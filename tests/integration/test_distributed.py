@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pika
 import pytest
 
 from tests.support.distributed import MODULES, QUICK, DistributedEngine, distributed_engine
@@ -89,6 +90,29 @@ def test_queues_that_are_deleted_under_a_running_engine_are_made_and_read_again(
     assert all(process.poll() is None for process in engine.processes.values())
     for service, queue in (("storer", "samples"), ("anomaly", "raw"), ("scheduler", "schedulers")):
         assert f"queue {engine.names}.{queue} is gone" in engine.log(service)
+
+
+def test_a_samples_queue_that_another_program_made_differently_is_told_as_what_it_is(
+    engine: DistributedEngine, rabbitmq: RabbitMQ
+) -> None:
+    queue = f"{engine.names}.samples"
+    troubles = "SELECT message FROM trouble WHERE source LIKE 'queues of %'"
+    with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", rabbitmq.port)) as connection:
+        channel = connection.channel()
+        channel.queue_declare(queue, durable=False)
+        assert engine.start("storer").wait(60) == 1
+        [(told,)] = engine.query(troubles)
+        assert f"queue '{queue}' is not durable" in told
+        assert told in engine.log("storer")
+        assert "ReactorNotRunning" not in engine.log("storer")
+        channel.queue_delete(queue)
+        channel.queue_declare(queue, durable=True, arguments={"x-max-length": 7})
+    engine.start("storer")
+    wait_for(lambda: "exists with other arguments" in str(engine.query(troubles)), "the trouble")
+    assert "exists with other arguments" in engine.log("storer")
+    rabbitmq.control("delete_queue", queue)  # it is made again as it should be
+    wait_for(lambda: engine.query(troubles) == [], "the end of the trouble", 90)
+    assert engine.stop("storer") == 0
 
 
 def test_every_service_ends_within_ten_seconds_while_the_broker_hangs(

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from htmengine.csv_files import read_rows
-from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.engine import Engine, lines, running_engine, wait_for
 
 DATA = Path(__file__).parents[2] / "htmengine" / "data"
 SERIES = DATA / "machine_temperature_system_failure.csv"
@@ -126,6 +126,27 @@ class TestScores:
 
 
 class TestCrashes:
+    def test_a_database_that_was_lost_beside_full_checkpoints_is_a_trouble_in_one_line(self, tmp_path: Path) -> None:
+        with running_engine(tmp_path / "data", "--workers", "1") as engine:
+            engine.environment["HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_ROWS"] = "100"
+            engine.stop()
+            engine.start()
+            engine.send(lines(1, 300, metrics=2))
+            checkpoints = lambda: sorted((engine.data_dir / "checkpoints").rglob("*.[01]"))  # noqa: E731
+            wait_for(lambda: len(checkpoints()) >= 2, "checkpoints")
+            engine.kill()
+            kept = checkpoints()
+            seen = engine.log_path.stat().st_size
+            (engine.data_dir / "htmengine.db-wal").write_bytes(random.Random(7).randbytes(100_000))
+            (engine.data_dir / "htmengine.db-shm").unlink(missing_ok=True)
+            engine.start()
+            told = wait_for(lambda: engine.query("SELECT message FROM trouble WHERE source = 'data'"), "the trouble")
+            assert "checkpoints of 2 models, and the database has none of their metrics" in told[0][0]
+            assert told[0][0] in htmengine("troubles", "--data-dir", str(engine.data_dir), status=1).stdout
+            assert engine.log_path.read_text()[seen:].count(told[0][0]) == 1
+            assert checkpoints() == kept
+            assert engine.stop() == 0
+
     def test_killing_engine_and_workers_in_the_middle_changes_no_score(
         self, tmp_path: Path, series: Path, expected: list[tuple[float, float]]
     ) -> None:
