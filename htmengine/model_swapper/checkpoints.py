@@ -13,9 +13,11 @@ again, so losing one costs time, never a score.
             3fb1...e9.1
             3fb1...e9.1.<host>-<pid>.partial    being written; renamed when complete, removed when its writer is gone
             3fb1...e9.0.damaged    was found damaged; kept for whoever wants to know why
+            3fb1...e9.0.refused    does not fit the database; likewise
 
-A file is: magic ``HTMC``, format 1 (u32), generation (u64), rowid (u64), length of the id (u32), the id,
-length of the results (u32), the results (JSON), the model's bytes, CRC-32 of all before (u32); little-endian.
+A file is: magic ``HTMC``, format 2 (u32), generation (u64), rowid (u64), length of the id (u32), digest of the rows up
+to that one (i64; -1: not known), the id, length of the results (u32), the results (JSON), the model's bytes, CRC-32 of
+all before (u32); little-endian.  Format 1, which is read too, has no digest.
 
 A checkpoint may be made before the results of its last rows are published.  A model cannot run a row twice, so the
 checkpoint carries these results, and whoever loads it publishes them again.
@@ -43,12 +45,18 @@ from htmengine.messages import ResultRow
 from htmengine.process import crash_points
 
 _MAGIC = b"HTMC"
-_FORMAT = 1
+_FORMAT = 2
+#: Magic, format, generation, rowid, length of the id.
 _HEAD = struct.Struct("<4sIQQI")
+_DIGEST = struct.Struct("<q")
+_NO_DIGEST = -1
+#: Formats that are read, and the length of what stands before the id.
+_FORMATS = {1: _HEAD.size, 2: _HEAD.size + _DIGEST.size}
 _LENGTH = struct.Struct("<I")
 _CHECKSUM = struct.Struct("<I")
 _SLOTS = (0, 1)
 _DAMAGED = ".damaged"
+_REFUSED = ".refused"
 _PARTIAL = ".partial"
 #: What another host has been writing for this long will not be finished.
 _PARTIAL_S = 86_400.0
@@ -64,6 +72,7 @@ class Checkpoint:
     rowid: int
     model: bytes
     results: tuple[ResultRow, ...] = ()  #: those that were not known to be published, up to ``rowid``
+    digest: int | None = None  #: of the rows up to ``rowid`` (`messages.digest`); None: not known
 
 
 class CheckpointStore:
@@ -103,7 +112,7 @@ class CheckpointStore:
                     os.fdatasync(file.fileno())
             crash_points.reached("checkpoint.written")
             if path.is_dir():
-                _put_aside(path)
+                _put_aside(path, _DAMAGED)
             partial.replace(path)
             self._unusable.discard(path)
             crash_points.reached("checkpoint.replaced")
@@ -129,10 +138,16 @@ class CheckpointStore:
         states = [self._state_of(path) for path in self._slots(model_id)]
         return max((rowid for found, rowid in states if found == generation), default=-1)
 
+    def refuse(self, checkpoint: Checkpoint) -> None:
+        """Put one aside that does not fit the database, lest it keep those out that do."""
+        for path in self._slots(checkpoint.model_id):
+            if _state_in(path) == (checkpoint.generation, checkpoint.rowid):
+                _put_aside(path, _REFUSED)
+
     def delete(self, model_id: str) -> None:
         """Remove all of a model's files."""
         for path in self._slots(model_id):
-            for suffix in ("", _DAMAGED):
+            for suffix in ("", _DAMAGED, _REFUSED):
                 _remove(path.with_name(path.name + suffix))
 
     @property
@@ -189,7 +204,7 @@ class CheckpointStore:
             self._unusable.add(path)
             if isinstance(error, CorruptCheckpoint):
                 with contextlib.suppress(OSError):  # a disk that cannot be written; it is found again then
-                    _put_aside(path)
+                    _put_aside(path, _DAMAGED)
             return None
         self._unusable.discard(path)
         return checkpoint
@@ -216,12 +231,12 @@ def _opened(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _put_aside(path: Path) -> None:
+def _put_aside(path: Path, suffix: str) -> None:
     """Keep what cannot be used under another name; it takes the place of what was kept before."""
-    damaged = path.with_name(path.name + _DAMAGED)
-    if path.is_dir() or damaged.is_dir():
-        _remove(damaged)
-    path.replace(damaged)
+    kept = path.with_name(path.name + suffix)
+    if path.is_dir() or kept.is_dir():
+        _remove(kept)
+    path.replace(kept)
 
 
 def _remove(path: Path) -> None:
@@ -247,14 +262,15 @@ def _state_in(path: Path) -> tuple[int, int]:
             magic, version, generation, rowid, _ = _HEAD.unpack(file.read(_HEAD.size))
     except (OSError, CorruptCheckpoint, struct.error):
         return _NO_STATE
-    return (generation, rowid) if (magic, version) == (_MAGIC, _FORMAT) else _NO_STATE
+    return (generation, rowid) if magic == _MAGIC and version in _FORMATS else _NO_STATE
 
 
 def _pack(checkpoint: Checkpoint) -> bytes:
     model_id = checkpoint.model_id.encode()
     results = msgspec.json.encode(checkpoint.results)
     head = _HEAD.pack(_MAGIC, _FORMAT, checkpoint.generation, checkpoint.rowid, len(model_id))
-    body = b"".join((head, model_id, _LENGTH.pack(len(results)), results, checkpoint.model))
+    digest = _DIGEST.pack(_NO_DIGEST if checkpoint.digest is None else checkpoint.digest)
+    body = b"".join((head, digest, model_id, _LENGTH.pack(len(results)), results, checkpoint.model))
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
@@ -264,17 +280,20 @@ def _unpack(data: bytes) -> Checkpoint:
     magic, version, generation, rowid, id_length = _HEAD.unpack_from(data)
     if magic != _MAGIC:
         raise CorruptCheckpoint("not a checkpoint")
-    if version != _FORMAT:
-        raise UnknownCheckpointVersion(f"checkpoint format {version}; only {_FORMAT} is known")
+    if version not in _FORMATS:
+        raise UnknownCheckpointVersion(f"checkpoint format {version}; known are {', '.join(map(str, _FORMATS))}")
     if zlib.crc32(memoryview(data)[: -_CHECKSUM.size]) != _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0]:
         raise CorruptCheckpoint("the checksum does not match")
-    results_at = _HEAD.size + id_length + _LENGTH.size
+    id_at = _FORMATS[version]
+    (digest,) = _DIGEST.unpack_from(data, _HEAD.size) if version > 1 else (_NO_DIGEST,)
+    results_at = id_at + id_length + _LENGTH.size
     (results_length,) = _LENGTH.unpack_from(data, results_at - _LENGTH.size)
     model_at = results_at + results_length
     return Checkpoint(
-        data[_HEAD.size : _HEAD.size + id_length].decode(),
+        data[id_at : id_at + id_length].decode(),
         generation,
         rowid,
         data[model_at : -_CHECKSUM.size],
         tuple(ResultRow(*row) for row in json.loads(data[results_at:model_at])),
+        None if digest == _NO_DIGEST else digest,
     )

@@ -16,11 +16,12 @@ import json
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import accumulate, pairwise
 from typing import IO, Any, TypeVar
 
 from htmengine.messages import InputRow, ModelCommand, ResultRow
-from htmengine.model_swapper.turns import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Claim, Need, Outcome, Slice, Verdict
 
 LENGTH = struct.Struct("=I")
 #: A frame may be this long; a turn of 1000 rows takes some 30 KB.
@@ -116,17 +117,21 @@ def slices_of(head: dict[str, Any], columns: Columns) -> list[Slice]:
 
 def _slice_extras(sent: Slice) -> dict[str, Any] | None:
     command = sent.command
-    if command is None and sent.definition is None:
+    if command is None and sent.definition is None and sent.verdict is None:
         return None
     return {
         "definition": sent.definition,
+        "verdict": sent.verdict and asdict(sent.verdict),
         "command": command and {"method": command.method, "command_id": command.command_id, "args": command.args},
     }
 
 
-def _with_extras(sent: Slice, definition: dict[str, Any] | None, command: dict[str, Any] | None) -> Slice:
+def _with_extras(
+    sent: Slice, definition: dict[str, Any] | None, verdict: dict[str, Any] | None, command: dict[str, Any] | None
+) -> Slice:
     order = command and ModelCommand(model_id=sent.model_id, generation=sent.generation, **command)
-    return Slice(sent.model_id, sent.generation, sent.after, sent.rows, sent.confirmed, definition, order or None)
+    judged = verdict and Verdict(**{**verdict, "claim": Claim(**verdict["claim"])})
+    return replace(sent, definition=definition, command=order or None, verdict=judged or None)
 
 
 # --- answers --------------------------------------------------------------------------------------------
@@ -177,18 +182,19 @@ def _outcome_extras(outcome: Outcome) -> dict[str, Any] | None:
         "need": outcome.need and outcome.need.value,
         "error": outcome.error,
         "model": outcome.model and base64.b64encode(outcome.model).decode(),
+        "claim": outcome.claim and asdict(outcome.claim),
     }
 
 
-def _with_problems(outcome: Outcome, need: str | None, error: str | None, model: str | None) -> Outcome:
-    return Outcome(
-        outcome.model_id,
-        outcome.generation,
-        outcome.at,
-        outcome.rows,
-        Need(need) if need else None,
-        error,
-        base64.b64decode(model) if model else None,
+def _with_problems(
+    outcome: Outcome, need: str | None, error: str | None, model: str | None, claim: dict[str, Any] | None
+) -> Outcome:
+    return replace(
+        outcome,
+        need=Need(need) if need else None,
+        error=error,
+        model=base64.b64decode(model) if model else None,
+        claim=Claim(**claim) if claim else None,
     )
 
 

@@ -10,6 +10,9 @@ checkpoints makes the replays longer, and stops no model.
 
 Who leaves first?  Metrics come round after round, so the model that was used least recently is often the next to
 be used again.  Of a few models chosen at random, the one leaves whose next row is expected latest.
+
+A checkpoint of another process needs proof that it fits the database (`proofs`): a power cut or an older backup may
+have taken its rows.
 """
 
 from __future__ import annotations
@@ -22,13 +25,15 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from htmengine.errors import CheckpointError
 from htmengine.htm.model import Model
 from htmengine.messages import CHECKPOINTS_REFUSED, InputRow, ResultRow
+from htmengine.messages.digest import START, after_rows
 from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
+from htmengine.model_swapper.turns import Claim, Verdict
 from htmengine.process.seldom import Seldom
 from htmengine.sharding import shard_of
 
@@ -70,6 +75,14 @@ class RunnerOptions:
         return cls(**json.loads(text))
 
 
+class Unproven(Exception):
+    """A model's checkpoint is not used before the database has spoken."""
+
+    def __init__(self, claim: Claim) -> None:
+        super().__init__(claim)
+        self.claim = claim
+
+
 @dataclass(slots=True)
 class Resident:
     """A model in memory."""
@@ -78,6 +91,7 @@ class Resident:
     generation: int
     rowid: int  #: its last row
     saved_rowid: int  #: its last row in the newest checkpoint, or `_NO_CHECKPOINT`
+    digest: int | None = START  #: of its rows (`messages.digest`); None: not known
     memory_bytes: int = 0
     #: Results up to ``rowid`` that are not known to be published: a checkpoint has to carry them.
     results: list[ResultRow] = field(default_factory=list)
@@ -110,6 +124,7 @@ class SwappedOut:
     generation: int
     rowid: int
     saved_rowid: int
+    digest: int | None
     results: list[ResultRow]
     unwritten: bytearray
     unwritten_since: float
@@ -137,10 +152,13 @@ class ModelCache:
         self.swapped_out = 0
         self._refusal: str | None = None  #: why the last checkpoint could not be written
         self._seldom = Seldom(clock)
+        self._contradictions = Seldom(clock)
         self._damage: str | None = None  #: the last checkpoint that could not be used
         self.checkpoints = 0
         self.refused = 0
         self.damaged = 0
+        self._contradiction: str | None = None  #: the last checkpoint that did not fit the database
+        self.contradicted = 0
         self.checkpoint_bytes = 0
 
     def __len__(self) -> int:
@@ -157,6 +175,7 @@ class ModelCache:
             "checkpoint_bytes": self.checkpoint_bytes,
             "checkpoints_refused": self.refused,
             "checkpoints_damaged": self.damaged,
+            "checkpoints_contradicted": self.contradicted,
             "peak_rss_bytes": _peak_rss_bytes(),
             "cpu_us": int(1e6 * (time.process_time() - self._cpu_at_start)),
         }
@@ -168,19 +187,27 @@ class ModelCache:
             found.append(f"{CHECKPOINTS_REFUSED}, a restart will replay rows: {self._refusal}")
         if self._damage is not None:
             found.append(f"{self.damaged} damaged checkpoints were passed by and their rows run again: {self._damage}")
+        if self._contradiction is not None:
+            found.append(
+                f"checkpoints of rows that the database has no more: {self.contradicted}, the last of"
+                f" {self._contradiction}; it is older than they are, and the models were made again from its rows"
+            )
         return found
 
     # --- models ----------------------------------------------------------------------------------------
 
-    def find(self, model_id: str, generation: int) -> Resident | None:
-        """The model of that generation, in memory from now on; an older one is forgotten."""
+    def find(self, model_id: str, generation: int, verdict: Verdict | None = None) -> Resident | None:
+        """The model of that generation, in memory from now on; an older one is forgotten.
+
+        ``verdict`` is what the database says to its checkpoint; raises `Unproven` without it.
+        """
         resident = self._residents.get(model_id)
         if resident is None:
-            return self._swap_in(model_id, generation)
+            return self._swap_in(model_id, generation, verdict)
         if resident.generation == generation:
             return resident
         self.discard(model_id)
-        return self._swap_in(model_id, generation)
+        return self._swap_in(model_id, generation, verdict)
 
     def define(self, model_id: str, generation: int, model: Model, rowid: int) -> Resident:
         """Have a new model in memory, which starts after the row ``rowid``."""
@@ -207,23 +234,14 @@ class ModelCache:
             self._unwritten[model_id] = resident
         resident.interval_s = now - resident.used_at if resident.used_at else 0.0
         resident.used_at = now
+        resident.digest = after_rows(
+            resident.digest, resident.rowid, ((row.rowid, row.timestamp, row.value) for row in rows)
+        )
         resident.rowid = rows[-1].rowid
         resident.unwritten += b"".join([_ROW.pack(row.timestamp, row.value) for row in rows])
         self._weigh(resident)
         if resident.rowid - max(resident.saved_rowid, 0) >= self._options.checkpoint_rows:
             self.save(model_id, resident)
-
-    def restore(self, model_id: str, generation: int) -> tuple[Checkpoint, Model] | None:
-        """The newest checkpoint that is intact, and its model; what is wrong with newer ones is told of."""
-        for checkpoint in self._store.load(model_id, generation):
-            try:
-                return checkpoint, Model.restore(checkpoint.model)
-            except CheckpointError as error:
-                log.error("checkpoint of model %s at row %d: %s", model_id, checkpoint.rowid, error)
-            finally:
-                self._report_damaged()
-        self._report_damaged()
-        return None
 
     def discard(self, model_id: str) -> None:
         """Forget what is in memory of a model, written or not."""
@@ -285,7 +303,7 @@ class ModelCache:
         data = resident.model.save()
         results = tuple(resident.results)
         try:
-            self._store.save(Checkpoint(model_id, resident.generation, resident.rowid, data, results))
+            self._store.save(Checkpoint(model_id, resident.generation, resident.rowid, data, results, resident.digest))
         except OSError as error:
             self._refused(model_id, error)
             return False
@@ -316,19 +334,46 @@ class ModelCache:
 
     # --- swapping --------------------------------------------------------------------------------------
 
-    def _swap_in(self, model_id: str, generation: int) -> Resident | None:
-        restored = self.restore(model_id, generation)
-        if restored is None:
-            return None
-        checkpoint, model = restored
-        out = self._swapped_out.pop(model_id, None)
-        self.swapped_in += 1
-        if out is not None and (out.generation, out.saved_rowid) == (generation, checkpoint.rowid):
-            return self._bring_back(model_id, model, out)
-        resident = Resident(model, generation, checkpoint.rowid, checkpoint.rowid)
-        resident.results = list(checkpoint.results)
-        resident.may_be_unpublished = True
-        return self._add(model_id, resident)
+    def _swap_in(self, model_id: str, generation: int, verdict: Verdict | None) -> Resident | None:
+        """From the newest checkpoint that is intact and fits the database; what is wrong with newer ones is told of."""
+        out = self._swapped_out.get(model_id)
+        for checkpoint in self._intact(model_id, generation):
+            ours = out is not None and (out.generation, out.saved_rowid) == (generation, checkpoint.rowid)
+            if not ours and not self._is_usable(checkpoint, verdict):
+                continue
+            try:
+                model = Model.restore(checkpoint.model)
+            except CheckpointError as error:
+                log.error("checkpoint of model %s at row %d: %s", model_id, checkpoint.rowid, error)
+                continue
+            self._swapped_out.pop(model_id, None)
+            self.swapped_in += 1
+            if out is not None and ours:
+                return self._bring_back(model_id, model, out)
+            assert verdict is not None
+            return self._add(model_id, _resumed(model, checkpoint, verdict))
+        return None
+
+    def _intact(self, model_id: str, generation: int) -> Iterator[Checkpoint]:
+        for checkpoint in self._store.load(model_id, generation):
+            self._report_damaged()
+            yield checkpoint
+        self._report_damaged()
+
+    def _is_usable(self, checkpoint: Checkpoint, verdict: Verdict | None) -> bool:
+        """Whether it fits the database and brings all results that are not stored; one that does not is put aside.
+
+        Raises `Unproven`.
+        """
+        claim = Claim(checkpoint.rowid, checkpoint.digest, checkpoint.rowid - len(checkpoint.results))
+        if verdict is None or verdict.claim != claim:
+            raise Unproven(claim)
+        if verdict.fits and verdict.scored >= claim.results_after:
+            return True
+        if not verdict.fits:
+            self._report_contradicted(checkpoint)
+        self._store.refuse(checkpoint)
+        return False
 
     def _bring_back(self, model_id: str, model: Model, out: SwappedOut) -> Resident:
         """Run the rows again that the checkpoint lacks."""
@@ -339,6 +384,7 @@ class ModelCache:
             out.generation,
             out.rowid,
             out.saved_rowid,
+            digest=out.digest,
             results=out.results,
             unwritten=out.unwritten,
             unwritten_since=out.unwritten_since,
@@ -354,6 +400,7 @@ class ModelCache:
             resident.generation,
             resident.rowid,
             resident.saved_rowid,
+            resident.digest,
             resident.results,
             resident.unwritten,
             resident.unwritten_since,
@@ -392,12 +439,31 @@ class ModelCache:
             self._damage = f"{path}: {why}"
             log.error("checkpoint %s cannot be used: %s", path, why)
 
+    def _report_contradicted(self, checkpoint: Checkpoint) -> None:
+        self.contradicted += 1
+        self._contradiction = f"model {checkpoint.model_id} at row {checkpoint.rowid}"
+        if self._contradictions.due():
+            log.error("checkpoint of %s does not fit the database", self._contradiction)
+
     def _refused(self, model_id: str, error: OSError) -> None:
         """The disk is full, read-only or broken.  All models meet this; the log says it once in a while."""
         self.refused += 1
         self._refusal = str(error)
         if self._seldom.due():
             log.error("checkpoint of model %s cannot be written (%d so far): %s", model_id, self.refused, error)
+
+
+def _resumed(model: Model, checkpoint: Checkpoint, verdict: Verdict) -> Resident:
+    """A model that goes on where another process left it: what that one had not published, this one does."""
+    return Resident(
+        model,
+        checkpoint.generation,
+        checkpoint.rowid,
+        checkpoint.rowid,
+        digest=verdict.digest,
+        results=[row for row in checkpoint.results if row.rowid > verdict.scored],
+        may_be_unpublished=True,
+    )
 
 
 def _peak_rss_bytes() -> int:

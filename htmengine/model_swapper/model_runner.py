@@ -27,7 +27,7 @@ from htmengine.htm.params import ModelParams
 from htmengine.messages import DELETE_MODEL, SNAPSHOT_MODEL, InputRow, ModelCommand, Predictions, ResultRow
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
-from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions
+from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions, Unproven
 from htmengine.model_swapper.turns import Need, Outcome, Slice
 from htmengine.process import crash_points
 
@@ -42,6 +42,8 @@ class ModelRunner:
         """One model's part of a turn.  What goes wrong with the model is the outcome's ``error``."""
         try:
             outcome = self._command(sent, sent.command) if sent.command else self._rows(sent)
+        except Unproven as unproven:
+            return Outcome(sent.model_id, sent.generation, need=Need.PROOF, claim=unproven.claim)
         except (OSError, MemoryError):
             raise  # this process's trouble, not the model's
         except Exception as error:
@@ -89,7 +91,7 @@ class ModelRunner:
 
     def _resident(self, sent: Slice) -> Resident | None:
         """The model of the slice's generation: from the cache, or the definition that the slice brings."""
-        resident = self.cache.find(sent.model_id, sent.generation)
+        resident = self.cache.find(sent.model_id, sent.generation, sent.verdict)
         if resident is None and sent.definition:
             return self._define(sent.model_id, sent.generation, sent.definition)
         return resident

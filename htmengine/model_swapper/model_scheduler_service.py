@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msgspec import structs
@@ -37,6 +37,7 @@ from htmengine.messages import (
     encode_model_snapshot,
     encode_results,
 )
+from htmengine.model_swapper import proofs
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.progress import MessageToken
 from htmengine.model_swapper.shard_claims import ShardClaims
@@ -44,6 +45,7 @@ from htmengine.model_swapper.swap_controller import (
     DEFAULT_LIMITS,
     Acknowledge,
     FetchDefinition,
+    FetchProof,
     FetchRows,
     Instruction,
     Limits,
@@ -51,13 +53,13 @@ from htmengine.model_swapper.swap_controller import (
     RunTurn,
     SwapController,
 )
-from htmengine.model_swapper.turns import Outcome
+from htmengine.model_swapper.turns import Outcome, Verdict
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks, repeated
-from htmengine.process.twisted_types import Reactor
+from htmengine.process.twisted_types import Reactor, later
 from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
@@ -71,6 +73,9 @@ ROWS_AHEAD = 50_000
 ROWS_IN_MESSAGE = 2000
 #: How often schedulers look whether they have their share of the shards.
 BALANCE_S = 1.0
+#: A model waits this long for its earlier results to get through the results queue, which is looked at so often.
+RESULTS_PATIENCE_S = 30.0
+RESULTS_POLL_S = 0.5
 #: A stop waits this long for the turns in flight.
 DRAIN_S = 2.0
 
@@ -280,6 +285,8 @@ class ModelScheduler(Service):
                     self._tasks.start(self._fetch_rows(instruction))
                 case FetchDefinition():
                     self._tasks.start(self._fetch_definition(instruction))
+                case FetchProof():
+                    self._tasks.start(self._fetch_proof(instruction))
         if self.controller.at_rest:
             self._rest()
 
@@ -355,6 +362,29 @@ class ModelScheduler(Service):
             self._perform(self.controller.fetch_failed(asked, reason_of(error)))
             return
         self._perform(self.controller.definition_fetched(asked, definition))
+
+    async def _judge(self, asked: FetchProof) -> Verdict | None:
+        """The verdict, after the results of the checkpoint's rows, if they are on their way, have arrived."""
+        give_up_at = self._reactor.seconds() + RESULTS_PATIENCE_S
+        waiting = 1
+        while True:
+            verdict = await self._database.read(proofs.judge, asked.model_id, asked.generation, asked.claim)
+            if verdict is None or not verdict.fits or verdict.scored >= asked.claim.results_after or not waiting:
+                return verdict
+            if self._reactor.seconds() > give_up_at or not self.running:
+                return replace(verdict, scored=asked.claim.results_after)  # they are in the queue
+            waiting = await self._bus.depth(self._options.results_queue)
+            await later(self._reactor, RESULTS_POLL_S if waiting else 0)
+
+    async def _fetch_proof(self, asked: FetchProof) -> None:
+        try:
+            verdict = await self._judge(asked)
+        except BLAMELESS:
+            raise
+        except Exception as error:
+            self._perform(self.controller.fetch_failed(asked, reason_of(error)))
+            return
+        self._perform(self.controller.proof_fetched(asked, verdict))
 
 
 def _definition(conn: Connection, uid: str, generation: int) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from htmengine.errors import InvalidTransition
 from htmengine.messages import SNAPSHOT_MODEL, InputRow, ModelCommand, ModelInput
-from htmengine.model_swapper.turns import Slice
+from htmengine.model_swapper.turns import Slice, Verdict
 
 #: Names a message of a shard queue until it is acknowledged.
 MessageToken: TypeAlias = int
@@ -46,7 +46,7 @@ TRANSITIONS: Mapping[tuple[ModelState, ModelState], str] = {
     (IDLE, FETCHING): "the next rows are not in memory",
     (READY, RUNNING): "its turn is sent",
     (RUNNING, IDLE): "the worker answered, or died",
-    (RUNNING, FETCHING): "the worker has no such model",
+    (RUNNING, FETCHING): "the worker has no such model, or a checkpoint without proof",
     (RUNNING, FAILED): "the model failed, or killed too many workers",
     (FETCHING, IDLE): "the database answered",
     (FETCHING, FAILED): "what the database has of it cannot be read",
@@ -77,6 +77,7 @@ class Progress:
     after: int = 0  #: the rowid before ``rows[0]``
     rows: deque[InputRow] = field(default_factory=deque)  #: each directly follows the one before
     definition: dict[str, Any] | None = None  #: fetched because the worker asked for it
+    verdict: Verdict | None = None  #: likewise
     commands: deque[tuple[ModelCommand, MessageToken]] = field(default_factory=deque)
     tickets: deque[tuple[int, MessageToken]] = field(default_factory=deque)  #: (rowid, message that brought it)
     strikes: int = 0  #: workers that died of this model since it last got past ``struck_at``
@@ -138,7 +139,9 @@ class Progress:
             rows, after = tuple(islice(self.rows, most)), self.after
         else:
             after = self.target
-        return Slice(self.model_id, self.generation, after, rows, self.confirmed, self.definition, command)
+        return Slice(
+            self.model_id, self.generation, after, rows, self.confirmed, self.definition, command, self.verdict
+        )
 
     # --- rows in memory
 
@@ -167,7 +170,7 @@ class Progress:
     def ran_to(self, rowid: int) -> None:
         """The worker has run the rows up to here, by whatever definition it was given."""
         self.done = rowid
-        self.definition = None
+        self.definition = self.verdict = None
         while self.rows and self.rows[0].rowid <= rowid:
             self.after = self.rows.popleft().rowid
 

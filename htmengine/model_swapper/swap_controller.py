@@ -41,7 +41,7 @@ from htmengine.model_swapper.progress import (
     TransitionLog,
     up_to,
 )
-from htmengine.model_swapper.turns import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Claim, Need, Outcome, Slice, Verdict
 from htmengine.sharding import shard_of
 
 #: What goes to the results queue beside results.
@@ -82,6 +82,15 @@ class FetchDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchProof:
+    """Ask the database whether a model's checkpoint fits it; answer with `SwapController.proof_fetched`."""
+
+    model_id: str
+    generation: int
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Publish to the results queue, in this order; then `SwapController.published` with ``publication``."""
 
@@ -97,7 +106,7 @@ class Acknowledge:
     messages: tuple[MessageToken, ...]
 
 
-Instruction: TypeAlias = RunTurn | FetchRows | FetchDefinition | Publish | Acknowledge
+Instruction: TypeAlias = RunTurn | FetchRows | FetchDefinition | FetchProof | Publish | Acknowledge
 
 
 # --- decisions ------------------------------------------------------------------------------------------
@@ -297,7 +306,21 @@ class SwapController:
             self._go_on(model, instructions)
         return self._dispatched(instructions)
 
-    def fetch_failed(self, asked: FetchRows | FetchDefinition, why: str) -> list[Instruction]:
+    def proof_fetched(self, asked: FetchProof, verdict: Verdict | None) -> list[Instruction]:
+        """The verdict that `FetchProof` asked for; None if the metric has no such model any more."""
+        instructions: list[Instruction] = []
+        model = self._fetching(asked.model_id, asked.generation)
+        if model is None:
+            return instructions
+        if verdict is None:
+            self._drop(model.model_id, model.generation, instructions)
+        else:
+            model.verdict = verdict
+            model.done = None
+            self._go_on(model, instructions)
+        return self._dispatched(instructions)
+
+    def fetch_failed(self, asked: FetchRows | FetchDefinition | FetchProof, why: str) -> list[Instruction]:
         """What was asked for cannot be read, though the database is there: the model fails."""
         model = self._fetching(asked.model_id, asked.generation)
         if model is None:
@@ -403,7 +426,7 @@ class SwapController:
         if new:
             results.append(ModelResult(model.model_id, model.generation, new))
             model.handed_out = new[-1].rowid
-        if outcome.need is not Need.DEFINITION:
+        if outcome.need in (None, Need.ROWS):
             known = len(model.rows)
             model.ran_to(outcome.at)
             self._cached_rows += len(model.rows) - known
@@ -416,6 +439,9 @@ class SwapController:
         if outcome.need is Need.DEFINITION:
             model.go(FETCHING)
             instructions.append(FetchDefinition(model.model_id, model.generation))
+        elif outcome.claim is not None:
+            model.go(FETCHING)
+            instructions.append(FetchProof(model.model_id, model.generation, outcome.claim))
         else:
             self._go_on(model, instructions)
 

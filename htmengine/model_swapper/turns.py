@@ -18,6 +18,26 @@ class Need(enum.Enum):
 
     ROWS = "rows"  #: the model is behind ``after``
     DEFINITION = "definition"  #: neither in memory nor in a checkpoint
+    PROOF = "proof"  #: its checkpoint may rest on rows that the database has no more
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a checkpoint says of itself: the rows up to ``rowid``, with this digest, went into it."""
+
+    rowid: int
+    digest: int | None  #: None: not known
+    results_after: int  #: it brings the results of all its rows after this one
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the database says to a claim."""
+
+    claim: Claim
+    fits: bool  #: False: it has other rows, or not so many
+    scored: int  #: the rows up to here have their scores
+    digest: int | None = None  #: after the claim's last row, as far as it is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,7 @@ class Slice:
     #: When the worker asked for it: the model's parameters, and the state that it starts from, if not from nothing.
     definition: dict[str, Any] | None = None
     command: ModelCommand | None = None
+    verdict: Verdict | None = None  #: when the worker asked for proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +66,4 @@ class Outcome:
     need: Need | None = None
     error: str | None = None  #: the model failed; the text goes into the metric's message
     model: bytes | None = None  #: the model's state, for the command snapshotModel
+    claim: Claim | None = None  #: what needs proof

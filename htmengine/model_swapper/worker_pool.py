@@ -50,6 +50,10 @@ _WORKER_FIGURES = (
     (counter, "htmengine_worker_checkpoint_bytes", "Bytes of checkpoints written", "checkpoint_bytes", 1),
     (counter, "htmengine_worker_checkpoints_refused", "Checkpoints that the disk refused", "checkpoints_refused", 1),
     (counter, "htmengine_worker_checkpoints_damaged", "Checkpoints passed by as damaged", "checkpoints_damaged", 1),
+    (
+        *(counter, "htmengine_worker_checkpoints_contradicted", "Checkpoints of rows that the database has no more"),
+        *("checkpoints_contradicted", 1),
+    ),
     (counter, "htmengine_worker_cpu_seconds", "Processor time", "cpu_us", 1e-6),
 )
 

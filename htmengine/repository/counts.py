@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from htmengine.messages.digest import START
 from htmengine.repository.bulk import bulk_update
 from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus, in_parts
 from htmengine.repository.schema import ledger_total, metric, metric_score, reject_count
@@ -38,6 +39,7 @@ class MetricScore:
     raw: float | None = None
     anomaly: float | None = None
     evidence_from: int | None = None  #: from this row on the scores are the evidence's; None: they are HTM Engine's
+    digest: int | None = START  #: of the rows that were scored; None: not known, in a model of an earlier release
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +93,22 @@ def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str,
             row.raw_anomaly_score,
             row.anomaly_score,
             row.evidence_from,
+            row.digest,
         )
         for row in conn.execute(query)
     }
 
 
-_CHANGING = ("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score", "evidence_from")
+_CHANGING = (
+    *("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score"),
+    *("evidence_from", "digest"),
+)
 
 
 def _changing_values(score: MetricScore) -> dict[str, object]:
     timestamp = None if score.timestamp is None else to_datetime(score.timestamp)
-    values = (score.rowid, score.scored, timestamp, score.value, score.raw, score.anomaly, score.evidence_from)
-    return dict(zip(_CHANGING, values, strict=True))
+    row = (score.rowid, score.scored, timestamp, score.value, score.raw, score.anomaly)
+    return dict(zip(_CHANGING, (*row, score.evidence_from, score.digest), strict=True))
 
 
 def _score_values(score: MetricScore) -> dict[str, object]:

@@ -295,6 +295,13 @@ def get_rows(conn: Connection, uid: str, after_rowid: int, limit: int) -> list[R
     ]
 
 
+def samples_between(conn: Connection, uid: str, after: int, last: int) -> list[tuple[int, int, float]]:
+    """(rowid, timestamp, value) of the rows after one row up to another."""
+    c = metric_data.c
+    query = select(c.rowid, c.timestamp, c.metric_value).where(c.uid == uid, c.rowid > after, c.rowid <= last)
+    return [(rowid, _epoch(at), value) for rowid, at, value in conn.execute(query.order_by(c.rowid))]
+
+
 def last_row(conn: Connection, uid: str) -> Row | None:
     (newest,) = conn.execute(select(func.max(metric_data.c.rowid)).where(metric_data.c.uid == uid)).one()
     return get_rows(conn, uid, newest - 1, 1)[0] if newest is not None else None

@@ -166,6 +166,7 @@ metric_score = Table(
     Column("raw_anomaly_score", Double),
     Column("anomaly_score", Double),
     Column("evidence_from", Integer),
+    Column("digest", BigInteger),  # of the rows up to this one (`messages.digest`); NULL: not known
 )
 
 #: The ledger's counters of the whole engine (`counts.RECEIVED`, `counts.DELETED`).

@@ -100,6 +100,7 @@ class Batch:
             MetricScore(
                 *(uid, s.generation, row.rowid, s.scored, row.timestamp, row.value, row.raw, row.anomaly),
                 s.evidence_from,
+                s.digest,
             )
             for (uid, row), s in ((item, self.touched[item[0]]) for item in rows.items())
         ]

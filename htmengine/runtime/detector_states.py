@@ -24,6 +24,7 @@ from htmengine.evidence import Detector
 from htmengine.evidence.scoring import detector_for, is_likelihood, restored, row_score
 from htmengine.htm.params import ModelParams
 from htmengine.messages import ModelResult, ModelSnapshot, ResultRow
+from htmengine.messages.digest import extended
 from htmengine.repository import counts, queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Definition, Metric, Row
@@ -48,10 +49,12 @@ class MetricState:
     scored: int = 0  #: rows that this model has scored, up to the row ``counted``
     counted: int = 0
     evidence_from: int | None = None  #: from this row on the stored scores are the evidence's
+    digest: int | None = None  #: of the rows up to ``counted``; None: not known
 
     def advance(self, row: ResultRow, *, sequence_only: bool) -> float:
         """The row's anomaly score; ``sequence_only``: HTM Engine's."""
         score = self.detector.update(row.timestamp, row.value, row.raw)
+        self._digest([row])
         self._count(row.rowid, 1)
         if sequence_only:
             self.evidence_from = None
@@ -62,7 +65,14 @@ class MetricState:
     def pass_over(self, rows: Sequence[Row]) -> None:
         """Take in rows that are stored with their raw scores, at once."""
         self.detector.update_many(*columns(rows))
+        self._digest(rows)
         self._count(rows[-1].rowid, sum(row.raw is not None and row.rowid > self.counted for row in rows))
+
+    def _digest(self, rows: Sequence[Row | ResultRow]) -> None:
+        """Rows that were removed as too old before they were run leave a gap, over which it goes on."""
+        for row in rows:
+            if self.digest is not None and row.rowid > self.counted:
+                self.digest = extended(self.digest, row.rowid, row.timestamp, row.value)
 
     def _count(self, rowid: int, rows: int) -> None:
         self.rowid = rowid
@@ -97,6 +107,7 @@ class DetectorStates:
             for loaded in await self._database.read(_load, sorted(wanted)):
                 state = self._restore(loaded)
                 state.scored, state.counted, state.evidence_from = loaded.scored, loaded.counted, loaded.evidence_from
+                state.digest = loaded.digest
                 self._states[loaded.metric.uid] = state
         ahead = [
             each.model_id
@@ -194,6 +205,7 @@ class Loaded(NamedTuple):
     scored: int
     counted: int
     evidence_from: int | None
+    digest: int | None
     states: list[tuple[int, bytes]]  #: (rowid, detector), the newest first
 
 
@@ -214,8 +226,9 @@ def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
             start = snapshots.state_of(conn, metric.uid, definition.snapshot)
             usable += [(definition.after, start.likelihood)] if start is not None else []
         current = score if score is not None and score.generation == definition.generation else None
-        scored, counted, since = (current.scored, current.rowid, current.evidence_from) if current else (0, 0, None)
-        found.append(Loaded(metric, definition, scored, counted, since, usable))
+        scored, counted = (current.scored, current.rowid) if current else (0, 0)
+        since, digest = (current.evidence_from, current.digest) if current else (None, None)
+        found.append(Loaded(metric, definition, scored, counted, since, digest, usable))
     return found
 
 

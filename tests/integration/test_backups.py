@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from htmengine.ledger import Ledger, read_ledger
+from htmengine.repository.engine import Database
 from tests.support.distributed import QUICK, distributed_engine
 from tests.support.engine import lines, running_engine, wait_for
 from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
@@ -45,22 +47,41 @@ def test_a_distributed_engine_goes_back_to_a_dump(
         assert [row for row in engine.scores() if row[1] <= 100] == before
 
 
-def test_an_embedded_engine_goes_back_to_a_copy_of_its_database(tmp_path: Path) -> None:
+def read_ledger_of(folder: Path) -> Ledger:
+    database = Database(f"sqlite:///{folder / 'htmengine.db'}")
+    try:
+        return database.read_sync(read_ledger, None)
+    finally:
+        database.close()
+
+
+def test_an_embedded_engine_notices_that_its_database_is_older_than_its_models(tmp_path: Path) -> None:
+    """Rows get the rowids of rows that are gone, and the scores of an engine that never saw those."""
     copy = tmp_path / "copy.db"
     with running_engine(tmp_path / "data") as engine:
-        engine.send(lines(1, 300, metrics=1))
-        engine.wait_until_scored("m0", 300)
+        engine.send(lines(1, 300, metrics=2))
+        for name in ("m0", "m1"):
+            engine.wait_until_scored(name, 300)
         with (
             contextlib.closing(sqlite3.connect(engine.data_dir / "htmengine.db")) as running,
             contextlib.closing(sqlite3.connect(copy)) as backup,
         ):
             running.backup(backup)
-        engine.send(lines(301, 340, metrics=1))
+        engine.send(lines(301, 340, metrics=2))
         before = engine.wait_until_scored("m0", 340)
+        engine.wait_until_scored("m1", 340)
         assert engine.stop() == 0
         shutil.copy(copy, engine.data_dir / "htmengine.db")
-        shutil.rmtree(engine.data_dir / "checkpoints")
         engine.start()
         assert len(engine.scores("m0")) == 300
-        engine.send(lines(301, 360, metrics=1))
+        other = [line.replace("m1 ", "m1 1") for line in lines(301, 360, metrics=2)]
+        engine.send(other)
         assert engine.wait_until_scored("m0", 360)[:340] == before
+        as_m1 = [line.replace("m1 ", "reference ") for line in (*lines(1, 300, metrics=2), *other) if line[:2] == "m1"]
+        engine.send(as_m1)
+        assert engine.wait_until_scored("m1", 360) == engine.wait_until_scored("reference", 360)
+        [(trouble,)] = engine.query("SELECT message FROM trouble")
+        assert trouble.startswith("checkpoints of rows that the database has no more: 1, the last of model ")
+        ledger = read_ledger_of(engine.data_dir)
+        assert ledger.adds_up
+        assert (ledger.scored, ledger.waiting) == (3 * 360, 0)

@@ -35,6 +35,7 @@ from htmengine.messages import (
     encode_model_snapshot,
     encode_results,
 )
+from htmengine.messages.digest import START, extended
 from htmengine.repository import counts, queries, results, snapshots, troubles
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.schema import metric_data
@@ -143,6 +144,17 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assertTrue(any("row 205 of m was scored as" in text for text in told), told)
         self.deliver(self.results(201, ROWS))
         self.assertEqual(self.stored(), self.expected())
+
+    def test_the_digest_of_the_scored_rows_is_kept_with_them(self) -> None:
+        expected = START
+        for first, last in ((1, 200), (201, 230)):
+            self.deliver(self.results(first, last))
+            for n in range(first, last + 1):
+                expected = extended(expected, n, 60 * n, self.values[n - 1])
+            self.assertEqual(self.database.run_sync(counts.get_scores)[self.metric.uid].digest, expected)
+            self.service = self.new_service()
+            self.deliver(self.results(first, last))
+        self.assertEqual(self.database.run_sync(counts.get_scores)[self.metric.uid].digest, expected)
 
     def test_results_of_a_metric_that_is_deleted_meanwhile_are_let_go(self) -> None:
         self.deliver(self.results(1, 200))

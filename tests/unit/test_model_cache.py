@@ -14,7 +14,8 @@ from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import InputRow
 from htmengine.model_swapper.checkpoints import CheckpointStore
-from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions
+from htmengine.model_swapper.model_cache import ModelCache, Resident, RunnerOptions, Unproven
+from htmengine.model_swapper.turns import Verdict
 
 PARAMS = ModelParams.for_range(0.0, 100.0)
 ONE_MODEL = 1  # bytes: one may always stay
@@ -35,13 +36,22 @@ class ModelCacheTest(SynchronousTestCase):
         store = CheckpointStore(self.root, durable=False)
         return ModelCache(RunnerOptions(str(self.root), **options), store, self.clock.seconds)
 
+    def find(self, name: str, cache: ModelCache | None = None) -> Resident | None:
+        """The model, in a cache whose database confirms every checkpoint."""
+        verdict = None
+        while True:
+            try:
+                return (cache or self.cache).find(name, 1, verdict)
+            except Unproven as unproven:
+                verdict = Verdict(unproven.claim, True, unproven.claim.rowid, unproven.claim.digest)
+
     def define(self, *names: str) -> None:
         for name in names:
             self.cache.define(name, 1, Model(PARAMS), rowid=0)
 
     def learn(self, name: str, rowid: int) -> Resident:
         """The model's next row, as the runner has it learnt."""
-        resident = self.cache.find(name, 1)
+        resident = self.find(name)
         assert resident is not None
         self.assertEqual(resident.rowid, rowid - 1)
         resident.model.learn(row(rowid).timestamp, row(rowid).value)
@@ -62,7 +72,7 @@ class ModelCacheTest(SynchronousTestCase):
                 self.learn(name, rowid)
         self.assertGreater(self.cache.swapped_in, 100)
         for name in "abc":
-            self.assertEqual(self.cache.find(name, 1).model.save(), self.expected(60))
+            self.assertEqual(self.find(name).model.save(), self.expected(60))
 
     def test_they_are_written_every_so_many_rows_and_not_all_at_the_same(self) -> None:
         names = "abcdefgh"
@@ -83,7 +93,7 @@ class ModelCacheTest(SynchronousTestCase):
         for rowid in range(1, 41):
             self.learn("a", rowid)
             self.learn("b", rowid)
-        again = self.new_cache().find("a", 1)
+        again = self.find("a", self.new_cache())
         self.assertTrue(40 - 16 < again.rowid <= 40, again.rowid)
         self.assertEqual(again.model.save(), self.expected(again.rowid))
 
@@ -92,12 +102,12 @@ class ModelCacheTest(SynchronousTestCase):
         for rowid in range(1, 41):
             self.learn("a", rowid)
             self.learn("b", rowid)
-        self.cache.find("a", 1)
+        self.find("a")
         self.cache._swap_out("a")
         newest = max(self.root.rglob("a.*"), key=lambda path: path.stat().st_mtime_ns)
         newest.write_bytes(newest.read_bytes()[:-10])
         with self.assertLogs("htmengine.model_runner", "ERROR"):
-            again = self.cache.find("a", 1)
+            again = self.find("a")
         self.assertEqual(again.model.save(), self.expected(again.rowid))
         self.assertLess(again.rowid, 40 - 16 + 1)
 
@@ -118,7 +128,7 @@ class ModelCacheTest(SynchronousTestCase):
                 self.learn("a", rowid)
                 self.learn("b", rowid)
         self.assertGreater(self.cache.swapped_in, 60)
-        self.assertEqual(self.cache.find("a", 1).model.save(), self.expected(60))
+        self.assertEqual(self.find("a").model.save(), self.expected(60))
 
     def test_a_model_that_is_on_no_disk_goes_on_when_it_is_defined_again(self) -> None:
         with self.assertLogs("htmengine.model_runner", "ERROR"):
@@ -129,11 +139,11 @@ class ModelCacheTest(SynchronousTestCase):
             self.cache.keep_within_budget()
             for rowid in range(2, 61):
                 for name in "ab":
-                    if self.cache.find(name, 1) is None:
+                    if self.find(name) is None:
                         self.define(name)
                     self.learn(name, rowid if name == "a" else rowid - 1)
         self.define("a")
-        self.assertEqual(self.cache.find("a", 1).model.save(), self.expected(60))
+        self.assertEqual(self.find("a").model.save(), self.expected(60))
 
     def test_a_row_of_old_days_is_written_when_its_model_leaves(self) -> None:
         self.define("a", "b")
@@ -146,7 +156,7 @@ class ModelCacheTest(SynchronousTestCase):
         self.learn("b", 2)
         self.learn("b", 3)
         self.assertGreater(self.cache.checkpoints, before)
-        self.assertEqual(self.new_cache().find("a", 1).rowid, 3)
+        self.assertEqual(self.find("a", self.new_cache()).rowid, 3)
 
     def test_another_generation_forgets_what_was_swapped_out(self) -> None:
         self.define("a", "b")
@@ -154,7 +164,7 @@ class ModelCacheTest(SynchronousTestCase):
             self.learn("a", rowid)
             self.learn("b", rowid)
         self.assertIsNone(self.cache.find("a", 2))
-        again = self.cache.find("a", 1)
+        again = self.find("a")
         self.assertEqual(again.model.save(), self.expected(again.rowid))
 
     def test_old_unwritten_rows_are_written_a_few_models_at_a_time(self) -> None:

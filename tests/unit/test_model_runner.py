@@ -26,11 +26,12 @@ from htmengine.messages import (
     ModelCommand,
     ResultRow,
 )
+from htmengine.messages.digest import START, after_rows, extended
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, RunnerOptions
 from htmengine.model_swapper.model_runner import ModelRunner, serve
-from htmengine.model_swapper.turns import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Claim, Need, Outcome, Slice, Verdict
 from htmengine.sharding import shard_of
 
 PARAMS = ModelParams.for_range(0.0, 100.0)
@@ -58,6 +59,22 @@ def raws(outcome: Outcome) -> list[float]:
     return [each.raw for each in outcome.rows]
 
 
+class ProvenRunner(ModelRunner):
+    """Its database confirms every checkpoint."""
+
+    def run(self, sent: Slice) -> Outcome:
+        outcome = super().run(sent)
+        while outcome.need is Need.PROOF:
+            outcome = super().run(dataclasses.replace(sent, verdict=verdict_on(outcome)))
+        return outcome
+
+
+def verdict_on(outcome: Outcome, *, fits: bool = True, scored: int | None = None) -> Verdict:
+    assert outcome.claim is not None
+    claim = outcome.claim
+    return Verdict(claim, fits, claim.results_after if scored is None else scored, claim.digest)
+
+
 class RunnerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.root = Path(self.mktemp())
@@ -65,7 +82,7 @@ class RunnerTestCase(SynchronousTestCase):
 
     def new_runner(self, **options: Any) -> ModelRunner:
         given = RunnerOptions(str(self.root), **options)
-        return ModelRunner(ModelCache(given, CheckpointStore(self.root, durable=False)))
+        return ProvenRunner(ModelCache(given, CheckpointStore(self.root, durable=False)))
 
 
 class RowsTest(RunnerTestCase):
@@ -209,6 +226,67 @@ class CheckpointsTest(RunnerTestCase):
         with self.assertLogs("htmengine.model_runner", "ERROR"):
             outcome = self.runner.run(Slice("m", 1, 0, rows(1, 30)))
         self.assertEqual(raws(outcome), expected(30))
+
+
+class ProofTest(RunnerTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.runner.run(define())
+        for first in (1, 21):
+            self.runner.run(Slice("m", 1, first - 1, rows(first, first + 19), confirmed=first - 1))
+            self.runner.cache.save_all()
+        self.runner = ModelRunner(ModelCache(RunnerOptions(str(self.root)), CheckpointStore(self.root, durable=False)))
+
+    def ask(self, verdict: Verdict | None = None, *, definition: dict[str, Any] | None = None) -> Outcome:
+        return self.runner.run(Slice("m", 1, 40, verdict=verdict, definition=definition))
+
+    def test_a_checkpoint_of_another_process_is_used_with_proof_alone(self) -> None:
+        asked = self.ask()
+        claim = Claim(40, after_rows(START, 0, [(each.rowid, each.timestamp, each.value) for each in rows(1, 40)]), 20)
+        self.assertEqual(asked, Outcome("m", 1, need=Need.PROOF, claim=claim))
+        self.assertEqual(self.ask(Verdict(Claim(40, 7, 20), True, 40)), asked)
+        outcome = self.ask(verdict_on(asked, scored=38))
+        self.assertEqual((outcome.at, [each.rowid for each in outcome.rows]), (40, [39, 40]))
+        self.assertEqual(raws(self.runner.run(Slice("m", 1, 40, rows(41, 60)))), expected(60)[40:])
+
+    def test_one_that_does_not_fit_is_put_aside_and_told_of_and_the_one_before_asked_for(self) -> None:
+        with self.assertLogs("htmengine.model_runner", "ERROR"):
+            asked = self.ask(verdict_on(self.ask(), fits=False))
+        self.assertEqual(asked.claim and asked.claim.rowid, 20)
+        self.assertEqual(len(list(self.root.rglob("m.*.refused"))), 1)
+        [told] = self.runner.cache.troubles()
+        self.assertIn("model m at row 40", told)
+        self.assertEqual(self.runner.cache.statistics()["checkpoints_contradicted"], 1)
+        outcome = self.ask(verdict_on(asked))
+        self.assertEqual((outcome.at, outcome.need), (20, Need.ROWS))
+        self.runner.run(Slice("m", 1, 20, rows(21, 30)))
+        self.runner.cache.save_all()
+        found = [each.rowid for each in CheckpointStore(self.root).load("m", 1)]
+        self.assertEqual(found, [30, 20])
+
+    def test_without_any_that_fits_the_model_is_made_again(self) -> None:
+        with self.assertLogs("htmengine.model_runner", "ERROR"):
+            last = self.ask(verdict_on(self.ask(verdict_on(self.ask(), fits=False)), fits=False))
+        self.assertEqual(last.need, Need.DEFINITION)
+        self.assertEqual(self.ask(definition={"params": PARAMS.to_json()}).need, Need.ROWS)
+        self.assertEqual(raws(self.runner.run(Slice("m", 1, 0, rows(1, 40)))), expected(40))
+
+    def test_one_whose_results_are_lost_gives_way_to_one_before_and_nobody_is_told(self) -> None:
+        asked = self.ask(verdict_on(self.ask(), scored=19))
+        self.assertEqual(asked.claim and asked.claim.rowid, 20)
+        self.assertEqual(self.runner.cache.troubles(), [])
+        self.ask(verdict_on(asked, scored=19))
+        again = self.runner.run(Slice("m", 1, 20, rows(21, 40)))
+        self.assertEqual(raws(again), expected(40)[20:])
+
+    def test_a_digest_that_was_not_known_is_taken_from_the_database(self) -> None:
+        asked = self.ask()
+        assert asked.claim is not None
+        self.ask(Verdict(asked.claim, True, 40, 99))
+        self.runner.run(Slice("m", 1, 40, rows(41, 41)))
+        self.runner.cache.save_all()
+        newest = next(iter(CheckpointStore(self.root).load("m", 1)))
+        self.assertEqual(newest.digest, extended(99, 41, row(41).timestamp, row(41).value))
 
 
 class CommandsTest(RunnerTestCase):

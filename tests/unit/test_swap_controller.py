@@ -32,6 +32,7 @@ from htmengine.model_swapper.progress import TRANSITIONS, ModelState, Progress
 from htmengine.model_swapper.swap_controller import (
     Acknowledge,
     FetchDefinition,
+    FetchProof,
     FetchRows,
     Instruction,
     Limits,
@@ -39,7 +40,7 @@ from htmengine.model_swapper.swap_controller import (
     RunTurn,
     SwapController,
 )
-from htmengine.model_swapper.turns import Need, Outcome, Slice
+from htmengine.model_swapper.turns import Claim, Need, Outcome, Slice, Verdict
 from tools import states_page
 
 
@@ -89,6 +90,25 @@ class RowsTest(SynchronousTestCase):
         [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.DEFINITION)])
         [again] = self.controller.definition_fetched(asked, {"p": 1})
         self.assertEqual(again.slices, (Slice("m", 1, 0, rows(1, 1), definition={"p": 1}),))
+
+    def test_a_checkpoint_without_proof_waits_for_the_databases_verdict(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(5, 5)])
+        claim = Claim(4, 99, 4)
+        [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.PROOF, claim=claim)])
+        self.assertEqual(asked, FetchProof("m", 1, claim))
+        verdict = Verdict(claim, True, 4, 99)
+        [again] = self.controller.proof_fetched(asked, verdict)
+        self.assertEqual(again.slices, (Slice("m", 1, 4, rows(5, 5), verdict=verdict),))
+        self.controller.turn_done(0, again.turn, [Outcome("m", 1, at=5, rows=scored(5, 5))])
+        [turn] = self.controller.inputs_arrived(8, [fed(6, 6)])
+        self.assertEqual(turn.slices, (Slice("m", 1, 5, rows(6, 6)),))
+
+    def test_the_proof_of_a_model_that_is_gone_lets_its_rows_go(self) -> None:
+        [turn] = self.controller.inputs_arrived(7, [fed(5, 5)])
+        outcome = Outcome("m", 1, need=Need.PROOF, claim=Claim(4, 99, 4))
+        [asked] = self.controller.turn_done(0, turn.turn, [outcome])
+        self.assertEqual(self.controller.proof_fetched(asked, None), [Acknowledge((7,))])
+        self.assertEqual(self.controller.proof_fetched(asked, None), [])
 
     def test_rows_of_a_metric_that_is_gone_are_let_go(self) -> None:
         [turn] = self.controller.inputs_arrived(7, [fed(1, 1)])
