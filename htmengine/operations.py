@@ -9,7 +9,8 @@ that it belongs to, so that a crash before it is published delays it only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,12 +21,15 @@ from htmengine.adapters.datasource.custom import ModelSpec, Repair
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import Ledger, read_ledger
-from htmengine.messages import MAX_FUTURE_S, SampleBatch, encode_samples, in_messages
+from htmengine.messages import MAX_FUTURE_S, Reject, SampleBatch, encode_samples, in_messages
 from htmengine.repository import queries, snapshots
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
 from htmengine.repository.snapshots import Snapshot
 from htmengine.sharding import ShardQueues
+
+#: Rejected samples that one message shows.
+SHOWN_REJECTS = 10
 
 #: What a change is about: it has a ``uid``, whose shard's queue its messages go to.
 Changed = TypeVar("Changed", Metric, Snapshot, Repair)
@@ -163,11 +167,19 @@ class Operations:
 
         return await self.database.read(read)
 
-    async def send(self, lines: Iterable[str]) -> None:
+    async def send(self, lines: Iterable[str], sender: str = "") -> None:
         """Samples as lines ``name value timestamp``; fires when they are durable in the samples queue."""
         await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
         for part in in_messages(lines):
-            await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(part))])
+            senders = [(sender, len(part))] if sender else []
+            await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(part, senders=senders))])
+
+    async def tell_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Have samples counted that were rejected before they were sent; some of them are shown."""
+        await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
+        counts = Counter(each.reason for each in rejects)
+        batch = SampleBatch([], rejected=counts, rejects=list(rejects[:SHOWN_REJECTS]))
+        await self.bus.publish(self.samples_queue, [encode_samples(batch)])
 
     async def _change(self, change: Callable[[Connection], tuple[Changed, list[bytes]]]) -> Changed:
         """One transaction, then its messages."""

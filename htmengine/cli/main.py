@@ -24,6 +24,7 @@ _PLACES = {
     "status": ("status", "status"),
     "model": ("model", "model"),
     "troubles": ("troubles", "troubles"),
+    "rejects": ("rejects", "rejects"),
     "queues": ("queues", "queues"),
     "export": ("metrics", "export"),
     "import": ("metrics", "import_"),

@@ -6,7 +6,7 @@ is not what its queue carries raises `InvalidMessage`, never anything else, sinc
 too: `samples` and `broadcast` have the public bodies, `models` the engine's own, `bounds` what values may be.
 """
 
-from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH
+from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH, MAX_SENDER_LENGTH, MAX_SHOWN_LENGTH
 from htmengine.messages.broadcast import (
     COMMAND_RESULT_TYPE,
     DATA_TYPE_HEADER,
@@ -52,6 +52,7 @@ from htmengine.messages.samples import (
     MAX_LINE_LENGTH,
     MESSAGE_BYTES,
     MESSAGE_LINES,
+    Reject,
     Sample,
     SampleBatch,
     decode_samples,
@@ -59,6 +60,8 @@ from htmengine.messages.samples import (
     in_messages,
     line_bytes,
     parse_sample,
+    runs,
+    shown_line,
 )
 
 __all__ = [
@@ -73,6 +76,8 @@ __all__ = [
     "MAX_LINE_LENGTH",
     "MAX_NAME_LENGTH",
     "MAX_REASON_LENGTH",
+    "MAX_SENDER_LENGTH",
+    "MAX_SHOWN_LENGTH",
     "MESSAGE_BYTES",
     "MESSAGE_LINES",
     "SNAPSHOT_MODEL",
@@ -88,6 +93,7 @@ __all__ = [
     "ModelSnapshot",
     "Predictions",
     "Reason",
+    "Reject",
     "ResultMessage",
     "ResultRow",
     "Sample",
@@ -111,4 +117,6 @@ __all__ = [
     "in_messages",
     "line_bytes",
     "parse_sample",
+    "runs",
+    "shown_line",
 ]

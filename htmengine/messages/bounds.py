@@ -18,6 +18,10 @@ MIN_DATE, MAX_DATE = -30_610_224_000, 253_402_300_799
 MAX_NAME_LENGTH: Final = 255
 #: Reasons that rejects are counted under.
 MAX_REASON_LENGTH: Final = 40
+#: The address of who sent a sample.
+MAX_SENDER_LENGTH: Final = 100
+#: What is shown of a line that was rejected.
+MAX_SHOWN_LENGTH: Final = 120
 #: Texts for people, such as why a model fails; each character takes up to 4 of the 65,535 bytes of a text column.
 MAX_TEXT_LENGTH: Final = 16_000
 #: What the column of a model's state holds, as base64.

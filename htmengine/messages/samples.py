@@ -7,16 +7,25 @@ Other programs publish to this queue too; docs/messages.md describes its message
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, field, structs
 
 from htmengine.errors import InvalidMessage, InvalidSample
 from htmengine.labels import sample_name
 from htmengine.messages.body import invalid, read, refuse_repeated
-from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH, Moment, Token, is_token
+from htmengine.messages.bounds import (
+    MAX_NAME_LENGTH,
+    MAX_REASON_LENGTH,
+    MAX_SENDER_LENGTH,
+    MAX_SHOWN_LENGTH,
+    Moment,
+    Token,
+    is_token,
+)
 
 #: Timestamps up to 2100-01-01; milliseconds sent by mistake lie far beyond.
 MAX_TIMESTAMP = 4_102_444_800
@@ -43,6 +52,25 @@ BatchId: TypeAlias = Annotated[
 ]
 
 
+Sender: TypeAlias = Annotated[str, Meta(max_length=MAX_SENDER_LENGTH)]
+#: Of so many lines in order.
+Run: TypeAlias = tuple[Sender, Count]
+Runs: TypeAlias = Annotated[list[Run], Meta(description="Who sent the lines, in order: [address, number of lines].")]
+
+
+class Reject(Struct, frozen=True, omit_defaults=True):
+    """One rejected sample, to be looked at."""
+
+    reason: Reason
+    line: Annotated[str, Meta(max_length=MAX_SHOWN_LENGTH, description="What came, cut and made printable.")]
+    sender: Sender = ""
+
+
+Rejects: TypeAlias = Annotated[
+    list[Reject], Meta(max_length=100, description="Some of the rejected samples, for people to look at.")
+]
+
+
 class Sample(Struct, frozen=True, gc=False):
     """One accepted Graphite line."""
 
@@ -60,6 +88,26 @@ class SampleBatch(Struct, frozen=True):
     #: Lines that the listener rejected since its last batch, by reason.
     rejected: dict[str, int] = field(default_factory=dict)
     received_at: float | None = None  #: epoch seconds of its first line, for the self-metrics
+    #: Who sent the lines: (address, number of lines) in their order; none from programs that do not say.
+    senders: list[Run] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)  #: some of those that ``rejected`` counts
+
+    def sender_of(self, number: int) -> str:
+        """Who sent a line; "" if that is not known.
+
+        >>> SampleBatch(["a 1 2", "b 1 2"], senders=[("10.0.0.1", 1), ("10.0.0.2", 1)]).sender_of(1)
+        '10.0.0.2'
+        """
+        for sender, lines in self.senders:
+            number -= lines
+            if number < 0:
+                return sender
+        return ""
+
+    def only(self, numbers: Sequence[int]) -> SampleBatch:
+        """The batch with some of its lines."""
+        senders = runs(map(self.sender_of, numbers)) if self.senders else []
+        return structs.replace(self, lines=[self.lines[number] for number in numbers], senders=senders)
 
 
 class SamplesMessage(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -70,6 +118,8 @@ class SamplesMessage(Struct, frozen=True, rename="camel", omit_defaults=True):
     batch_id: BatchId = ""
     rejected: Counts = field(default_factory=dict)
     received_at: Moment | None = None
+    senders: Runs = field(default_factory=list)
+    rejects: Rejects = field(default_factory=list)
 
 
 class _Mixed(SamplesMessage, frozen=True, rename="camel"):
@@ -148,6 +198,29 @@ def _cut(text: str, most: int = 60) -> str:
 # --- samples queue -------------------------------------------------------------------------------------
 
 
+def runs(senders: Iterable[str]) -> list[Run]:
+    """Who sent each line, as messages have it.
+
+    >>> runs(["10.0.0.1", "10.0.0.1", "10.0.0.2"])
+    [('10.0.0.1', 2), ('10.0.0.2', 1)]
+    """
+    return [(sender, len(list(lines))) for sender, lines in groupby(senders)]
+
+
+def shown_line(line: bytes | str) -> str:
+    """A line that was rejected, for people: short, printable.
+
+    >>> shown_line(b"a\\x1b[31m 1\\xff"), len(shown_line("a" * 1000))
+    ('a\\\\x1b[31m 1\\\\xff', 120)
+    """
+    cut = line[:MAX_SHOWN_LENGTH]
+    text = cut if isinstance(cut, str) else cut.decode(errors="backslashreplace")
+    escaped = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+    return escaped[:MAX_SHOWN_LENGTH]
+
+
 def line_bytes(line: str) -> int:
     """What a line adds to a message, but for its escaped characters.
 
@@ -184,7 +257,16 @@ def encode_samples(batch: SampleBatch) -> bytes:
     >>> encode_samples(SampleBatch(["a 1 2"]))
     b'{"protocol":"plain","data":["a 1 2"]}'
     """
-    return msgspec.json.encode(SamplesMessage("plain", batch.lines, batch.batch_id, batch.rejected, batch.received_at))
+    message = SamplesMessage(
+        "plain",
+        batch.lines,
+        batch.batch_id,
+        batch.rejected,
+        batch.received_at,
+        batch.senders,
+        batch.rejects,
+    )
+    return msgspec.json.encode(message)
 
 
 def decode_samples(body: bytes) -> SampleBatch:
@@ -202,13 +284,14 @@ def decode_samples(body: bytes) -> SampleBatch:
         message = read(body, _MIXED)
         lines = [_line(each) for each in message.data]
     optional = (message.batch_id != "") + bool(message.rejected) + (message.received_at is not None)
-    refuse_repeated(body, 2 + optional + len(message.rejected))
+    senders = sum([sender.count(":") for sender, _ in message.senders], bool(message.senders))
+    refuse_repeated(body, 2 + optional + len(message.rejected) + senders)
     if not is_token(message.batch_id):
         raise invalid("$.batchId", f"{message.batch_id!r} has a space at its end, or what cannot be printed")
     for reason in message.rejected:
         if not is_token(reason):
             raise invalid("$.rejected", f"reason {reason!r} has a space at its end, or what cannot be printed")
-    return SampleBatch(lines, message.batch_id, message.rejected, message.received_at)
+    return SampleBatch(lines, message.batch_id, message.rejected, message.received_at, message.senders, message.rejects)
 
 
 def _line(raw: msgspec.Raw) -> str:

@@ -58,10 +58,10 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
 
     transport: Any
 
-    def __init__(self, factory: GraphiteFactory) -> None:
+    def __init__(self, factory: GraphiteFactory, sender: str) -> None:
         self._factory = factory
         self._batcher = factory.batcher
-        self._lane = Lane(factory.lane_lines, lambda _: self.pause_or_resume())
+        self._lane = Lane(factory.lane_lines, lambda _: self.pause_or_resume(), sender=sender)
         self._reading = True
         self._rest = b""
         self._skipping = False  #: inside a line that is too long, which is counted already
@@ -116,7 +116,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
             self._skipping = False
         elif len(line) > MAX_LINE_LENGTH:
             self._batcher.received += 1
-            self._batcher.reject("line_too_long", line)
+            self._batcher.reject("line_too_long", line, self._lane.sender)
         else:
             self._batcher.take(line, self._lane)
 
@@ -139,7 +139,7 @@ class GraphiteFactory(Factory):
         if len(self.connections) >= self._max_connections:
             self.refused += 1
             return None
-        return GraphiteProtocol(self)
+        return GraphiteProtocol(self, str(getattr(addr, "host", "")))
 
 
 class GraphiteDatagrams(DatagramProtocol):
@@ -151,10 +151,11 @@ class GraphiteDatagrams(DatagramProtocol):
         self._batcher = batcher
         self._lane = Lane(most_lines, lambda _: None, DATAGRAM_BYTES)
 
-    def datagramReceived(self, datagram: bytes, addr: object) -> None:
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         lines = [line for line in datagram.split(b"\n") if line.strip()]
+        self._lane.sender = addr[0]  # of the lines that it gets from now on
         if self._lane.full:
-            self._batcher.drop("udp_dropped", len(lines))
+            self._batcher.drop("udp_dropped", len(lines), self._lane.sender)
             return
         for line in lines:
             self._batcher.take(line, self._lane)

@@ -14,7 +14,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from msgspec import structs
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from twisted.logger import Logger
@@ -29,18 +31,21 @@ from htmengine.messages import (
     MAX_FUTURE_S,
     InputRow,
     ModelInput,
+    Reject,
     Sample,
     SampleBatch,
     decode_samples,
     encode_model_inputs,
     parse_sample,
+    shown_line,
 )
 from htmengine.process import crash_points
 from htmengine.process.figures import SECONDS, SIZES, Figure, Observations, counter, histogram
 from htmengine.process.probes import Probe, runs
+from htmengine.process.reject_log import RejectLog
 from htmengine.process.tasks import together
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import counts, queries
+from htmengine.repository import counts, queries, rejects
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
@@ -55,6 +60,8 @@ SAMPLES_IN_TRANSACTION = 5000
 MODELS_IN_MESSAGE = 1000
 #: Ids of batches are remembered this long after they were stored; no broker redelivers later.
 REMEMBER_BATCHES_S = 86_400
+#: Rejected lines of one reason that are shown of one transaction.
+SHOWN_REJECTS = 5
 #: How often what other processes left in the outbox is looked for, and old batch ids are forgotten.
 HOUSEKEEPING_S = 30.0
 
@@ -78,7 +85,16 @@ class Stored:
     received: int = 0
     stored: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)  #: some of them, to be shown
     failed: dict[str, str] = field(default_factory=dict)  #: metrics whose models could not be defined, and why
+
+
+class Came(NamedTuple):
+    """A sample, and where its line is."""
+
+    sample: Sample
+    batch: SampleBatch
+    number: int  #: of the line in the batch
 
 
 class MetricStorer(QueueConsumer):
@@ -104,6 +120,7 @@ class MetricStorer(QueueConsumer):
         self.stored = 0
         self.received = 0
         self.rejected: Counter[str] = Counter()
+        self._reject_log = RejectLog(clock.seconds)
         self.transaction_samples = Observations(SIZES)
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_stored_seconds = Observations(SECONDS)
@@ -161,6 +178,8 @@ class MetricStorer(QueueConsumer):
         self.received += stored.received
         self.stored += stored.stored
         self.rejected.update(stored.rejected)
+        for reject in stored.rejects:
+            self._reject_log.tell(reject.reason, reject.sender, reject.line)
         self.transaction_samples.observe(stored.received)
         for received_at in (each.received_at for _, each in batch if each.received_at is not None):
             self.received_to_stored_seconds.observe(self._clock.seconds() - received_at)
@@ -206,9 +225,9 @@ class MetricStorer(QueueConsumer):
         delivery, batch = item
         names = list(dict.fromkeys(map(_name_of, batch.lines)))
         culprits = await self._culprits(batch.lines, names)
-        kept = [line for line in batch.lines if _name_of(line) not in culprits]
+        kept = [number for number, line in enumerate(batch.lines) if _name_of(line) not in culprits]
         rejected = Counter(batch.rejected) + Counter(not_storable=len(batch.lines) - len(kept))
-        await self._store([(delivery, SampleBatch(kept, batch.batch_id, dict(rejected), batch.received_at))])
+        await self._store([(delivery, structs.replace(batch.only(kept), rejected=dict(rejected)))])
 
     async def _culprits(self, lines: Sequence[str], names: Sequence[str]) -> set[str]:
         """Those of the names whose lines cannot be stored.  Raises if not even nothing can be."""
@@ -289,10 +308,11 @@ def store_batches(
     queries.delete_outbox(conn, published_outbox)
     done = Stored()
     fresh = _unknown_batches(conn, batches, now)
-    samples = _parse(fresh, now, options, done)
-    tails = _tails_of(conn, samples, options)
-    rows, rejects = _number(samples, tails, done)
-    _count_rejects(conn, fresh, rejects, done, int(now))
+    came = _parse(fresh, now, options, done)
+    tails = _tails_of(conn, came, options)
+    rows, counted = _number(came, tails, done, options)
+    _count_rejects(conn, fresh, counted, done, int(now))
+    rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
     counts.add_total(conn, counts.RECEIVED, done.received)
     if rows:
         queries.insert_samples(
@@ -320,21 +340,29 @@ def _unknown_batches(conn: Connection, batches: Sequence[SampleBatch], now: floa
     return fresh
 
 
-def _parse(batches: Sequence[SampleBatch], now: float, options: StorerOptions, done: Stored) -> list[Sample]:
-    samples = []
+def _parse(batches: Sequence[SampleBatch], now: float, options: StorerOptions, done: Stored) -> list[Came]:
+    came = []
     for batch in batches:
         done.received += len(batch.lines) + sum(batch.rejected.values())
-        for line in batch.lines:
+        for number, line in enumerate(batch.lines):
             try:
-                samples.append(parse_sample(line, now, options.max_future_s))
+                came.append(Came(parse_sample(line, now, options.max_future_s), batch, number))
             except InvalidSample as refused:
-                done.rejected[refused.reason] += 1
-    return samples
+                _reject(done, refused.reason, batch, number, options)
+    return came
 
 
-def _tails_of(conn: Connection, samples: Sequence[Sample], options: StorerOptions) -> dict[str, Tail]:
+def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options: StorerOptions) -> None:
+    """Count a line, and show it if it is one of the first of its reason."""
+    done.rejected[reason] += 1
+    if done.rejected[reason] <= SHOWN_REJECTS:
+        sender = batch.sender_of(number) or f"queue {options.samples_queue}"
+        done.rejects.append(Reject(reason, shown_line(batch.lines[number]), sender))
+
+
+def _tails_of(conn: Connection, came: Sequence[Came], options: StorerOptions) -> dict[str, Tail]:
     """The metrics of the samples by name, locked; those that are new are made."""
-    names = sorted({sample.name for sample in samples})
+    names = sorted({each.sample.name for each in came})
     tails = queries.lock_tails(conn, names)
     new = [ModelSpec.for_name(name) for name in names if name not in tails]
     made = custom.create_metrics(conn, new, monitor=options.auto_monitor)
@@ -342,36 +370,36 @@ def _tails_of(conn: Connection, samples: Sequence[Sample], options: StorerOption
 
 
 def _number(
-    samples: Sequence[Sample], tails: Mapping[str, Tail], done: Stored
+    came: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
 ) -> tuple[dict[str, list[InputRow]], Counter[tuple[str, str]]]:
     """Rows by uid with their rowids, and the rejects by (uid, reason): old and repeated timestamps."""
     rows: dict[str, list[InputRow]] = {}
-    rejects: Counter[tuple[str, str]] = Counter()
-    for sample in samples:
+    counted: Counter[tuple[str, str]] = Counter()
+    for sample, batch, number in came:
         tail = tails[sample.name]
         mine = rows.get(tail.uid)
         newest = mine[-1].timestamp if mine else tail.last_timestamp
         if newest is not None and sample.timestamp <= newest:
             reason = "timestamp_duplicate" if sample.timestamp == newest else "timestamp_old"
-            rejects[tail.uid, reason] += 1
-            done.rejected[reason] += 1
+            counted[tail.uid, reason] += 1
+            _reject(done, reason, batch, number, options)
             continue
         rowid = (mine[-1].rowid if mine else tail.last_rowid) + 1
         rows.setdefault(tail.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
-    return rows, rejects
+    return rows, counted
 
 
 def _count_rejects(
-    conn: Connection, batches: Sequence[SampleBatch], rejects: Counter[tuple[str, str]], done: Stored, now: int
+    conn: Connection, batches: Sequence[SampleBatch], counted: Counter[tuple[str, str]], done: Stored, now: int
 ) -> None:
     """Add to the counts in the database: by metric where it is known, else under no metric."""
-    by_metric = sum((Counter({reason: n}) for (_, reason), n in rejects.items()), Counter[str]())
+    by_metric = sum((Counter({reason: n}) for (_, reason), n in counted.items()), Counter[str]())
     nameless = done.rejected - by_metric
     for batch in batches:
         nameless.update(batch.rejected)
         done.rejected.update(batch.rejected)
-    rejects.update({("", reason): n for reason, n in nameless.items()})
-    counts.add_rejects(conn, rejects, now)
+    counted.update({("", reason): n for reason, n in nameless.items()})
+    counts.add_rejects(conn, counted, now)
 
 
 def _feed(

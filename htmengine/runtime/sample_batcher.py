@@ -8,7 +8,7 @@ queue, which is short.  So a client that sends much waits with its own lines, an
 from __future__ import annotations
 
 import uuid
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -21,25 +21,28 @@ from htmengine.messages import (
     MAX_FUTURE_S,
     MESSAGE_BYTES,
     MESSAGE_LINES,
+    Reject,
     SampleBatch,
     encode_samples,
     line_bytes,
     parse_sample,
+    runs,
+    shown_line,
 )
 from htmengine.process import crash_points
 from htmengine.process.figures import SECONDS, SIZES, Observations
-from htmengine.process.seldom import Seldom
+from htmengine.process.reject_log import RejectLog
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Clock, Timer
 
-#: What a log shows of a rejected line.
-LOGGED_CHARACTERS = 100
+#: Rejected lines that a message shows.
+SHOWN_REJECTS = 10
 
 #: Reading pauses everywhere when lanes that have ended have left so much.
 ENDED_BATCHES = 4
 
-#: A line, and when it came.
-WaitingLine: TypeAlias = tuple[str, float]
+#: A line, when it came, and who sent it.
+WaitingLine: TypeAlias = tuple[str, float, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class BatcherOptions:
 
 
 class Lane:
-    """The accepted lines of one socket, in order, until it is their turn.
+    """The accepted lines of one socket, in order, until it is their turn.  ``sender`` is the socket's peer.
 
     ``on_pressure(True)`` asks the socket to pause when ``most`` lines, or ``most_bytes`` of them, wait,
     ``on_pressure(False)`` to go on when half of that is gone.
@@ -64,10 +67,13 @@ class Lane:
     True
     >>> lane.take(1, 1000)
     False
-    [('a 1 60', 0.0)]
+    [('a 1 60', 0.0, '')]
     """
 
-    def __init__(self, most: int, on_pressure: Callable[[bool], object], most_bytes: int = MESSAGE_BYTES) -> None:
+    def __init__(
+        self, most: int, on_pressure: Callable[[bool], object], most_bytes: int = MESSAGE_BYTES, sender: str = ""
+    ) -> None:
+        self.sender = sender
         self._lines: deque[WaitingLine] = deque()
         self._most = most
         self._most_bytes = most_bytes
@@ -87,7 +93,7 @@ class Lane:
 
     def put(self, line: str, now: float) -> None:
         """Add a line, whether it is full or not."""
-        self.put_all([(line, now)])
+        self.put_all([(line, now, self.sender)])
 
     def put_all(self, lines: Iterable[WaitingLine]) -> None:
         """Add lines of another lane."""
@@ -141,18 +147,24 @@ class SampleBatcher:
         self._waiting = 0  #: lines in all of them
         self._in_message = 0  #: lines that are being published
         self._rejected_since: Counter[str] = Counter()
+        #: The last of them: reason, line, sender.
+        self._shown: deque[tuple[str, bytes, str]] = deque(maxlen=SHOWN_REJECTS)
         self._timer: Timer | None = None
         self._publishing = False
         self._progress = bus.progress.stage("samples wait, none is published", lambda: self.unpublished > 0)
         self._declared = False
-        self._seldom: defaultdict[str, Seldom] = defaultdict(lambda: Seldom(clock.seconds))  #: by reason
         self._batch_ids = uuid.uuid4().hex
         self._serial = 0
         self.received = 0  #: lines, accepted or not
         self.batches = 0
-        self.rejected: Counter[str] = Counter()
+        self.reject_log = RejectLog(clock.seconds)
         self.batch_lines = Observations(SIZES)
         self.publish_seconds = Observations(SECONDS)
+
+    @property
+    def rejected(self) -> Counter[str]:
+        """Lines that were not accepted, by reason."""
+        return self.reject_log.counts
 
     @property
     def under_pressure(self) -> bool:
@@ -175,9 +187,9 @@ class SampleBatcher:
             sample = parse_sample(text, now, self._options.max_future_s)
         except UnicodeDecodeError:
             self.received += 1
-            self.reject("not_utf8", line)
+            self.reject("not_utf8", line, lane.sender)
         except InvalidSample as refused:
-            self.reject(refused.reason, line)
+            self.reject(refused.reason, line, lane.sender)
         else:
             # The storer reads the client's own digits; only "now" has to be fixed here.
             said_now = text.rsplit(maxsplit=1)[1].startswith("-")
@@ -193,26 +205,20 @@ class SampleBatcher:
             self._lanes.remove(lane)
             self.ended.put_all(lane.take_all())
 
-    def reject(self, reason: str, line: bytes) -> None:
+    def reject(self, reason: str, line: bytes, sender: str) -> None:
         """Count a line that is not accepted."""
-        self.rejected[reason] += 1
-        self._rejected_since[reason] += 1
-        seldom = self._seldom[reason]
-        if seldom.due():
-            self.log.warn(
-                "line rejected ({reason}, {count} so far, {left_out} since this was last told): {line!r}",
-                reason=reason,
-                count=self.rejected[reason],
-                left_out=seldom.left_out,
-                line=line[:LOGGED_CHARACTERS],
-            )
+        self._count_reject(reason, line, sender, 1)
         self._schedule()
 
-    def drop(self, reason: str, lines: int) -> None:
+    def drop(self, reason: str, lines: int, sender: str) -> None:
         """Count lines that could not be kept."""
         self.received += lines
-        self.rejected[reason] += lines
+        self._count_reject(reason, b"%d lines" % lines, sender, lines)
+
+    def _count_reject(self, reason: str, line: bytes, sender: str, lines: int) -> None:
         self._rejected_since[reason] += lines
+        self._shown.append((reason, line, sender))
+        self.reject_log.tell(reason, sender, line, lines)
 
     async def flush(self) -> None:
         """Publish all that was taken: fires when it is durable."""
@@ -283,10 +289,18 @@ class SampleBatcher:
         rejected = dict(self._rejected_since)
         self._rejected_since.clear()
         self.batch_lines.observe(len(taken))
-        lines = [line for line, _ in taken]
-        received_at = min((at for _, at in taken), default=None)
-        return encode_samples(SampleBatch(lines, f"{self._batch_ids}-{self._serial}", rejected, received_at))
+        rejects = [Reject(reason, shown_line(line), sender) for reason, line, sender in self._shown]
+        self._shown.clear()
+        batch = SampleBatch(
+            [line for line, _, _ in taken],
+            f"{self._batch_ids}-{self._serial}",
+            rejected,
+            min((at for _, at, _ in taken), default=None),
+            runs(sender for _, _, sender in taken),
+            rejects,
+        )
+        return encode_samples(batch)
 
 
 def _bytes(lines: Iterable[WaitingLine]) -> int:
-    return sum(line_bytes(line) for line, _ in lines)
+    return sum(line_bytes(line) for line, _, _ in lines)

@@ -200,7 +200,7 @@ class TestQueries:
         assert database.run_sync(queries.first_values, a.uid, 3) == [6.0, 7.0, 8.0]
 
     def test_rows_that_a_model_may_still_need_stay_however_old_they_are(self, database: Database) -> None:
-        database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 21)])], OPTIONS, 0.0, [])
+        database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 21)])], OPTIONS, 1e9, [])
         metric = database.run_sync(queries.find_metric, "m")
         left = []
         for scored in (0, 12, 20):
@@ -215,7 +215,7 @@ class TestQueries:
         assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=1)) == [4]
 
     def test_a_deleted_metric_leaves_nothing(self, database: Database) -> None:
-        database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 10)])], OPTIONS, 0.0, [])
+        database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 10)])], OPTIONS, 1e9, [])
         database.run_sync(queries.save_states, [queries.AnomalyState(database_uid(database, "m"), 1, 9, b"\0" * 9)])
         database.run_sync(lambda conn: custom.delete_metric(conn, queries.find_metric(conn, "m", lock=True)))
         for table in (schema.metric, schema.metric_data, schema.anomaly_state, schema.metric_score):

@@ -96,7 +96,7 @@ class SamplesTest(SynchronousTestCase):
         self.assertEqual(batch.lines, ["a 1 2", "7", '{"x": 1}'])
 
     def test_id_and_rejects_survive(self) -> None:
-        batch = m.SampleBatch(["a 1 2"], "id", {"field_count": 3})
+        batch = m.SampleBatch(["a 1 2"], "id", {"field_count": 3}, 1.5, [("::1", 1)], [m.Reject("field_count", "a:b")])
         self.assertEqual(m.decode_samples(m.encode_samples(batch)), batch)
 
     def test_what_is_no_samples_message_is_refused(self) -> None:

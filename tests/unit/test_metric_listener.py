@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionLost
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.bus.interface import SAMPLES_LIMITS, QueueLimits
-from htmengine.messages import MESSAGE_BYTES, SampleBatch, decode_samples
+from htmengine.messages import MESSAGE_BYTES, Reject, SampleBatch, decode_samples
 from htmengine.process.progress import Progress
 from htmengine.runtime.metric_listener import (
     FLUSH_S,
@@ -80,10 +81,11 @@ class ListenerTestCase(SynchronousTestCase):
         self.assertEqual(self.failures, [])
         self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.active()], [])
 
-    def connect(self) -> tuple[GraphiteProtocol, StringTransport]:
-        protocol = self.listener.factory.buildProtocol(None)
+    def connect(self, host: str = "10.0.0.1") -> tuple[GraphiteProtocol, StringTransport]:
+        peer = IPv4Address("TCP", host, 4711)
+        protocol = self.listener.factory.buildProtocol(peer)
         assert protocol is not None
-        transport = StringTransport()
+        transport = StringTransport(peerAddress=peer)
         protocol.makeConnection(transport)
         return protocol, transport
 
@@ -131,6 +133,24 @@ class LinesTest(ListenerTestCase):
         self.assertEqual(self.received(b"a 1 600\na 2 602\n"), ["a 1 600"])
         self.assertEqual(self.batcher.rejected, Counter({"timestamp_future": 1}))
 
+    def test_a_message_tells_who_sent_each_line_and_shows_rejects(self) -> None:
+        for host in ("10.0.0.1", "10.0.0.2"):
+            protocol, _ = self.connect(host)
+            protocol.dataReceived(b"disk;dc=a;host=h1 1 60\ndisk;dc=a;host=h1 2,25 120\ndisk;dc=a;host=h1 2 180\n")
+            protocol.connectionLost()
+        GraphiteDatagrams(self.batcher).datagramReceived(b"u 1 60", ("10.0.0.3", 4711))
+        self.reactor.advance(1)
+        [batch] = self.bus.batches
+        self.assertEqual(batch.senders, [("10.0.0.1", 2), ("10.0.0.2", 2), ("10.0.0.3", 1)])
+        shown = [Reject("value_not_a_number", "disk;dc=a;host=h1 2,25 120", f"10.0.0.{n}") for n in (1, 2)]
+        self.assertEqual(batch.rejects, shown)
+
+    def test_a_flood_of_rejects_makes_no_large_message(self) -> None:
+        self.received(b"x" * 16_000 + b"\n" + b"\x01\xff\n" * 10_000)
+        [message] = self.bus.bodies
+        self.assertLess(len(message), 4096)
+        self.assertEqual(self.bus.batches[0].rejected, {"field_count": 1, "not_utf8": 10_000})
+
     def test_rejects_without_any_accepted_line_are_told_too(self) -> None:
         self.assertEqual(self.received(b"nonsense\n"), [])
         self.assertEqual([batch.rejected for batch in self.bus.batches], [{"field_count": 1}])
@@ -148,7 +168,7 @@ class LinesTest(ListenerTestCase):
 
     def test_a_reason_is_logged_once_a_minute_and_the_line_is_cut(self) -> None:
         logged: list[str] = []
-        self.patch(self.batcher, "log", _Recorder(logged))
+        self.patch(self.batcher.reject_log, "log", _Recorder(logged))
         protocol, _ = self.connect()
         protocol.dataReceived(b"x" * 1000 + b"\ny\nz\n")
         self.reactor.advance(61)
@@ -156,6 +176,7 @@ class LinesTest(ListenerTestCase):
         self.hang_up(protocol)
         self.assertEqual(len(logged), 2)
         self.assertLess(len(logged[0]), 250)
+        self.assertIn("from 10.0.0.1: b'xxx", logged[0])
 
 
 class _Recorder:
@@ -333,12 +354,12 @@ class TurnsTest(ListenerTestCase):
 
     def test_datagrams_beyond_their_room_are_dropped_and_counted(self) -> None:
         datagrams = GraphiteDatagrams(self.batcher, most_lines=20)
-        datagrams.datagramReceived(b"a 1 60\n" * 10, None)
-        datagrams.datagramReceived(b"a 1 60\n" * 20, None)
-        datagrams.datagramReceived(b"b 1 60\nb 2 60", None)
+        datagrams.datagramReceived(b"a 1 60\n" * 10, ("10.0.0.9", 4711))
+        datagrams.datagramReceived(b"a 1 60\n" * 20, ("10.0.0.9", 4711))
+        datagrams.datagramReceived(b"b 1 60\nb 2 60", ("10.0.0.9", 4711))
         self.assertEqual(dict(self.batcher.rejected), {"udp_dropped": 2})
         self.bus.confirm()
-        datagrams.datagramReceived(b"c 1 60", None)
+        datagrams.datagramReceived(b"c 1 60", ("10.0.0.9", 4711))
         self.assertEqual(self.batcher.rejected.total(), 2)
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from sqlalchemy import Connection
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,10 +15,11 @@ from htmengine.messages import (
     InputRow,
     ModelCommand,
     ModelInput,
+    Reject,
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import counts, old_rows, queries
+from htmengine.repository import counts, old_rows, queries, rejects
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.metric_storer import Stored, StorerOptions, ask_for_scores, store_batches
@@ -85,6 +88,28 @@ class RowsTest(StorerTestCase):
         done = self.store(SampleBatch(["a 1 60"], "id", {"not_utf8": 3}))
         self.assertEqual((done.received, done.stored, dict(done.rejected)), (4, 1, {"not_utf8": 3}))
         self.assertEqual(self.database.run_sync(counts.get_rejects, ""), {"not_utf8": 3})
+
+    def test_rejects_are_kept_with_their_senders(self) -> None:
+        lines = ["collectd.load;host=web1 1 60", "collectd.load;host=web1 2,5 120", "collectd.load;host=web1 1 60"]
+        self.store(SampleBatch(lines, senders=[("10.0.0.1", 2), ("10.0.0.2", 1)]))
+        self.store(SampleBatch(["b\x1b[31m\0 1"], rejects=[Reject("not_utf8", "x", "10.0.0.3")]))
+        kept = self.database.run_sync(rejects.list_of)
+        self.assertEqual(
+            [(each.reason, each.sender, each.line) for each in kept],
+            [
+                ("field_count", "queue samples", "b\\x1b[31m\\x00 1"),
+                ("not_utf8", "10.0.0.3", "x"),
+                ("timestamp_duplicate", "10.0.0.2", lines[2]),
+                ("value_not_a_number", "10.0.0.1", lines[1]),
+            ],
+        )
+
+    def test_the_last_rejects_of_each_reason_are_kept_and_no_more(self) -> None:
+        for n in range(rejects.KEPT):
+            self.lines("one", *(f"{n}-{number} x" for number in range(10)), f"{n}.last x 1")
+        kept = self.database.run_sync(rejects.list_of)
+        self.assertEqual(Counter(each.reason for each in kept), {"field_count": 20, "value_not_a_number": 20})
+        self.assertEqual(kept[0].line, f"{rejects.KEPT - 1}.last x 1")
 
     def test_a_redelivered_batch_changes_nothing(self) -> None:
         batch = SampleBatch(["a 1 60", "bad"], "batch-1", {"not_utf8": 1})
