@@ -63,7 +63,7 @@ integration:
 
 # --- the compiled core, made in other ways
 
-CORE_TESTS := tests/unit/test_model.py $(wildcard tests/unit/test_core_*.py tests/unit/test_evidence_*.py)
+CORE_TESTS := tests/unit/test_model.py $(wildcard tests/unit/test_core_*.py tests/*/test_evidence_*.py)
 FUZZ_SECONDS ?= 60
 SANITIZED := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 

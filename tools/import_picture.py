@@ -8,6 +8,7 @@ forgotten.  What runs only when a module is started (``if __name__ == "__main__"
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -29,11 +30,17 @@ def sources(checkout: Path) -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """A module's source; each is read once."""
+    return ast.parse(path.read_text())
+
+
 def imports(modules: Mapping[str, Path]) -> Graph:
     """The modules that each module imports: when it is imported itself, when it is used, and for its types."""
     graph: dict[str, set[str]] = {}
     for module, path in modules.items():
-        named = {name for node in ast.parse(path.read_text()).body if not _launches(node) for name in _named(node)}
+        named = {name for node in parsed(path).body if not _launches(node) for name in _named(node)}
         graph[module] = {name if name in modules else name.rpartition(".")[0] for name in named} & modules.keys()
         graph[module].discard(module)
     return graph

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The commands that measure this machine: ``htmengine benchmark swap`` and ``htmengine capacity``."""
+"""What measures this machine, ``htmengine benchmark swap`` and ``capacity``, and ``nab`` in many processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.nab.runner import LabelledSeries, Setup, run_all, scored
 
 
 def measured(*command: str) -> str:
@@ -57,3 +60,13 @@ class CapacityTest(SynchronousTestCase):
         self.assertTrue(all(each["metrics"] > 0 and each["bound"] for each in report["cadences"]))
         for part in ("model", "row"):
             self.assertTrue(all(cost > 0 for cost in report[part].values()), report[part])
+
+
+class NabTest(SynchronousTestCase):
+    def test_processes_change_nothing(self) -> None:
+        rows = np.arange(300)
+        series = [LabelledSeries(f"waves/{period}.csv", 300 * rows, np.sin(rows / period), ()) for period in (5, 9)]
+        alone, together = (
+            [one.scores.tolist() for one in scored(series, run_all(series, [Setup()], jobs))] for jobs in (1, 2)
+        )
+        self.assertEqual(alone, together)

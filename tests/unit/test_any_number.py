@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from twisted.trial.unittest import SynchronousTestCase
@@ -50,19 +50,16 @@ class AnyNumberTest(SynchronousTestCase):
         raw = _raw(params, [*values[:5], *values[-5:], 0.0, LARGEST, -LARGEST, LEAST])
         self.assertTrue(((raw >= 0) & (raw <= 1)).all())
 
-    @settings(max_examples=50, deadline=None)
     @given(st.lists(_NUMBER, min_size=1, max_size=_FIRST))
     def test_any_numbers_give_a_model(self, values: list[float]) -> None:
         self.check(values)
 
-    @settings(max_examples=50, deadline=None)
     @given(_NUMBER)
     @example(9223372036854771712.0)
     @example(LARGEST)
     def test_any_constant_gives_a_model(self, value: float) -> None:
         self.check([value] * _FIRST)
 
-    @settings(max_examples=50, deadline=None)
     @given(_NUMBER, _NUMBER)
     @example(-LARGEST, LARGEST)
     @example(0.0, LEAST)
@@ -70,7 +67,6 @@ class AnyNumberTest(SynchronousTestCase):
     def test_any_two_values_give_a_model(self, one: float, other: float) -> None:
         self.check([one, other] * (_FIRST // 2))
 
-    @settings(max_examples=200, deadline=None)
     @given(st.floats(-1e290, 1e290), st.floats(-1e290, 1e290))
     @example(2.0**60, math.nextafter(2.0**60, math.inf))
     def test_two_values_share_no_bucket(self, one: float, other: float) -> None:
@@ -78,7 +74,6 @@ class AnyNumberTest(SynchronousTestCase):
             params = ModelParams.for_sample([one, other] * (_FIRST // 2))
             self.assertGreater(abs(_bucket(params, other, one)), 21)
 
-    @settings(max_examples=50, deadline=None)
     @given(st.integers(0, _FIRST - 1), _NUMBER)
     @example(0, LARGEST)
     @example(_FIRST - 1, -LARGEST)
@@ -99,7 +94,6 @@ class AnyNumberTest(SynchronousTestCase):
 
 
 class UnitTest(SynchronousTestCase):
-    @settings(max_examples=25, deadline=None)
     @given(st.integers(-(10**6), 10**6), st.lists(st.integers(-100, 100), min_size=10, max_size=60))
     def test_raw_scores_do_not_depend_on_the_unit(self, offset: int, steps: list[int]) -> None:
         values = np.array([offset + step for step in steps * 3], dtype=float)

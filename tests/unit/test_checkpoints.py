@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -194,7 +194,6 @@ class CheckpointStoreTest(SynchronousTestCase):
         with self.assertRaises(OSError):
             self.store.save(checkpoint(10))
 
-    @settings(max_examples=150, deadline=None)
     @given(data=st.data())
     def test_no_flipped_bit_goes_unnoticed(self, data: st.DataObject) -> None:
         store = CheckpointStore(Path(self.mktemp()), durable=False)
@@ -207,7 +206,6 @@ class CheckpointStoreTest(SynchronousTestCase):
         self.assertEqual(list(store.load("m", 1)), [])
         self.assertEqual(len(store.damaged), 1)
 
-    @settings(max_examples=150, deadline=None)
     @given(content=st.binary(max_size=200))
     def test_foreign_bytes_are_refused(self, content: bytes) -> None:
         store = CheckpointStore(Path(self.mktemp()), durable=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -79,7 +79,6 @@ def _in_order(segments: list[tuple[int, list[tuple[int, int]]]]) -> list[tuple[i
 
 
 class BacktrackingMemoryTest(SynchronousTestCase):
-    @settings(max_examples=150, deadline=None)
     @given(_small, _sequences(), st.integers(0, 60))
     def test_scores_and_segments_are_equal(self, params: Params, rows: list[list[int]], only_score: int) -> None:
         plain, compiled = PlainBacktrackingMemory(params), _core.BacktrackingMemory(_compiled(params))
@@ -93,7 +92,6 @@ class BacktrackingMemoryTest(SynchronousTestCase):
 
 
 class PlainMemoryTest(SynchronousTestCase):
-    @settings(max_examples=150, deadline=None)
     @given(_small, _sequences(), st.sampled_from([0, 1, 15]), st.integers(0, 60))
     def test_scores_and_segments_are_equal(
         self, params: Params, rows: list[list[int]], punishment: int, only_score: int
@@ -114,7 +112,6 @@ class PlainMemoryTest(SynchronousTestCase):
 
 
 class SpatialPoolerTest(SynchronousTestCase):
-    @settings(max_examples=100, deadline=None)
     @given(
         st.integers(1, 130),
         st.integers(1, 90),

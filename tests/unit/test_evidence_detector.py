@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The compiled evidence against plain Python that says the same in other words; any values; exact restoring."""
+"""The compiled evidence on worked rows and on any values; exact restoring."""
 
 from __future__ import annotations
 
@@ -8,88 +8,20 @@ import random
 import zlib
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence import AnomalyLikelihood, Detector, _evidence
 from htmengine.evidence.kinds import KINDS, Side
-from tests.reference import evidence as reference
-
-Row = tuple[int, float, float]
-
-
-def _daily(rows: int, *, seed: int = 1, step: int = 300) -> list[Row]:
-    """A noisy daily curve with spikes, a flat line, missing values, rounded values, jumps and a few busy raw scores."""
-    rng = random.Random(seed)
-    made = []
-    for row in range(rows):
-        timestamp = 1_500_000_000 + row * step
-        value = 10 * math.sin(timestamp / 86400 * 2 * math.pi) + rng.gauss(0, 1)
-        if rng.random() < 0.005:
-            value += rng.choice([-30, 30])
-        if row % 900 > 870:
-            value = 5.0
-        if row % 1000 < 300:
-            value = float(round(value))
-        if row % 211 == 0:
-            value = math.nan
-        made.append((timestamp, value, rng.choice([0] * 9 + [rng.randrange(41)]) / 40))
-    return made
-
-
-def _arrays(rows: list[Row]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    timestamps, values, raws = zip(*rows, strict=True)
-    return np.array(timestamps), np.array(values), np.array(raws)
+from tests.support.evidence_rows import Row, columns, daily_rows
 
 
 def _last_evidence(rows: list[Row]) -> list[float]:
     detector = Detector()
-    detector.update_many(*_arrays(rows))
+    detector.update_many(*columns(rows))
     return list(detector.evidence)
-
-
-class ReferenceTest(SynchronousTestCase):
-    def _compare(self, rows: list[Row], **options: float) -> None:
-        plain, compiled = reference.Detector(**options), Detector(**options)
-        found = [[each.update(*row), each.height, *each.evidence] for row in rows for each in (plain, compiled)]
-        np.testing.assert_allclose(found[1::2], found[::2], rtol=0, atol=1e-9)
-
-    def test_evidence_and_score_are_equal_on_a_daily_curve(self) -> None:
-        self._compare(_daily(1800))
-
-    def test_at_other_steps(self) -> None:
-        self._compare(_daily(900, seed=2, step=3600))
-        self._compare(_daily(900, seed=3, step=300))
-
-    def test_rows_faster_than_5_minutes(self) -> None:
-        self._compare(_daily(3000, seed=3, step=60))
-        self._compare(_daily(2000, seed=4, step=77))
-
-    def test_rows_faster_than_5_minutes_of_which_some_are_late_or_do_not_come(self) -> None:
-        rng = random.Random(5)
-        self._compare([(t + rng.choice([0, 0, 0, 70, -400]), v, r) for t, v, r in _daily(1500, seed=6, step=60)])
-        self._compare([row for row in _daily(4000, seed=7, step=60) if rng.random() < 0.5])
-
-    def test_across_gaps(self) -> None:
-        rows = [(t + 7200 * (t // 90_000), v, r) for t, v, r in _daily(1800, seed=4)]
-        self._compare(rows)
-        self._compare(rows, gap_steps=math.inf)
-
-    def test_with_timestamps_that_repeat_and_go_back(self) -> None:
-        rng = random.Random(5)
-        self._compare([(t + rng.choice([0, 0, -300, -86_400, 86_400]), v, r) for t, v, r in _daily(1200, seed=5)])
-
-    def test_old_peaks_are_forgotten(self) -> None:
-        plain, compiled = reference.Rarity(), Detector()
-        rng = random.Random(6)
-        rows = [(300 * row, float(rng.randrange(1000)), 0.0) for row in range(17_500)]
-        evidence = compiled.update_many(*_arrays(rows)).evidence[:, 0]
-        down = reference.Rarity()
-        expected = [max(plain.update(value), down.update(-value)) for _, value, _ in rows]
-        np.testing.assert_allclose(evidence, expected, rtol=0, atol=1e-9)
 
 
 class WorkedRowsTest(SynchronousTestCase):
@@ -121,7 +53,7 @@ class WorkedRowsTest(SynchronousTestCase):
         rows = [(300 * row, 100.0 if row % 288 < 144 else 1.0, 0.0) for row in range(288 * 8)]
         night = rows[-1][0] + 300
         detector = Detector()
-        detector.update_many(*_arrays([(t, v + (t // 300 * 7 % 5), r) for t, v, r in rows]))
+        detector.update_many(*columns([(t, v + (t // 300 * 7 % 5), r) for t, v, r in rows]))
         found = set()
         for row in range(6):
             detector.update(night + 300 * row, 900.0, 0.0)
@@ -130,7 +62,7 @@ class WorkedRowsTest(SynchronousTestCase):
 
     def test_five_fast_rows_are_judged_with_the_last_of_them(self) -> None:
         detector = Detector()
-        detector.update_many(*_arrays([(60 * row, float(row % 9), 0.0) for row in range(6000)]))
+        detector.update_many(*columns([(60 * row, float(row % 9), 0.0) for row in range(6000)]))
         found = []
         for row in range(6000, 6010):
             detector.update(60 * row, 1000.0, 0.0)
@@ -151,7 +83,7 @@ class WorkedRowsTest(SynchronousTestCase):
         rows = [(300 * row, rng.gauss(0, 1), 0.0) for row in range(600)]
         rows += [(300 * row, rows[-1][1], 0.0) for row in range(600, 615)]
         detector = Detector()
-        detector.update_many(*_arrays(rows[:-5]))
+        detector.update_many(*columns(rows[:-5]))
         found = []
         for row in rows[-5:]:
             detector.update(*row)
@@ -209,7 +141,6 @@ def _series(draw: st.DrawFn) -> list[Row]:
 
 
 class AnyValuesTest(SynchronousTestCase):
-    @settings(deadline=None, max_examples=60)
     @given(_series(), st.data())
     def test_evidence_is_finite_and_goes_on_exactly_after_restoring(self, rows: list[Row], data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(rows)))
@@ -228,13 +159,13 @@ class AnyValuesTest(SynchronousTestCase):
             told = (*detector.evidence, *detector.sides, *expected, detector.likelihood)
             one_by_one.append((score, detector.height, *told))
         if one_by_one:
-            scored = restored.update_many(*_arrays(rows[at:]))
+            scored = restored.update_many(*columns(rows[at:]))
             together = np.column_stack(scored)
             np.testing.assert_array_equal(together, np.array(one_by_one))
         self.assertEqual(restored.save(), detector.save())
 
     def test_a_missing_value_changes_nothing_but_the_sequence(self) -> None:
-        rows = [row for row in _daily(700, step=600) if math.isfinite(row[1])]
+        rows = [row for row in daily_rows(700, step=600) if math.isfinite(row[1])]
         detector, other = Detector(), Detector()
         for timestamp, value, raw in rows:
             detector.update(timestamp, value, raw)
@@ -248,7 +179,7 @@ class AnyValuesTest(SynchronousTestCase):
             self.assertEqual(detector.evidence[kind], other.evidence[kind])
 
     def test_one_value_beyond_all_numbers_does_not_blind_the_metric(self) -> None:
-        rows = _daily(3000, seed=7)
+        rows = daily_rows(3000, seed=7)
         rows[1500] = (rows[1500][0], 1.7e308, 0.0)
         rows.append((rows[-1][0] + 300, -80.0, 0.0))
         self.assertEqual(_last_evidence(rows)[0], 7.0)
@@ -269,7 +200,7 @@ class SameBytesTest(SynchronousTestCase):
 
 class RestoreTest(SynchronousTestCase):
     def test_restored_at_many_rows_it_goes_on_with_the_same_bytes(self) -> None:
-        rows = _daily(1200, seed=8)
+        rows = daily_rows(1200, seed=8)
         detector, copy = Detector(), Detector()
         for number, row in enumerate(rows):
             if number % 7 == 0:
@@ -279,7 +210,7 @@ class RestoreTest(SynchronousTestCase):
 
     def test_a_young_metric_is_small_and_an_old_one_bounded(self) -> None:
         detector = Detector()
-        rows = _arrays(_daily(20_000))
+        rows = columns(daily_rows(20_000))
         for first, last, most_saved, most_memory in (
             (0, 100, 3200, 14_000),
             (100, 1000, 13_000, 20_000),
@@ -291,7 +222,7 @@ class RestoreTest(SynchronousTestCase):
 
     def test_a_detector_continues_a_likelihood(self) -> None:
         likelihood, whole = AnomalyLikelihood(), Detector()
-        rows = [row for row in _daily(900) if math.isfinite(row[1])]
+        rows = [row for row in daily_rows(900) if math.isfinite(row[1])]
         for timestamp, value, raw in rows[:-1]:
             likelihood.score(value, raw)
             whole.update(timestamp, value, raw)
@@ -321,10 +252,10 @@ class RestoreTest(SynchronousTestCase):
 
     def test_foreign_states_with_a_right_checksum_are_refused_or_work(self) -> None:
         detector = Detector()
-        detector.update_many(*_arrays(_daily(700)))
+        detector.update_many(*columns(daily_rows(700)))
         sound = zlib.decompress(detector.save()[10:])
         rng, refused = random.Random(9), 0
-        for _ in range(1500):
+        for _ in range(500):
             state = bytearray(sound[: rng.choice([len(sound), rng.randrange(len(sound))])])
             for _ in range(rng.randrange(4)):
                 state[rng.randrange(len(state))] = rng.randrange(256)
@@ -334,9 +265,9 @@ class RestoreTest(SynchronousTestCase):
             except CorruptCheckpoint:
                 refused += 1
                 continue
-            restored.update_many(*_arrays(_daily(40)))
+            restored.update_many(*columns(daily_rows(40)))
             restored.save()
-        self.assertGreater(refused, 700)
+        self.assertGreater(refused, 230)
 
 
 class RefusalTest(SynchronousTestCase):

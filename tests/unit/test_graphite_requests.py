@@ -111,7 +111,7 @@ class HostileRequestsTest(GraphiteTestCase):
         super().setUp()
         self.store(NAME, 1.0, 2.0, 3.0)
 
-    @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(_ROUTES), _QUERIES)
     def test_whatever_is_asked_is_answered_or_refused_with_a_text(self, path: str, query: str) -> None:
         status, body = self.ask(path, query=query[:8000] or "a=b")

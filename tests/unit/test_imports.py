@@ -196,7 +196,7 @@ class PictureTest(SynchronousTestCase):
 class ModulesTest(SynchronousTestCase):
     def test_every_module_says_its_licence_and_what_it_is(self) -> None:
         for module, path in MODULES.items():
-            source = path.read_text()
-            self.assertTrue(source.startswith("# SPDX-License-Identifier: MIT\n"), module)
-            if ast.parse(source).body:
-                self.assertTrue(ast.get_docstring(ast.parse(source)), module)
+            self.assertTrue(path.read_text().startswith("# SPDX-License-Identifier: MIT\n"), module)
+            tree = import_picture.parsed(path)
+            if tree.body:
+                self.assertTrue(ast.get_docstring(tree), module)

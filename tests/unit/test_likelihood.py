@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -157,7 +157,6 @@ class RangeRuleTest(SynchronousTestCase):
 class RestoreTest(SynchronousTestCase):
     _ROWS = st.lists(st.tuples(st.floats(-1e300, 1e300), st.integers(0, 40)), max_size=150)
 
-    @settings(deadline=None)
     @given(rows=_ROWS, at=st.integers(0, 150), single_precision=st.booleans(), range_rule=st.booleans())
     def test_restored_at_any_row_it_goes_on_with_the_same_bytes_and_scores(
         self, rows: list[tuple[float, int]], at: int, single_precision: bool, range_rule: bool

@@ -11,7 +11,7 @@ import zlib
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -63,7 +63,6 @@ def _state(saved: bytes) -> bytes:
 
 
 class SameBytesTest(SynchronousTestCase):
-    @settings(max_examples=40, deadline=None)
     @given(
         st.sampled_from(sorted(_MODELS)),
         st.integers(0, 3),
@@ -186,7 +185,6 @@ class DamageTest(SynchronousTestCase):
             with self.assertRaisesRegex(CorruptCheckpoint, "delta encoder"):
                 Model.restore(self._resealed(damaged))
 
-    @settings(max_examples=300, deadline=None)
     @given(st.data())
     def test_a_damaged_state_with_a_right_checksum_is_refused_or_works(self, data: st.DataObject) -> None:
         damaged = bytearray(self.saved[14:])

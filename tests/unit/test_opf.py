@@ -313,7 +313,7 @@ class EffectTest(SynchronousTestCase):
             (
                 "RandomDistributedScalarEncoder",
                 {"resolution": 1.0},
-                {"resolution": 2.0, "n": 500, "w": 31, "offset": 3.0, "seed": 7},
+                {"resolution": 2.0, "n": 500, "w": 23, "offset": 3.0, "seed": 7},
             ),
             (
                 "ScalarEncoder",

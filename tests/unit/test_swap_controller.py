@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -538,7 +538,6 @@ def _asked_for(message: list[ModelInput] | ModelCommand) -> list[tuple[str, int]
 
 
 class HistoriesTest(SynchronousTestCase):
-    @settings(max_examples=200, deadline=None)
     @given(seed=st.integers(0, 2**32), models=st.integers(1, 5), steps=st.integers(1, 120))
     def test_every_row_is_published_in_order_and_none_is_left_out_whatever_happens(
         self, seed: int, models: int, steps: int
