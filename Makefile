@@ -58,8 +58,11 @@ unit:
 	$(BIN)/python -m pytest -q --doctest-modules htmengine tools --ignore=htmengine/repository/migrations/env.py
 	$(BIN)/trial --temp-directory=$(VENV)/trial $(TRIAL_TESTS)
 
+# They wait more than they compute: more workers than processors.  A module's tests share its servers and its engine.
+WORKERS ?= 4
+
 integration:
-	$(BIN)/python -m pytest -q tests/integration
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/integration
 
 # --- the compiled core, made in other ways
 

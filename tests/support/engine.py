@@ -20,7 +20,7 @@ from tests.support import processes
 #: The timestamp before that of row 1.
 START = 1_700_000_000
 #: Nothing here takes this long unless it hangs.
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 _PORT = re.compile(r"Graphite lines on 127\.0\.0\.1:(\d+)")
 _URL = re.compile(r"dashboard and API: (\S+)/")

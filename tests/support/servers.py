@@ -34,7 +34,7 @@ from typing import Any, ClassVar, Self
 import pytest
 
 #: No server takes this long to start or stop unless it hangs.
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 #: Kept from the caller: the servers read nothing else of the environment.
 _PATH = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
 

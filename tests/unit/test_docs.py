@@ -86,6 +86,10 @@ class DocsTest(SynchronousTestCase):
             checked += 1
         self.assertGreater(checked, 5)
 
+    def test_no_service_is_started_with_the_working_folder_on_the_path_of_modules(self) -> None:
+        for document in DOCUMENTS:
+            self.assertNotRegex(document.read_text(), r"python3? -m htmengine", document.name)
+
     def test_make_targets_exist(self) -> None:
         for document, line in shell_lines():
             for target in re.findall(r"(?:^|\s)make ([a-z-]+)", line):
