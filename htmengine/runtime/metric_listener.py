@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus
 from htmengine.messages import MAX_LINE_LENGTH
+from htmengine.process.descriptors import PausingFactory
 from htmengine.process.figures import Figure, counter, gauge, histogram
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks
@@ -228,7 +229,8 @@ class MetricListener(Service):
 
     def _bind(self) -> Iterable[Any]:
         options = self._options
-        tcp = self._reactor.listenTCP(options.port, self.factory, interface=options.host)
+        accepting = PausingFactory(self.factory, self._reactor, what="the Graphite port")
+        accepting.port = tcp = self._reactor.listenTCP(options.port, accepting, interface=options.host)
         yield tcp
         if options.udp:
             port = tcp.getHost().port

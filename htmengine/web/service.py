@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from htmengine.errors import StartError
 from htmengine.operations import Operations
+from htmengine.process.descriptors import PausingFactory
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
 from htmengine.process.twisted_types import Reactor, listen
@@ -91,8 +92,9 @@ class WebService(Service):
         super().privilegedStartService()
         host = self._options.access.host
         site = BoundedSite(self.routes.resource, self._reactor)
-        self._port = listen(
-            lambda: self._listen(site, host),
+        accepting = PausingFactory(site, self._reactor, what="the HTTP port")
+        accepting.port = self._port = listen(
+            lambda: self._listen(accepting, host),
             f"{host}:{self._options.port}",
             "choose another with --http-port or [web] port",
         )
@@ -121,7 +123,7 @@ class WebService(Service):
         """Whether it answers."""
         return {"WebService": runs(self)}
 
-    def _listen(self, site: BoundedSite, host: str) -> Any:
+    def _listen(self, site: PausingFactory, host: str) -> Any:
         if self._options.tls_certificate is None:
             return self._reactor.listenTCP(self._options.port, site, interface=host)
         return self._reactor.listenSSL(self._options.port, site, _tls(self._options.tls_certificate), interface=host)

@@ -16,6 +16,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from htmengine.process.descriptors import PausingFactory
 from htmengine.process.twisted_types import Reactor, listen
 from htmengine.telemetry.health import Health, Report
 from htmengine.web.access import Access, AccessRules
@@ -74,8 +75,9 @@ class TelemetryEndpoint(Service):
         """Bind the port.  Raises `StartError` when it is taken."""
         super().privilegedStartService()
         site = BoundedSite(self._routes.resource, self._reactor)
-        self._port = listen(
-            lambda: self._reactor.listenTCP(self._wanted_port, site, interface=self._host),
+        accepting = PausingFactory(site, self._reactor, what="the port of metrics and health")
+        accepting.port = self._port = listen(
+            lambda: self._reactor.listenTCP(self._wanted_port, accepting, interface=self._host),
             f"{self._host}:{self._wanted_port}",
             "choose another with [telemetry] of application.conf",
         )

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -126,6 +128,24 @@ class TestScores:
 
 
 class TestCrashes:
+    def test_file_descriptors_that_are_used_up_are_told_once_and_stop_nobody(self, tmp_path: Path) -> None:
+        limited = ["bash", "-c", 'ulimit -n 64; exec "$0" -m htmengine.cli.main run "$@"', sys.executable]
+        with running_engine(tmp_path / "data", "--workers", "1", command=limited) as engine:
+            engine.send(lines(1, 300, metrics=1))
+            with contextlib.ExitStack() as clients:
+                for _ in range(60):
+                    clients.enter_context(socket.create_connection(("127.0.0.1", engine.port), timeout=10))
+                wait_for(lambda: "accepts no connections for now" in engine.log_path.read_text(), "the pause")
+                for pid in engine.worker_pids():  # its successor needs descriptors, and so do the database's readers
+                    os.kill(pid, signal.SIGKILL)
+                assert len(engine.wait_until_scored("m0", 300)) == 300
+            engine.send(lines(301, 310, metrics=1))
+            engine.wait_until_scored("m0", 310)
+            log = engine.log_path.read_text()
+            assert (log.count("accepts no connections"), log.count("accepts connections again")) == (1, 1)
+            assert "EMFILE" not in log
+            assert engine.stop() == 0
+
     def test_a_database_that_was_lost_beside_full_checkpoints_is_a_trouble_in_one_line(self, tmp_path: Path) -> None:
         with running_engine(tmp_path / "data", "--workers", "1") as engine:
             engine.environment["HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_ROWS"] = "100"
