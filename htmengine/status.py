@@ -51,7 +51,7 @@ class Status:
     stored_per_s: float
     scored_per_s: float
     waiting: int  #: rows that a model has not scored yet
-    lag_s: float | None  #: of the metric that is furthest behind, to the newest stored sample; None: has no score yet
+    lag_s: float | None  #: of the metric that is furthest behind, to the newest stored sample; None: not known
     newest_stored: int | None  #: epoch seconds
     newest_scored: int | None
     troubles: Sequence[Trouble] = ()
@@ -113,18 +113,18 @@ def sum_up(
         # a model that is defined anew begins at 0, and its metric's rows are no longer counted as scored
         scored_per_s=max(now.scored - before.scored, 0) / seconds,
         waiting=now.waiting,
-        lag_s=_lag_s(now, furthest),
+        lag_s=_lag_s(now, furthest, lengths.samples or 0),
         newest_stored=stored,
         newest_scored=scored,
     )
 
 
-def _lag_s(now: Ledger, furthest: int | None) -> float | None:
-    """Never 0 while rows wait."""
+def _lag_s(now: Ledger, furthest: int | None, samples: int) -> float | None:
+    """Never 0 while rows wait, or messages of samples that are not rows yet."""
     if now.newest_stored is None or now.newest_scored is None:
         return None
     if not now.waiting:
-        return 0.0
+        return None if samples else 0.0
     return None if furthest is None else float(now.newest_stored - furthest)
 
 

@@ -51,3 +51,11 @@ class StatusTest(SynchronousTestCase):
         for furthest, lag in ((3300, 300.0), (None, None)):
             status = sum_up(now, now, 1.0, Lengths(0, 0, 0), {}, schedulers=1, furthest=furthest)
             self.assertEqual(status.lag_s, lag)
+
+    def test_an_engine_that_has_not_stored_what_came_is_never_0_s_behind(self) -> None:
+        now = Ledger(
+            None, received=9, stored=9, rejected={}, scored=9, waiting=0, newest_stored=3600, newest_scored=3600
+        )
+        for samples, lag in ((7, None), (0, 0.0), (None, 0.0)):
+            status = sum_up(now, now, 1.0, Lengths(samples, 0, 0), {}, schedulers=1, furthest=None)
+            self.assertEqual(status.lag_s, lag)
