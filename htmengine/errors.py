@@ -270,6 +270,10 @@ class DeliveryFailed(HtmEngineError):
         self.retry_after_s = retry_after_s
 
 
+class BackupFailed(HtmEngineError):
+    """An engine cannot be copied.  Remedy: the text says what is in the way."""
+
+
 class MissingExtra(HtmEngineError):
     """A part needs a package that is not installed.  Remedy: ``pip install 'htmengine[EXTRA]'``."""
 

@@ -6,6 +6,7 @@ In: a `Deployment`.  Out: one Twisted service for a whole engine or for one serv
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from twisted.application.service import Service
 
 from htmengine.alerts.service import AlertService
+from htmengine.bus.queue_file import QueueFile
 from htmengine.config import TelemetrySection
 from htmengine.deployment import BusService, Deployment
 from htmengine.model_swapper.checkpoints import CheckpointStore
@@ -38,6 +40,7 @@ from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, k
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
 from htmengine.runtime.sample_batcher import BatcherOptions
+from htmengine.runtime.stale_messages import drop_stale
 from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
@@ -359,6 +362,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     end = ProcessEnd(reactor)
     bus = deployment.bus(reactor)
     database = deployment.database(reactor, bus.progress)
+    _drop_stale_messages(deployment.folder.bus_path, deployment, database, int(reactor.seconds()))
     parts = Parts(deployment, reactor, bus, database, end)
     listener = parts.metric_listener()
     web = parts.web_service(listener)
@@ -375,6 +379,12 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     beside = [*parts.beside_storer(), *parts.data_watch()]
     ordered = [_DatabaseService(database), bus, *beside, *told, *further, _StopsFirst(database)]
     return OrderedServices(ordered, clock=reactor), end
+
+
+def _drop_stale_messages(bus_path: Path, deployment: Deployment, database: Database, now: int) -> None:
+    with contextlib.closing(QueueFile(bus_path)) as file:
+        results_queue = deployment.config.interface_bus.results_queue
+        drop_stale(file, database, deployment.shards.queues, results_queue, now)
 
 
 # --- the distributed engine -----------------------------------------------------------------------------

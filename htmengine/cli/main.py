@@ -31,6 +31,7 @@ _PLACES = {
     "score": ("files", "score"),
     "replay": ("files", "replay"),
     "alert": ("alert", "alert"),
+    "backup": ("backup", "backup"),
     "db": ("admin", "db"),
     "gc": ("admin", "gc"),
     "check-config": ("admin", "check_config"),

@@ -84,7 +84,7 @@ class DataFolder:
 
     def require_database(self) -> None:
         """Raises `StartError` where no engine ever ran."""
-        if not (self.path / "htmengine.db").is_file():
+        if not self.database_path.is_file():
             raise StartError(
                 f"no engine runs on this folder, and none ever did: {self.path} holds no htmengine.db; "
                 "name another with --data-dir, or start one with `htmengine run`"
@@ -101,7 +101,12 @@ class DataFolder:
     @property
     def database_url(self) -> str:
         """SQLAlchemy's name of the database."""
-        return f"sqlite:///{self.path / 'htmengine.db'}"
+        return f"sqlite:///{self.database_path}"
+
+    @property
+    def database_path(self) -> Path:
+        """The database's file."""
+        return self.path / "htmengine.db"
 
     @property
     def bus_path(self) -> Path:

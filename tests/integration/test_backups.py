@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import shutil
 import sqlite3
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,13 +43,22 @@ def test_a_distributed_engine_goes_back_to_a_dump(
         for service in ("listener", "storer", "scheduler", "anomaly"):
             assert engine.stop(service) == 0
         database.go_back(name, dump)
-        shutil.rmtree(engine.folder / "checkpoints")
         assert engine.scored() == 180
         engine.start_all()
         wait_for(lambda: engine.log("listener").count("listening for Graphite lines") == 2, "the listener")
-        engine.send(lines(61, 120, metrics=3))
-        engine.wait_until_scored(360)
-        assert [row for row in engine.scores() if row[1] <= 100] == before
+        other = [line.replace("m2 ", "m2 1") for line in lines(61, 120, metrics=3)]
+        earlier = lines(1, 60, metrics=3)
+        engine.send([*other, *(line.replace("m2 ", "m3 ") for line in (*earlier, *other) if line.startswith("m2 "))])
+        engine.wait_until_scored(480)
+        scores = engine.scores()
+        assert [row for row in scores if row[1] <= 100 and row[0] < "m2"] == [row for row in before if row[0] < "m2"]
+        assert [row[1:] for row in scores if row[0] == "m2"] == [row[1:] for row in scores if row[0] == "m3"]
+        assert "does not fit the database" in engine.log("scheduler")
+
+
+def copy_database(source: Path, to: Path) -> None:
+    with contextlib.closing(sqlite3.connect(source)) as running, contextlib.closing(sqlite3.connect(to)) as copy:
+        running.backup(copy)
 
 
 def read_ledger_of(folder: Path) -> Ledger:
@@ -62,11 +76,7 @@ def test_an_embedded_engine_notices_that_its_database_is_older_than_its_models(t
         engine.send(lines(1, 300, metrics=2))
         for name in ("m0", "m1"):
             engine.wait_until_scored(name, 300)
-        with (
-            contextlib.closing(sqlite3.connect(engine.data_dir / "htmengine.db")) as running,
-            contextlib.closing(sqlite3.connect(copy)) as backup,
-        ):
-            running.backup(backup)
+        copy_database(engine.data_dir / "htmengine.db", copy)
         engine.send(lines(301, 340, metrics=2))
         before = engine.wait_until_scored("m0", 340)
         engine.wait_until_scored("m1", 340)
@@ -85,3 +95,48 @@ def test_an_embedded_engine_notices_that_its_database_is_older_than_its_models(t
         ledger = read_ledger_of(engine.data_dir)
         assert ledger.adds_up
         assert (ledger.scored, ledger.waiting) == (3 * 360, 0)
+
+
+def cut_log(database: Path, part: float) -> None:
+    """As a power cut may: a part is left of what of the write-ahead log is not in the database yet."""
+    log, index = (database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))
+    copied_frames = struct.unpack_from("=I", index.read_bytes(), 96)[0]
+    page_bytes = int.from_bytes(log.read_bytes()[8:12], "big")
+    first = 32 + copied_frames * (24 + page_bytes)
+    os.truncate(log, int(first + part * (log.stat().st_size - first)))
+    index.unlink()
+
+
+def test_copies_of_a_busy_engine_go_on_without_a_wrong_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `htmengine backup` makes one; with queues and models newer than the database; with a log that is cut off."""
+    backup, skewed, cut, rows = tmp_path / "backup", tmp_path / "skewed", tmp_path / "cut", 500
+    monkeypatch.setenv("HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_ROWS", "20")
+    names = [f"m{number}" for number in range(8)]
+    skewed.mkdir()
+    with running_engine(tmp_path / "data") as engine:
+        engine.send(lines(1, 300, metrics=8))
+        wait_for(lambda: len(engine.scores("m7")) > 100, "some scores")
+        for first in range(301, rows, 10):
+            engine.send(lines(first, first + 9, metrics=8))
+            if first == 401:
+                copy_database(engine.data_dir / "htmengine.db", skewed / "htmengine.db")
+                command = [sys.executable, "-m", "htmengine.cli.main", "backup", "--data-dir", str(engine.data_dir)]
+                subprocess.run([*command, str(backup)], check=True)
+        copy_database(engine.data_dir / "bus.db", skewed / "bus.db")
+        expected = {name: engine.wait_until_scored(name, rows) for name in names}
+        engine.kill()
+        shutil.copytree(engine.data_dir, cut)
+        shutil.copytree(engine.data_dir / "checkpoints", skewed / "checkpoints")
+    cut_log(cut / "htmengine.db", random.Random(7).random())
+    for folder in (backup, skewed, cut):
+        with running_engine(folder) as engine:
+            [(stored,)] = engine.query("SELECT MIN(last_rowid) FROM metric")
+            assert stored < rows
+            for name in names:  # all rows get their scores, before another row comes
+                assert engine.wait_until_scored(name, stored)[:stored] == expected[name][:stored]
+            engine.send(lines(1, rows, metrics=8))
+            for name in names:
+                assert engine.wait_until_scored(name, rows) == expected[name]
+            ledger = read_ledger_of(folder)
+            assert ledger.adds_up
+            assert (ledger.scored, ledger.waiting, ledger.skipped) == (8 * rows, 0, 0)

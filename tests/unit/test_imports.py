@@ -45,6 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "labels": ("errors",),
     "csv_files": ("errors",),
     "process": ("errors",),
+    "backup": ("errors", "process"),
     "messages": ("errors", "labels"),
     "message_schemas": ("errors", "messages"),
     "htm.checks": ("errors",),
