@@ -20,6 +20,7 @@ from htmengine.alerts.queries import DeliveryState, QueuedMessage
 from htmengine.errors import DeliveryFailed
 from htmengine.process.twisted_types import Clock
 from htmengine.repository.engine import Database
+from htmengine.repository.quarantine import reason_of
 
 #: The first failure is followed by another attempt after this, each further one after twice the time.
 FIRST_RETRY_S = 2.0
@@ -111,11 +112,11 @@ class Courier:
         self._sending = Deferred.fromCoroutine(self._sender.send(self._receiver, delivery.notification, delivery.id))
         try:
             answer = await self._sending
-        except DeliveryFailed as failure:
+        except Exception as error:
             if self._stopped:
                 await self._database.run(alert_queries.postpone_delivery, delivery.id, now, "interrupted")
             else:
-                await self._failed(delivery, failure)
+                await self._failed(delivery, error if isinstance(error, DeliveryFailed) else _unexpected(error))
         else:
             self.delivered += 1
             await self._end(delivery, DeliveryState.DELIVERED, answer)
@@ -142,3 +143,8 @@ class Courier:
 
     async def _end(self, delivery: QueuedMessage, state: DeliveryState, answer: str) -> None:
         await self._database.run(alert_queries.end_delivery, delivery.id, state, self._clock.seconds(), answer)
+
+
+def _unexpected(error: Exception) -> DeliveryFailed:
+    """What nobody has thought of harms the message alone."""
+    return DeliveryFailed(reason_of(error))

@@ -263,7 +263,7 @@ class AlertService(QueueConsumer):
             changed, instructions = evaluation.review(rule, state, facts, now)
             if instructions:
                 changes.append(Change(rules.get(state.rule), metric, changed, tuple(instructions)))
-        await self._perform(changes)
+        await self._quarantine.each(changes, self._perform)
         await self._database.run(_forget, self._config, now)
         for receiver in self._config.receivers:
             if isinstance(receiver, Alertmanager):

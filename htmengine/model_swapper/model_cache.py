@@ -145,6 +145,7 @@ class ModelCache:
         self._place: dict[str, int] = {}  #: where each stands in it
         self._unwritten: dict[str, Resident] = {}  #: the one with the oldest unwritten row first
         self._swapped_out: dict[str, SwappedOut] = {}
+        self._failed: dict[str, tuple[int, str]] = {}  #: generations of models that cannot be written, and why
         self._random = random.Random(0)
         self._cpu_at_start = time.process_time()
         self.memory_bytes = 0
@@ -195,6 +196,11 @@ class ModelCache:
         return found
 
     # --- models ----------------------------------------------------------------------------------------
+
+    def failure(self, model_id: str, generation: int) -> str | None:
+        """Why the model could not be written meanwhile; told once."""
+        failed, why = self._failed.pop(model_id, (generation, None))
+        return why if failed == generation else None
 
     def find(self, model_id: str, generation: int, verdict: Verdict | None = None) -> Resident | None:
         """The model of that generation, in memory from now on; an older one is forgotten.
@@ -276,7 +282,7 @@ class ModelCache:
         for model_id in [each for each in self._residents if shard_of(each, shards) == shard]:
             resident = self._residents[model_id]
             if not resident.is_written:
-                self.save(model_id, resident)
+                self._try_to_save(model_id, resident)
             self.discard(model_id)
         self._forget_swapped_out(shard, shards)
 
@@ -315,6 +321,18 @@ class ModelCache:
         self.checkpoint_bytes += len(data)
         return True
 
+    def _try_to_save(self, model_id: str, resident: Resident) -> bool:
+        """As `save`, while another model runs or none: a model that cannot be written fails when it is next to run."""
+        try:
+            return self.save(model_id, resident)
+        except MemoryError:
+            raise
+        except Exception as error:
+            log.exception("model %s cannot be written", model_id)
+            self._failed[model_id] = (resident.generation, f"{type(error).__name__}: {error}")
+            self.discard(model_id)
+            return True
+
     def save_all(self) -> None:
         """Write what is not written, the oldest first, as long as a stop may take."""
         self._save_until(self._clock() + self._options.stop_seconds, before=float("inf"))
@@ -329,7 +347,7 @@ class ModelCache:
     def _save_until(self, deadline: float, *, before: float) -> None:
         for model_id, resident in list(self._unwritten.items()):
             late = resident.unwritten_since >= before or self._clock() > deadline
-            if late or not self.save(model_id, resident):
+            if late or not self._try_to_save(model_id, resident):
                 return
 
     # --- swapping --------------------------------------------------------------------------------------
@@ -395,7 +413,9 @@ class ModelCache:
     def _swap_out(self, model_id: str) -> None:
         resident = self._residents[model_id]
         if not resident.is_written and self._is_due(model_id, resident):
-            self.save(model_id, resident)
+            self._try_to_save(model_id, resident)
+        if model_id not in self._residents:
+            return  # it has failed
         out = SwappedOut(
             resident.generation,
             resident.rowid,

@@ -40,6 +40,9 @@ class ModelRunner:
 
     def run(self, sent: Slice) -> Outcome:
         """One model's part of a turn.  What goes wrong with the model is the outcome's ``error``."""
+        failure = self.cache.failure(sent.model_id, sent.generation)
+        if failure is not None:
+            return Outcome(sent.model_id, sent.generation, error=failure)
         try:
             outcome = self._command(sent, sent.command) if sent.command else self._rows(sent)
         except Unproven as unproven:

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus, Delivery, Subscription
-from htmengine.errors import BusClosed, InvalidMessage
+from htmengine.errors import BusClosed
 from htmengine.messages import (
     CommandResult,
     InputRow,
@@ -248,7 +248,7 @@ class ModelScheduler(Service):
         self._deliveries[token] = (shard, subscription, delivery)
         try:
             message = decode_model_message(delivery.body)
-        except InvalidMessage as error:
+        except Exception as error:
             self.rejected += 1
             self._tasks.start(self._reject(token, shard, error))
             return
@@ -260,7 +260,7 @@ class ModelScheduler(Service):
             }
             self._perform(self.controller.inputs_arrived(token, message))
 
-    async def _reject(self, token: MessageToken, shard: int, error: InvalidMessage) -> None:
+    async def _reject(self, token: MessageToken, shard: int, error: Exception) -> None:
         queue = self._options.shards.queues[shard]
         await Quarantine(self._database, queue, self._reactor.seconds).note([error])
         self._acknowledge((token,))
@@ -309,13 +309,16 @@ class ModelScheduler(Service):
             while self._unpublished:
                 publications = list(self._unpublished)
                 self._unpublished.clear()
-                bodies = [body for each in publications for body in _bodies(each, self._with_received_at)]
+                failed: list[ModelError] = []
+                bodies = [body for each in publications for body in _bodies(each, self._with_received_at, failed)]
                 if bodies:
                     await self._bus.publish(self._options.results_queue, bodies)
                 crash_points.reached("scheduler.published")
                 for publication in publications:
                     self.scored += sum(len(result.rows) for result in publication.results)
                     self._perform(self.controller.published(publication.publication))
+                for each in failed:
+                    self._perform(self.controller.model_failed(each.model_id, each.generation, each.message))
         finally:
             self._publishing = False
 
@@ -404,19 +407,23 @@ async def _acknowledge(subscription: Subscription, deliveries: Sequence[Delivery
     crash_points.reached("scheduler.acknowledged")
 
 
-def _bodies(publication: Publish, marked: Callable[[ModelResult], ModelResult]) -> list[bytes]:
-    """The messages of one publication: results in parts of bounded size, then notices."""
-    bodies = []
+def _bodies(
+    publication: Publish, marked: Callable[[ModelResult], ModelResult], failed: list[ModelError]
+) -> list[bytes]:
+    """The messages of one publication: results in parts of bounded size, then notices.
+
+    Models whose results cannot be told go into ``failed``.
+    """
+    bodies: list[bytes] = []
     part: list[ModelResult] = []
     rows = 0
     for result in publication.results:
         part.append(marked(result))
         rows += len(result.rows)
         if rows >= ROWS_IN_MESSAGE:
-            bodies.append(encode_results(part))
+            bodies += _encoded(part, failed)
             part, rows = [], 0
-    if part:
-        bodies.append(encode_results(part))
+    bodies += _encoded(part, failed)
     for notice in publication.notices:
         match notice:
             case CommandResult():
@@ -426,6 +433,19 @@ def _bodies(publication: Publish, marked: Callable[[ModelResult], ModelResult]) 
             case ModelError():
                 bodies.append(encode_model_error(notice))
     return bodies
+
+
+def _encoded(results: Sequence[ModelResult], failed: list[ModelError]) -> list[bytes]:
+    """One message, or, if that cannot be, one for each model that has one."""
+    if not results:
+        return []
+    try:
+        return [encode_results(results)]
+    except Exception as error:
+        if len(results) > 1:
+            return [body for each in results for body in _encoded([each], failed)]
+        failed.append(ModelError(results[0].model_id, results[0].generation, reason_of(error)))
+        return []
 
 
 if __name__ == "__main__":

@@ -39,12 +39,15 @@ class ModelState(enum.Enum):
 IDLE, READY, RUNNING, FETCHING, FAILED, FORGOTTEN = ModelState
 
 _LEFT = "deleted, defined again, or its shard is another scheduler's"
+_BROKEN = "its messages or results cannot be processed"
 
 #: From one state to the next, and when.  No other transition is possible.
 TRANSITIONS: Mapping[tuple[ModelState, ModelState], str] = {
     (IDLE, READY): "rows in memory, a command, or a question to its worker",
     (IDLE, FETCHING): "the next rows are not in memory",
+    (IDLE, FAILED): _BROKEN,
     (READY, RUNNING): "its turn is sent",
+    (READY, FAILED): _BROKEN,
     (RUNNING, IDLE): "the worker answered, or died",
     (RUNNING, FETCHING): "the worker has no such model, or a checkpoint without proof",
     (RUNNING, FAILED): "the model failed, or killed too many workers",

@@ -13,8 +13,9 @@ not fit with what it needs.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -192,11 +193,12 @@ class SwapController:
                 continue
             self._open_parts[message] += 1
             model.tickets.append((model_input.last_rowid, message))
-            model.target = max(model.target, model_input.last_rowid)
-            known = len(model.rows)
-            model.keep(model_input, self._limits.rows_cached)
-            self._cached_rows += len(model.rows) - known
-            self._advance(model, instructions)
+            with self._alone(model, instructions):
+                model.target = max(model.target, model_input.last_rowid)
+                known = len(model.rows)
+                model.keep(model_input, self._limits.rows_cached)
+                self._cached_rows += len(model.rows) - known
+                self._advance(model, instructions)
         self._finish([message], instructions)
         return self._dispatched(instructions)
 
@@ -210,9 +212,10 @@ class SwapController:
         if model is None or model.state is FAILED:
             self._finish([message], instructions)
             return self._dispatched(instructions)
-        model.target = max(model.target, up_to(command))
         model.commands.append((command, message))
-        self._advance(model, instructions)
+        with self._alone(model, instructions):
+            model.target = max(model.target, up_to(command))
+            self._advance(model, instructions)
         return self._dispatched(instructions)
 
     def shard_left(self, shard: int) -> list[Instruction]:
@@ -237,17 +240,18 @@ class SwapController:
         notices: list[Notice] = []
         done: list[MessageToken] = []
         for (model, sent), outcome in zip(sent_out, outcomes, strict=True):
-            if model.state is FORGOTTEN:
+            if model.state is not RUNNING:
                 continue
             if outcome.error is not None:
                 self._fail(model, outcome.error, notices, done)
                 continue
-            if sent.command is not None and outcome.need is None:
-                self._command_done(model, outcome, notices, done)
-                if sent.command.method == DELETE_MODEL:
-                    continue
-            self._rows_done(model, sent, outcome, results, done)
-            self._proceed(model, outcome, instructions)
+            with self._alone(model, instructions):
+                if sent.command is not None and outcome.need is None:
+                    self._command_done(model, outcome, notices, done)
+                    if sent.command.method == DELETE_MODEL:
+                        continue
+                self._rows_done(model, sent, outcome, results, done)
+                self._proceed(model, outcome, instructions)
         if results or notices or done:
             instructions.insert(0, self._publish(results, notices, done))
         return self._dispatched(instructions)
@@ -260,7 +264,7 @@ class SwapController:
         instructions: list[Instruction] = []
         for sent_out in self._turns.pop(worker, {}).values():
             for model, sent in sent_out:
-                if model.state is FORGOTTEN:
+                if model.state in (FORGOTTEN, FAILED):
                     continue
                 self._forget_rows(model)
                 model.done = None
@@ -325,10 +329,17 @@ class SwapController:
         model = self._fetching(asked.model_id, asked.generation)
         if model is None:
             return []
-        notices: list[Notice] = []
-        done: list[MessageToken] = []
-        self._fail(model, why, notices, done)
-        return self._dispatched([self._publish([], notices, done)])
+        instructions: list[Instruction] = []
+        self._break(model, why, instructions)
+        return self._dispatched(instructions)
+
+    def model_failed(self, model_id: str, generation: int, why: str) -> list[Instruction]:
+        """Its results cannot be told."""
+        instructions: list[Instruction] = []
+        model = self._models.get(model_id)
+        if model is not None and model.generation == generation and model.state is not FAILED:
+            self._break(model, why, instructions)
+        return self._dispatched(instructions)
 
     def published(self, publication: int) -> list[Instruction]:
         """A `Publish` was confirmed."""
@@ -458,14 +469,28 @@ class SwapController:
         self._forget_rows(model)
         model.go(FAILED)
 
+    @contextlib.contextmanager
+    def _alone(self, model: Progress, instructions: list[Instruction]) -> Iterator[None]:
+        """What goes wrong with one model, and nobody has thought of, harms no other."""
+        try:
+            yield
+        except Exception as error:
+            if model.state in (FAILED, FORGOTTEN):
+                raise
+            self._break(model, f"{type(error).__name__}: {error}", instructions)
+
+    def _break(self, model: Progress, why: str, instructions: list[Instruction]) -> None:
+        """The model fails, whatever it was at."""
+        notices: list[Notice] = []
+        done: list[MessageToken] = []
+        self._fail(model, why, notices, done)
+        instructions.append(self._publish([], notices, done))
+
     def _strike(self, model: Progress, sent: Slice, instructions: list[Instruction]) -> None:
         model.strikes += 1
         model.struck_at = sent.rows[-1].rowid if sent.rows else sent.after
         if model.strikes >= self._limits.strikes:
-            notices: list[Notice] = []
-            done: list[MessageToken] = []
-            self._fail(model, f"{model.strikes} worker processes died while they ran this model", notices, done)
-            instructions.append(self._publish([], notices, done))
+            self._break(model, f"{model.strikes} worker processes died while they ran this model", instructions)
 
     # --- turns, publications, acknowledgements ---------------------------------------------------------
 
@@ -489,7 +514,7 @@ class SwapController:
         rows = 0
         while ready and len(taken) < self._limits.models_in_turn and rows < self._limits.rows_in_turn:
             model = ready.popleft()
-            if model.state is FORGOTTEN:
+            if model.state is not READY:
                 continue
             model.go(RUNNING)
             sent = model.next_slice(self._limits.rows_per_turn)

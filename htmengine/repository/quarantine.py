@@ -62,21 +62,34 @@ class Quarantine:
 
         ``salvage`` handles what can be handled of a culprit, whose error it is told.
         """
-        try:
-            await handle(items)
-        except BLAMELESS:
-            raise
-        except Exception as error:
-            if len(items) > 1:
-                await self.each(items[: len(items) // 2], handle, salvage)
-                await self.each(items[len(items) // 2 :], handle, salvage)
-                return
-            if not items:
-                raise
-            await handle(items[:0])  # fails if no item is to blame
+
+        async def set_aside(item: T, error: Exception) -> None:
             await self.note([error])
             if salvage is not None:
-                await salvage(items[0], error)
+                await salvage(item, error)
+
+        await each_alone(items, handle, set_aside)
+
+
+async def each_alone(
+    items: Sequence[T],
+    handle: Callable[[Sequence[T]], Awaitable[None]],
+    blame: Callable[[T, Exception], Awaitable[None]],
+) -> None:
+    """Handle all items, together as far as that goes; ``blame`` is told of those that fail alone."""
+    try:
+        await handle(items)
+    except BLAMELESS:
+        raise
+    except Exception as error:
+        if len(items) > 1:
+            await each_alone(items[: len(items) // 2], handle, blame)
+            await each_alone(items[len(items) // 2 :], handle, blame)
+            return
+        if not items:
+            raise
+        await handle(items[:0])  # fails if no item is to blame
+        await blame(items[0], error)
 
 
 def reason_of(error: Exception) -> str:

@@ -27,6 +27,7 @@ from htmengine.messages import ModelResult, ModelSnapshot, ResultRow
 from htmengine.messages.digest import extended
 from htmengine.repository import counts, queries, snapshots
 from htmengine.repository.engine import Database
+from htmengine.repository.quarantine import each_alone
 from htmengine.repository.queries import Definition, Metric, Row
 
 #: A state is written when this many rows have advanced it since the last time: a sum that costs a row next to
@@ -169,9 +170,17 @@ class DetectorStates:
     async def _write(self, states: Sequence[MetricState]) -> None:
         unwritten = [state for state in states if state.rowid != state.saved_rowid]
         if unwritten:
-            await self._database.run(save, unwritten)
-            for state in unwritten:
-                state.saved_rowid = state.rowid
+            await each_alone(unwritten, self._save, self._not_saved)
+
+    async def _save(self, states: Sequence[MetricState]) -> None:
+        await self._database.run(save, states)
+        for state in states:
+            state.saved_rowid = state.rowid
+
+    async def _not_saved(self, state: MetricState, error: Exception) -> None:
+        """It is made again from the rows when it is needed."""
+        self.log.error("state of metric {name} cannot be stored: {error!r}", name=state.metric.name, error=error)
+        self._states.pop(state.metric.uid, None)
 
     def _restore(self, loaded: Loaded, at_most: int | None = None) -> MetricState:
         """A metric's state from the newest one that is stored, not after the row ``at_most``; else from the start."""

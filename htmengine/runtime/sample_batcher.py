@@ -190,6 +190,9 @@ class SampleBatcher:
             self.reject("not_utf8", line, lane.sender)
         except InvalidSample as refused:
             self.reject(refused.reason, line, lane.sender)
+        except Exception as error:  # nobody has thought of it: it harms this line alone
+            self.log.error("a line cannot be read: {error!r}", error=error)
+            self.reject("not_readable", line, lane.sender)
         else:
             # The storer reads the client's own digits; only "now" has to be fixed here.
             said_now = text.rsplit(maxsplit=1)[1].startswith("-")

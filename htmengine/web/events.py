@@ -231,7 +231,7 @@ class EventFeed:
         while client.position < max(newest, self._position) and not client.closed.called:
             found, reached = await self._reader.read(results.results_after, client.position, READ_AT_ONCE)
             for result in found:
-                client.offer(result)
+                self._offer(client, result)
             client.position = max(reached, client.position)
             if not found:
                 return
@@ -268,12 +268,19 @@ class EventFeed:
             found, reached = await self._reader.read(results.results_after, self._position, READ_AT_ONCE)
             for result in found:
                 for client in list(self._joined):  # one that has got all it wants leaves
-                    client.offer(result)
+                    self._offer(client, result)
             self._position = max(reached, self._position)
             for client in self._joined:
                 client.position = max(client.position, self._position)
             if not found and reached < newest:
                 return
+
+    def _offer(self, client: EventClient, result: Result) -> None:
+        """A result that cannot be shown is left out, or nobody would get those after it."""
+        try:
+            client.offer(result)
+        except Exception as error:
+            self.log.error("result {number} cannot be shown: {error!r}", number=result.number, error=error)
 
     def _beat(self) -> None:
         for client in list(self._joined):

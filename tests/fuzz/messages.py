@@ -15,6 +15,7 @@ import copy
 import json
 import random
 import sys
+import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.turns import Outcome, Slice
+from htmengine.process.progress import Progress
 from htmengine.repository import queries, schema
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
@@ -136,6 +138,7 @@ class Fed:
     published: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = field(default_factory=lambda: Progress(time.time))
 
     async def declare_queue(self, queue: str, limits: object = None) -> None: ...
 

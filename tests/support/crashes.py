@@ -103,7 +103,7 @@ class Scenario:
 
     def expected(self) -> dict[str, Rows]:
         """What an undisturbed engine stores, from the model alone."""
-        return {name: _scored(samples) for name, samples in self.samples.items()}
+        return {name: scored(samples) for name, samples in self.samples.items()}
 
 
 def _series(chance: random.Random) -> list[tuple[int, float]]:
@@ -134,7 +134,7 @@ def _crash(chance: random.Random, points: Sequence[str]) -> Crash:
     return Crash(what, after_s=chance.uniform(0.0, 0.6), early=early, pick=chance.random())
 
 
-def _scored(samples: Sequence[tuple[int, float]]) -> Rows:
+def scored(samples: Sequence[tuple[int, float]]) -> Rows:
     timestamps, values = [at for at, _ in samples], [value for _, value in samples]
     params = params_for(values, None, None, PENDING_SAMPLES)
     assert params is not None

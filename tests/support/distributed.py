@@ -27,6 +27,7 @@ MODULES = {
     "scheduler": "htmengine.model_swapper.model_scheduler_service",
     "anomaly": "htmengine.runtime.anomaly_service",
     "web": "htmengine.web",
+    "alerts": "htmengine.alerts",
 }
 
 #: A metric gets its model after 20 samples instead of a day's.

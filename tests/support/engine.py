@@ -11,7 +11,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,12 @@ def wait_for(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
 
 
 @contextlib.contextmanager
-def running_engine(data_dir: Path, *options: str, command: Sequence[str] = ()) -> Iterator[Engine]:
+def running_engine(
+    data_dir: Path, *options: str, command: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Engine]:
     """An engine that is gone at the end, whatever happens; its log is shown if the test fails."""
     engine = Engine(data_dir, *options, command=command)
+    engine.environment |= environment or {}
     try:
         yield engine.start()
     except BaseException:

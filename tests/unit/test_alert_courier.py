@@ -110,6 +110,14 @@ class CourierTest(SynchronousTestCase):
         self.assertEqual(set(self.sender.attempts), {"0d7f.firing.hook"})
         self.assertEqual(self.states(), [("firing", DeliveryState.DELIVERED, 4, "200 OK")])
 
+    def test_an_error_that_nobody_expects_is_a_failure_of_that_message_alone(self) -> None:
+        self.queue(FIRING)
+        self.sender.pending.pop(0).errback(ZeroDivisionError("surprise"))
+        self.assertEqual(self.states(), [("firing", DeliveryState.WAITING, 1, "ZeroDivisionError: surprise")])
+        self.clock.advance(2.0)
+        self.sender.succeed()
+        self.assertEqual(self.states(), [("firing", DeliveryState.DELIVERED, 2, "200 OK")])
+
     def test_a_receiver_that_wants_to_be_left_alone_is(self) -> None:
         self.queue(FIRING)
         self.sender.fail(retry_after_s=60)

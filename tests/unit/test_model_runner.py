@@ -11,6 +11,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
@@ -28,7 +29,7 @@ from htmengine.messages import (
 )
 from htmengine.messages.digest import START, after_rows, extended
 from htmengine.model_swapper import frames
-from htmengine.model_swapper.checkpoints import CheckpointStore
+from htmengine.model_swapper.checkpoints import Checkpoint, CheckpointStore
 from htmengine.model_swapper.model_cache import ModelCache, RunnerOptions
 from htmengine.model_swapper.model_runner import ModelRunner, serve
 from htmengine.model_swapper.turns import Claim, Need, Outcome, Slice, Verdict
@@ -117,6 +118,23 @@ class RowsTest(RunnerTestCase):
     def test_a_model_that_cannot_be_made_fails_alone_with_the_reason(self) -> None:
         outcome = self.runner.run(Slice("m", 1, 0, rows(1, 1), definition={"params": {"nonsense": 1}}))
         self.assertIn("nonsense", outcome.error)
+
+    def test_a_model_that_cannot_be_written_while_another_runs_fails_alone_when_it_is_next_to_run(self) -> None:
+        save = CheckpointStore.save
+
+        def refuse(store: CheckpointStore, checkpoint: Checkpoint) -> None:
+            if checkpoint.model_id == "bad":
+                raise ZeroDivisionError("surprise")
+            save(store, checkpoint)
+
+        self.runner = self.new_runner(memory_bytes=1)
+        self.runner.run(define("bad"))
+        with mock.patch.object(CheckpointStore, "save", refuse):
+            for number in range(10):  # one of them takes its place in memory
+                self.assertIsNone(self.runner.run(define(f"good{number}")).error)
+            self.assertEqual(self.runner.run(Slice("bad", 1, 0, rows(1, 1))).error, "ZeroDivisionError: surprise")
+        self.assertEqual(raws(self.runner.run(Slice("good0", 1, 0, rows(1, 3)))), expected(3))
+        self.assertIs(self.runner.run(Slice("bad", 1, 0, rows(1, 1))).need, Need.DEFINITION)
 
     def test_predictions_come_with_a_classifier(self) -> None:
         params = ModelParams.for_range(0.0, 100.0, classifier=True)

@@ -95,8 +95,10 @@ class QuarantineTest(SynchronousTestCase):
         self.patch(custom, "create_metrics", failing)
         bus = fuzz.Fed()
         failures: list[Failure] = []
+        clock = Clock()
+        clock.advance(NOW)
         storer = MetricStorer(
-            clock=Clock(),
+            clock=clock,
             bus=bus,
             database=self.database,
             options=StorerOptions("samples", ShardQueues("shard.", 2), auto_monitor=False),
@@ -115,7 +117,7 @@ class QuarantineTest(SynchronousTestCase):
         self.assertEqual((ledger.stored, ledger.rejected), (16, {"not_storable": 4, "invalid_message": 1}))
         self.assertTrue(ledger.adds_up)
         self.assertEqual(len(self.database.run_sync(queries.list_metrics)), 4)
-        self.assertIn(("messages of queue samples", "set aside: ZeroDivisionError: web3.cpu", 0), self.troubles())
+        self.assertIn(("messages of queue samples", "set aside: ZeroDivisionError: web3.cpu", NOW), self.troubles())
 
     def test_a_mutated_message_of_any_queue_ends_no_service(self) -> None:
         counts = fuzz.run(1000, seed=1, handled=3)

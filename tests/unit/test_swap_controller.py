@@ -8,6 +8,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -324,6 +325,12 @@ class StatesTest(SynchronousTestCase):
         [turn] = controller.inputs_arrived(8, [fed(1, 1)])
         [asked] = controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.DEFINITION)])
         controller.fetch_failed(asked, "bad")
+        controller.shard_left(0)
+        for token, model_id in enumerate(("first", "second", "waiting"), 9):
+            controller.inputs_arrived(token, [fed(1, 1, model_id=model_id)])
+        controller.model_failed("waiting", 1, "bad")
+        with mock.patch.object(Progress, "keep", side_effect=ZeroDivisionError):
+            controller.inputs_arrived(12, [fed(1, 1, model_id="broken")])
         happened |= {(before, after) for _, _, before, after in controller._log}
         self.assertEqual(happened, set(TRANSITIONS))
 
