@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes pages clean
+.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes chaos pages clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -126,6 +126,11 @@ $(VENV)/tests: $(VENV)/engine
 SEEDS ?= 100
 crashes: $(VENV)/tests
 	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
+
+# Engines are disturbed in every way that we know; twenty metrics must not notice.  ARGS=--distributed: on RabbitMQ and MariaDB.
+CHAOS_SECONDS ?= 3600
+chaos: $(VENV)/tests
+	$(BIN)/python -m tests.support.chaos --seconds $(CHAOS_SECONDS) $(ARGS)
 
 # What is made from the code: pages of commands and options, schemas of messages, pictures of states and of imports,
 # the index of decisions.

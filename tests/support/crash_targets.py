@@ -53,6 +53,11 @@ class Target:
         """Raises OSError when the listener is gone."""
         raise NotImplementedError
 
+    @property
+    def port(self) -> int:
+        """The listener's."""
+        raise NotImplementedError
+
     def processes(self) -> list[Process]:
         """Those that should run."""
         raise NotImplementedError
@@ -146,6 +151,10 @@ class EmbeddedTarget(Target):
         self._engine.environment = self.settings | _order(order, self.once)
         self._engine.start()
 
+    @property
+    def port(self) -> int:
+        return self._engine.port
+
     def send(self, lines: Sequence[str]) -> None:
         self._engine.send(lines)
 
@@ -217,6 +226,15 @@ class DistributedTarget(Target):
             lambda: self.listener_dead() or self._engine.log("listener").count(_LISTENING) > listened,
             "the listener to listen",
         )
+
+    @property
+    def port(self) -> int:
+        return self._engine.port
+
+    @property
+    def names(self) -> str:
+        """What its queues' names begin with."""
+        return self._engine.names
 
     def send(self, lines: Sequence[str]) -> None:
         if self.listener_dead():  # perhaps before it had a port
