@@ -369,7 +369,7 @@ def _run_seeds(first: int, seconds: float, summary: Summary, make: Callable[[Pat
             if chaos.problems:
                 progress.write(f"seed {seed}: {'; '.join(chaos.problems)}\n  kept in {folder}")
             else:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)  # a worker whose engine was killed may still write
             progress.set_postfix(seeds=summary.seeds, failed=len(summary.failed), refresh=False)
             progress.update(round(time.monotonic() - summary.began) - progress.n)
             seed += 1
