@@ -107,11 +107,18 @@ def _addresses(text: str) -> str:
     return text
 
 
+def _globs(text: str) -> str:
+    if not set(text).isdisjoint('{}"'):
+        raise ValueError(text)
+    return text
+
+
 FLAG = Kind("yes or no", _flag)
 FOLDER = Kind("a path, in which environment variables that are set ($NAME) and ~", _folder)
 TEXT = Kind("a text that is not empty", _text)
 ANY_TEXT = Kind("a text", str)
 ADDRESSES = Kind("HOST:PORT, or several with spaces between them", _addresses)
+GLOBS = Kind("globs of names (web.* *.debug disk;*host=a*) with spaces between them", _globs)
 PORT = whole(0, 65_535)
 
 
@@ -154,6 +161,14 @@ class AdmissionSection:
     """[admission] of application.conf: which samples and new metrics are taken."""
 
     max_future_s: float = option(600.0, real(0, 4e9), "samples further ahead of the clock are rejected")
+    allow: str = option("", GLOBS, "only metrics with such names are taken; empty: all")
+    deny: str = option("", GLOBS, "metrics with such names are rejected, whatever is allowed")
+    new_metrics_a_minute: int = option(
+        10_000, whole(0, 100_000_000), "samples of further new metrics are rejected until the next minute; 0: no limit"
+    )
+    max_metrics: int = option(
+        500_000, whole(0, 100_000_000), "samples of new metrics are rejected while there are so many; 0: no limit"
+    )
 
 
 @dataclass(frozen=True, slots=True)

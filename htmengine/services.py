@@ -100,6 +100,10 @@ class Parts:
             auto_monitor=config.metric_storer.auto_monitor,
             pending_samples=config.metric_storer.pending_samples,
             max_future_s=config.admission.max_future_s,
+            allow=config.admission.allow.split(),
+            deny=config.admission.deny.split(),
+            new_metrics_a_minute=config.admission.new_metrics_a_minute,
+            max_metrics=config.admission.max_metrics,
         )
         return MetricStorer(
             clock=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail

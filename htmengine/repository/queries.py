@@ -197,6 +197,10 @@ def lock_tails(conn: Connection, names: Sequence[str]) -> dict[str, Tail]:
     }
 
 
+def count_metrics(conn: Connection) -> int:
+    return int(conn.execute(select(func.count()).select_from(metric)).scalar_one())
+
+
 def list_metrics(conn: Connection) -> list[Metric]:
     return [_metric(row) for row in conn.execute(select(metric).order_by(metric.c.name)).mappings()]
 

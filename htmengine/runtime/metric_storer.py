@@ -50,6 +50,7 @@ from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
 from htmengine.sharding import ShardQueues
+from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
 #: them for the queue's bound.
@@ -75,6 +76,10 @@ class StorerOptions:
     auto_monitor: bool
     pending_samples: int = 288
     max_future_s: float = MAX_FUTURE_S
+    allow: Sequence[str] = ()  #: globs
+    deny: Sequence[str] = ()
+    new_metrics_a_minute: int = 0  #: 0: no limit
+    max_metrics: int = 0
 
 
 @dataclass(slots=True)
@@ -121,6 +126,10 @@ class MetricStorer(QueueConsumer):
         self.received = 0
         self.rejected: Counter[str] = Counter()
         self._reject_log = RejectLog(clock.seconds)
+        self._gate = Gate(
+            Admission(allow=options.allow, deny=options.deny),
+            NewMetrics(options.new_metrics_a_minute, options.max_metrics),
+        )
         self.transaction_samples = Observations(SIZES)
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_stored_seconds = Observations(SECONDS)
@@ -170,6 +179,7 @@ class MetricStorer(QueueConsumer):
                 self._options,
                 self._clock.seconds(),
                 [message.id for message in self._published],
+                self._gate,
             )
         crash_points.reached("storer.committed")
         self._published = []
@@ -303,13 +313,15 @@ def store_batches(
     options: StorerOptions,
     now: float,
     published_outbox: Sequence[int],
+    gate: Gate = OPEN_GATE,
 ) -> Stored:
     """Store batches: the path of the data, once for each batch id."""
     queries.delete_outbox(conn, published_outbox)
     done = Stored()
     fresh = _unknown_batches(conn, batches, now)
-    came = _parse(fresh, now, options, done)
-    tails = _tails_of(conn, came, options)
+    came = _judge(_parse(fresh, now, options, done), gate.rules, done, options)
+    tails, kept_out = _tails_of(conn, came, options, gate.new, now)
+    came = _keep_out(came, kept_out, done, options)
     rows, counted = _number(came, tails, done, options)
     _count_rejects(conn, fresh, counted, done, int(now))
     rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
@@ -360,13 +372,54 @@ def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options:
         done.rejects.append(Reject(reason, shown_line(batch.lines[number]), sender))
 
 
-def _tails_of(conn: Connection, came: Sequence[Came], options: StorerOptions) -> dict[str, Tail]:
-    """The metrics of the samples by name, locked; those that are new are made."""
-    names = sorted({each.sample.name for each in came})
+def _judge(came: list[Came], rules: Admission, done: Stored, options: StorerOptions) -> list[Came]:
+    """Without the samples of metrics whose names may not come in."""
+    if rules.takes_all:
+        return came
+    verdicts = {name: rules.judge(name) for name in {each.sample.name for each in came}}
+    return _keep_out(came, {name: each.reason for name, each in verdicts.items() if each.reason}, done, options)
+
+
+def _keep_out(came: list[Came], reasons: Mapping[str, str], done: Stored, options: StorerOptions) -> list[Came]:
+    """Without the samples of some metrics, each of which counts as a reject."""
+    if not reasons:
+        return came
+    kept = []
+    for each in came:
+        reason = reasons.get(each.sample.name)
+        if reason is None:
+            kept.append(each)
+        else:
+            _reject(done, reason, each.batch, each.number, options)
+    return kept
+
+
+def _tails_of(
+    conn: Connection, came: Sequence[Came], options: StorerOptions, limits: NewMetrics, now: float
+) -> tuple[dict[str, Tail], dict[str, str]]:
+    """The metrics of the samples by name, locked, and why others are kept out; those that are new are made."""
+    names = list(dict.fromkeys(each.sample.name for each in came))
     tails = queries.lock_tails(conn, names)
-    new = [ModelSpec.for_name(name) for name in names if name not in tails]
-    made = custom.create_metrics(conn, new, monitor=options.auto_monitor)
-    return tails | {name: Tail(metric.uid, name, metric.status) for name, metric in made.items()}
+    new = [name for name in names if name not in tails]
+    kept_out = _beyond(conn, new, limits, now)
+    specs = [ModelSpec.for_name(name) for name in sorted(new) if name not in kept_out]
+    made = custom.create_metrics(conn, specs, monitor=options.auto_monitor)
+    return tails | {name: Tail(metric.uid, name, metric.status) for name, metric in made.items()}, kept_out
+
+
+def _beyond(conn: Connection, new: Sequence[str], limits: NewMetrics, now: float) -> dict[str, str]:
+    """New metrics that are too many, with the reason."""
+    if not new or limits.none:
+        return {}
+    known = queries.count_metrics(conn)
+    kept_out = {}
+    for name in new:
+        reason = limits.admit(known, now)
+        if reason is None:
+            known += 1
+        else:
+            kept_out[name] = reason
+    return kept_out
 
 
 def _number(

@@ -172,6 +172,11 @@ class Admission:
                     return Verdict(None, bad.reason, number)
         return Verdict(metric.text)
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether there is no rule at all."""
+        return not (self._rules or self._allow or self._deny)
+
 
 class NewMetrics:
     """How many metrics an engine may begin: a minute, and in all; 0 is no limit.
@@ -187,6 +192,11 @@ class NewMetrics:
         self._minute = 0
         self._begun = 0
 
+    @property
+    def none(self) -> bool:
+        """Whether there is no limit."""
+        return not (self._most_a_minute or self._most)
+
     def admit(self, known: int, now: float) -> str | None:
         """The reason why no metric may begin beside the known ones, or None: then it is counted."""
         if self._most and known >= self._most:
@@ -198,3 +208,15 @@ class NewMetrics:
             return "new_metrics_a_minute"
         self._begun += 1
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What one service lets in: metrics by their names, and so many new ones."""
+
+    rules: Admission
+    new: NewMetrics
+
+
+#: Lets in everything.
+OPEN_GATE = Gate(Admission(), NewMetrics())

@@ -69,7 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "telemetry": (*STORED, "adapters", "operations"),
     "runtime": (*STORED, "adapters", "wires"),
     "runtime.metric_listener": (*STORED, "wires", "runtime"),
-    "runtime.metric_storer": (*STORED, "adapters", "runtime"),
+    "runtime.metric_storer": (*STORED, "adapters", "wires", "runtime"),
     "runtime.anomaly_service": (*STORED, "adapters", "runtime"),
     "runtime.metric_garbage_collector": (*STORED, "runtime"),
     "runtime.metric_expiry": (*STORED, "adapters", "runtime"),

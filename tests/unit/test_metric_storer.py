@@ -24,6 +24,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.metric_storer import Stored, StorerOptions, ask_for_scores, store_batches
 from htmengine.sharding import ShardQueues
+from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
 from tests.support.database import new_database
 
 OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=False, pending_samples=5)
@@ -34,8 +35,14 @@ class StorerTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
 
-    def store(self, *batches: SampleBatch, options: StorerOptions = OPTIONS) -> Stored:
-        return self.database.run_sync(store_batches, batches, options, 1_000_000.0, [])
+    def store(
+        self,
+        *batches: SampleBatch,
+        options: StorerOptions = OPTIONS,
+        gate: Gate = OPEN_GATE,
+        now: float = 1_000_000.0,
+    ) -> Stored:
+        return self.database.run_sync(store_batches, batches, options, now, [], gate)
 
     def lines(self, *lines: str, options: StorerOptions = OPTIONS) -> Stored:
         return self.store(SampleBatch(list(lines)), options=options)
@@ -110,6 +117,26 @@ class RowsTest(StorerTestCase):
         kept = self.database.run_sync(rejects.list_of)
         self.assertEqual(Counter(each.reason for each in kept), {"field_count": 20, "value_not_a_number": 20})
         self.assertEqual(kept[0].line, f"{rejects.KEPT - 1}.last x 1")
+
+    def test_denied_metrics_and_those_that_are_not_allowed_are_rejected(self) -> None:
+        gate = Gate(Admission(allow=["web.*"], deny=["*.debug"]), NewMetrics())
+        done = self.store(SampleBatch(["web.cpu 1 60", "web.x.debug 1 60", "db.cpu 1 60", "web.cpu 2 120"]), gate=gate)
+        self.assertEqual(self.rows("web.cpu"), [(1, 60, 1.0), (2, 120, 2.0)])
+        self.assertEqual((done.received, dict(done.rejected)), (4, {"denied": 1, "not_allowed": 1}))
+        self.assertEqual(self.database.run_sync(counts.get_rejects), {"denied": 1, "not_allowed": 1})
+
+    def test_a_flood_of_new_metrics_is_bounded_and_harms_no_known_one(self) -> None:
+        gate = Gate(Admission(), NewMetrics(most_a_minute=3, most=5))
+        for minute in range(5):
+            flood = [f"pod{minute}{n:04d}.{'x' * 180};host=web1 1 {60 * minute + 60}" for n in range(500)]
+            batch = SampleBatch([f"known 1 {60 * minute + 60}", *flood], senders=[("10.0.0.1", 1), ("10.0.0.2", 500)])
+            done = self.store(batch, gate=gate, now=1_000_000.0 + 60 * minute)
+        self.assertEqual(len(self.rows("known")), 5)
+        self.assertEqual(self.database.run_sync(queries.count_metrics), 5)
+        self.assertEqual(dict(done.rejected), {"new_metrics_in_all": 500})
+        counted = self.database.run_sync(counts.get_rejects)
+        self.assertEqual(counted, {"new_metrics_a_minute": 498, "new_metrics_in_all": 1998})
+        self.assertEqual({each.sender for each in self.database.run_sync(rejects.list_of)}, {"10.0.0.2"})
 
     def test_a_redelivered_batch_changes_nothing(self) -> None:
         batch = SampleBatch(["a 1 60", "bad"], "batch-1", {"not_utf8": 1})
