@@ -30,12 +30,15 @@ from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Clock, Reactor, listen, within
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
+from htmengine.wires.sniff import FIRST_BYTES, Foreign, recognise
 
 #: Lines that came as datagrams and wait; nobody can be told to wait before he sends more.
 DATAGRAM_LINES = 30_000
 DATAGRAM_BYTES = 4 << 20
 #: A stop waits this long until the bus has what was taken.
 FLUSH_S = 4.0
+#: Senders that are told what they do wrong.
+MOST_TOLD = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
         self._lane = Lane(factory.lane_lines, lambda _: self.pause_or_resume(), sender=sender)
         self._reading = True
         self._rest = b""
-        self._skipping = False  #: inside a line that is too long, which is counted already
+        self._skipping = False  #: inside a line that is counted already: too long, or another protocol's first
+        self._first = True  #: too few bytes have come to tell other protocols
 
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
         """TimeoutMixin's clock."""
@@ -78,7 +82,11 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
 
     def dataReceived(self, data: bytes) -> None:
         self.resetTimeout()
-        *lines, rest = (self._rest + data).split(b"\n")
+        data = self._rest + data
+        if self._first and self._is_foreign(data):
+            self.close()
+            return
+        *lines, rest = data.split(b"\n")
         for line in lines:
             self._line(line)
         if len(rest) > MAX_LINE_LENGTH:
@@ -112,6 +120,18 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
         self._rest = b""
         self.transport.loseConnection()
 
+    def _is_foreign(self, first: bytes) -> bool:
+        """Whether the connection's first bytes are of another protocol, in which no line will come."""
+        foreign = recognise(first)
+        self._first = foreign is None and b"\n" not in first and len(first) < FIRST_BYTES
+        if foreign is None:
+            return False
+        self._factory.tell_of(foreign, self._lane.sender)
+        self._batcher.received += 1
+        self._batcher.reject(foreign.reason, first, self._lane.sender)
+        self._skipping = foreign.has_lines
+        return not foreign.has_lines
+
     def _line(self, line: bytes) -> None:
         if self._skipping:
             self._skipping = False
@@ -125,6 +145,7 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
 class GraphiteFactory(Factory):
     """Makes the connections, as many as are allowed."""
 
+    log = Logger()
     noisy = False
 
     def __init__(self, batcher: SampleBatcher, clock: Clock, options: ListenerOptions) -> None:
@@ -135,12 +156,19 @@ class GraphiteFactory(Factory):
         self.connections: set[GraphiteProtocol] = set()
         self.refused = 0
         self._max_connections = options.max_connections
+        self._told: set[tuple[str, str]] = set()  #: whom of which protocol
 
     def buildProtocol(self, addr: object) -> GraphiteProtocol | None:
         if len(self.connections) >= self._max_connections:
             self.refused += 1
             return None
         return GraphiteProtocol(self, str(getattr(addr, "host", "")))
+
+    def tell_of(self, foreign: Foreign, sender: str) -> None:
+        """Log what another protocol's client should do: once for each sender."""
+        if (sender, foreign.reason) not in self._told and len(self._told) < MOST_TOLD:
+            self._told.add((sender, foreign.reason))
+            self.log.error("{sender}: {advice}", sender=sender, advice=foreign.advice)
 
 
 class GraphiteDatagrams(DatagramProtocol):

@@ -18,8 +18,10 @@ class Foreign(NamedTuple):
 
     reason: str
     advice: str
+    has_lines: bool = False  #: what follows its first line is lines as well
 
 
+_PROXY = "a proxy sends PROXY headers to the line port; turn its PROXY protocol off (send-proxy)"
 _PATTERNS = [
     (
         rb"\x00[\x00-\x10]..(?:\x80[\x00-\x05]|\(l|\(dp|\])",
@@ -33,10 +35,8 @@ _PATTERNS = [
         rb"\x16\x03[\x00-\x04]",
         Foreign("tls", "a TLS client comes to the line port, which has no TLS; turn TLS off, or put a proxy before it"),
     ),
-    (
-        rb"\r\n\r\n\x00\r\nQUIT\n|PROXY (?:TCP4|TCP6|UNKNOWN)\b",
-        Foreign("proxy", "a proxy sends PROXY headers to the line port; turn its PROXY protocol off (send-proxy)"),
-    ),
+    (rb"\r\n\r\n\x00\r\nQUIT\n", Foreign("proxy", _PROXY)),
+    (rb"PROXY (?:TCP4|TCP6|UNKNOWN)\b", Foreign("proxy", _PROXY, has_lines=True)),
     (
         rb"[A-Z]{3,16} \S+ HTTP/[12]\.",
         Foreign("http", "an HTTP client comes to the line port; send HTTP to the port of the web service"),
@@ -47,11 +47,19 @@ _PATTERNS = [
     ),
     (
         rb"[^\s:|]+:[^\s|]+\|(?:c|g|ms|h|d|s)(?![^|\r\n])",
-        Foreign("statsd", "statsd's lines come to the line port; send them to the statsd port (usually 8125)"),
+        Foreign(
+            "statsd",
+            "statsd's lines come to the line port; send them to the statsd port (usually 8125)",
+            has_lines=True,
+        ),
     ),
     (
         rb"[^\s,=]++(?:,[^\s,=]++=[^\s,=]++)*+ [^\s=]++=\S",
-        Foreign("influx", "Influx lines come to the line port; send them by HTTP, to /write of the web service"),
+        Foreign(
+            "influx",
+            "Influx lines come to the line port; send them by HTTP, to /write of the web service",
+            has_lines=True,
+        ),
     ),
 ]
 _PROTOCOLS = [(re.compile(pattern, re.DOTALL), foreign) for pattern, foreign in _PATTERNS]

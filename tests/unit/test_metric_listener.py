@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pickle
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -133,6 +135,26 @@ class LinesTest(ListenerTestCase):
         self.assertEqual(self.received(b"a 1 600\na 2 602\n"), ["a 1 600"])
         self.assertEqual(self.batcher.rejected, Counter({"timestamp_future": 1}))
 
+    def test_another_protocol_is_told_once_for_each_sender_and_its_connection_is_closed(self) -> None:
+        logged: list[str] = []
+        self.patch(self.listener.factory, "log", _Recorder(logged))
+        frame = pickle.dumps([(f"servers.web{n}.cpu", (1400000000, 0.5)) for n in range(500)], 2)
+        for host in ("10.0.0.1", "10.0.0.1", "10.0.0.2"):
+            for first in (struct.pack("!L", len(frame)) + frame, b"GET / HTTP/1.1\r\nHost: x\r\n", b"\x16\x03\x01\x02"):
+                protocol, transport = self.connect(host)
+                protocol.dataReceived(first[:3])
+                protocol.dataReceived(first[3:])
+                self.assertTrue(transport.disconnecting)
+                self.hang_up(protocol)
+        self.assertEqual(self.batcher.rejected, Counter(pickle=3, http=3, tls=3))
+        self.assertEqual(len(logged), 6)
+        self.assertIn("10.0.0.1: Graphite pickles come to the line port; send them to the pickle port", logged[0])
+
+    def test_lines_after_a_proxy_header_are_read(self) -> None:
+        header = b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 2003\r\n"
+        self.assertEqual(self.received(header[:20], header[20:] + b"a 1 60\n"), ["a 1 60"])
+        self.assertEqual(self.batcher.rejected, Counter({"proxy": 1}))
+
     def test_a_message_tells_who_sent_each_line_and_shows_rejects(self) -> None:
         for host in ("10.0.0.1", "10.0.0.2"):
             protocol, _ = self.connect(host)
@@ -185,6 +207,8 @@ class _Recorder:
 
     def warn(self, template: str, **fields: object) -> None:
         self._logged.append(template.format(**fields))
+
+    error = warn
 
 
 class BatchesTest(ListenerTestCase):
