@@ -18,6 +18,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote
 
 from htmengine.errors import InvalidSample
@@ -26,6 +27,9 @@ from htmengine.errors import InvalidSample
 MAX_TEXT_BYTES = 4096
 #: What names a metric in the database and in messages, in UTF-8.
 MAX_IDENTITY_BYTES = 255
+
+#: Names of samples that need not be put right again.
+REMEMBERED_NAMES = 32_768
 
 #: What an error shows of a text that came in.
 SHOWN_CHARACTERS = 60
@@ -59,6 +63,7 @@ def normalize(text: str) -> str:
     return ";".join((_with_dots_right(name), *(f"{k}={v}" for k, v in sorted(dict(map(_tag, tags)).items()))))
 
 
+@lru_cache(maxsize=REMEMBERED_NAMES)
 def sample_name(text: str) -> str:
     """The name of a sample's metric: as `normalize`, but an `identity` stays what it is.  Raises `InvalidSample`."""
     return text if is_short(text) and text.isprintable() else normalize(text)
