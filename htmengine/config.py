@@ -229,6 +229,7 @@ class Web:
     write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
     answer_within_s: float = option(30.0, real(0.1), "seconds until an unfinished answer becomes an error 503")
     allowed_hosts: str = option("", ANY_TEXT, "further host names that requests may use, separated by spaces")
+    trusted_proxies: str = option("", ANY_TEXT, "addresses whose X-Forwarded-For is believed, separated by spaces")
     tls_certificate: str = option("", ANY_TEXT, "PEM file with certificate and key; empty: no TLS")
 
 

@@ -53,6 +53,15 @@ def parse_timestamp(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def inert(text: str) -> str:
+    """A text that others chose, such as a name, as a CSV file may hold it: no spreadsheet takes it for a formula.
+
+    >>> inert("@SUM(1+1)"), inert("web.requests")
+    ("'@SUM(1+1)", 'web.requests')
+    """
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def format_timestamp(timestamp: int) -> str:
     """ISO 8601 in UTC.
 

@@ -215,6 +215,7 @@ class Parts:
             answer_within_s=section.answer_within_s,
             queues={name: queues for name, queues in self.deployment.queues.items() if name != "alerts"},
             anomaly_floor=config.anomaly_likelihood.anomaly_floor,
+            trusted_proxies=section.trusted_proxies.split(),
             peers=config.telemetry.peers.split(),
             graphite=lambda: (config.metric_listener.host, (listener or config.metric_listener).port),
         )

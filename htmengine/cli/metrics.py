@@ -27,7 +27,7 @@ from htmengine.cli.common import (
     printable,
     run_reactor,
 )
-from htmengine.csv_files import format_timestamp
+from htmengine.csv_files import format_timestamp, inert
 from htmengine.errors import HtmEngineError
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import counts, queries
@@ -315,6 +315,8 @@ class _Writer:
 
 
 def _exact(value: Any) -> Any:
+    if isinstance(value, str):
+        return inert(value)
     return repr(value) if isinstance(value, float) else value
 
 

@@ -14,14 +14,17 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
+from twisted.web.server import Request
 
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
 from htmengine.adapters.datasource.evidence_columns import bucketed, evidence_columns
 from htmengine.adapters.datasource.why import why_at
 from htmengine.errors import UnroutableMessage
+from htmengine.messages import MAX_SENDER_LENGTH, Reject, shown_line
 from htmengine.operations import Operations
+from htmengine.process.reject_log import RejectLog
 from htmengine.process.twisted_types import Reactor, in_thread
-from htmengine.repository import queries, reading, troubles
+from htmengine.repository import queries, reading, rejects, troubles
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
 from htmengine.repository.troubles import Trouble
@@ -34,7 +37,8 @@ from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader, shielded
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
-from htmengine.web.samples import read_json, read_text
+from htmengine.web.samples import RefusedSamples, read_json, read_text
+from htmengine.web.senders import sender_of
 from htmengine.web.views import (
     anomaly_json,
     bucket_of,
@@ -69,6 +73,8 @@ class Api:
     incidents: IncidentsApi
     graphite: Callable[[], tuple[str, int]]  #: host and port of the listener; port 0: not known
     anomaly_floor: float
+    trusted_proxies: frozenset[str]
+    reject_log: RejectLog
     secure: bool
 
     def add_to(self, routes: Routes) -> None:
@@ -182,11 +188,27 @@ class Api:
         body = call.body(*types)
         read = read_json if call.content_type == JSON else read_text
         pool = self.reactor.getThreadPool()  # thousands of samples keep a reactor busy for too long
-        lines = await in_thread(
-            self.reactor, pool, read, body, metric, self.reactor.seconds(), self.operations.max_future_s
-        )
-        await shielded(self.operations.send(lines))
+        sender = self._sender(call.request)
+        try:
+            lines = await in_thread(
+                self.reactor, pool, read, body, metric, self.reactor.seconds(), self.operations.max_future_s
+            )
+        except RefusedSamples as refused:
+            await shielded(self._tell_rejects(refused, sender))
+            raise
+        await shielded(self.operations.send(lines, sender))
         return reply({"accepted": len(lines)}, 202)
+
+    def _sender(self, request: Request) -> str:
+        peer = str(getattr(request.getClientAddress(), "host", ""))
+        return sender_of(peer, header(request, "X-Forwarded-For"), self.trusted_proxies)[:MAX_SENDER_LENGTH]
+
+    async def _tell_rejects(self, refused: RefusedSamples, sender: str) -> None:
+        """Have the bad ones of a request counted, none of which is taken."""
+        rejects = [Reject(reason, shown_line(line), sender) for reason, line in refused.samples]
+        for each in rejects:
+            self.reject_log.tell(each.reason, sender, each.line)
+        await self.operations.tell_rejects(rejects)
 
     # --- over all metrics -------------------------------------------------------------------------------
 
@@ -205,6 +227,9 @@ class Api:
 
     async def get_metric_ledger(self, call: Call) -> Reply:
         return reply((await self.operations.ledger(call.path["metric"])).to_json())
+
+    async def list_rejects(self, call: Call) -> Reply:
+        return await self._read(_rejects, self._query(call, "list_rejects").get("reason"))
 
     async def get_status(self, call: Call) -> Reply:
         counts, found = await self.reader.read(_status)
@@ -301,6 +326,10 @@ def _spec(row: MetricRow) -> dict[str, Any]:
 
 def _status(conn: Connection) -> tuple[dict[MetricStatus, int], list[Trouble]]:
     return reading.status_counts(conn), troubles.list_of(conn)
+
+
+def _rejects(conn: Connection, reason: str | None) -> dict[str, Any]:
+    return {"rejects": [asdict(each) for each in rejects.list_of(conn, reason)]}
 
 
 def _metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit: int) -> dict[str, Any]:

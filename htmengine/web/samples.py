@@ -59,6 +59,14 @@ def read_text(body: bytes, metric: str | None, now: float, max_future_s: float =
     return _read_all(list(lines.values()), read, lambda index: f"line {numbers[index]}", now, max_future_s)
 
 
+class RefusedSamples(Refused):
+    """``samples`` are those that are bad: (reason, line)."""
+
+    def __init__(self, refused: Refused, samples: Sequence[tuple[str, str]]) -> None:
+        super().__init__(refused.status, refused.detail, refused.errors)
+        self.samples = samples
+
+
 class _Bad(Exception):
     """One sample is refused: which part of it, and why."""
 
@@ -81,19 +89,22 @@ def _read_all(
         raise refused([("samples", f"{len(samples)} of them; at most {MOST_SAMPLES} are allowed")])
     lines: list[str] = []
     errors: list[tuple[str, str]] = []
+    rejects: list[tuple[str, str]] = []
     for number, each in enumerate(samples):
         try:
-            sample = parse_sample(read(each), now, max_future_s)
+            line = read(each)
+            sample = parse_sample(line, now, max_future_s)
         except _Bad as bad:
             errors.append((place(number) + bad.part, bad.detail))
         except InvalidSample as bad:
             errors.append((place(number), bad.detail))
+            rejects.append((bad.reason, line))
         else:
             lines.append(f"{sample.name} {sample.value!r} {sample.timestamp}")
         if len(errors) == MOST_ERRORS:
             break
     if errors:
-        raise refused(errors)
+        raise RefusedSamples(refused(errors), rejects) if rejects else refused(errors)
     return lines
 
 

@@ -21,6 +21,7 @@ from htmengine.operations import Operations
 from htmengine.process.descriptors import PausingFactory
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
+from htmengine.process.reject_log import RejectLog
 from htmengine.process.twisted_types import Reactor, listen
 from htmengine.repository.engine import Database
 from htmengine.web.access import Access, AccessRules
@@ -46,6 +47,7 @@ class WebOptions:
     answer_within_s: float = 30.0
     queues: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: by stage, for the status
     anomaly_floor: float = 0.99
+    trusted_proxies: Sequence[str] = ()  #: addresses
     peers: Sequence[str] = ()  #: addresses of the engine's other processes, for the health page
     graphite: Callable[[], tuple[str, int]] = lambda: ("", 0)  #: host and port of the listener; port 0: not known
 
@@ -80,6 +82,8 @@ class WebService(Service):
             graphite=options.graphite,
             peers=Peers(reactor, options.peers, options.access.read_token),
             anomaly_floor=options.anomaly_floor,
+            trusted_proxies=frozenset(options.trusted_proxies),
+            reject_log=RejectLog(reactor.seconds),
             secure=options.tls_certificate is not None,
         )
         api.add_to(self.routes)

@@ -13,7 +13,7 @@ import { STATES, stateMark } from "../states.js";
 import { repeated } from "../tasks.js";
 import { table, tableRow } from "../tables.js";
 import { toast } from "../toasts.js";
-import { showServices, showTroubles, showWorkers } from "./health_services.js";
+import { showRejects, showServices, showTroubles, showWorkers } from "./health_services.js";
 
 const REFRESH_MS = 2000;
 const FLOWS = [
@@ -21,7 +21,7 @@ const FLOWS = [
   ["stored", "Stored", "rows in the database"],
   ["scored", "Scored", "rows with an anomaly score"],
 ];
-const PANELS = ["Engine", "Services", "Ledger", "Queues", "Metrics", "Workers", "Troubles"];
+const PANELS = ["Engine", "Services", "Ledger", "Queues", "Metrics", "Workers", "Troubles", "Rejected samples"];
 const QUEUES = {
   samples: ["Samples", "from the listener to the storer"],
   model_input: ["Model input", "from the storer to the models"],
@@ -57,12 +57,13 @@ class HealthPage {
 
   async load() {
     try {
-      const answers = ["status", "ledger", "session", "processes"].map((path) => get(path, {}, this.#given.signal));
-      const [status, ledger, session, { processes }] = await Promise.all(answers);
+      const answers = ["status", "ledger", "session", "processes", "rejects"].map((path) => get(path, {}, this.#given.signal));
+      const [status, ledger, session, { processes }, { rejects }] = await Promise.all(answers);
       const [report, figures] = await Promise.all([getHealth(this.#given.signal), getFigures(this.#given.signal)]);
       if (!this.#parts) this.#build(session);
       this.#show(status, ledger);
       showServices(this.#parts.services, report, processes);
+      showRejects(this.#parts.rejects, rejects);
       showWorkers(this.#parts.workers, figures, processes);
     } catch (error) {
       tolerate(error);
@@ -120,7 +121,7 @@ function layout(tiles, session) {
   const progress = h("progress", { "aria-label": "Scored part of the stored samples" });
   const lag = h("p", { class: "muted small" });
   const backlog = h("section", { class: "panel tile", "aria-label": "Waiting" }, h("h2", {}, "Waiting for a score"), waiting, progress, lag);
-  const [engine, services, ledger, queues, metrics, workers, troubles] = PANELS.map((label) => h("section", { class: "panel", "aria-label": label }));
+  const [engine, services, ledger, queues, metrics, workers, troubles, rejects] = PANELS.map((label) => h("section", { class: "panel", "aria-label": label }));
   const logOut = h("button", { type: "button", onclick: forget }, "Log out");
   const page = h(
     "div",
@@ -130,8 +131,9 @@ function layout(tiles, session) {
     troubles,
     h("div", { class: "panels" }, engine, services, ledger, queues, metrics),
     workers,
+    rejects,
   );
-  return { page, waiting, progress, lag, engine, services, ledger, queues, metrics, workers, troubles };
+  return { page, waiting, progress, lag, engine, services, ledger, queues, metrics, workers, troubles, rejects };
 }
 
 async function forget() {

@@ -28,6 +28,9 @@ const WORKER_FIGURES = {
   checkpoints: "htmengine_worker_checkpoints_total",
   written: "htmengine_worker_checkpoint_bytes_total",
 };
+/** Rejected samples that the page shows; the API has more. */
+const SHOWN_REJECTS = 20;
+
 const WORKER_HEADS = ["Worker", "Memory", "Models", "Models' memory", "Read from disk", "Made room", "Checkpoints", "Written"];
 
 //: What every process checks, beside its services.
@@ -69,6 +72,15 @@ function workerRow([worker, { resident, models, held, read, left, checkpoints, w
 }
 
 const count = (number) => (number === undefined ? "–" : format.count(number));
+
+/** Fill a panel with the last rejected samples; it is not there when there are none. */
+export function showRejects(panel, rejects) {
+  panel.hidden = !rejects.length;
+  const lines = rejects.slice(0, SHOWN_REJECTS).map(({ reason, sender, line, rejected_at: at }) =>
+    h("li", {}, h("code", {}, line), h("span", { class: "muted small block" }, `${reason}, from ${sender}, ${format.time(at)}`)),
+  );
+  fill(panel, h("h2", {}, "Rejected samples"), h("ul", { class: "troubles" }, ...lines));
+}
 
 /** Fill a panel with what the operator should know of; it is not there when all is well. */
 export function showTroubles(panel, troubles) {
