@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.bus.interface import SAMPLES_LIMITS, QueueLimits
-from htmengine.messages import MESSAGE_BYTES, Reject, SampleBatch, decode_samples
+from htmengine.messages import MESSAGE_BYTES, Reject, SampleBatch, decode_samples, line_bytes
 from htmengine.process.progress import Progress
 from htmengine.runtime.metric_listener import (
     FLUSH_S,
@@ -252,6 +252,33 @@ class LongLinesTest(ListenerTestCase):
         self.assertEqual(len(self.bus.lines), 1100 * len(names) + 100)
         overhead = 200  # of a message's id and time of arrival; and the last lane gives a line of any size
         self.assertLessEqual(max(map(len, self.bus.bodies)), MESSAGE_BYTES + overhead + len(LONG_LINE))
+
+    def test_lines_that_just_fit_go_together_and_one_byte_more_goes_alone(self) -> None:
+        name = "collectd.load.shortterm;dc=fra1;host=web{:03d}.example.net;plugin=load;role=frontend"
+        lines = [f"{name.format(n)} 0.25 {60 + n}" for n in range(100)]
+        for more in (-1, 0, 1):
+            self.bus.bodies.clear()
+            room = MESSAGE_BYTES - sum(map(line_bytes, lines)) - line_bytes(" 1 60")
+            while room > 255:  # fill up with long names
+                lines.append(f"{'n' * 200}{len(lines):03d};host=h 1 60")
+                room -= line_bytes(lines[-1])
+            last = "m" * (room + more) + " 1 60"
+            protocol, _ = self.connect()
+            protocol.dataReceived("".join(f"{line}\n" for line in [*lines, last]).encode())
+            self.hang_up(protocol)
+            self.assertEqual(self.bus.lines, [*lines, last])
+            self.assertEqual(len(self.bus.bodies), 1 if more <= 0 else 2, more)
+
+    def test_a_message_from_a_thousand_senders_fits_into_the_queue(self) -> None:
+        self.patch(self.listener.factory, "_max_connections", 1000)
+        protocols = [self.connect(f"2001:0db8:85a3:0000:0000:8a2e:0370:{n:04x}")[0] for n in range(1000)]
+        for protocol in protocols:
+            protocol.dataReceived(b"x" * 100 + b";host=h1 1 60\n" + b"rejected;line=%s x 60\n" % (b"x" * 200))
+        self.reactor.advance(1)
+        for protocol in protocols:
+            self.hang_up(protocol)
+        self.assertEqual(len(self.bus.lines), 1000)
+        self.assertLess(max(map(len, self.bus.bodies)), SAMPLES_LIMITS.max_bytes)
 
     def test_a_client_of_long_lines_waits_as_soon_as_it_has_a_message_of_them(self) -> None:
         self.bus.slow = True
