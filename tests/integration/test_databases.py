@@ -21,8 +21,8 @@ from twisted.trial.unittest import TestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ConfigError, DatabaseClosed, MetricExists, StartError
-from htmengine.messages import CHECKPOINTS_REFUSED, SampleBatch, encode_samples
-from htmengine.repository import counts, engine, migrations, queries, schema, troubles
+from htmengine.messages import CHECKPOINTS_REFUSED, Reject, SampleBatch, encode_samples
+from htmengine.repository import counts, engine, migrations, queries, rejects, schema, troubles
 from htmengine.repository.connections import make_engine
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
@@ -213,6 +213,14 @@ class TestQueries:
         assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=1)) == [0]
         database.run_sync(troubles.replace, "worker 0", [], 0)
         assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=1)) == [4]
+
+    def test_the_last_rejects_of_a_reason_are_kept(self, database: Database) -> None:
+        given = [Reject("not_utf8", f"web;host=指{n} \0\x1b", "2001:db8::1") for n in range(30)]
+        database.run_sync(rejects.add, given[:15], 60)
+        database.run_sync(rejects.add, given[15:], 120)
+        kept = database.run_sync(rejects.list_of, "not_utf8")
+        assert [each.line for each in kept] == [f"web;host=指{n} \\x00\\x1b" for n in range(29, 9, -1)]
+        assert (kept[0].sender, kept[0].rejected_at) == ("2001:db8::1", 120)
 
     def test_a_deleted_metric_leaves_nothing(self, database: Database) -> None:
         database.run_sync(store_batches, [SampleBatch([f"m {n} {60 * n}" for n in range(1, 10)])], OPTIONS, 1e9, [])
