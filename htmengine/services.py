@@ -21,6 +21,7 @@ from htmengine.alerts.service import AlertService
 from htmengine.bus.queue_file import QueueFile
 from htmengine.config import TelemetrySection
 from htmengine.deployment import BusService, Deployment
+from htmengine.incidents.budget_rules import BudgetRules
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.data_checks import DataChecks
 from htmengine.model_swapper.model_cache import RunnerOptions
@@ -189,12 +190,14 @@ class Parts:
     def alert_service(self) -> AlertService:
         from htmengine.alerts.sender import Sender
 
+        options = self.deployment.alert_options
         return AlertService(
             clock=self.reactor,
             bus=self.bus,
             database=self.database,
             sender=Sender(self.reactor),
-            options=self.deployment.alert_options,
+            options=options,
+            budget_rules=BudgetRules(clock=self.reactor, database=self.database, options=options),
             on_failure=self.end.fail,
         )
 

@@ -4,8 +4,10 @@
 ::
 
     configuration  alerts.conf: rules and receivers
+    conditions     which rows a rule looks at
     evaluation     when a rule fires for a metric, and when that is over
     notifications  what a receiver is told, whatever its kind
+    incident_messages  the same of an incident
     formats        the same as requests and mails
     sender         one attempt to send it
     courier        a receiver's messages, until each is delivered or given up

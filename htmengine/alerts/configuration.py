@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from htmengine.config import (
     Kind,
     Values,
     check_directory,
+    one_of,
     option,
     parse_file,
     read_section,
@@ -70,8 +72,68 @@ def _url(text: str) -> str:
     return text
 
 
-def _one_of(*allowed: str) -> Kind:
-    return Kind(" or ".join(allowed), {each: each for each in allowed}.__getitem__)
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How far a value has to be from the expected one: an amount, or a share of the expected value.
+
+    >>> str(Change(0.1, relative=True)), Change(0.1, relative=True).amount(-50.0)
+    ('10%', 5.0)
+    """
+
+    least: float = 0.0
+    relative: bool = False
+
+    def amount(self, expected: float) -> float:
+        """The same in the value's unit."""
+        return self.least * abs(expected) if self.relative else self.least
+
+    def __str__(self) -> str:
+        return f"{100 * self.least:g}%" if self.relative else f"{self.least:g}"
+
+
+ANY_CHANGE = Change()
+
+
+def _change(text: str) -> Change:
+    number = _number(text.removesuffix("%"))
+    if number < 0:
+        raise ValueError(text)
+    return Change(number / 100, True) if text.endswith("%") else Change(number)
+
+
+def _range(text: str) -> tuple[float, float] | None:
+    if not text:
+        return None
+    low, _, high = text.partition("..")
+    bounds = (_number(low) if low else -math.inf, _number(high) if high else math.inf)
+    if not bounds[0] < bounds[1]:
+        raise ValueError(text)
+    return bounds
+
+
+def _silence(text: str) -> float | None:
+    """Seconds; 0: as the metric's own past says; None: silence is no alarm."""
+    if text in {"yes", "no"}:
+        return 0.0 if text == "yes" else None
+    seconds = _number(text)
+    if seconds < 1:
+        raise ValueError(text)
+    return seconds
+
+
+def _severities(text: str) -> tuple[tuple[str, float], ...]:
+    pairs = [part.partition("=") for part in _list(text)] if text else []
+    found = [(name.strip(), _number(height or "0")) for name, _, height in pairs]
+    if not all(_NAME.fullmatch(name) for name, _ in found):
+        raise ValueError(text)
+    return tuple(sorted(found, key=lambda pair: pair[1]))
 
 
 GLOBS = Kind("globs, separated by commas; one with a ! before it excludes", _list)
@@ -81,6 +143,10 @@ URL = Kind("an http or https URL without user and password", _url)
 ADDRESS = Kind("an e-mail address", lambda text: _list(text, _ADDRESS.fullmatch)[0])
 ADDRESSES = Kind("e-mail addresses, separated by commas", partial(_list, fits=_ADDRESS.fullmatch))
 TIMEOUT = real(0.1, 120)
+CHANGE = Kind("a number from 0, or one with %", _change)
+RANGE = Kind("LOW..HIGH; one of them may be left out", _range)
+SILENCE = Kind("yes, no, or a number of seconds from 1", _silence)
+SEVERITIES = Kind("a name, or name=height pairs, separated by commas", _severities)
 
 
 # --- sections -------------------------------------------------------------------------------------------
@@ -101,14 +167,38 @@ class Rule:
 
     name: str = ""
     metrics: tuple[str, ...] = option(("*",), GLOBS, "metrics by glob; * matches dots too, !glob excludes")
-    threshold: float = option(0.99999, real(0, 1), "anomaly scores from this on count")
+    pages_per_week: float = option(0.0, real(0, 10_000), "budget: pages a week, for all its metrics together")
+    pages_per_metric_week: float = option(0.0, real(0, 1000), "budget: pages a week for each metric")
+    threshold: float = option(0.99999, real(0, 1), "without a budget: anomaly scores from this on count")
+    direction: str = option("both", one_of("both", "up", "down"), "only what is above, or below, the usual counts")
+    min_change: Change = option(  # noqa: RUF009  (a Change is frozen)
+        ANY_CHANGE, CHANGE, "ignores values this close to the expected one; 10%: of that one"
+    )
+    valid_range: tuple[float, float] | None = option(None, RANGE, "a value outside it always counts")
     rows: int = option(1, whole(1, 1000), "fires when this many rows count within the window")
+    for_s: float = option(0.0, real(0), "with a budget: fires when rows have counted for so long")
+    silence: float | None = option(0.0, SILENCE, "with a budget: a metric that falls silent is an alarm, too")
+    severity: tuple[tuple[str, float], ...] = option((), SEVERITIES, "with a budget: label severity, by height")
     window_s: float = option(3600.0, real(1), "the window; resolved when fewer rows count in it")
     cooldown_s: float = option(3600.0, real(0), "does not fire again this long after it has fired")
     max_age_s: float = option(86_400.0, real(0), "rows that are older when they are scored do not count; 0: all do")
     resolved: bool = option(True, FLAG, "tell the receivers too when it is over")
     receivers: tuple[str, ...] = option((), NAMES, "who is told: sections [receiver:NAME]")
     labels: tuple[tuple[str, str], ...] = option((), LABELS, "given to the receivers with every alert")
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether pages are bought from a budget: alarms are incidents then, not alerts of single metrics."""
+        return self.pages_per_week > 0 or self.pages_per_metric_week > 0
+
+    def labels_at(self, height: float) -> tuple[tuple[str, str], ...]:
+        """Its labels, with the severity of an incident so high.
+
+        >>> Rule(severity=(("low", 0.0), ("high", 6.0))).labels_at(6.5)
+        (('severity', 'high'),)
+        """
+        reached = [name for name, least in self.severity if height >= least]
+        return (*self.labels, ("severity", reached[-1])) if reached else self.labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +234,7 @@ class Email:
     name: str = ""
     host: str = option("localhost", TEXT, "SMTP server")
     port: int = option(25, PORT, "its port")
-    tls: str = option("starttls", _one_of("starttls", "implicit", "no"), "how the connection is encrypted")
+    tls: str = option("starttls", one_of("starttls", "implicit", "no"), "how the connection is encrypted")
     tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
     user: str = option("", ANY_TEXT, "user; empty: no login")
     password: str = option("", ANY_TEXT, "the user's password", secret=True)
@@ -283,6 +373,7 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
     """What no option alone can tell."""
     known = {receiver.name for receiver in config.receivers}
     for rule in config.rules:
+        yield from _rule_contradictions(rule)
         if not rule.receivers:
             yield f"[alert:{rule.name}] receivers: at least one is needed; there are {_listed(known)}"
         for name in rule.receivers:
@@ -294,6 +385,23 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
                 yield f"[receiver:{receiver.name}] {name}: is needed"
         if isinstance(receiver, Email) and receiver.user and receiver.tls == "no" and receiver.host not in _LOOPBACK:
             yield f"[receiver:{receiver.name}] tls = no: a password travels encrypted only; starttls or implicit"
+
+
+#: Options that mean something with a budget alone, and without one alone.
+_BUDGET_ONLY = ("for_s", "silence", "severity")
+_THRESHOLD_ONLY = ("threshold", "cooldown_s")
+
+
+def _rule_contradictions(rule: Rule) -> Iterable[str]:
+    if rule.pages_per_week and rule.pages_per_metric_week:
+        yield f"[alert:{rule.name}] pages_per_week and pages_per_metric_week: a rule has one budget; leave one out"
+    for each in dataclasses.fields(Rule):
+        if getattr(rule, each.name) == each.default:
+            continue
+        if each.name in _BUDGET_ONLY and not rule.has_budget:
+            yield f"[alert:{rule.name}] {each.name}: only with pages_per_week or pages_per_metric_week"
+        if each.name in _THRESHOLD_ONLY and rule.has_budget:
+            yield f"[alert:{rule.name}] {each.name}: only without a budget, which sets the threshold"
 
 
 def _listed(names: Iterable[str]) -> str:

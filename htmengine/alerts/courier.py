@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import Alertmanager, Receiver, described
-from htmengine.alerts.notifications import Notification
+from htmengine.alerts.incident_messages import Message
 from htmengine.alerts.queries import DeliveryState, QueuedMessage
 from htmengine.errors import DeliveryFailed
 from htmengine.process.twisted_types import Clock
@@ -34,11 +34,11 @@ LEASE_MARGIN_S = 5.0
 class Sends(Protocol):
     """What `htmengine.alerts.sender.Sender` does."""
 
-    async def send(self, receiver: Receiver, notification: Notification, delivery_id: str) -> str:
+    async def send(self, receiver: Receiver, notification: Message, delivery_id: str) -> str:
         """One attempt; what came back.  Raises `DeliveryFailed`."""
         ...
 
-    async def send_all(self, receiver: Alertmanager, notifications: Sequence[Notification]) -> str:
+    async def send_all(self, receiver: Alertmanager, notifications: Sequence[Message]) -> str:
         """Several alerts in one request.  Raises `DeliveryFailed`."""
         ...
 

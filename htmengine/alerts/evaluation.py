@@ -10,18 +10,20 @@ instructions in one transaction, so that rows which come twice change nothing.
               rows that count in the window >= rule.rows, and the cool-down is over
     RESOLVED ───────────────────────────────────────────────────────────────────────► FIRING
              ◄───────────────────────────────────────────────────────────────────────
-              fewer; or the metric is silent, gone or without a model; or the rule is gone
+              fewer; or the metric is gone or without a model; or the rule is gone
 """
 
 from __future__ import annotations
 
 import enum
+import functools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
+from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Rule
 from htmengine.messages import ScoredRow
 
@@ -79,7 +81,6 @@ class MetricFacts:
     """What is known of a metric whose rule fires."""
 
     modelled: bool  #: it has a model that scores its rows
-    newest: float  #: epoch seconds, wall clock: its newest sample, or when the state last changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,13 @@ def matches(rule: Rule, name: str) -> bool:
     >>> [matches(Rule(metrics=("web.*", "!*.test")), name) for name in ("web.cpu.load", "web.test", "db.load")]
     [True, False, False]
     """
-    wanted = [glob for glob in rule.metrics if not glob.startswith("!")]
-    excluded = [glob[1:] for glob in rule.metrics if glob.startswith("!")]
+    return _matches(rule.metrics, name)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _matches(metrics: tuple[str, ...], name: str) -> bool:
+    wanted = [glob for glob in metrics if not glob.startswith("!")]
+    excluded = [glob[1:] for glob in metrics if glob.startswith("!")]
     return any(fnmatchcase(name, glob) for glob in wanted or ["*"]) and not any(
         fnmatchcase(name, glob) for glob in excluded
     )
@@ -141,7 +147,11 @@ def decide(
 
 
 def _has_hit(rule: Rule, scored: Scored) -> bool:
-    return any(row.anomaly >= rule.threshold for row in scored.rows)
+    return any(_counts(rule, row) for row in scored.rows)
+
+
+def _counts(rule: Rule, row: ScoredRow) -> bool:
+    return out_of_range(rule, row) or (row.anomaly >= rule.threshold and fits(rule, row))
 
 
 def evaluate(
@@ -166,7 +176,7 @@ def evaluate(
 def _advance(rule: Rule, state: AlertState, row: ScoredRow, now: float) -> tuple[AlertState, list[Instruction]]:
     hits = tuple(timestamp for timestamp in state.hits if timestamp > row.timestamp - rule.window_s)
     young = not rule.max_age_s or row.timestamp >= now - rule.max_age_s
-    if row.anomaly >= rule.threshold and young:
+    if young and _counts(rule, row):
         hits = (*hits, row.timestamp)[-rule.rows :]
     state = replace(state, rowid=row.rowid, hits=hits)
     met = len(hits) >= rule.rows
@@ -189,23 +199,22 @@ def worth_storing(old: AlertState, new: AlertState) -> bool:
     return replace(new, rowid=old.rowid) != old
 
 
-def review(
-    rule: Rule | None, state: AlertState, facts: MetricFacts | None, now: float
-) -> tuple[AlertState, list[Instruction]]:
-    """End an alert that no row will end.  ``rule`` or ``facts`` is None: there is no such rule or metric any more."""
-    reason = _why_over(rule, facts, now)
+def review(rule: Rule | None, state: AlertState, facts: MetricFacts | None) -> tuple[AlertState, list[Instruction]]:
+    """End an alert that no row will end.  ``rule`` or ``facts`` is None: there is no such rule or metric any more.
+
+    An alert of a metric that has fallen silent stays: nobody knows that it is over.
+    """
+    reason = _why_over(rule, facts)
     if state.phase is not Phase.FIRING or reason is None:
         return state, []
     return replace(state, phase=Phase.RESOLVED, hits=()), [Resolve(state.alert_id, reason)]
 
 
-def _why_over(rule: Rule | None, facts: MetricFacts | None, now: float) -> str | None:
+def _why_over(rule: Rule | None, facts: MetricFacts | None) -> str | None:
     if rule is None:
         return "the rule was removed"
     if facts is None:
         return "the metric was deleted"
     if not facts.modelled:
         return "the metric has no model any more"
-    if facts.newest < now - rule.window_s:
-        return f"no samples for {rule.window_s:g} s"
     return None

@@ -14,11 +14,15 @@ from email.utils import format_datetime
 from typing import Any
 
 from htmengine.alerts.configuration import Alertmanager, Email, Slack, Webhook
-from htmengine.alerts.notifications import Notification, svg_plot, utc
+from htmengine.alerts.incident_messages import IncidentMessage, Message
+from htmengine.alerts.notifications import utc
 
 #: Alertmanager is told again as long as an alert fires (its API asks for that), and lets go of one that it is no
 #: longer told of after four times this.
 RESEND_S = 60.0
+
+#: Slack refuses a longer text in a block.
+SLACK_CHARACTERS = 3000
 
 SIGNATURE_HEADER = "HTMEngine-Signature"
 TIMESTAMP_HEADER = "HTMEngine-Timestamp"
@@ -43,7 +47,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
     return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
-def webhook_request(receiver: Webhook, notification: Notification, delivery_id: str, now: float) -> HttpRequest:
+def webhook_request(receiver: Webhook, notification: Message, delivery_id: str, now: float) -> HttpRequest:
     """The alert as JSON; the delivery's id is the same at every retry."""
     body = _json({**notification.public(), "delivery": delivery_id})
     timestamp = str(int(now))
@@ -53,48 +57,56 @@ def webhook_request(receiver: Webhook, notification: Notification, delivery_id: 
     return HttpRequest(receiver.url, body, headers)
 
 
-def alertmanager_request(receiver: Alertmanager, notifications: Sequence[Notification], now: float) -> HttpRequest:
+def alertmanager_request(receiver: Alertmanager, notifications: Sequence[Message], now: float) -> HttpRequest:
     """Alerts for Alertmanager's API v2, which recognises them by their labels."""
     url = f"{receiver.url.rstrip('/')}/api/v2/alerts"
     body = _json([_alertmanager_alert(each, now) for each in notifications])
     return HttpRequest(url, body, _authorization(receiver.authorization))
 
 
-def _alertmanager_alert(notification: Notification, now: float) -> dict[str, Any]:
+def _alertmanager_alert(notification: Message, now: float) -> dict[str, Any]:
     ends = notification.created if notification.status == "resolved" else now + 4 * RESEND_S
-    labels = {**dict(notification.labels), "alertname": notification.rule, "metric": notification.metric}
+    labels = {**dict(notification.labels), "alertname": notification.rule, **notification.identity}
     if notification.status == "test":
         labels["test"] = "true"
     alert = {
         "labels": labels,
-        "annotations": {
-            "summary": notification.summary,
-            "value": repr(notification.value),
-            "anomaly_score": repr(notification.score),
-            "time": utc(notification.timestamp),
-            "recent": notification.sparkline,
-            "alert_id": notification.alert_id,
-        },
+        "annotations": notification.annotations,
         "startsAt": utc(min(notification.started, ends)),
         "endsAt": utc(ends),
     }
     return {**alert, "generatorURL": notification.link} if notification.link else alert
 
 
-def slack_request(receiver: Slack, notification: Notification) -> HttpRequest:
-    """A message with the metric's name as a link, and the last values as a line of bars."""
-    name = _slack_text(notification.metric)
+_SIGNS = {
+    "firing": ":red_circle:",
+    "worse": ":red_circle:",
+    "resolved": ":large_green_circle:",
+    "test": ":white_circle:",
+}
+
+
+def slack_request(receiver: Slack, notification: Message) -> HttpRequest:
+    """A message with what it is about as a link, and the last values as a line of bars."""
+    name = _slack_text(notification.subject)
     title = f"<{notification.link}|{name}>" if notification.link else f"*{name}*"
-    sign = {"firing": ":red_circle:", "resolved": ":large_green_circle:", "test": ":white_circle:"}
-    words = {"firing": "is anomalous", "resolved": "is back to normal", "test": "(a test)"}
     lines = [
-        f"{sign[notification.status]} {title} {words[notification.status]} (rule {notification.rule})",
-        f"value *{notification.value:g}*, anomaly score *{notification.score:.6f}* at {utc(notification.timestamp)}",
+        f"{_SIGNS[notification.status]} {title} {notification.words} (rule {notification.rule})",
+        *_slack_facts(notification),
         *([notification.reason] if notification.reason else []),
         *([f"`{notification.sparkline}`"] if notification.recent else []),
     ]
-    block = {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines)}}
+    block = {"type": "section", "text": {"type": "mrkdwn", "text": "\n".join(lines)[:SLACK_CHARACTERS]}}
     return HttpRequest(receiver.url, _json({"text": _slack_text(notification.summary), "blocks": [block]}), {})
+
+
+def _slack_facts(notification: Message) -> list[str]:
+    if isinstance(notification, IncidentMessage):
+        since = f"*{notification.members}* metrics since {utc(notification.started)}"
+        return [since, *(f"• {_slack_text(each.sentence)}" for each in notification.moved)]
+    return [
+        f"value *{notification.value:g}*, anomaly score *{notification.score:.6f}* at {utc(notification.timestamp)}"
+    ]
 
 
 def _slack_text(text: str) -> str:
@@ -105,34 +117,28 @@ def _slack_text(text: str) -> str:
     return "".join(f"{sign}\u200b" if sign in "*_~`" else sign for sign in text)
 
 
-def email_message(receiver: Email, notification: Notification, delivery_id: str, now: float) -> EmailMessage:
+def email_message(receiver: Email, notification: Message, delivery_id: str, now: float) -> EmailMessage:
     """A mail in plain text with the plot attached.  Its Message-ID is the same at every retry."""
     message = EmailMessage()
     message["From"] = receiver.sender
     message["To"] = ", ".join(receiver.to)
-    message["Subject"] = f"[{notification.status.upper()}] {notification.rule}: {notification.metric}"
+    message["Subject"] = f"[{notification.status.upper()}] {notification.rule}: {notification.subject}"
     message["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
     message["Message-ID"] = f"<{delivery_id}@{receiver.sender.partition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
     # base64: no line of the body begins with a dot, which SMTP would have to escape.
     message.set_content(_email_text(notification), cte="base64")
-    message.add_attachment(svg_plot(notification).encode(), "image", "svg+xml", filename="recent.svg")
+    message.add_attachment(notification.plot().encode(), "image", "svg+xml", filename="recent.svg")
     return message
 
 
-def _email_text(notification: Notification) -> str:
+def _email_text(notification: Message) -> str:
     rows = [
-        ("Metric", notification.metric),
-        ("Value", f"{notification.value:g}"),
-        ("Anomaly score", f"{notification.score:.6f} (threshold {notification.threshold:g})"),
-        ("Time", utc(notification.timestamp)),
-        ("Since", utc(notification.started)),
-        ("Rule", notification.rule),
-        *([("Why", notification.reason)] if notification.reason else []),
+        *notification.facts,
         *((name, value) for name, value in notification.labels),
         *([("Page", notification.link)] if notification.link else []),
     ]
-    table = "\n".join(f"{name + ':':<15}{value}" for name, value in rows)
+    table = "\n".join(f"{name + ':' if name else '':<15}{value}" for name, value in rows)
     return f"{notification.summary}\n\n{table}\n\nLast values: {notification.sparkline}\n"
 
 

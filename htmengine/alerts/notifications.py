@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-Status: TypeAlias = Literal["firing", "resolved", "test"]
+Status: TypeAlias = Literal["firing", "worse", "resolved", "test"]  #: worse: of incidents alone
 
 #: Rows before and with the one that fired, for the plot.
 RECENT_ROWS = 60
@@ -55,24 +55,73 @@ class Notification:
     recent: tuple[RecentRow, ...] = ()
 
     @property
+    def id(self) -> str:
+        """The alert's."""
+        return self.alert_id
+
+    @property
+    def subject(self) -> str:
+        """What it is about."""
+        return self.metric
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells it from other alerts of its rule: labels for Alertmanager."""
+        return {"metric": self.metric}
+
+    @property
+    def words(self) -> str:
+        """What became of it."""
+        return {"firing": "is anomalous", "resolved": "is back to normal"}.get(self.status, "(a test)")
+
+    @property
     def summary(self) -> str:
         """One line."""
-        word = {"firing": "is anomalous", "resolved": "is back to normal", "test": "(a test)"}[self.status]
-        return f"{self.metric} {word}: value {self.value:g}, anomaly score {self.score:.6f} at {utc(self.timestamp)}"
+        return (
+            f"{self.metric} {self.words}: value {self.value:g}, anomaly score {self.score:.6f} at {utc(self.timestamp)}"
+        )
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """Names and values for a table."""
+        return [
+            ("Metric", self.metric),
+            ("Value", f"{self.value:g}"),
+            ("Anomaly score", f"{self.score:.6f} (threshold {self.threshold:g})"),
+            ("Time", utc(self.timestamp)),
+            ("Since", utc(self.started)),
+            ("Rule", self.rule),
+            *([("Why", self.reason)] if self.reason else []),
+        ]
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """For Alertmanager."""
+        return {
+            "summary": self.summary,
+            "value": repr(self.value),
+            "anomaly_score": repr(self.score),
+            "time": utc(self.timestamp),
+            "recent": self.sparkline,
+            "alert_id": self.alert_id,
+        }
 
     @property
     def sparkline(self) -> str:
         """The last values as a line of bars."""
         return sparkline([row.value for row in self.recent])
 
+    def plot(self) -> str:
+        """The last values as a picture."""
+        return svg_plot(self.summary, self.recent, self.threshold)
+
     def to_json(self) -> str:
         """For the table alert_delivery."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Notification:
-        """What `to_json` made."""
-        fields = json.loads(text)
+    def from_fields(cls, fields: dict[str, Any]) -> Notification:
+        """What `to_json` made, as an object of JSON."""
         fields["labels"] = tuple((name, value) for name, value in fields["labels"])
         fields["recent"] = tuple(RecentRow(**row) for row in fields["recent"])
         return cls(**fields)
@@ -133,19 +182,18 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[min(int((value - low) / span * len(_BARS)), len(_BARS) - 1)] for value in values)
 
 
-def svg_plot(notification: Notification) -> str:
+def svg_plot(title: str, rows: Sequence[RecentRow], threshold: float = 1.0) -> str:
     """The last values as a small picture; rows whose score reaches the threshold are marked."""
-    rows = notification.recent
     points = _points([row.value for row in rows])
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     marks = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#c62828"/>'
         for row, (x, y) in zip(rows, points, strict=True)
-        if row.score is not None and row.score >= notification.threshold
+        if row.score is not None and row.score >= threshold
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_PLOT_WIDTH} {_PLOT_HEIGHT}" role="img">'
-        f"<title>{escape(notification.summary)}</title>"
+        f"<title>{escape(title)}</title>"
         f'<rect width="{_PLOT_WIDTH}" height="{_PLOT_HEIGHT}" fill="#fff"/>'
         f'<polyline points="{line}" fill="none" stroke="#1565c0" stroke-width="1.5"/>{marks}</svg>\n'
     )

@@ -12,13 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, select, update
+from msgspec import UNSET
+from sqlalchemy import Connection, and_, delete, exists, func, insert, or_, select, update
 
 from htmengine.alerts.evaluation import AlertState, MetricFacts, Phase, Scored
-from htmengine.alerts.notifications import Notification
+from htmengine.alerts.incident_messages import Message, message_from_json
+from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow
 from htmengine.messages import ScoredRow
-from htmengine.repository.queries import IN_AT_ONCE, MetricStatus, in_parts
-from htmengine.repository.schema import alert, alert_delivery, alert_state, anomaly, metric, metric_data
+from htmengine.repository import results
+from htmengine.repository.queries import IN_AT_ONCE, MetricStatus, get_rows, in_parts
+from htmengine.repository.schema import alert, alert_delivery, alert_state, anomaly, incident, metric, metric_data
 from htmengine.repository.times import from_datetime, to_datetime
 
 
@@ -36,7 +39,7 @@ class QueuedMessage:
 
     id: str
     receiver: str
-    notification: Notification
+    notification: Message
     attempts: int  #: with this one
     created_at: float
 
@@ -54,6 +57,7 @@ class AlertRecord:
     created_at: float
     resolved_at: float | None
     reason: str
+    newest: int | None = None  #: the metric's newest sample, epoch seconds
     deliveries: tuple[DeliveryRecord, ...] = ()
 
 
@@ -110,9 +114,7 @@ def save_alert_states(conn: Connection, states: Iterable[AlertState], now: float
 
 def firing_states(conn: Connection) -> list[tuple[AlertState, str, MetricFacts | None]]:
     """All that fire, each with its metric's name and what is known of it ("" and None: it is gone)."""
-    query = select(alert_state, metric.c.name, metric.c.status, metric.c.last_timestamp).outerjoin(
-        metric, metric.c.uid == alert_state.c.uid
-    )
+    query = select(alert_state, metric.c.name, metric.c.status).outerjoin(metric, metric.c.uid == alert_state.c.uid)
     firing = query.where(alert_state.c.phase == Phase.FIRING.value)
     return [(_state(row), row.name or "", _facts(row)) for row in conn.execute(firing)]
 
@@ -138,8 +140,7 @@ def _state(row: Any) -> AlertState:
 def _facts(row: Any) -> MetricFacts | None:
     if row.status is None:
         return None
-    newest = from_datetime(row.last_timestamp) if row.last_timestamp is not None else 0
-    return MetricFacts(MetricStatus(row.status).has_model, max(newest, row.changed_at))
+    return MetricFacts(MetricStatus(row.status).has_model)
 
 
 # --- rows -----------------------------------------------------------------------------------------------
@@ -148,13 +149,15 @@ def _facts(row: Any) -> MetricFacts | None:
 def anomalous_spans(conn: Connection, after: str, since: int, threshold: float, most: int) -> list[MissedRows]:
     """For each metric with anomalies since an epoch second: from its first one to its last.
 
+    Anomalies are rows with at least this score, and those with a height.
     Metrics by uid, those after ``after``, at most ``most``.
     """
     c = anomaly.c
     query = (
         select(c.uid, metric.c.name, func.min(c.rowid), func.max(c.rowid))
         .join(metric, metric.c.uid == c.uid)
-        .where(c.uid > after, c.timestamp >= to_datetime(since), c.anomaly_score >= threshold)
+        .where(c.uid > after, c.timestamp >= to_datetime(since))
+        .where(or_(c.anomaly_score >= threshold, c.height.is_not(None)))
         .group_by(c.uid, metric.c.name)
         .order_by(c.uid)
         .limit(most)
@@ -167,6 +170,7 @@ def scored_rows(conn: Connection, spans: Iterable[MissedRows], most: int) -> tup
     c = metric_data.c
     scored, left = [], []
     for span in spans:
+        whys = results.whys_of(conn, span.uid, span.after + 1, span.last)
         query = (
             select(c.rowid, c.timestamp, c.metric_value, c.raw_anomaly_score, c.anomaly_score)
             .where(c.uid == span.uid, c.rowid > span.after, c.rowid <= span.last, c.anomaly_score.is_not(None))
@@ -174,13 +178,19 @@ def scored_rows(conn: Connection, spans: Iterable[MissedRows], most: int) -> tup
             .limit(most)
         )
         rows = tuple(
-            ScoredRow(rowid, from_datetime(timestamp), value, raw, score)
+            ScoredRow(rowid, from_datetime(timestamp), value, raw, score, None, whys.get(rowid, UNSET))
             for rowid, timestamp, value, raw, score in conn.execute(query)
         )
         scored.append(Scored(span.uid, span.name, rows))
         if len(rows) == most:
             left.append(replace(span, after=rows[-1].rowid))
     return scored, left
+
+
+def recent_rows(conn: Connection, uid: str, rowid: int) -> tuple[RecentRow, ...]:
+    """The last rows up to one, for a plot."""
+    rows = get_rows(conn, uid, max(rowid - RECENT_ROWS, 0), RECENT_ROWS)
+    return tuple(RecentRow(row.timestamp, row.value, row.anomaly) for row in rows if row.rowid <= rowid)
 
 
 # --- alerts ---------------------------------------------------------------------------------------------
@@ -212,36 +222,48 @@ def resolve_alert(conn: Connection, alert_id: str, now: float, reason: str) -> N
     conn.execute(update(alert).where(alert.c.id == alert_id).values(resolved_at=now, reason=reason))
 
 
-def told_of(conn: Connection, alert_id: str) -> dict[str, Notification]:
-    """What each receiver was told when an alert fired."""
+def told_of(conn: Connection, alert_id: str) -> dict[str, Message]:
+    """What each receiver was told when an alert fired, or an incident opened."""
     c = alert_delivery.c
     query = select(c.receiver, c.body).where(c.alert_id == alert_id, c.status == "firing")
-    return {row.receiver: Notification.from_json(row.body) for row in conn.execute(query)}
+    return {row.receiver: message_from_json(row.body) for row in conn.execute(query)}
 
 
-def still_firing(conn: Connection, receiver: str, limit: int) -> list[Notification]:
-    """What a receiver was told of, and is not over."""
+def still_firing(conn: Connection, receiver: str, limit: int) -> list[Message]:
+    """What a receiver was told of alerts and incidents that are not over: of each the newest message."""
     c = alert_delivery.c
+    later = alert_delivery.alias()
+    newer = exists().where(
+        later.c.alert_id == c.alert_id,
+        later.c.receiver == receiver,
+        later.c.status == "worse",
+        later.c.state == DeliveryState.DELIVERED.value,
+        c.status == "firing",
+    )
+    open_ = or_(
+        exists().where(alert.c.id == c.alert_id, alert.c.resolved_at.is_(None)),
+        exists().where(incident.c.id == c.alert_id, incident.c.over_at.is_(None)),
+    )
     query = (
         select(c.body)
-        .join(alert, alert.c.id == c.alert_id)
-        .where(c.receiver == receiver, c.status == "firing", c.state == DeliveryState.DELIVERED.value)
-        .where(alert.c.resolved_at.is_(None))
-        .order_by(alert.c.created_at.desc())
+        .where(c.receiver == receiver, c.status.in_(["firing", "worse"]), c.state == DeliveryState.DELIVERED.value)
+        .where(open_, ~newer)
+        .order_by(c.created_at.desc())
         .limit(limit)
     )
-    return [Notification.from_json(body) for body in conn.execute(query).scalars()]
+    return [message_from_json(body) for body in conn.execute(query).scalars()]
 
 
 def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
     """The newest alerts first, those that fire before all others."""
-    query = select(alert).order_by(alert.c.resolved_at.is_not(None), alert.c.created_at.desc()).limit(limit)
+    query = select(alert, metric.c.last_timestamp).outerjoin(metric, metric.c.uid == alert.c.uid)
+    query = query.order_by(alert.c.resolved_at.is_not(None), alert.c.created_at.desc()).limit(limit)
     rows = conn.execute(query).all()
     deliveries: dict[str, list[DeliveryRecord]] = {row.id: [] for row in rows}
     c = alert_delivery.c
     for ids in in_parts(deliveries):
-        query = select(alert_delivery).where(c.alert_id.in_(ids)).order_by(c.created_at, c.id)
-        for row in conn.execute(query):
+        of_them = select(alert_delivery).where(c.alert_id.in_(ids)).order_by(c.created_at, c.id)
+        for row in conn.execute(of_them):
             record = DeliveryRecord(row.status, row.receiver, DeliveryState(row.state), row.attempts, row.answer or "")
             deliveries[row.alert_id].append(record)
     return [
@@ -255,6 +277,7 @@ def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
             row.created_at,
             row.resolved_at,
             row.reason or "",
+            None if row.last_timestamp is None else from_datetime(row.last_timestamp),
             tuple(deliveries[row.id]),
         )
         for row in rows
@@ -264,10 +287,10 @@ def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
 # --- deliveries -----------------------------------------------------------------------------------------
 
 
-def add_deliveries(conn: Connection, notification: Notification, receivers: Iterable[str]) -> None:
+def add_deliveries(conn: Connection, notification: Message, receivers: Iterable[str]) -> None:
     """Queue a message for each receiver that has not been queued before."""
     c = alert_delivery.c
-    same = select(c.receiver).where(c.alert_id == notification.alert_id, c.status == notification.status)
+    same = select(c.receiver).where(c.alert_id == notification.id, c.status == notification.status)
     known = set(conn.execute(same).scalars())
     for receiver in receivers:
         if receiver in known:
@@ -275,8 +298,8 @@ def add_deliveries(conn: Connection, notification: Notification, receivers: Iter
         conn.execute(
             insert(alert_delivery),
             {
-                "id": f"{notification.alert_id}.{notification.status}.{receiver}",
-                "alert_id": notification.alert_id,
+                "id": f"{notification.id}.{notification.status}.{receiver}",
+                "alert_id": notification.id,
                 "status": notification.status,
                 "receiver": receiver,
                 "state": DeliveryState.WAITING.value,
@@ -303,7 +326,7 @@ def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) 
     taken = update(alert_delivery).where(mine).values(attempts=row.attempts + 1, next_at=now + lease_s)
     if not conn.execute(taken).rowcount:
         return None  # another process was faster
-    return QueuedMessage(row.id, receiver, Notification.from_json(row.body), row.attempts + 1, row.created_at)
+    return QueuedMessage(row.id, receiver, message_from_json(row.body), row.attempts + 1, row.created_at)
 
 
 def next_due(conn: Connection, receiver: str) -> float | None:
@@ -316,11 +339,14 @@ def _may_go(receiver: str) -> Any:
     """What waits for a receiver, and not behind another message of the same alert."""
     c = alert_delivery.c
     earlier = alert_delivery.alias()
+    before = or_(
+        and_(c.status != "firing", earlier.c.status == "firing"),
+        and_(c.status == "resolved", earlier.c.status == "worse"),
+    )
     behind = exists().where(
-        c.status == "resolved",
+        before,
         earlier.c.alert_id == c.alert_id,
         earlier.c.receiver == receiver,
-        earlier.c.status == "firing",
         earlier.c.state == DeliveryState.WAITING.value,
     )
     return and_(c.receiver == receiver, c.state == DeliveryState.WAITING.value, ~behind)

@@ -25,7 +25,7 @@ from zope.interface import implementer
 from htmengine.alerts import formats
 from htmengine.alerts.configuration import Alertmanager, Email, Receiver, Slack, Webhook
 from htmengine.alerts.formats import HttpRequest
-from htmengine.alerts.notifications import Notification
+from htmengine.alerts.incident_messages import Message
 from htmengine.errors import DeliveryFailed
 from htmengine.process.twisted_types import Reactor, for_twisted, within
 
@@ -45,7 +45,7 @@ class Sender:
         self._pool = HTTPConnectionPool(for_twisted(reactor), persistent=False)
         self._pool._factory = _QuietFactory
 
-    async def send(self, receiver: Receiver, notification: Notification, delivery_id: str) -> str:
+    async def send(self, receiver: Receiver, notification: Message, delivery_id: str) -> str:
         """One attempt.  Raises `DeliveryFailed`."""
         now = self._reactor.seconds()
         match receiver:
@@ -60,7 +60,7 @@ class Sender:
                 message = formats.email_message(receiver, notification, delivery_id, now)
                 return await self._mail(receiver, message.as_bytes())
 
-    async def send_all(self, receiver: Alertmanager, notifications: Sequence[Notification]) -> str:
+    async def send_all(self, receiver: Alertmanager, notifications: Sequence[Message]) -> str:
         """Several alerts in one request.  Raises `DeliveryFailed`."""
         request = formats.alertmanager_request(receiver, notifications, self._reactor.seconds())
         return await self._post(receiver, request)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The Alert Service: tells people when metrics are anomalous, by the rules of alerts.conf.
 
-In: scored rows, from a durable queue of its own on the results exchange.  Out: messages to the receivers.  Rules are
-evaluated by `htmengine.alerts.evaluation`; what follows, the states and the messages to be sent, is stored in one
-transaction before the rows are acknowledged.  So a crash at any moment repeats work and loses nothing: rows that a
-state knows change nothing, and a message that was sent but not noted is sent again, with the same id.
+In: scored rows, from a durable queue of its own on the results exchange.  Out: messages to the receivers.  Rules with a
+threshold are evaluated by `htmengine.alerts.evaluation`, those with a budget judged by
+`htmengine.incidents.budget_rules`; what follows, the states and the messages to be sent, is stored in one transaction
+before the rows are acknowledged.  So a crash at any moment repeats work and loses nothing: rows that a state knows
+change nothing, and a message that was sent but not noted is sent again, with the same id.
 
 The queue makes room by dropping its oldest messages: an alert service that is away must not hold up the engine.  A
 queue that is full has dropped some, so it is begun anew, and the rows since the alerts' states come from the database.
@@ -12,9 +13,10 @@ queue that is full has dropped some, so it is begun anew, and the rows since the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 from twisted.internet.defer import Deferred
@@ -27,7 +29,7 @@ from htmengine.alerts.configuration import AlertConfig, Alertmanager, AlertOptio
 from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
-from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow, metric_page
+from htmengine.alerts.notifications import Notification, metric_page
 from htmengine.bus.interface import Bus, Delivery, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import DeliveryFailed, InvalidMessage
@@ -36,7 +38,7 @@ from htmengine.process.figures import Figure, counter
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import repeated
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import queries, troubles
+from htmengine.repository import troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import Quarantine
 
@@ -56,6 +58,22 @@ RESEND_AT_ONCE = 1000
 DAY_S = 86_400
 
 
+class JudgesRows(Protocol):
+    """The rules with a budget: `htmengine.incidents.budget_rules`."""
+
+    async def take(self, scored: Sequence[Scored]) -> None:
+        """Judge rows; those that come twice change nothing."""
+        ...
+
+    async def review(self) -> None:
+        """What no row brings about: called once a minute."""
+        ...
+
+    def figures(self) -> Iterable[Figure]:
+        """What was paged, and what was not."""
+        ...
+
+
 class AlertService(QueueConsumer):
     """Evaluates batch after batch; a courier for each receiver delivers beside that."""
 
@@ -69,6 +87,7 @@ class AlertService(QueueConsumer):
         database: Database,
         sender: Sends,
         options: AlertOptions,
+        budget_rules: JudgesRows,
         on_failure: Callable[[Failure], None],
     ) -> None:
         super().__init__(bus=bus, on_failure=on_failure)
@@ -87,6 +106,8 @@ class AlertService(QueueConsumer):
             )
             for receiver in self._config.receivers
         ]
+        self._thresholds = [rule for rule in self._config.rules if not rule.has_budget]
+        self._budget_rules = budget_rules
         self._quarantine = Quarantine(database, self._config.general.queue_name, clock.seconds)
         self._timer = repeated(self._look_after, self._tasks, clock)
         self.rejected = 0  #: messages that are no results
@@ -116,6 +137,7 @@ class AlertService(QueueConsumer):
 
     def figures(self) -> Iterable[Figure]:
         """What fired, and what became of the messages."""
+        yield from self._budget_rules.figures()
         yield counter("htmengine_alerts_fired", "Alerts that fired", self.fired)
         yield counter("htmengine_alerts_resolved", "Alerts that are over", self.resolved)
         yield counter("htmengine_alerts_overflows", "Times that the alerts' queue was full", self.overflows)
@@ -208,7 +230,8 @@ class AlertService(QueueConsumer):
         if not rules:
             return
         oldest = max(min(rule.max_age_s or CATCH_UP_S, CATCH_UP_S) for rule in rules)
-        since, threshold = int(self._clock.seconds() - oldest), min(rule.threshold for rule in rules)
+        since = int(self._clock.seconds() - oldest)
+        threshold = min((rule.threshold for rule in self._thresholds), default=math.inf)
         after: str | None = ""
         while self.running and after is not None:
             spans = await self._database.read(alert_queries.anomalous_spans, after, since, threshold, METRICS_AT_ONCE)
@@ -221,10 +244,12 @@ class AlertService(QueueConsumer):
     # --- what follows ----------------------------------------------------------------------------------
 
     async def _evaluate(self, scored: Sequence[Scored]) -> None:
-        rules = self._config.rules
+        rules = self._thresholds
         wanted = evaluation.keys_of_interest(rules, scored)
         states = await self._database.read(alert_queries.load_alert_states, wanted)
         await self._perform(evaluation.decide(rules, states, scored, self._clock.seconds()))
+        await self._budget_rules.take(scored)
+        self._wake()
 
     async def _perform(self, changes: Sequence[Change]) -> None:
         """Store what changed, and see to what follows."""
@@ -234,6 +259,9 @@ class AlertService(QueueConsumer):
         for change in changes:
             for instruction in change.instructions:
                 self._count(change, instruction)
+        self._wake()
+
+    def _wake(self) -> None:
         for courier in self.couriers:
             courier.wake()
 
@@ -254,16 +282,18 @@ class AlertService(QueueConsumer):
     async def _look_after(self) -> None:
         """End alerts that no row will end, keep the others alive at Alertmanagers, forget what is long over."""
         now = self._clock.seconds()
-        rules = {rule.name: rule for rule in self._config.rules}
+        rules = {rule.name: rule for rule in self._thresholds}
         changes = []
         for state, metric, facts in await self._database.read(alert_queries.firing_states):
             rule = rules.get(state.rule)
             if rule is not None and facts is not None and not evaluation.matches(rule, metric):
                 rule = None
-            changed, instructions = evaluation.review(rule, state, facts, now)
+            changed, instructions = evaluation.review(rule, state, facts)
             if instructions:
                 changes.append(Change(rules.get(state.rule), metric, changed, tuple(instructions)))
         await self._quarantine.each(changes, self._perform)
+        await self._budget_rules.review()
+        self._wake()
         await self._database.run(_forget, self._config, now)
         for receiver in self._config.receivers:
             if isinstance(receiver, Alertmanager):
@@ -310,7 +340,7 @@ def _fire(conn: Connection, change: Change, fire: Fire, options: AlertOptions, n
         created=now,
         labels=rule.labels,
         link=metric_page(options.public_url, change.state.uid),
-        recent=_recent(conn, change.state.uid, row.rowid),
+        recent=alert_queries.recent_rows(conn, change.state.uid, row.rowid),
     )
     if alert_queries.add_alert(conn, notification):
         alert_queries.add_deliveries(conn, notification, _names(options, rule.receivers))
@@ -322,10 +352,12 @@ def _resolve(conn: Connection, change: Change, resolve: Resolve, options: AlertO
     told = alert_queries.told_of(conn, resolve.alert_id)
     if not told or (change.rule is not None and not change.rule.resolved):
         return
-    notification = replace(next(iter(told.values())), status="resolved", reason=resolve.reason, created=now)
+    fired = next(iter(told.values()))
+    assert isinstance(fired, Notification)
+    notification = replace(fired, status="resolved", reason=resolve.reason, created=now)
     row = resolve.row
     if row is not None:
-        recent = _recent(conn, change.state.uid, row.rowid)
+        recent = alert_queries.recent_rows(conn, change.state.uid, row.rowid)
         notification = replace(
             notification,
             rowid=row.rowid,
@@ -339,11 +371,6 @@ def _resolve(conn: Connection, change: Change, resolve: Resolve, options: AlertO
 
 def _names(options: AlertOptions, wanted: Sequence[str] | Mapping[str, Any]) -> list[str]:
     return [receiver.name for receiver in options.config.receivers if receiver.name in wanted]
-
-
-def _recent(conn: Connection, uid: str, rowid: int) -> tuple[RecentRow, ...]:
-    rows = queries.get_rows(conn, uid, max(rowid - RECENT_ROWS, 0), RECENT_ROWS)
-    return tuple(RecentRow(row.timestamp, row.value, row.anomaly) for row in rows if row.rowid <= rowid)
 
 
 def _forget(conn: Connection, config: AlertConfig, now: float) -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, insert, select, update
 
 from htmengine.errors import IncidentNotFound, SilenceNotFound
+from htmengine.incidents.fleet import Newest
 from htmengine.incidents.records import (
     AlarmState,
     Did,
@@ -28,7 +29,7 @@ from htmengine.incidents.records import (
     Silence,
     Verdict,
 )
-from htmengine.repository.queries import IN_AT_ONCE, in_parts
+from htmengine.repository.queries import IN_AT_ONCE, Definition, Metric, MetricStatus, get_metrics, get_rows, in_parts
 from htmengine.repository.schema import (
     alarm_state,
     alarm_verdict,
@@ -36,9 +37,11 @@ from htmengine.repository.schema import (
     incident_event,
     incident_member,
     metric,
+    metric_data,
     rule_state,
     silence,
 )
+from htmengine.repository.times import from_datetime
 
 _Record = TypeVar("_Record", Incident, Member, Event, Verdict, Silence)
 
@@ -91,11 +94,18 @@ def alarm_states(conn: Connection, rule: str, uids: Sequence[str]) -> dict[str, 
     }
 
 
-def open_alarm_states(conn: Connection, rule: str) -> dict[str, AlarmState]:
-    """By uid: those of metrics with rows that count, or that are silent."""
+def silent_states(conn: Connection, rule: str) -> dict[str, AlarmState]:
+    """By uid: those of metrics that are silent."""
     c = alarm_state.c
-    query = select(alarm_state).where(c.rule == rule, (c.hits != "[]") | c.silent_since.is_not(None))
+    query = select(alarm_state).where(c.rule == rule, c.silent_since.is_not(None))
     return {row.uid: _alarm_state(row) for row in conn.execute(query)}
+
+
+def silent_since(conn: Connection, rule: str) -> dict[str, int]:
+    """By uid: the last row before the silence of each metric that is silent for a rule."""
+    c = alarm_state.c
+    query = select(c.uid, c.silent_since).where(c.rule == rule, c.silent_since.is_not(None))
+    return {row.uid: row.silent_since for row in conn.execute(query)}
 
 
 def save_alarm_states(conn: Connection, states: Iterable[AlarmState]) -> None:
@@ -129,6 +139,44 @@ def verdicts_between(conn: Connection, rule: str, since: int, until: int, most: 
     c = alarm_verdict.c
     query = select(alarm_verdict).where(c.rule == rule, c.timestamp.between(since, until))
     return [_read(Verdict, row) for row in conn.execute(query.order_by(c.timestamp, c.uid).limit(most))]
+
+
+def learnt_since(conn: Connection, uids: Sequence[str]) -> dict[str, float]:
+    """By uid, epoch seconds: the time of the first row that a metric's model has learnt.
+
+    Where the first rows are gone the time is reckoned from the others, by the metric's mean step.
+    """
+    return {
+        each.uid: since
+        for each in get_metrics(conn, uids)
+        if each.definition is not None and (since := _learnt_since(conn, each, each.definition)) is not None
+    }
+
+
+def _learnt_since(conn: Connection, each: Metric, definition: Definition) -> float | None:
+    after = definition.after if definition.snapshot is None else 0  # a snapshot has learnt what was before it
+    rows = get_rows(conn, each.uid, after, 1)
+    if not rows or each.last_timestamp is None:
+        return None
+    oldest = rows[0]
+    step = (each.last_timestamp - oldest.timestamp) / max(each.last_rowid - oldest.rowid, 1)
+    return oldest.timestamp - step * (oldest.rowid - after - 1)
+
+
+def newest_rows(conn: Connection) -> list[Newest]:
+    """Each metric's newest row, but of metrics that nobody monitors."""
+    c = metric.c
+    query = select(c.uid, c.name, c.last_rowid, c.last_timestamp).where(
+        c.status != int(MetricStatus.UNMONITORED), c.last_timestamp.is_not(None)
+    )
+    return [Newest(uid, name, rowid, from_datetime(last)) for uid, name, rowid, last in conn.execute(query)]
+
+
+def row_times(conn: Connection, uid: str, most: int) -> list[int]:
+    """The times of a metric's newest rows, in order."""
+    c = metric_data.c
+    times = conn.execute(select(c.timestamp).where(c.uid == uid).order_by(c.rowid.desc()).limit(most)).scalars()
+    return [from_datetime(each) for each in reversed(times.all())]
 
 
 # --- incidents ------------------------------------------------------------------------------------------

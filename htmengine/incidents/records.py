@@ -120,7 +120,7 @@ class AlarmState:
     uid: str
     rowid: int = 0
     timestamp: int | None = None  #: of the last alarm
-    height: float | None = None  #: of the last alarm
+    height: float | None = None  #: within a day of the last alarm only a greater height counts
     hits: tuple[int, ...] = ()  #: times of the newest rows that count, for rules that want several
     silent_since: int | None = None  #: time of the last row before a silence
 

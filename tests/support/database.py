@@ -17,12 +17,17 @@ from htmengine.repository.engine import Database
 
 def new_database(test: SynchronousTestCase) -> Database:
     """An empty database of the current schema, in a folder of the test's own; closed when the test ends."""
+    database = Database(new_url(test))
+    test.addCleanup(database.close)
+    return database
+
+
+def new_url(test: SynchronousTestCase) -> str:
+    """The URL of such a database."""
     folder = Path(test.mktemp())
     folder.mkdir()
     (folder / "db").write_bytes(_migrated())
-    database = Database(f"sqlite:///{folder / 'db'}")
-    test.addCleanup(database.close)
-    return database
+    return f"sqlite:///{folder / 'db'}"
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.alerts.configuration import (
     AlertConfig,
     Alertmanager,
+    Change,
     Email,
     General,
     Rule,
@@ -63,7 +65,10 @@ receivers = am
 """
 
 
-class ConfigurationTest(SynchronousTestCase):
+HOOK = "[receiver:hook]\ntype = webhook\nurl = http://127.0.0.1/\n"
+
+
+class AlertsCase(SynchronousTestCase):
     def load(self, text: str, **environ: str) -> AlertConfig:
         folder = Path(self.mktemp())
         folder.mkdir()
@@ -75,6 +80,8 @@ class ConfigurationTest(SynchronousTestCase):
         error = self.assertRaises(ConfigError, self.load, text, **environ)
         return [problem.partition("alerts.conf ")[2] or problem for problem in error.problems]
 
+
+class ConfigurationTest(AlertsCase):
     def test_every_option_is_read(self) -> None:
         config = self.load(COMPLETE)
         self.assertEqual(config.general, General(give_up_s=3600.0))
@@ -178,3 +185,37 @@ class ConfigurationTest(SynchronousTestCase):
         shown = " ".join(described(receiver) for receiver in self.load(COMPLETE).receivers)
         for secret in ("s3cret", "abc", "pass word", "xyz"):
             self.assertNotIn(secret, shown)
+
+
+class BudgetTest(AlertsCase):
+    """Rules with a budget, and conditions."""
+
+    def rule(self, options: str) -> Rule:
+        [rule] = self.load(f"{HOOK}[alert:a]\nreceivers = hook\n{options}").rules
+        return rule
+
+    def test_a_budget_and_receivers_are_enough(self) -> None:
+        rule = self.rule("pages_per_week = 5")
+        self.assertEqual((rule.has_budget, rule.silence, rule.metrics), (True, 0.0, ("*",)))
+
+    def test_conditions_are_read(self) -> None:
+        rule = self.rule(
+            "pages_per_metric_week = 0.5\ndirection = up\nmin_change = 10%\nvalid_range = ..100\n"
+            "silence = 900\nseverity = high=6, low=4"
+        )
+        self.assertEqual((rule.direction, rule.min_change), ("up", Change(0.1, relative=True)))
+        self.assertEqual((rule.valid_range, rule.silence), ((-math.inf, 100.0), 900.0))
+        self.assertEqual(rule.severity, (("low", 4.0), ("high", 6.0)))
+
+    def test_what_contradicts_itself_is_refused(self) -> None:
+        for options, said in (
+            ("pages_per_week = 1\npages_per_metric_week = 1", "a rule has one budget"),
+            ("for_s = 60", "for_s: only with pages_per_week"),
+            ("pages_per_week = 1\nthreshold = 0.9", "threshold: only without a budget"),
+            ("pages_per_week = 1\nvalid_range = 5..1", "valid_range = '5..1': LOW..HIGH"),
+            ("pages_per_week = 1\nmin_change = -1", "min_change = '-1'"),
+            ("pages_per_week = 1\nsilence = soon", "silence = 'soon': yes, no, or"),
+            ("pages_per_week = 1\nseverity = a b", "severity = 'a b'"),
+        ):
+            [problem] = self.problems(f"{HOOK}[alert:a]\nreceivers = hook\n{options}")
+            self.assertIn(said, problem)

@@ -120,8 +120,8 @@ class ReviewTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.state, _ = run(RULE, FRESH, row(1, 1.0), row(2, 1.0))
 
-    def over(self, rule: Rule | None, facts: MetricFacts | None, now: float = 1000.0) -> str | None:
-        state, instructions = review(rule, self.state, facts, now)
+    def over(self, rule: Rule | None, facts: MetricFacts | None) -> str | None:
+        state, instructions = review(rule, self.state, facts)
         if not instructions:
             self.assertIs(state, self.state)
             return None
@@ -132,17 +132,16 @@ class ReviewTest(SynchronousTestCase):
         return instruction.reason
 
     def test_what_still_runs_is_left_alone(self) -> None:
-        self.assertIsNone(self.over(RULE, MetricFacts(True, newest=400.0)))
+        self.assertIsNone(self.over(RULE, MetricFacts(True)))
 
     def test_alerts_end_that_no_row_will_end(self) -> None:
-        self.assertEqual(self.over(RULE, MetricFacts(True, newest=399.0)), "no samples for 600 s")
-        self.assertEqual(self.over(RULE, MetricFacts(False, newest=1000.0)), "the metric has no model any more")
+        self.assertEqual(self.over(RULE, MetricFacts(False)), "the metric has no model any more")
         self.assertEqual(self.over(RULE, None), "the metric was deleted")
-        self.assertEqual(self.over(None, MetricFacts(True, newest=1000.0)), "the rule was removed")
+        self.assertEqual(self.over(None, MetricFacts(True)), "the rule was removed")
 
     def test_what_does_not_fire_does_not_end(self) -> None:
         state = replace(self.state, phase=Phase.RESOLVED)
-        self.assertEqual(review(None, state, None, 0.0), (state, []))
+        self.assertEqual(review(None, state, None), (state, []))
 
 
 class DecideTest(SynchronousTestCase):

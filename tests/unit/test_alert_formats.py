@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts.configuration import Alertmanager, Email, Slack, Webhook
 from htmengine.alerts.formats import alertmanager_request, email_message, slack_request, webhook_request
-from htmengine.alerts.notifications import Notification, sparkline, svg_plot
-from tests.support.notifications import FIRING, RESOLVED
+from htmengine.alerts.incident_messages import message_from_json
+from htmengine.alerts.notifications import Notification, sparkline
+from tests.support.notifications import FIRING, INCIDENT, RESOLVED
 
 HOSTILE = replace(FIRING, metric="<@U1>&*_`<script>alert(1)</script>")
 NOW = 1_400_000_140.0
@@ -23,7 +24,7 @@ NOW = 1_400_000_140.0
 
 class NotificationTest(SynchronousTestCase):
     def test_it_survives_the_table(self) -> None:
-        self.assertEqual(Notification.from_json(FIRING.to_json()), FIRING)
+        self.assertEqual(message_from_json(FIRING.to_json()), FIRING)
 
     def test_the_summary_says_what_and_when(self) -> None:
         self.assertEqual(
@@ -34,7 +35,7 @@ class NotificationTest(SynchronousTestCase):
         self.assertEqual((sparkline([]), sparkline([5, 5]), sparkline([-1e300, 0, 1e300])), ("", "▁▁", "▁▅█"))
 
     def test_the_plot_is_an_svg_with_its_anomalies_marked(self) -> None:
-        picture = ElementTree.fromstring(svg_plot(HOSTILE))
+        picture = ElementTree.fromstring(HOSTILE.plot())
         space = "{http://www.w3.org/2000/svg}"
         line, marks = picture.find(f"{space}polyline"), picture.findall(f"{space}circle")
         self.assertEqual(line.get("points").split(), ["8.0,112.0", "240.0,100.1", "472.0,8.0"])
@@ -148,7 +149,7 @@ class EmailTest(SynchronousTestCase):
         self.assertIn(FIRING.link, text.get_content())
         self.assertIn("Last values: ▁▁█", text.get_content())
         self.assertEqual((plot.get_content_type(), plot.get_filename()), ("image/svg+xml", "recent.svg"))
-        self.assertEqual(plot.get_content(), svg_plot(FIRING).encode())
+        self.assertEqual(plot.get_content(), FIRING.plot().encode())
 
     def test_no_line_begins_with_a_dot_whatever_the_metric_is_called(self) -> None:
         raw = email_message(self.receiver, replace(FIRING, metric=".\u00fc.", link="."), "d1", NOW).as_bytes()
@@ -158,3 +159,47 @@ class EmailTest(SynchronousTestCase):
         long = replace(FIRING, metric="m" * 200 + "\u00fc" * 55)
         mail = message_from_bytes(email_message(self.receiver, long, "d1", NOW).as_bytes(), policy=policy.default)
         self.assertEqual(mail["Subject"], f"[FIRING] load: {long.metric}")
+
+
+class IncidentTest(SynchronousTestCase):
+    """An incident's messages, in each form."""
+
+    def test_it_survives_the_table(self) -> None:
+        self.assertEqual(message_from_json(INCIDENT.to_json()), INCIDENT)
+
+    def test_a_webhook_has_its_metrics_with_what_was_expected(self) -> None:
+        body = json.loads(webhook_request(Webhook("hook", url="http://127.0.0.1/"), INCIDENT, "d1", NOW).body)
+        self.assertEqual(
+            (body["id"], body["type"], body["title"], body["metrics"]), ("0d9b", "incident", "db1.* and 1 more", 3)
+        )
+        self.assertEqual(
+            body["summary"], "db1.* and 1 more: an incident has begun, 3 metrics since 2014-05-13T16:53:20Z"
+        )
+        first, second = body["moved"]
+        self.assertEqual((first["value"], first["expected"], first["lower"], first["upper"]), (97.5, 12.0, 9.5, 14.5))
+        self.assertEqual((second["metric"]["name"], second["value"]), ("db1.up", None))
+
+    def test_alertmanager_knows_it_by_its_id(self) -> None:
+        worse = replace(INCIDENT, status="worse", members=20)
+        for message in (INCIDENT, worse):
+            request = alertmanager_request(Alertmanager("am", url="http://127.0.0.1"), [message], NOW)
+            [alert] = json.loads(request.body)
+            self.assertEqual(alert["labels"], {"alertname": "all", "incident": "0d9b", "severity": "high"})
+        self.assertEqual(alert["annotations"]["metrics"], "20")
+
+    def test_slack_shows_each_metric_and_no_markup_of_names(self) -> None:
+        hostile = replace(INCIDENT.moved[0], name="<@U1>")
+        message = replace(INCIDENT, moved=(hostile, *INCIDENT.moved[1:]))
+        body = json.loads(slack_request(Slack("chat", url="http://127.0.0.1/"), message).body)
+        text = body["blocks"][0]["text"]["text"]
+        self.assertIn("an incident has begun (rule all)", text)
+        self.assertIn("value 97.5, expected 12 (9.5 to 14.5); the highest in 9 weeks", text)
+        self.assertNotIn("<@U1>", text)
+
+    def test_a_mail_lists_what_moved(self) -> None:
+        receiver = Email("mail", sender="htm@example.com", to=("a@example.com",))
+        mail = message_from_bytes(email_message(receiver, INCIDENT, "d1", NOW).as_bytes(), policy=policy.default)
+        self.assertEqual(mail["Subject"], "[FIRING] all: db1.* and 1 more")
+        text, plot = mail.iter_parts()
+        self.assertIn("Moved:         db1.load: value 97.5", text.get_content())
+        self.assertEqual(plot.get_content(), INCIDENT.plot().encode())

@@ -75,7 +75,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "runtime.metric_expiry": (*STORED, "adapters", "runtime"),
     "model_swapper": STORED,
     "model_swapper.model_scheduler_service": (*STORED, "model_swapper"),
-    "alerts.service": (*STORED, "alerts", "incidents"),
+    "alerts.service": (*STORED, "alerts"),
     "alerts.__main__": (),
     "web": (*STORED, "adapters", "ledger", "status", "operations", "telemetry", "wires", "alerts", "incidents"),
     "deployment": (*STORED, "operations", "alerts"),

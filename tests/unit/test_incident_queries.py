@@ -13,6 +13,7 @@ from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import AlarmState, Did, Incident, Marks, Member, Phase, Verdict
 from htmengine.repository import schema
 from htmengine.repository.engine import Database
+from tests.support.database import new_url
 
 NOW = 1_400_000_000.0
 OPEN = Incident(
@@ -49,7 +50,7 @@ class IncidentQueriesTest(SynchronousTestCase):
 
     def new_database(self) -> str:
         """The URL of an empty one; the integration tests have the same tests on servers."""
-        return f"sqlite:///{self.mktemp()}"
+        return new_url(self)
 
     def run_(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         return self.database.run_sync(fn, *args, **kwargs)
@@ -108,11 +109,11 @@ class IncidentQueriesTest(SynchronousTestCase):
         self.assertEqual([each.what for each in self.run_(incidents.events_of)], [Did.SILENCED, Did.UNSILENCED])
 
     def test_states_and_verdicts_are_kept_once(self) -> None:
-        state = AlarmState("all", "u1", 7, 1_399_999_800, 5.5, (1, 2), None)
+        state = AlarmState("all", "u1", 7, 1_399_999_800, 5.5, (1, 2), 1_399_999_800)
         self.run_(incidents.save_alarm_states, [state, AlarmState("all", "u2", 1)])
         self.run_(incidents.save_alarm_states, [replace(state, rowid=8)])
         self.assertEqual(self.run_(incidents.alarm_states, "all", ["u1"]), {"u1": replace(state, rowid=8)})
-        self.assertEqual(list(self.run_(incidents.open_alarm_states, "all")), ["u1"])
+        self.assertEqual(list(self.run_(incidents.silent_states, "all")), ["u1"])
         self.run_(incidents.add_verdicts, [VERDICT, VERDICT])
         self.assertEqual(self.run_(incidents.verdicts_about, "all", "u1", 0, 2_000_000_000), [VERDICT])
         self.assertEqual(self.run_(incidents.verdicts_between, "all", 0, 2_000_000_000), [VERDICT])

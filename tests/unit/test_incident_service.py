@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: MIT
+"""Rules with a budget, from scored rows to messages: incidents, silence, silences, and everything once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import update
+
+from htmengine.alerts.configuration import AlertConfig, Rule, Webhook
+from htmengine.alerts.incident_messages import IncidentMessage
+from htmengine.incidents import queries as incidents
+from htmengine.incidents.records import Incident, Phase
+from htmengine.messages import MetricInfo, Reason, ScoredRow, Why, encode_inference
+from htmengine.repository import queries, results
+from htmengine.repository.queries import Score
+from htmengine.repository.schema import metric, metric_data
+from htmengine.repository.times import to_datetime
+from tests.unit.test_alert_service import EXCHANGE, ServiceCase
+
+DAY = 86_400
+START = 1_400_000_000
+RULE = Rule("all", pages_per_week=5.0, receivers=("hook",))
+HOOK = Webhook("hook", url="http://127.0.0.1/")
+
+
+def config(rule: Rule = RULE) -> AlertConfig:
+    return AlertConfig(rules=(rule,), receivers=(HOOK,))
+
+
+class IncidentCase(ServiceCase):
+    """Metrics whose first row is 20 days old; rows are heard now."""
+
+    config = config()
+
+    def new_metric(self, name: str) -> str:
+        uid = super().new_metric(name)
+        self.database.run_sync(_as_if_since, uid, START - 20 * DAY)
+        return uid
+
+    def rise(self, name: str, height: float = 5.5, rowid: int = 50, value: float = 9.0, direction: Any = "up") -> None:
+        """A row of that height, as of now, is scored, stored and broadcast."""
+        why = Why(height, direction, 2.0, 1.0, 3.0, [Reason("level 6", 5.0, "the mean is the highest in 9 weeks")])
+        row = ScoredRow(rowid, int(self.clock.seconds()), value, 0.5, 0.999, None, why)
+        uid = self.uids[name]
+        self.database.run_sync(results.save_anomalies, [(uid, row)], 0.99)
+        info = MetricInfo(uid, name, None, None, None, "custom", {})
+        self.done(self.bus.broadcast(EXCHANGE, [encode_inference(info, [row])]))
+
+    def incidents(self) -> list[Incident]:
+        found: list[Incident] = self.database.run_sync(incidents.list_incidents)
+        return found
+
+    def messages(self) -> list[tuple[str, int]]:
+        return [(each.status, each.members) for _, each in self.sender.sent if isinstance(each, IncidentMessage)]
+
+    def verdicts(self) -> list[str]:
+        found = self.database.run_sync(incidents.verdicts_between, "all", 0, 2 * START)
+        return [each.verdict for each in found]
+
+
+def _as_if_since(conn: Any, uid: str, first: int) -> None:
+    """The metric's rows are from then on, 60 seconds apart; the last is of now."""
+    rows = queries.get_rows(conn, uid, 0, 1000)
+    step = 20 * DAY // len(rows)
+    for row in rows:
+        conn.execute(
+            update(metric_data)
+            .where(metric_data.c.uid == uid, metric_data.c.rowid == row.rowid)
+            .values(timestamp=to_datetime(first + step * (row.rowid - 1)))
+        )
+    queries.update_tails(conn, [(uid, len(rows), START)])
+
+
+class IncidentServiceTest(IncidentCase):
+    def test_a_high_row_pages_with_its_reason_and_a_low_one_does_not(self) -> None:
+        self.rise("web.a", height=3.9, rowid=49)
+        self.assertEqual(self.sender.sent, [])
+        self.rise("web.a")
+        [(receiver, message)] = self.sender.sent
+        assert isinstance(message, IncidentMessage)
+        self.assertEqual((receiver, message.status, message.title), ("hook", "firing", "web.a"))
+        self.assertEqual(message.link, f"http://127.0.0.1:8080/#/incidents/{message.id}")
+        self.assertEqual(
+            message.moved[0].sentence,
+            "web.a: value 9, expected 2 (1 to 3); the mean is the highest in 9 weeks",
+        )
+        [incident] = self.incidents()
+        self.assertEqual((incident.paged, incident.held_back, incident.tokens, incident.threshold), (True, None, 5, 4))
+        self.assertEqual(self.budget_rules.pages["all"], 1)
+
+    def test_alarms_near_in_time_are_one_incident(self) -> None:
+        self.rise("web.a")
+        self.clock.advance(300)
+        self.rise("db.b")
+        self.assertEqual(self.messages(), [("firing", 1)])
+        [incident] = self.incidents()
+        self.assertEqual((incident.members, incident.title), (2, "web.a and 1 more"))
+
+    def test_rows_that_come_twice_and_restarts_change_nothing(self) -> None:
+        self.rise("web.a")
+        before = self.incidents(), self.database.run_sync(incidents.rule_states)
+        self.restart(self.config)
+        self.rise("web.a")
+        self.assertEqual((self.incidents(), self.database.run_sync(incidents.rule_states)), before)
+        self.assertEqual(len(self.sender.sent), 1)
+
+    def test_several_services_pay_once(self) -> None:
+        other = self.made(self.config)
+        other.startService()
+        self.rise("web.a")
+        self.rise("web.a")
+        self.assertEqual(self.verdicts(), ["paged"])
+        self.assertEqual(self.messages(), [("firing", 1)])
+        self.successResultOf(other.stopService())
+
+    def test_an_incident_is_over_an_hour_after_the_last_row(self) -> None:
+        self.rise("web.a")
+        self.clock.pump([60, 3480])
+        self.assertEqual(self.messages(), [("firing", 1)])
+        self.clock.pump([60] * 2)
+        self.assertEqual(self.messages(), [("firing", 1), ("resolved", 1)])
+        [incident] = self.incidents()
+        self.assertEqual(incident.phase, Phase.OVER)
+
+    def test_a_young_metric_is_learnt_and_pages_nobody(self) -> None:
+        self.database.run_sync(_as_if_since, self.uids["web.a"], START - 13 * DAY)
+        self.rise("web.a", height=8.0)
+        self.assertEqual((self.incidents(), self.verdicts()), ([], ["learning"]))
+
+    def test_a_backfill_pages_nobody(self) -> None:
+        why = Why(8.0, "up", None, None, None, [])
+        row = ScoredRow(60, START - 2 * DAY, 1.0, 0.5, 1.0, None, why)
+        info = MetricInfo(self.uids["web.a"], "web.a", None, None, None, "custom", {})
+        self.done(self.bus.broadcast(EXCHANGE, [encode_inference(info, [row])]))
+        self.assertEqual((self.incidents(), self.verdicts()), ([], []))
+
+    def test_a_silenced_metric_opens_an_incident_without_a_page(self) -> None:
+        self.database.run_sync(incidents.add_silence, ["web.*"], START, START + 3600, "ada", "move", START)
+        self.rise("web.a")
+        [incident] = self.incidents()
+        self.assertEqual((incident.paged, incident.held_back, self.messages()), (False, "silenced", []))
+        self.clock.advance(3601)
+        self.rise("db.b")
+        self.assertEqual(self.messages(), [("firing", 1)])
+
+    def test_what_was_missed_is_judged_from_the_database(self) -> None:
+        self.successResultOf(self.service.stopService())
+        self.done(self.bus.delete_queue("htmengine.alerts"))
+        uid = self.uids["web.a"]
+        why = Why(6.0, "up", 2.0, 1.0, 3.0, [])
+        at = START - 20 * DAY // 100
+        row = ScoredRow(100, at, 100.0, 0.5, 0.5, None, why)
+        self.database.run_sync(results.save_anomalies, [(uid, row)], 0.99)
+        self.database.run_sync(queries.save_scores, [Score(uid, 100, at, 100.0, 0.5, 0.5, 0.0, None)])
+        self.service = self.start(self.config)
+        self.done(self.service._catch_up())
+        self.assertEqual(self.messages(), [("firing", 1)])
+
+    def test_the_incidents_of_a_rule_that_is_gone_end(self) -> None:
+        self.rise("web.a")
+        self.restart(config(replace(RULE, name="other")))
+        self.clock.advance(60)
+        [incident] = self.incidents()
+        self.assertEqual((incident.phase, incident.reason), (Phase.OVER, "the rule was removed"))
+        self.assertEqual(self.messages(), [("firing", 1), ("resolved", 1)])
+
+
+class ConditionsTest(IncidentCase):
+    names = ("web.a",)
+
+    def judged(self, **options: Any) -> bool:
+        """Whether a row of value 9 above an expected 2 is an alarm."""
+        self.restart(config(replace(RULE, **options)))
+        self.rise("web.a")
+        return bool(self.incidents())
+
+    def test_only_what_goes_down_may_count(self) -> None:
+        self.assertFalse(self.judged(direction="down"))
+        self.assertTrue(self.judged(direction="up"))
+
+    def test_rows_may_have_to_count_for_a_time(self) -> None:
+        self.restart(config(replace(RULE, rows=3, for_s=600.0)))
+        for number in range(4):
+            self.rise("web.a", rowid=50 + number)
+            self.assertEqual(len(self.incidents()), int(number == 2), number)
+            self.clock.advance(300)
+            if number == 2:
+                return
+
+    def test_a_value_outside_the_valid_range_is_always_an_alarm(self) -> None:
+        self.restart(config(replace(RULE, valid_range=(0.0, 100.0), direction="down")))
+        self.rise("web.a", height=3.1, value=101.0)
+        [incident] = self.incidents()
+        self.assertEqual((incident.paged, incident.height), (True, 10.0))
+
+
+class FleetTest(IncidentCase):
+    names = tuple(f"host{host}.m{number}" for host in range(4) for number in range(2))
+
+    def report(self, *names: str) -> None:
+        for name in names:
+            tail = update(metric).where(metric.c.name == name)
+            self.database.run_sync(
+                lambda conn, tail=tail: conn.execute(
+                    tail.values(last_rowid=600, last_timestamp=to_datetime(int(self.clock.seconds())))
+                )
+            )
+
+    def minutes(self, count: int, *names: str) -> None:
+        for _ in range(count):
+            self.report(*names)
+            self.clock.advance(60)
+
+    def test_a_host_that_is_gone_is_one_incident_that_lasts_until_it_is_back(self) -> None:
+        self.minutes(5, *self.names)
+        self.patch_times()
+        self.minutes(14, *self.names[2:])
+        [(status, _)] = self.messages()
+        self.assertEqual((status, self.incidents()[0].members), ("firing", 2))
+        self.assertIn("host0.*", self.incidents()[0].title)
+        self.clock.advance(3600)
+        self.minutes(3, *self.names[2:])
+        self.assertEqual([each.phase for each in self.incidents()], [Phase.OPEN])
+        self.restart(self.config)
+        self.minutes(5, *self.names[2:])
+        self.assertEqual(len(self.incidents()), 1)
+        self.minutes(3, *self.names)
+        self.assertEqual([each.phase for each in self.incidents()], [Phase.OVER])
+        self.assertEqual([status for status, _ in self.messages()], ["firing", "resolved"])
+
+    def test_a_collector_that_is_gone_is_no_silence(self) -> None:
+        self.minutes(5, *self.names)
+        self.patch_times()
+        self.minutes(20)
+        self.assertEqual(self.incidents(), [])
+
+    def patch_times(self) -> None:
+        """The metrics' stored rows are a minute apart."""
+        self.patch(incidents, "row_times", lambda conn, uid, most: [START - 60 * n for n in range(100, 0, -1)])
+
+    def test_a_storm_is_one_incident_and_few_messages(self) -> None:
+        for name in self.names:
+            self.rise(name)
+        self.clock.pump([60, 3600, 60])
+        [incident] = self.incidents()
+        self.assertEqual(incident.members, 8)
+        self.assertEqual([status for status, _ in self.messages()], ["firing", "worse", "resolved"])
+
+    def test_a_spent_budget_holds_back_and_says_so(self) -> None:
+        for name in self.names:
+            self.rise(name, height=8.0)
+            self.clock.pump([2700] * 2)
+        pages = [(each.paged, each.held_back) for each in self.incidents()]
+        self.assertEqual(sorted(pages, key=str), [(False, "budget")] * 3 + [(True, None)] * 5)
+        self.assertEqual((self.budget_rules.pages["all"], self.budget_rules.held_back["all"]), (5, 3))
+        self.assertLess(self.budget_rules.tokens["all"], 1.0)
