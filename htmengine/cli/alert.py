@@ -3,21 +3,38 @@
 
 from __future__ import annotations
 
+import getpass
 import math
 import sys
 import time
 import uuid
+from collections.abc import Iterator, Sequence
 
 import click
+from sqlalchemy import Connection
 
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import AlertConfig, Receiver, Rule, described
+from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, Receiver, Rule, described
+from htmengine.alerts.evaluation import matches
 from htmengine.alerts.notifications import Notification, RecentRow, metric_page, utc
 from htmengine.alerts.queries import AlertRecord
 from htmengine.alerts.sender import Sender
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, run_reactor
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable, run_reactor, span
 from htmengine.errors import DeliveryFailed
+from htmengine.incidents import preview as previewing
+from htmengine.incidents import queries as incident_queries
+from htmengine.incidents.judging import Judging, tokens
+from htmengine.incidents.preview import USUAL, PastRow, alerts_by_threshold
+from htmengine.incidents.records import Did, Marks
+from htmengine.incidents.roots import ranked, title
 from htmengine.process.twisted_types import Reactor
+
+WEEK_S = 604_800
+#: A metric without samples for so long is called silent beside its alert.
+SILENT_S = 3600
+#: Rows that a preview looks at, at most.
+MOST_ROWS = 200_000
+NO_OPTIONS = AlertOptions(NO_ALERTS, "")
 
 
 @click.group()
@@ -92,21 +109,188 @@ def _test_notification(rule: Rule, now: float, public_url: str) -> Notification:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Alerts to show.")
 @failing_cleanly
 def list_(engine: Engine, limit: int) -> None:
-    """List open alerts, then recent ones, each with the state of its messages."""
+    """List the budgets and what they paid for, then open alerts of single metrics, then recent ones."""
+    rules = engine.deployment.alerts.rules
+    now = time.time()
     with engine.database() as database:
         records = database.read_sync(alert_queries.list_alerts, limit)
+        budgets = [*database.read_sync(_budgets, [rule for rule in rules if rule.has_budget], now)]
+    for line in budgets:
+        click.echo(line)
     for record in records:
-        click.echo(printable(_line(record)))
+        click.echo(printable(_line(record, now)))
         for each in record.deliveries:
             said = f": {each.answer}" if each.answer else ""
             click.echo(f"    {each.status} to {each.receiver}: {each.state.value}, {each.attempts} attempts{said}")
-    if not records:
+    if not records and not budgets:
         click.echo("no alerts")
 
 
-def _line(record: AlertRecord) -> str:
-    phase = "FIRING" if record.resolved_at is None else f"RESOLVED {utc(record.resolved_at)} ({record.reason})"
+def _budgets(conn: Connection, rules: Sequence[Rule], now: float) -> list[str]:
+    """Each rule's budget beside what it paid for in the last week."""
+    if not rules:
+        return []
+    pages, marks = incident_queries.pages_since(conn, now - WEEK_S), incident_queries.marks_by_rule(conn)
+    states, newest = incident_queries.rule_states(conn), incident_queries.newest_rows(conn)
+    lines = []
+    for rule in rules:
+        metrics = sum(matches(rule, each.name) for each in newest)
+        about = Judging(rule, metrics, NO_OPTIONS, now)
+        paid, held = pages.get(rule.name, (0, 0))
+        lines.append(
+            f"{rule.name}  {paid} pages in the last week, budget {about.budget.pages_per_week:g}; "
+            f"{held} incidents without a page; {tokens(states.get(rule.name, {}), about):.1f} pages left"
+            + _marked(marks.get(rule.name, Marks()))
+        )
+    return lines
+
+
+def _marked(marks: Marks) -> str:
+    if marks.precision is None:
+        return ""
+    return f"; {marks.right} marked right, {marks.fine} fine: {100 * marks.precision:.0f} % right"
+
+
+def _line(record: AlertRecord, now: float) -> str:
+    phase = (
+        _firing(record, now) if record.resolved_at is None else f"RESOLVED {utc(record.resolved_at)} ({record.reason})"
+    )
     return (
         f"{record.rule}  {record.metric}  {utc(record.timestamp)}  value {record.value:g}  "
         f"score {record.score:.6f}  {phase}"
     )
+
+
+def _firing(record: AlertRecord, now: float) -> str:
+    """An alert of a metric that has fallen silent stays open; since when it has."""
+    silent = record.newest is not None and record.newest < now - SILENT_S
+    return f"FIRING, no samples since {utc(record.newest or 0)}" if silent else "FIRING"
+
+
+# --- what people do -------------------------------------------------------------------------------------
+
+
+def _who() -> str:
+    """The user at this terminal, for the audit."""
+    return getpass.getuser()[:100]
+
+
+who_option = click.option("--who", default=_who, show_default="the user", help="Who does it, for the audit.")
+note_option = click.option("--note", default="", help="What is to be remembered about it.")
+
+
+@alert.command(epilog=example("htmengine alert silence 'db1.*' --for 2h --why 'new disks'"))
+@click.argument("metrics", nargs=-1, required=True)
+@click.option("--for", "seconds", required=True, help="How long: 30m, 2h, 7d.")
+@click.option("--why", default="", help="The reason, for the audit.")
+@who_option
+@engine_options
+@failing_cleanly
+def silence(engine: Engine, metrics: tuple[str, ...], seconds: str, why: str, who: str) -> None:
+    """METRICS, by globs as in a rule, page nobody for a time.  Their incidents are listed without a page."""
+    now = time.time()
+    until = now + span("--for", seconds)
+    with engine.database() as database:
+        made = database.run_sync(incident_queries.add_silence, metrics, now, until, who, why, now)
+    click.echo(f"silence {made.id}: {printable(', '.join(metrics))} until {utc(until)}")
+
+
+@alert.command(epilog=example("htmengine alert silences"))
+@engine_options
+@failing_cleanly
+def silences(engine: Engine) -> None:
+    """List the silences that are in force, or will be."""
+    with engine.database() as database:
+        found = database.read_sync(incident_queries.silences, time.time())
+    for each in found:
+        why = f"  {each.why}" if each.why else ""
+        about = f"{each.id}  {', '.join(each.metrics)}  from {utc(each.from_at)} until {utc(each.until_at)}  {each.who}"
+        click.echo(printable(about + why))
+    if not found:
+        click.echo("no silences")
+
+
+@alert.command(epilog=example("htmengine alert unsilence 3"))
+@click.argument("number", type=int)
+@who_option
+@engine_options
+@failing_cleanly
+def unsilence(engine: Engine, number: int, who: str) -> None:
+    """End the silence NUMBER now."""
+    with engine.database() as database:
+        database.run_sync(incident_queries.end_silence, number, who, time.time())
+    click.echo(f"silence {number} is over")
+
+
+@alert.command(epilog=example("htmengine alert acknowledge 1a7f --note 'on it'"))
+@click.argument("incident")
+@who_option
+@note_option
+@engine_options
+@failing_cleanly
+def acknowledge(engine: Engine, incident: str, who: str, note: str) -> None:
+    """Note that somebody sees to INCIDENT, an id or its beginning."""
+    with engine.database() as database:
+        found = database.run_sync(incident_queries.acknowledge, incident, who, time.time(), note)
+    click.echo(printable(f"{found.id}  {found.title}: acknowledged by {who}"))
+
+
+@alert.command(epilog=example("htmengine alert mark 1a7f fine --note 'the weekly backup'"))
+@click.argument("incident")
+@click.argument("what", type=click.Choice([Did.RIGHT.value, Did.FINE.value]))
+@who_option
+@note_option
+@engine_options
+@failing_cleanly
+def mark(engine: Engine, incident: str, what: str, who: str, note: str) -> None:
+    """Call INCIDENT right, or fine: nobody had to know.  `alert list` shows each rule's share of right ones."""
+    with engine.database() as database:
+        found = database.run_sync(incident_queries.mark, incident, Did(what), who, time.time(), note)
+    click.echo(printable(f"{found.id}  {found.title}: marked {what} by {who}"))
+
+
+# --- what a rule would have done ------------------------------------------------------------------------
+
+
+@alert.command(epilog=example("htmengine alert preview all --since 30d"))
+@click.argument("rule")
+@click.option("--since", default="30d", show_default=True, help="From when on: a time, or how long ago.")
+@engine_options
+@failing_cleanly
+def preview(engine: Engine, rule: str, since: str) -> None:
+    """Show what RULE would have done with the stored rows, and how many alerts a threshold would have raised.
+
+    Silences and metrics that fell silent are left out.
+    """
+    rules = {each.name: each for each in engine.deployment.alerts.rules}
+    if rule not in rules:
+        raise click.ClickException(f"no rule {rule}; alerts.conf has {', '.join(rules) or 'none'}")
+    with engine.database() as database:
+        rows, learnt, metrics = database.read_sync(_past, rules[rule], int(moment("--since", since)))
+    for line in _previewed(rules[rule], rows, learnt, metrics):
+        click.echo(printable(line))
+
+
+def _past(conn: Connection, rule: Rule, since: int) -> tuple[list[PastRow], dict[str, float], int]:
+    rows = [each for each in incident_queries.past_rows(conn, since, MOST_ROWS) if matches(rule, each.metric)]
+    uids = sorted({each.uid for each in rows})
+    metrics = sum(matches(rule, each.name) for each in incident_queries.newest_rows(conn))
+    return rows, incident_queries.learnt_since(conn, uids), metrics
+
+
+def _previewed(rule: Rule, rows: list[PastRow], learnt: dict[str, float], metrics: int) -> Iterator[str]:
+    if not rule.has_budget:
+        yield f"{alerts_by_threshold(rows, rule)} alerts by the threshold {rule.threshold:g}"
+        return
+    found = previewing.preview(rule, rows, learnt, metrics)
+    for story in found.stories.values():
+        names = [each.metric for each in ranked(story.alarms)]
+        incident, first = story.incident, story.alarms[0]
+        verdict = "paged  " if incident.paged else "no page"
+        yield (
+            f"{utc(incident.timestamp)}  {verdict}  {incident.height:4.1f}  {title(list(dict.fromkeys(names)))}  "
+            f"{first.text or first.kind}"
+        )
+    yield f"{len(found.pages)} pages instead of {alerts_by_threshold(rows)} by the threshold {USUAL.threshold:g}"
+    if len(rows) == MOST_ROWS:
+        yield f"only the newest {MOST_ROWS} rows were looked at"

@@ -155,11 +155,21 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
     return wrapped
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def span(parameter: str, text: str) -> int:
+    """Seconds of a time that a user gave, such as 2h.  Raises `click.UsageError`."""
+    found = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if not found:
+        raise click.UsageError(f"{parameter}: {text!r}; a number with its unit is allowed: 90s, 30m, 6h, 7d")
+    return int(found.group(1)) * _SECONDS[found.group(2)]
+
+
 def moment(parameter: str, text: str) -> float:
     """Epoch seconds of a time that a user gave: a timestamp, or how long ago.  Raises `click.UsageError`."""
-    ago = re.fullmatch(r"(\d+)([smhd])", text)
-    if ago:
-        return time.time() - int(ago.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[ago.group(2)]
+    if re.fullmatch(r"\d+[smhd]", text):
+        return time.time() - span(parameter, text)
     try:
         return parse_timestamp(text)
     except ValueError as error:

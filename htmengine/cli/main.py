@@ -32,6 +32,7 @@ _PLACES = {
     "replay": ("files", "replay"),
     "alert": ("alert", "alert"),
     "backup": ("backup", "backup"),
+    "incidents": ("incidents", "incidents"),
     "db": ("admin", "db"),
     "gc": ("admin", "gc"),
     "check-config": ("admin", "check_config"),

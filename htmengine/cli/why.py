@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``htmengine why``: why a row has its score, in words."""
+"""``htmengine why``: why a row has its score, and why a rule did or did not page because of it, in words."""
 
 from __future__ import annotations
 
@@ -11,35 +11,71 @@ import msgspec
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.why import Told, why_at
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment
+from htmengine.alerts.configuration import Rule
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable
 from htmengine.csv_files import format_timestamp
+from htmengine.incidents import queries as incident_queries
+from htmengine.incidents.explaining import in_words, no_verdict
+from htmengine.messages import ScoredRow
 from htmengine.repository import queries
+
+#: Without a metric: verdicts so near to the time are shown.
+NEAR_S = 900
 
 
 @click.command(epilog=example("htmengine why web1.cpu '2014-02-14 14:30:00'"))
-@click.argument("name")
-@click.argument("time")
+@click.argument("where", nargs=-1, metavar="[NAME] TIME")
+@click.option("--page", "rule", help="Tell why this rule of alerts.conf did, or did not, page; NAME may be left out.")
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @failing_cleanly
-def why(name: str, time: str, engine: Engine, as_json: bool) -> None:
+def why(where: tuple[str, ...], rule: str | None, engine: Engine, as_json: bool) -> None:
     """Show why a row has its score: the kinds of evidence, and what was expected.
 
     TIME is the row's, UTC or epoch seconds, or how long ago it was, such as 30m.  What is not stored is found by replay
-    of the metric's rows.
+    of the metric's rows.  With --page and without NAME: what the rule decided within 15 minutes of TIME.
     """
-    at = int(moment("TIME", time))
+    if len(where) not in ((1, 2) if rule else (2,)):
+        raise click.UsageError("NAME and TIME are needed; with --page RULE, NAME may be left out")
+    name, at = (where[0] if len(where) == 2 else None), int(moment("TIME", where[-1]))
     with engine.database() as database:
-        told = database.run_sync(_why, name, at)
-    if as_json:
-        click.echo(json.dumps({**told._asdict(), "why": msgspec.to_builtins(told.why)}))
-    else:
-        for line in lines(told):
-            click.echo(line)
+        if rule is not None:
+            found = [*database.run_sync(_page, _rule(engine, rule), name, at)]
+        elif name is not None:
+            told = database.run_sync(_why, name, at)
+            found = (
+                [json.dumps({**told._asdict(), "why": msgspec.to_builtins(told.why)})] if as_json else [*lines(told)]
+            )
+    for line in found:
+        click.echo(printable(line))
+
+
+def _rule(engine: Engine, name: str) -> Rule:
+    rules = {each.name: each for each in engine.deployment.alerts.rules if each.has_budget}
+    if name not in rules:
+        raise click.ClickException(f"no rule {name} with a budget; alerts.conf has {', '.join(rules) or 'none'}")
+    return rules[name]
 
 
 def _why(conn: Connection, name: str, timestamp: int) -> Told:
     return why_at(conn, queries.find_metric(conn, name), timestamp)
+
+
+def _page(conn: Connection, rule: Rule, name: str | None, at: int) -> list[str]:
+    """What a rule decided about a metric's row, or about any near that time."""
+    if name is None:
+        verdicts = incident_queries.verdicts_between(conn, rule.name, at - NEAR_S, at + NEAR_S)
+        names = incident_queries.names_of(conn, sorted({each.uid for each in verdicts}))
+        about = [f"{format_timestamp(each.timestamp)}  {names.get(each.uid, each.uid)}: " for each in verdicts]
+        found = [start + in_words(each) for start, each in zip(about, verdicts, strict=True)]
+        return found or [f"{rule.name} decided nothing within 15 minutes of {format_timestamp(at)}"]
+    metric = queries.find_metric(conn, name)
+    verdicts = incident_queries.verdicts_about(conn, rule.name, metric.uid, at, at)
+    if verdicts:
+        return [in_words(each) for each in verdicts]
+    told = why_at(conn, metric, at)
+    row = ScoredRow(told.rowid, told.timestamp, told.value, 0.0, told.anomaly_score, None, told.why)
+    return [no_verdict(rule, metric.name, row, told.why.height)]
 
 
 def lines(told: Told) -> Iterator[str]:

@@ -42,6 +42,7 @@ from htmengine.incidents.grouping import (
     silence_alarm,
 )
 from htmengine.incidents.hold_off import HoldOff, learning
+from htmengine.incidents.preview import budget_of
 from htmengine.incidents.records import AlarmState, Incident, Member, Phase, Verdict
 from htmengine.incidents.roots import ranked, title
 
@@ -68,9 +69,8 @@ class Judging:
 
     @property
     def budget(self) -> Budget:
-        """The rule's budget; one a metric grows with the metrics."""
-        rule = self.rule
-        return Budget(rule.pages_per_week or rule.pages_per_metric_week * max(self.metrics, 1))
+        """The rule's budget."""
+        return budget_of(self.rule, self.metrics)
 
 
 @dataclass(slots=True)

@@ -12,12 +12,16 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Any, TypeVar
 
+import msgspec
+from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, insert, select, update
 
 from htmengine.errors import IncidentNotFound, SilenceNotFound
 from htmengine.incidents.fleet import Newest
+from htmengine.incidents.preview import PastRow
 from htmengine.incidents.records import (
     AlarmState,
     Did,
@@ -29,10 +33,12 @@ from htmengine.incidents.records import (
     Silence,
     Verdict,
 )
+from htmengine.messages import ScoredRow, Why
 from htmengine.repository.queries import IN_AT_ONCE, Definition, Metric, MetricStatus, get_metrics, get_rows, in_parts
 from htmengine.repository.schema import (
     alarm_state,
     alarm_verdict,
+    anomaly,
     incident,
     incident_event,
     incident_member,
@@ -41,7 +47,7 @@ from htmengine.repository.schema import (
     rule_state,
     silence,
 )
-from htmengine.repository.times import from_datetime
+from htmengine.repository.times import from_datetime, to_datetime
 
 _Record = TypeVar("_Record", Incident, Member, Event, Verdict, Silence)
 
@@ -172,11 +178,30 @@ def newest_rows(conn: Connection) -> list[Newest]:
     return [Newest(uid, name, rowid, from_datetime(last)) for uid, name, rowid, last in conn.execute(query)]
 
 
+def names_of(conn: Connection, uids: Sequence[str]) -> dict[str, str]:
+    """The names of metrics that there are, by uid."""
+    return {each.uid: each.name for each in get_metrics(conn, uids)}
+
+
 def row_times(conn: Connection, uid: str, most: int) -> list[int]:
     """The times of a metric's newest rows, in order."""
     c = metric_data.c
     times = conn.execute(select(c.timestamp).where(c.uid == uid).order_by(c.rowid.desc()).limit(most)).scalars()
     return [from_datetime(each) for each in reversed(times.all())]
+
+
+def past_rows(conn: Connection, since: int, most: int) -> list[PastRow]:
+    """The listed rows of all metrics since an epoch second, in the order of time; at most so many, the newest."""
+    c = anomaly.c
+    columns = (c.uid, metric.c.name, c.rowid, c.timestamp, c.metric_value, c.anomaly_score, c.why)
+    query = select(*columns).join(metric, metric.c.uid == c.uid).where(c.timestamp >= to_datetime(since))
+    newest = conn.execute(query.order_by(c.timestamp.desc(), c.uid, c.rowid).limit(most)).all()
+    return [_past_row(*row) for row in reversed(newest)]
+
+
+def _past_row(uid: str, name: str, rowid: int, at: datetime, value: float, score: float, why: str | None) -> PastRow:
+    told = UNSET if why is None else msgspec.json.decode(why, type=Why)
+    return PastRow(uid, name, ScoredRow(rowid, from_datetime(at), value, 0.0, score, None, told))
 
 
 # --- incidents ------------------------------------------------------------------------------------------

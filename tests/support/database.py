@@ -26,12 +26,12 @@ def new_url(test: SynchronousTestCase) -> str:
     """The URL of such a database."""
     folder = Path(test.mktemp())
     folder.mkdir()
-    (folder / "db").write_bytes(_migrated())
+    (folder / "db").write_bytes(migrated())
     return f"sqlite:///{folder / 'db'}"
 
 
 @functools.cache
-def _migrated() -> bytes:
+def migrated() -> bytes:
     """The file that the migrations make; it takes them longer than most tests."""
     with tempfile.TemporaryDirectory() as folder:
         migrations.upgrade(f"sqlite:///{folder}/db")

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""The commands about rules with a budget: lists, silences, marks, previews, and why a rule did or did not page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner
+from sqlalchemy import Connection, update
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.alerts.configuration import NO_ALERTS, AlertOptions, Rule
+from htmengine.cli.main import main
+from htmengine.incidents.candidates import Candidate
+from htmengine.incidents.judging import Judging, judge
+from htmengine.messages import Reason, ScoredRow, Why
+from htmengine.process.lifecycle import DataFolder
+from htmengine.repository import queries, results
+from htmengine.repository.engine import Database
+from htmengine.repository.queries import Score
+from htmengine.repository.schema import metric
+from htmengine.repository.times import to_datetime
+from tests.support.database import migrated
+
+DAY = 86_400
+NOW = 1_700_000_000
+CONFIG = """\
+[alert:all]
+pages_per_week = 1
+receivers = hook
+[alert:old]
+receivers = hook
+[receiver:hook]
+type = webhook
+url = http://127.0.0.1/
+"""
+
+
+class IncidentCommandsTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).resolve()
+        data = DataFolder(self.folder)
+        data.make()
+        (self.folder / "htmengine.db").write_bytes(migrated())
+        (self.folder / "alerts.conf").write_text(CONFIG)
+        self.database = Database(data.database_url)
+        self.addCleanup(self.database.close)
+        self.uids = {name: self.new_metric(name) for name in ("web.a", "db.b")}
+
+    def command(self, *words: str, status: int = 0) -> str:
+        options = ["--data-dir", str(self.folder), "--config", str(self.folder)]
+        done = CliRunner().invoke(main, [*words, *options])
+        self.assertEqual(done.exit_code, status, f"{done.output}{done.exception!r}")
+        return done.output
+
+    def new_metric(self, name: str) -> str:
+        made, _ = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name(name, min=0, max=10), 288)
+        rows = [(made.uid, number, NOW + (number - 40) * DAY, float(number)) for number in range(1, 41)]
+        self.database.run_sync(queries.insert_samples, rows)
+        self.database.run_sync(_tail, made.uid)
+        return made.uid
+
+    def judge(self, name: str, rowid: int, height: float) -> None:
+        """A row of that height is scored, stored and judged for the rule "all"."""
+        uid, at = self.uids[name], NOW + (rowid - 40) * DAY
+        why = Why(
+            height, "up", 2.0, 1.0, 3.0, [Reason("level 6", min(height, 7.0), "the mean is the highest in 9 weeks")]
+        )
+        row = ScoredRow(rowid, at, float(rowid), 0.5, 0.999999, None, why)
+        self.database.run_sync(queries.save_scores, [Score(uid, rowid, at, float(rowid), 0.5, 0.999999, 0.0)])
+        self.database.run_sync(results.save_anomalies, [(uid, row)], 0.99)
+        about = Judging(Rule("all", pages_per_week=1.0), 2, AlertOptions(NO_ALERTS, ""), float(at))
+        self.database.run_sync(judge, about, [Candidate(uid, name, row, height)] if height >= 4 else [])
+
+    def test_incidents_are_listed_and_shown_with_what_people_did(self) -> None:
+        self.assertEqual(self.command("incidents"), "no incidents\n")
+        self.judge("web.a", 30, 5.5)
+        listed = self.command("incidents")
+        self.assertIn("all  2023-11-04T22:13:20Z  web.a  1 metric  height 5.5  paged  OPEN", listed)
+        start = listed[:8]
+        self.assertIn("acknowledged by ada", self.command("alert", "acknowledge", start, "--who", "ada"))
+        self.command("alert", "mark", start, "right", "--who", "bob", "--note", "disk")
+        shown = self.command("incidents", start)
+        self.assertIn("web.a: value 30, expected 2 (1 to 3); the mean is the highest in 9 weeks", shown)
+        self.assertIn("acknowledged by ada\n", shown)
+        self.assertIn("right by bob: disk", shown)
+        self.assertIn("1 marked right, 0 fine: 100 % right", self.command("alert", "list"))
+        self.assertIn("no incident begins with 'zz'", self.command("incidents", "zz", status=1))
+
+    def test_silences_come_and_go(self) -> None:
+        self.assertIn("silence 1: db*, web.a until", self.command("alert", "silence", "db*", "web.a", "--for", "2h"))
+        self.assertIn("1  db*, web.a  from", self.command("alert", "silences"))
+        self.assertEqual(self.command("alert", "unsilence", "1"), "silence 1 is over\n")
+        self.assertEqual(self.command("alert", "silences"), "no silences\n")
+        self.assertIn("no silence 1, or it is over", self.command("alert", "unsilence", "1", status=1))
+        self.assertIn("90s, 30m, 6h, 7d", self.command("alert", "silence", "*", "--for", "soon", status=2))
+
+    def test_the_budget_stands_beside_what_it_paid_for(self) -> None:
+        self.assertIn("all  0 pages in the last week, budget 1; 0 incidents without", self.command("alert", "list"))
+
+    def test_a_preview_tells_pages_beside_those_of_a_threshold(self) -> None:
+        for rowid in (20, 25, 26, 39):
+            self.judge("web.a", rowid, 7.5)
+        said = self.command("alert", "preview", "all", "--since", str(NOW - 60 * DAY)).splitlines()
+        self.assertIn("paged     7.5  web.a  the mean is the highest in 9 weeks", said[0])
+        self.assertIn("no page", said[1])
+        self.assertEqual(said[-1], "2 pages instead of 4 by the threshold 0.99999")
+        old = self.command("alert", "preview", "old", "--since", str(NOW - 60 * DAY))
+        self.assertEqual(old, "4 alerts by the threshold 0.99999\n")
+        self.assertIn("no rule x; alerts.conf has all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_why_a_rule_paged_and_why_it_did_not(self) -> None:
+        at = {rowid: str(NOW + (rowid - 40) * DAY) for rowid in (10, 30, 31, 32, 33)}
+        self.judge("web.a", 30, 5.5)
+        self.judge("db.b", 31, 6.0)
+        self.judge("web.a", 32, 3.2)
+        self.judge("db.b", 10, 6.0)
+        why = ("why", "--page", "all")
+        self.assertIn("paged: height 5.50 reached the price 4.00; 1.0 pages", self.command(*why, "web.a", at[30]))
+        self.assertIn("no page: the budget was spent; 0.1 pages were left", self.command(*why, "db.b", at[31]))
+        self.assertIn("no alarm: height 3.20 is below 4", self.command(*why, "web.a", at[32]))
+        self.assertIn("db.b: no page: the budget was spent", self.command(*why, at[31]))
+        self.assertIn("all decided nothing within 15 minutes", self.command(*why, at[33]))
+        self.assertIn("no rule old with a budget", self.command("why", "--page", "old", at[31], status=1))
+        self.assertIn("NAME and TIME are needed", self.command("why", at[31], status=2))
+
+
+def _tail(conn: Connection, uid: str) -> None:
+    conn.execute(update(metric).where(metric.c.uid == uid).values(last_rowid=40, last_timestamp=to_datetime(NOW)))
