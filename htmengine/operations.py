@@ -181,6 +181,12 @@ class Operations:
         batch = SampleBatch([], rejected=counts, rejects=list(rejects[:SHOWN_REJECTS]))
         await self.bus.publish(self.samples_queue, [encode_samples(batch)])
 
+    async def send_batches(self, batches: Iterable[SampleBatch]) -> None:
+        """The same for samples that say what they are; each batch is a message."""
+        await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
+        for batch in batches:
+            await self.bus.publish(self.samples_queue, [encode_samples(batch)])
+
     async def _change(self, change: Callable[[Connection], tuple[Changed, list[bytes]]]) -> Changed:
         """One transaction, then its messages."""
         changed, outbox = await self.database.run(self._with_outbox, change)

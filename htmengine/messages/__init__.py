@@ -48,6 +48,9 @@ from htmengine.messages.models import (
     encode_results,
 )
 from htmengine.messages.samples import (
+    COUNTER,
+    DELTA,
+    GAUGE,
     MAX_FUTURE_S,
     MAX_LINE_LENGTH,
     MESSAGE_BYTES,
@@ -69,9 +72,12 @@ __all__ = [
     "CLONE_MODEL",
     "COMMANDS",
     "COMMAND_RESULT_TYPE",
+    "COUNTER",
     "DATA_TYPE_HEADER",
     "DEFINE_MODEL",
     "DELETE_MODEL",
+    "DELTA",
+    "GAUGE",
     "MAX_FUTURE_S",
     "MAX_LINE_LENGTH",
     "MAX_NAME_LENGTH",

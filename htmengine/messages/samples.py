@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct, field, structs
 
 from htmengine.errors import InvalidMessage, InvalidSample
-from htmengine.labels import sample_name
+from htmengine.labels import MAX_TEXT_BYTES, sample_name
 from htmengine.messages.body import invalid, read, refuse_repeated
 from htmengine.messages.bounds import (
     MAX_NAME_LENGTH,
@@ -46,6 +46,21 @@ Data: TypeAlias = Annotated[
     list[str],
     Meta(description='Each "<name> <value> <epoch seconds>"; the timestamp -1 means now.'),
 ]
+Kinds: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern="^[gcd]*$",
+        description="A letter for each of data: g gauge, c counter, d delta. Rates are made of the last two.",
+    ),
+]
+StartedAt: TypeAlias = Annotated[
+    list[Annotated[float, Meta(ge=0)]],
+    Meta(description="For each of data: since when a counter or delta counts, epoch seconds; 0: not known."),
+]
+Texts: TypeAlias = Annotated[
+    dict[str, Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]],
+    Meta(description="Whole texts of metrics with many labels, by the short identities that data name them with."),
+]
 BatchId: TypeAlias = Annotated[
     Token,
     Meta(description="Names the batch: one that is published twice is stored once. Printable, no space at its ends."),
@@ -71,12 +86,17 @@ Rejects: TypeAlias = Annotated[
 ]
 
 
-class Sample(Struct, frozen=True, gc=False):
-    """One accepted Graphite line."""
+GAUGE, COUNTER, DELTA = "g", "c", "d"
+
+
+class Sample(Struct, frozen=True, gc=False, repr_omit_defaults=True):
+    """One accepted Graphite line, or value of another protocol."""
 
     name: str  #: as `htmengine.labels.normalize` writes it
     value: float
     timestamp: int  #: epoch seconds, UTC
+    kind: str = GAUGE  #: COUNTER: a total, DELTA: what was added since the sample before; rates are made of both
+    started_at: float = 0.0  #: since when it counts; 0 when the sender does not say
 
 
 class SampleBatch(Struct, frozen=True):
@@ -91,6 +111,18 @@ class SampleBatch(Struct, frozen=True):
     #: Who sent the lines: (address, number of lines) in their order; none from programs that do not say.
     senders: list[Run] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)  #: some of those that ``rejected`` counts
+    kinds: str = ""  #: a letter a line; "": all are gauges
+    started_at: list[float] = field(default_factory=list)  #: a time a line; empty: nobody says
+    #: Whole texts of metrics whose names in the lines are identities of `htmengine.labels`.
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def sample(self, place: int, now: float, max_future_s: float = math.inf) -> Sample:
+        """One of its lines, read.  Raises `InvalidSample`."""
+        sample = parse_sample(self.lines[place], now, max_future_s)
+        if not self.kinds or self.kinds[place] == GAUGE:
+            return sample
+        started_at = self.started_at[place] if self.started_at else 0.0
+        return structs.replace(sample, kind=self.kinds[place], started_at=started_at)
 
     def sender_of(self, number: int) -> str:
         """Who sent a line; "" if that is not known.
@@ -107,7 +139,13 @@ class SampleBatch(Struct, frozen=True):
     def only(self, numbers: Sequence[int]) -> SampleBatch:
         """The batch with some of its lines."""
         senders = runs(map(self.sender_of, numbers)) if self.senders else []
-        return structs.replace(self, lines=[self.lines[number] for number in numbers], senders=senders)
+        return structs.replace(
+            self,
+            lines=[self.lines[number] for number in numbers],
+            senders=senders,
+            kinds="".join(self.kinds[number] for number in numbers) if self.kinds else "",
+            started_at=[self.started_at[number] for number in numbers] if self.started_at else [],
+        )
 
 
 class SamplesMessage(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -120,6 +158,9 @@ class SamplesMessage(Struct, frozen=True, rename="camel", omit_defaults=True):
     received_at: Moment | None = None
     senders: Runs = field(default_factory=list)
     rejects: Rejects = field(default_factory=list)
+    kinds: Kinds = ""
+    started_at: StartedAt = field(default_factory=list)
+    texts: Texts = field(default_factory=dict)
 
 
 class _Mixed(SamplesMessage, frozen=True, rename="camel"):
@@ -265,6 +306,9 @@ def encode_samples(batch: SampleBatch) -> bytes:
         batch.received_at,
         batch.senders,
         batch.rejects,
+        batch.kinds,
+        batch.started_at,
+        batch.texts,
     )
     return msgspec.json.encode(message)
 
@@ -283,15 +327,29 @@ def decode_samples(body: bytes) -> SampleBatch:
             raise
         message = read(body, _MIXED)
         lines = [_line(each) for each in message.data]
-    optional = (message.batch_id != "") + bool(message.rejected) + (message.received_at is not None)
+    given = (message.batch_id, message.rejected, message.received_at is not None, message.kinds, message.started_at)
+    optional = sum(map(bool, (*given, message.texts)))
     senders = sum([sender.count(":") for sender, _ in message.senders], bool(message.senders))
-    refuse_repeated(body, 2 + optional + len(message.rejected) + senders)
+    refuse_repeated(body, 2 + optional + len(message.rejected) + senders + len(message.texts))
+    for name, column in (("$.kinds", message.kinds), ("$.startedAt", message.started_at)):
+        if column and len(column) != len(lines):
+            raise invalid(name, f"has {len(column)} items for {len(lines)} of data")
     if not is_token(message.batch_id):
         raise invalid("$.batchId", f"{message.batch_id!r} has a space at its end, or what cannot be printed")
     for reason in message.rejected:
         if not is_token(reason):
             raise invalid("$.rejected", f"reason {reason!r} has a space at its end, or what cannot be printed")
-    return SampleBatch(lines, message.batch_id, message.rejected, message.received_at, message.senders, message.rejects)
+    return SampleBatch(
+        lines,
+        message.batch_id,
+        message.rejected,
+        message.received_at,
+        message.senders,
+        message.rejects,
+        message.kinds,
+        message.started_at,
+        message.texts,
+    )
 
 
 def _line(raw: msgspec.Raw) -> str:

@@ -16,14 +16,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Integer, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, and_, exists, func, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from htmengine.errors import MetricNotFound
 from htmengine.labels import spellings
 from htmengine.repository.queries import MetricStatus
-from htmengine.repository.schema import anomaly, metric, metric_data, metric_score
+from htmengine.repository.schema import anomaly, metric, metric_counter, metric_data, metric_score, metric_text
 from htmengine.repository.times import from_datetime, to_datetime
 
 #: Sorts metrics that have no score behind all others.
@@ -82,6 +82,8 @@ class MetricRow(NamedTuple):
     raw_anomaly_score: float | None
     anomaly_score: float | None
     evidence_from: int | None
+    is_rate: bool  #: its rows are rates of a counter
+    text: str | None  #: the whole text of a metric whose name is a short identity
 
 
 class PageKey(NamedTuple):
@@ -102,17 +104,27 @@ class MetricQuery:
     def _conditions(self) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
         if self.search:
-            found.append(name_matches(self.search))
+            found.append(or_(name_matches(self.search), _text_matches(self.search)))
         if self.statuses:
             found.append(metric.c.status.in_([int(status) for status in self.statuses]))
         return found
 
 
+def _text_matches(search: str) -> ColumnElement[bool]:
+    """The same of the whole text of a metric whose name is a short identity."""
+    c = metric_text.c
+    return exists().where(c.uid == metric.c.uid, _matches(c.text, search))
+
+
 def name_matches(search: str) -> ColumnElement[bool]:
     """Whether a metric's name contains a text, or matches a pattern with * and ?; letters in either case."""
+    return _matches(metric.c.name, search)
+
+
+def _matches(column: ColumnElement[str], search: str) -> ColumnElement[bool]:
     escaped = re.sub(r"([\\%_])", r"\\\1", search)
     pattern = escaped.replace("*", "%").replace("?", "_") if "*" in search or "?" in search else f"%{escaped}%"
-    return metric.c.name.ilike(pattern, escape="\\")
+    return column.ilike(pattern, escape="\\")
 
 
 def name_pattern(search: str) -> re.Pattern[str]:
@@ -183,8 +195,10 @@ def _metric_rows(
         *(m.uid, m.datasource, m.name, m.description, m.server, m.location, m.parameters, m.status, m.message),
         *(m.last_timestamp, m.model_params, m.last_rowid),
         *(s.rowid, s.timestamp, s.metric_value, s.raw_anomaly_score, s.anomaly_score, s.evidence_from),
+        *(metric_counter.c.uid.is_not(None), metric_text.c.text),
     )
-    query = select(*columns).select_from(metric.outerjoin(metric_score)).where(*conditions)
+    tables = metric.outerjoin(metric_score).outerjoin(metric_counter, metric_counter.c.uid == m.uid)
+    query = select(*columns).select_from(tables.outerjoin(metric_text, metric_text.c.uid == m.uid)).where(*conditions)
     return [MetricRow._make(row) for row in conn.execute(query.order_by(*order).limit(limit))]
 
 

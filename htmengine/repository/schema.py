@@ -365,6 +365,24 @@ silence = Table(
     sqlite_autoincrement=True,
 )
 
+#: The newest sample of each metric that is a counter; its rows are rates.
+metric_counter = Table(
+    "metric_counter",
+    metadata,
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("timestamp", Double, nullable=False),
+    Column("started_at", Double, nullable=False),
+)
+
+#: The whole texts of metrics whose names are short identities (`htmengine.labels`).
+metric_text = Table(
+    "metric_text",
+    metadata,
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("text", LONG_TEXT, nullable=False),
+)
+
 #: How long each metric has had no new row (`idle`).
 metric_idle = Table(
     "metric_idle",

@@ -36,7 +36,6 @@ from htmengine.messages import (
     SampleBatch,
     decode_samples,
     encode_model_inputs,
-    parse_sample,
     shown_line,
 )
 from htmengine.process import crash_points
@@ -45,10 +44,11 @@ from htmengine.process.probes import Probe, runs
 from htmengine.process.reject_log import RejectLog
 from htmengine.process.tasks import together
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import counts, queries, rejects
+from htmengine.repository import counters, counts, queries, rejects
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
+from htmengine.runtime.counter_rates import rates_of
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
 
@@ -234,15 +234,16 @@ class MetricStorer(QueueConsumer):
         """Store a batch but for the samples of those metrics that make its transaction fail."""
         delivery, batch = item
         names = list(dict.fromkeys(map(_name_of, batch.lines)))
-        culprits = await self._culprits(batch.lines, names)
+        culprits = await self._culprits(batch, names)
         kept = [number for number, line in enumerate(batch.lines) if _name_of(line) not in culprits]
         rejected = Counter(batch.rejected) + Counter(not_storable=len(batch.lines) - len(kept))
         await self._store([(delivery, structs.replace(batch.only(kept), rejected=dict(rejected)))])
 
-    async def _culprits(self, lines: Sequence[str], names: Sequence[str]) -> set[str]:
+    async def _culprits(self, batch: SampleBatch, names: Sequence[str]) -> set[str]:
         """Those of the names whose lines cannot be stored.  Raises if not even nothing can be."""
         chosen = set(names)
-        tried = SampleBatch([line for line in lines if _name_of(line) in chosen])
+        numbers = [number for number, line in enumerate(batch.lines) if _name_of(line) in chosen]
+        tried = structs.replace(batch.only(numbers), batch_id="", rejected={}, rejects=[])
         try:
             await self._database.run(_try, tried, self._options, self._clock.seconds())
         except _Undone:
@@ -253,10 +254,10 @@ class MetricStorer(QueueConsumer):
             if not names:
                 raise
             if len(names) == 1:
-                await self._culprits(lines, [])
+                await self._culprits(batch, [])
                 return chosen
         half = len(names) // 2
-        return await self._culprits(lines, names[:half]) | await self._culprits(lines, names[half:])
+        return await self._culprits(batch, names[:half]) | await self._culprits(batch, names[half:])
 
 
 class _Undone(Exception):
@@ -322,8 +323,9 @@ def store_batches(
     came = _judge(_parse(fresh, now, options, done), gate.rules, done, options)
     tails, kept_out = _tails_of(conn, came, options, gate.new, now)
     came = _keep_out(came, kept_out, done, options)
+    came, without_rate = _with_rates(conn, came, tails, done, options)
     rows, counted = _number(came, tails, done, options)
-    _count_rejects(conn, fresh, counted, done, int(now))
+    _count_rejects(conn, fresh, counted + without_rate, done, int(now))
     rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
     counts.add_total(conn, counts.RECEIVED, done.received)
     if rows:
@@ -356,9 +358,9 @@ def _parse(batches: Sequence[SampleBatch], now: float, options: StorerOptions, d
     came = []
     for batch in batches:
         done.received += len(batch.lines) + sum(batch.rejected.values())
-        for number, line in enumerate(batch.lines):
+        for number in range(len(batch.lines)):
             try:
-                came.append(Came(parse_sample(line, now, options.max_future_s), batch, number))
+                came.append(Came(batch.sample(number, now, options.max_future_s), batch, number))
             except InvalidSample as refused:
                 _reject(done, refused.reason, batch, number, options)
     return came
@@ -370,6 +372,21 @@ def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options:
     if done.rejected[reason] <= SHOWN_REJECTS:
         sender = batch.sender_of(number) or f"queue {options.samples_queue}"
         done.rejects.append(Reject(reason, shown_line(batch.lines[number]), sender))
+
+
+def _with_rates(
+    conn: Connection, came: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
+) -> tuple[list[Came], Counter[tuple[str, str]]]:
+    """Samples with rates in place of counters' totals, and the others' rejects by (uid, reason)."""
+    kept = []
+    counted: Counter[tuple[str, str]] = Counter()
+    for each, rate in zip(came, rates_of(conn, [each.sample for each in came], tails), strict=True):
+        if isinstance(rate, Sample):
+            kept.append(each._replace(sample=rate))
+        else:
+            _reject(done, rate, each.batch, each.number, options)
+            counted[tails[each.sample.name].uid, rate] += 1
+    return kept, counted
 
 
 def _judge(came: list[Came], rules: Admission, done: Stored, options: StorerOptions) -> list[Came]:
@@ -404,6 +421,8 @@ def _tails_of(
     kept_out = _beyond(conn, new, limits, now)
     specs = [ModelSpec.for_name(name) for name in sorted(new) if name not in kept_out]
     made = custom.create_metrics(conn, specs, monitor=options.auto_monitor)
+    texts = [(made[name].uid, each.batch.texts.get(name)) for each in came if (name := each.sample.name) in made]
+    counters.add_texts(conn, {uid: text for uid, text in texts if text is not None})
     return tails | {name: Tail(metric.uid, name, metric.status) for name, metric in made.items()}, kept_out
 
 

@@ -35,6 +35,7 @@ from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
 from htmengine.web.skeleton import Page, Skeleton
+from htmengine.web.wires import Wires
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class WebService(Service):
         )
         api.add_to(self.routes)
         Graphite(self.reader, reactor).add_to(self.routes)
+        Wires(operations, reactor).add_to(self.routes)
         Page().add_to(self.routes)
         Skeleton(api).add_to(self.routes)
 

@@ -33,7 +33,21 @@ ROWS_AT_ONCE = 5000
 
 #: Names that other routes have, or will have.
 RESERVED = frozenset(
-    ("api", "events", "favicon.ico", "functions", "healthz", "metrics", "readyz", "render", "static", "tags", "version")
+    (
+        "api",
+        "events",
+        "favicon.ico",
+        "functions",
+        "healthz",
+        "metrics",
+        "ping",
+        "readyz",
+        "render",
+        "static",
+        "tags",
+        "version",
+        "write",
+    )
 )
 _PARAMS = ("min", "max")
 

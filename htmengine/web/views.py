@@ -43,6 +43,8 @@ def metric_json(row: MetricRow) -> dict[str, Any]:
         "model": _model(row.model_params),
         "newest": _newest(row),
         "evidence_from": row.evidence_from,
+        "rate": bool(row.is_rate),
+        "text": row.text,
     }
 
 
