@@ -112,7 +112,7 @@ class MetricQuery:
 
 def _text_matches(search: str) -> ColumnElement[bool]:
     """The same of the whole text of a metric whose name is a short identity."""
-    c = metric_text.c
+    c = metric_text.alias().c  # the query may have the table itself
     return exists().where(c.uid == metric.c.uid, _matches(c.text, search))
 
 

@@ -186,14 +186,14 @@ def _is_foreign(host: str | None, origin: str | None) -> bool:
 
 def _token_in(authorization: str) -> str:
     scheme, _, credentials = authorization.strip().partition(" ")
-    if scheme.lower() == "bearer":
+    if scheme.lower() in ("bearer", "token"):  # the latter is InfluxDB's
         return credentials.strip()
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
         except (binascii.Error, UnicodeDecodeError):
             raise unauthorized("Authorization: not base64 of user:token") from None
-    raise unauthorized("Authorization: Bearer or Basic is allowed")
+    raise unauthorized("Authorization: Bearer, Token or Basic is allowed")
 
 
 def _name_in(host: str) -> str:

@@ -445,23 +445,29 @@ class Alertmanager(Server):
 
 
 class Prometheus(Server):
-    """A Prometheus that looks at one engine once a second, by some rules."""
+    """A Prometheus that looks at one engine, or itself, once a second, by some rules; it may write to a URL."""
 
     greeting = b"GET /-/ready HTTP/1.0\r\n\r\n"
     answer = b"HTTP/1.0 200"
 
-    def __init__(self, target: str, rules: str) -> None:
+    def __init__(self, target: str = "", rules: str = "", *, write_to: str = "") -> None:
         super().__init__()
         self._target = target
         self._rules = rules
+        self._write_to = write_to
 
     def prepare(self) -> None:
         (self.folder / "rules.yml").write_text(self._rules)
-        config = {
+        config: dict[str, Any] = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yml"],
-            "scrape_configs": [{"job_name": "htmengine", "static_configs": [{"targets": [self._target]}]}],
+            "scrape_configs": [
+                {"job_name": "htmengine", "static_configs": [{"targets": [self._target or f"127.0.0.1:{self.port}"]}]}
+            ],
         }
+        if self._write_to:
+            queue = {"min_backoff": "100ms", "max_backoff": "500ms", "batch_send_deadline": "1s"}
+            config["remote_write"] = [{"url": self._write_to, "queue_config": queue}]
         (self.folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
 
     def commands(self) -> Sequence[Sequence[str]]:

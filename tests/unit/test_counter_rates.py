@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""Counters become rates where they are stored, and their states outlive a restart."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.errors import InvalidMessage
+from htmengine.labels import identity
+from htmengine.messages import SampleBatch, decode_samples, encode_samples
+from htmengine.repository import queries
+from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.sharding import ShardQueues
+from tests.support.database import new_database
+
+OPTIONS = StorerOptions("samples", ShardQueues("input.", 4), auto_monitor=False)
+START = 1_400_000_000
+
+
+class RatesTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.database = new_database(self)
+
+    def store(self, *totals: float, kind: str = "c", first: int = 0) -> list[float]:
+        """Send totals a minute apart; the rows that there are then."""
+        lines = [f"rpc {total} {START + 60 * (first + number)}" for number, total in enumerate(totals)]
+        batch = decode_samples(encode_samples(SampleBatch(lines, kinds=kind * len(lines))))
+        self.database.run_sync(store_batches, [batch], OPTIONS, START + 86_400.0, [])
+        [uid] = self.database.run_sync(lambda conn: [each.uid for each in queries.list_metrics(conn)])
+        return [row.value for row in self.database.run_sync(queries.get_rows, uid, 0, 100)]
+
+    def test_a_total_becomes_what_was_added_a_second(self) -> None:
+        self.assertEqual(self.store(0, 60, 180), [1.0, 2.0])
+
+    def test_the_next_message_goes_on_from_the_last(self) -> None:
+        self.store(0, 60)
+        self.assertEqual(self.store(120, first=2), [1.0, 1.0])
+
+    def test_a_counter_that_starts_again_has_no_rate_then(self) -> None:
+        self.assertEqual(self.store(600, 660, 30, 90), [1.0, 1.0])
+
+    def test_a_delta_needs_no_sample_before_but_for_its_time(self) -> None:
+        self.assertEqual(self.store(60, 120, kind="d"), [2.0])
+
+    def test_a_gauge_stays_what_it_is(self) -> None:
+        self.assertEqual(self.store(5, 7, kind="g"), [5.0, 7.0])
+
+    def test_a_message_whose_kinds_are_not_one_a_line_is_refused(self) -> None:
+        body = encode_samples(SampleBatch(["a 1 60", "b 1 60"], kinds="c"))
+        self.assertRaises(InvalidMessage, decode_samples, body)
+
+    def test_the_whole_text_of_a_short_identity_is_kept(self) -> None:
+        text = "http;" + ";".join(f"label{number:03d}=value" for number in range(40))
+        batch = SampleBatch([f"{identity(text)} 1 {START}"], texts={identity(text): text})
+        self.database.run_sync(store_batches, [batch], OPTIONS, START + 86_400.0, [])
+        found = self.database.run_sync(lambda conn: conn.exec_driver_sql("SELECT text FROM metric_text").scalar())
+        self.assertEqual(found, text)
