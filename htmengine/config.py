@@ -434,7 +434,7 @@ def _read_file(path: Path, file: str, values: Values, problems: list[str], warn:
                 if name in options_here or name not in parser.defaults():  # [DEFAULT] is for all sections
                     values[file, section, name] = (text, f"{path} [{section}] {name}")
         elif close := difflib.get_close_matches(section, known, 1, 0.8):
-            warn(f"{path} [{section}]: taken for a section of the application's own; perhaps [{close[0]}] is meant")
+            warn(f"{path} [{section}]: taken for the application's section; perhaps [{close[0]}] is meant")
 
 
 def _replace_legacy(values: Values, warn: Callable[[str], None]) -> None:
@@ -443,7 +443,7 @@ def _replace_legacy(values: Values, warn: Callable[[str], None]) -> None:
         text, where = values.pop(place)
         legacy = LEGACY[place]
         if legacy.place is None:
-            warn(f"{where}: has no effect any more: {legacy.why}")
+            warn(f"{where}: no longer has an effect: {legacy.why}")
         else:
             warn(f"{where}: {legacy.why}")
             values.setdefault(legacy.place, (text, where))

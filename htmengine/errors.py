@@ -146,7 +146,7 @@ class QueueFull(BusError):
     """A queue holds as much as it may, and nothing empties it.  Remedy: start the engine, which does."""
 
     def __init__(self, queue: str) -> None:
-        super().__init__(f"queue {queue!r} is full and nothing is taking messages from it; is the engine running?")
+        super().__init__(f"queue {queue!r} is full and has no reader; is the engine running?")
         self.queue = queue
 
 
@@ -205,7 +205,7 @@ class MetricExists(RepositoryError):
     """A metric of this name exists already.  Remedy: take another name, or ``htmengine delete`` the metric first."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"a metric named {name!r} exists already")
+        super().__init__(f"a metric named {name!r} already exists")
         self.name = name
 
 
@@ -222,7 +222,7 @@ class ModelExists(RepositoryError):
     """The metric has a model that would be lost.  Remedy: ``htmengine unmonitor`` first, or take another name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"metric {name!r} has a model already; unmonitor it first, or take another name")
+        super().__init__(f"metric {name!r} already has a model; unmonitor it first, or choose another name")
         self.name = name
 
 

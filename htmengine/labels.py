@@ -146,7 +146,7 @@ def _tag(tag: str) -> tuple[str, str]:
     if not key or not value or value[0] == "~" or "!" in key or "^" in key:
         raise InvalidSample(
             "tag_form",
-            f"tag {shown(tag)}; name=value is wanted, with no ! or ^ in the name and no ~ at the value's start",
+            f"tag {shown(tag)}; write name=value, with no ! or ^ in the name and no ~ at the value's start",
         )
     return key, value
 

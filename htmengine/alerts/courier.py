@@ -128,7 +128,7 @@ class Courier:
         next_at = self._clock.seconds() + retry_delay(delivery.attempts, failure.retry_after_s)
         last = next_at > delivery.created_at + self._give_up_s
         self.log.warn(
-            "alert message {delivery} was not taken by {receiver} (attempt {attempts}, {next}): {failure}",
+            "alert message {delivery} was not accepted by {receiver} (attempt {attempts}, {next}): {failure}",
             delivery=delivery.id,
             receiver=described(self._receiver),
             attempts=delivery.attempts,

@@ -110,7 +110,7 @@ class AlertService(QueueConsumer):
         self._budget_rules = budget_rules
         self._quarantine = Quarantine(database, self._config.general.queue_name, clock.seconds)
         self._timer = repeated(self._look_after, self._tasks, clock)
-        self.rejected = 0  #: messages that are no results
+        self.rejected = 0  #: messages that are not results
         self.overflows = 0  #: times that the queue was found full
         self.fired = 0
         self.resolved = 0
@@ -141,7 +141,7 @@ class AlertService(QueueConsumer):
         yield counter("htmengine_alerts_fired", "Alerts that fired", self.fired)
         yield counter("htmengine_alerts_resolved", "Alerts that are over", self.resolved)
         yield counter("htmengine_alerts_overflows", "Times that the alerts' queue was full", self.overflows)
-        yield counter("htmengine_alerts_rejected", "Messages that are no results", self.rejected)
+        yield counter("htmengine_alerts_rejected", "Messages that are not results", self.rejected)
         delivered = {courier.name: courier.delivered for courier in self.couriers}
         failed = {courier.name: courier.failed for courier in self.couriers}
         given_up = {courier.name: courier.given_up for courier in self.couriers}
@@ -216,7 +216,7 @@ class AlertService(QueueConsumer):
     async def _begin_anew(self) -> None:
         """Empty the queue, then evaluate what was in it and what was not, as far as it may fire: it is all stored."""
         self.overflows += 1
-        self.log.warn("the alerts' queue was full; what it dropped is read from the database")
+        self.log.warn("the alerts' queue was full; the rows that it dropped are read from the database")
         message = "its queue was full; the rows that it dropped are read from the database"
         await self._database.run(troubles.replace, TROUBLE, [message], int(self._clock.seconds()))
         await self._bus.delete_queue(self._config.general.queue_name)

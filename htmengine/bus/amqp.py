@@ -132,8 +132,8 @@ class AmqpBus(Service):
                 raise BusError(error.reply_text) from None
             if "'durable'" in error.reply_text:
                 self._different[name] = (
-                    f"queue {name!r} is not durable, RabbitMQ loses it at its restart: let its readers end, delete it"
-                    f" with `rabbitmqctl delete_queue {name}`, and have whoever makes it declare it durable"
+                    f"queue {name!r} is not durable, RabbitMQ loses it at its restart: stop its readers, delete it"
+                    f" with `rabbitmqctl delete_queue {name}`, and declare it durable where it is made"
                 )
                 raise BusError(self._different[name]) from None
             if name not in self._limits:
@@ -153,7 +153,7 @@ class AmqpBus(Service):
         if name not in self._limits or name in self._leaving or self._limits[name].expires_s is not None:
             return False
         self.remade += 1
-        self.log.error("queue {name} is gone, with what it held; it is made again", name=name)
+        self.log.error("queue {name} is gone with its messages; it is made again", name=name)
         await self.declare_queue(name, limits=self._limits[name])
         for exchange in self._bindings.get(name, ()):
             await self.declare_fanout(exchange)

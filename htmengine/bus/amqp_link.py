@@ -220,7 +220,7 @@ class Link(Service):
     def _blocked(self, blocked: bool) -> None:
         if not blocked:
             self._stop_reminding()
-            self.log.info("RabbitMQ takes messages again ({purpose})", purpose=self._purpose)
+            self.log.info("RabbitMQ accepts messages again ({purpose})", purpose=self._purpose)
         elif not self._reminder.running:
             self._blocked_since = self._reactor.seconds()
             self._reminder.start(LOG_INTERVAL_S)
@@ -231,7 +231,7 @@ class Link(Service):
 
     def _tell_blocked(self) -> None:
         self.log.error(
-            "RabbitMQ is short of memory or disk and has taken no more for {seconds:.0f} s ({purpose})",
+            "RabbitMQ is short of memory or disk and has accepted nothing for {seconds:.0f} s ({purpose})",
             seconds=self._reactor.seconds() - self._blocked_since,
             purpose=self._purpose,
         )

@@ -155,7 +155,7 @@ class Publisher:
         self.refused += messages
         if messages and self._seldom.due():
             self.log.warn(
-                "a queue that is bound to {exchange} refuses messages: {count} so far did not reach it",
+                "a queue bound to {exchange} refuses messages: {count} so far did not reach it",
                 exchange=exchange,
                 count=self.refused,
             )

@@ -132,5 +132,5 @@ def as_text(report: CapacityReport) -> str:
     if wanted_mb << 20 > RunnerOptions("").memory_bytes:
         lines += ["", f"for these figures set [model_scheduler] worker_memory_mb = {wanted_mb} in model-swapper.conf"]
     if report.load > machine.cpus / 2:
-        lines += ["", f"the machine was busy (load {report.load:.1f}): measured again when it is idle, it carries more"]
+        lines += ["", f"the machine was busy (load {report.load:.1f}): measured again when idle, it can carry more"]
     return "\n".join(lines)

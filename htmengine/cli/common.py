@@ -130,7 +130,7 @@ async def in_time(work: Coroutine[Deferred[Any], Any, T], reactor: Reactor, seco
         return await within(Deferred.fromCoroutine(work), seconds, reactor)
     except TimeoutError:
         raise BusAway(
-            f"database or broker has not answered for {seconds:g} s; what was asked may still come about"
+            f"database or broker has not answered for {seconds:g} s; the operation may still complete"
         ) from None
 
 

@@ -58,7 +58,7 @@ def score(
     params = params_for(accepted.values, minimum, maximum, pending_samples)
     if params is None:
         raise HtmEngineError(
-            f"{len(accepted.values)} rows; without --min and --max the first {pending_samples} tell the range"
+            f"{len(accepted.values)} rows; without --min and --max the first {pending_samples} define the range"
         )
     score_next = partial(score_rows, Model(params), detector_for(params), sequence_only=evidence == "sequence")
     with click.open_file(str(output or "-"), "w", atomic=output is not None) as out:

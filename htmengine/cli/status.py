@@ -62,7 +62,7 @@ def _lines(found: Status) -> Iterator[str]:
     schedulers = "Model Scheduler" if found.schedulers in (None, 1) else f"Model Scheduler ({found.schedulers})"
     yield _row("model input", found.lengths.model_input, schedulers, None, None)
     yield _row("results", found.lengths.results, "Anomaly Service", found.scored_per_s, found.newest_scored)
-    yield f"{waiting} for their score, the metric that is furthest behind is {lag}"
+    yield f"{waiting} for their score; the metric furthest behind is {lag}"
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.metrics.items())) or "none"
     yield f"metrics: {counts}"
     yield from map(trouble_line, found.troubles)

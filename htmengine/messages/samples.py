@@ -189,7 +189,7 @@ def parse_sample(line: str, now: float, max_future_s: float = math.inf) -> Sampl
         raise InvalidSample("line_too_long", f"{len(line)} characters; at most {MAX_LINE_LENGTH} are allowed")
     fields = line.split()
     if len(fields) != 3:
-        raise InvalidSample("field_count", f"{len(fields)} fields in {_cut(line)}; 3 are wanted: name value timestamp")
+        raise InvalidSample("field_count", f"{len(fields)} fields in {_cut(line)}; write 3: name value timestamp")
     written, value, timestamp = fields
     name = sample_name(written)
     if len(name) > MAX_NAME_LENGTH:

@@ -187,10 +187,10 @@ class ModelCache:
         if self._refusal is not None:
             found.append(f"{CHECKPOINTS_REFUSED}, a restart will replay rows: {self._refusal}")
         if self._damage is not None:
-            found.append(f"{self.damaged} damaged checkpoints were passed by and their rows run again: {self._damage}")
+            found.append(f"{self.damaged} damaged checkpoints were skipped and their rows run again: {self._damage}")
         if self._contradiction is not None:
             found.append(
-                f"checkpoints of rows that the database has no more: {self.contradicted}, the last of"
+                f"checkpoints of rows that the database no longer has: {self.contradicted}, the last of"
                 f" {self._contradiction}; it is older than they are, and the models were made again from its rows"
             )
         return found

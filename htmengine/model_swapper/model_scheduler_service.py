@@ -140,9 +140,11 @@ class ModelScheduler(Service):
         self._publishing = False
         self._room: list[Deferred[None]] = []
         self._at_rest: Deferred[None] | None = None
-        self._progress = bus.progress.stage("models have rows, no worker ends a turn", lambda: bool(self._deliveries))
+        self._progress = bus.progress.stage(
+            "models have rows, but no worker ends a turn", lambda: bool(self._deliveries)
+        )
         self._received: dict[str, tuple[int, float]] = {}  #: of some models: a rowid, and when it was received
-        self.rejected = 0  #: messages that are no model input
+        self.rejected = 0  #: messages that are not model input
         self.scored = 0  #: rows whose results are confirmed
 
     # --- life ------------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ class ModelScheduler(Service):
     def figures(self) -> Iterable[Figure]:
         """What was scored, what waits, and the workers' figures."""
         yield counter("htmengine_scheduler_scored", "Rows whose raw scores are published", self.scored)
-        yield counter("htmengine_scheduler_rejected", "Messages that are no model input", self.rejected)
+        yield counter("htmengine_scheduler_rejected", "Messages that are not model input", self.rejected)
         yield gauge("htmengine_scheduler_waiting_rows", "Rows in memory that wait", self.controller.cached_rows)
         yield from self.pool.figures()
 
@@ -275,7 +277,7 @@ class ModelScheduler(Service):
                 case Publish(notices=notices):
                     for notice in notices:
                         if isinstance(notice, ModelError):
-                            self.log.error("model {model} fails: {why}", model=notice.model_id, why=notice.message)
+                            self.log.error("model {model} failed: {why}", model=notice.model_id, why=notice.message)
                     self._unpublished.append(instruction)
                     if not self._publishing:
                         self._tasks.start(self._publish())

@@ -52,7 +52,7 @@ TRANSITIONS: Mapping[tuple[ModelState, ModelState], str] = {
     (RUNNING, FETCHING): "the worker has no such model, or a checkpoint without proof",
     (RUNNING, FAILED): "the model failed, or killed too many workers",
     (FETCHING, IDLE): "the database answered",
-    (FETCHING, FAILED): "what the database has of it cannot be read",
+    (FETCHING, FAILED): "its data in the database cannot be read",
     (IDLE, FORGOTTEN): _LEFT,
     (READY, FORGOTTEN): _LEFT,
     (RUNNING, FORGOTTEN): _LEFT,

@@ -49,9 +49,9 @@ _WORKER_FIGURES = (
     (counter, "htmengine_worker_checkpoints", "Checkpoints written", "checkpoints", 1),
     (counter, "htmengine_worker_checkpoint_bytes", "Bytes of checkpoints written", "checkpoint_bytes", 1),
     (counter, "htmengine_worker_checkpoints_refused", "Checkpoints that the disk refused", "checkpoints_refused", 1),
-    (counter, "htmengine_worker_checkpoints_damaged", "Checkpoints passed by as damaged", "checkpoints_damaged", 1),
+    (counter, "htmengine_worker_checkpoints_damaged", "Damaged checkpoints, skipped", "checkpoints_damaged", 1),
     (
-        *(counter, "htmengine_worker_checkpoints_contradicted", "Checkpoints of rows that the database has no more"),
+        *(counter, "htmengine_worker_checkpoints_contradicted", "Checkpoints of rows that the database no longer has"),
         *("checkpoints_contradicted", 1),
     ),
     (counter, "htmengine_worker_cpu_seconds", "Processor time", "cpu_us", 1e-6),
@@ -385,7 +385,7 @@ class WorkerPool:
         if killed and self._failed_starts[worker.number] < START_ATTEMPTS:
             return False
         why = f"worker {worker.number} ended before it was ready: {reason.getErrorMessage()}"
-        self._on_failure(Failure(StartError(f"{why}; what it wrote to standard error says why")))
+        self._on_failure(Failure(StartError(f"{why}; its standard error says why")))
         return True
 
 

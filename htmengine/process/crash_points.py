@@ -28,7 +28,7 @@ POINTS = {
     "storer.received": "batches were taken from the samples queue",
     "storer.storing": "a transaction is complete but not committed",
     "storer.committed": "rows and outbox are stored, nothing is published",
-    "storer.published": "the models are told of the rows, the batches are not acknowledged",
+    "storer.published": "the models have their messages, the batches are not acknowledged",
     "storer.acknowledged": "the batches are gone from the samples queue, the outbox is not cleared",
     "scheduler.received": "a message was taken from a shard's queue",
     "scheduler.answered": "a worker has run rows, nothing is published",
@@ -42,7 +42,7 @@ POINTS = {
     "checkpoint.replaced": "a checkpoint has replaced the one before",
     "anomaly.received": "raw scores were taken from the results queue",
     "anomaly.storing": "a transaction of scores is complete but not committed",
-    "anomaly.committed": "scores are stored, nobody was told",
+    "anomaly.committed": "scores are stored, applications have no message yet",
     "anomaly.broadcast": "applications were told, the results are not acknowledged",
     "anomaly.acknowledged": "the results are gone from the results queue",
 }

@@ -55,7 +55,7 @@ class DataFolder:
             self.make()
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StartError(f"data folder {self.path}: {error.strerror}; choose another with --data-dir") from None
+            raise StartError(f"data folder {self.path}: {error.strerror}; choose another one with --data-dir") from None
         deadline = time.monotonic() + LOOK_S
         while not self._locked(fcntl.LOCK_EX):
             if time.monotonic() > deadline:
@@ -86,7 +86,7 @@ class DataFolder:
         """Raises `StartError` where no engine ever ran."""
         if not self.database_path.is_file():
             raise StartError(
-                f"no engine runs on this folder, and none ever did: {self.path} holds no htmengine.db; "
+                f"no engine has ever run on this folder: {self.path} holds no htmengine.db; "
                 "name another with --data-dir, or start one with `htmengine run`"
             )
 
@@ -154,7 +154,9 @@ class OrderedServices(Service):
             try:
                 await within(maybeDeferred(part.stopService), max(end - self._clock.seconds(), LAST_S), self._clock)
             except DeferTimeout:
-                self.log.error("{part} has not stopped: what it waits for does not answer", part=type(part).__name__)
+                self.log.error(
+                    "{part} has not stopped: something that it waits for does not answer", part=type(part).__name__
+                )
             except Exception:
                 self.log.failure("{part} did not stop cleanly", part=part)
 

@@ -45,7 +45,7 @@ def database_url(url: str) -> URL:
         parsed = make_url(url)
     except ArgumentError:
         example = "mysql://user:password@host/database"
-        raise ConfigError([f"[repository] url is no SQLAlchemy URL such as {example}"]) from None
+        raise ConfigError([f"[repository] url is not a SQLAlchemy URL such as {example}"]) from None
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
@@ -60,7 +60,7 @@ def make_engine(url: str, *, patient: bool = False, database: str | None = None)
         parsed = parsed.set(database=database)
     kind = parsed.get_backend_name()
     if kind not in _ENGINES:
-        raise ConfigError([f"[repository] url: {kind} is no database of ours; {', '.join(_ENGINES)} are"])
+        raise ConfigError([f"[repository] url: {kind} is not supported; supported are {', '.join(_ENGINES)}"])
     try:
         return _ENGINES[kind](parsed, None if patient else ANSWER_TIMEOUT_S)
     except (ImportError, NoSuchModuleError) as error:

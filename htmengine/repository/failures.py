@@ -63,13 +63,13 @@ _SETTINGS = "look at [repository] in application.conf"
 _UPGRADE = "run `htmengine db upgrade`"
 _REMEDIES: dict[str, dict[int | str | None, str]] = {
     "sqlite": {
-        sqlite3.SQLITE_NOTADB: "the file is damaged, or no database; restore a backup, or name another folder",
+        sqlite3.SQLITE_NOTADB: "the file is damaged or not a database; restore a backup, or name another folder",
         sqlite3.SQLITE_CORRUPT: "the file is damaged; restore a backup",
-        sqlite3.SQLITE_CANTOPEN: "look at the folder's owner and rights",
-        sqlite3.SQLITE_READONLY: "look at the folder's owner and rights",
+        sqlite3.SQLITE_CANTOPEN: "check the folder's owner and permissions",
+        sqlite3.SQLITE_READONLY: "check the folder's owner and permissions",
         sqlite3.SQLITE_FULL: "make room on the disk",
         sqlite3.SQLITE_IOERR: "look at the disk",
-        sqlite3.SQLITE_BUSY: "another program holds its lock; end that program",
+        sqlite3.SQLITE_BUSY: "another program holds its lock; stop that program",
         sqlite3.SQLITE_ERROR: _UPGRADE,
     },
     "mysql": {

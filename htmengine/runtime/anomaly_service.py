@@ -127,7 +127,7 @@ class AnomalyService(QueueConsumer):
         self._now = now
         self._quarantine = Quarantine(database, options.results_queue, now)
         self.scored = 0
-        self.rejected = 0  #: messages that are no results
+        self.rejected = 0  #: messages that are not results
         self.transaction_rows = Observations(SIZES)
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_scored_seconds = Observations(SECONDS)
@@ -138,7 +138,7 @@ class AnomalyService(QueueConsumer):
     def figures(self) -> Iterable[Figure]:
         """What was scored, and how long it took."""
         yield counter("htmengine_anomaly_scored", "Rows whose anomaly scores are stored", self.scored)
-        yield counter("htmengine_anomaly_rejected", "Messages that are no results", self.rejected)
+        yield counter("htmengine_anomaly_rejected", "Messages that are not results", self.rejected)
         yield histogram("htmengine_anomaly_transaction_rows", "Rows in a transaction", self.transaction_rows)
         yield histogram("htmengine_anomaly_transaction_seconds", "A transaction", self.transaction_seconds)
         yield histogram(

@@ -213,7 +213,7 @@ class MetricListener(Service):
         self._ports = listen(
             lambda: list(self._bind()),
             f"{self._options.host}:{self._options.port}",
-            "choose another with --graphite-port or [metric_listener] port",
+            "choose another one with --graphite-port or [metric_listener] port",
         )
         self.port = self._ports[0].getHost().port
         self.log.info("listening for Graphite lines on {host}:{port}", host=self._options.host, port=self.port)
@@ -246,8 +246,10 @@ class MetricListener(Service):
         yield counter("htmengine_listener_rejected", "Lines that the listener rejected", batcher.rejected, by="reason")
         yield counter("htmengine_listener_batches", "Messages published to the samples queue", batcher.batches)
         yield histogram("htmengine_listener_batch_lines", "Lines in a message", batcher.batch_lines)
-        yield histogram("htmengine_listener_publish_seconds", "Until messages are durable", batcher.publish_seconds)
-        yield gauge("htmengine_listener_connections", "Clients that are connected", len(clients.connections))
+        yield histogram(
+            "htmengine_listener_publish_seconds", "Time until messages are durable", batcher.publish_seconds
+        )
+        yield gauge("htmengine_listener_connections", "Connected clients", len(clients.connections))
         yield counter("htmengine_listener_refused_connections", "Clients beyond the limit", clients.refused)
         yield gauge("htmengine_listener_paused", "1 while clients have to wait for the bus", batcher.under_pressure)
 

@@ -151,7 +151,7 @@ class SampleBatcher:
         self._shown: deque[tuple[str, bytes, str]] = deque(maxlen=SHOWN_REJECTS)
         self._timer: Timer | None = None
         self._publishing = False
-        self._progress = bus.progress.stage("samples wait, none is published", lambda: self.unpublished > 0)
+        self._progress = bus.progress.stage("samples wait, but none is published", lambda: self.unpublished > 0)
         self._declared = False
         self._batch_ids = uuid.uuid4().hex
         self._serial = 0

@@ -115,7 +115,7 @@ class Access:
             return
         if scope is Scope.READ and self.rules.read_token:
             raise Refused(403, "this token allows reading only")
-        raise unauthorized("a token is wanted")
+        raise unauthorized("a token is required")
 
     def _anonymous(self) -> Scope:
         if not self.rules.tokens:
@@ -149,12 +149,12 @@ class Access:
         if host is None or (self.rules.tokens and not self.rules.allowed_hosts):
             return
         if _name_in(host) not in self._hosts:
-            raise Refused(403, "Host: not a name of this service; [web] allowed_hosts adds names")
+            raise Refused(403, "Host: not a name of this service; add it to [web] allowed_hosts")
 
     def check_origin(self, host: str | None, origin: str | None, fetch_site: str | None) -> None:
         """Raises `Refused` for a request that changes something and was started by another site's page."""
         if fetch_site == "cross-site" or _is_foreign(host, origin):
-            raise Refused(403, "Origin: another site's page may change nothing here")
+            raise Refused(403, "Origin: pages of other sites may not change anything here")
 
     def check_reader(self, host: str | None, origin: str | None, fetch_site: str | None) -> None:
         """Raises `Refused` for a read that was started by another site's page: an image's address is enough for one.
@@ -163,7 +163,7 @@ class Access:
         """
         same_site = fetch_site in ("same-origin", "same-site")
         if fetch_site == "cross-site" or (_is_foreign(host, origin) and not same_site):
-            raise Refused(403, "Origin: another site's page may read nothing here")
+            raise Refused(403, "Origin: pages of other sites may not read anything here")
 
 
 def unauthorized(detail: str) -> Refused:

@@ -216,7 +216,7 @@ class Api:
         given = self._query(call, "list_anomalies")
         threshold = given["threshold"]
         if threshold < self.anomaly_floor:
-            detail = f"{threshold} is less than {self.anomaly_floor}, from where on anomalies are kept"
+            detail = f"{threshold} is less than {self.anomaly_floor}, the least score that is kept"
             raise Refused(422, f"threshold: {detail}", [("threshold", detail)])
         after = AnomalyKey(*decode_key(given["after"], [int, str, int])) if "after" in given else None
         query = AnomalyQuery(threshold, given.get("from"), given.get("until"), given.get("search", ""))

@@ -156,7 +156,7 @@ def refused(errors: list[tuple[str, str]]) -> Refused:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{_cut(text)} is too great a number")
+        raise ValueError(f"{_cut(text)} is too large a number")
     return value
 
 
@@ -165,7 +165,7 @@ def _whole(text: str) -> int | float:
 
 
 def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _convert(text: str, schema: Mapping[str, Any]) -> Any:

@@ -192,7 +192,7 @@ def _unanswerable(request: Request) -> Refused | None:
     if getattr(request, "too_long", False):
         return Refused(413, "the body is too long")
     if len(request.requestHeaders.getRawHeaders(b"Host", [])) > 1:
-        return Refused(400, "Host: is there twice")
+        return Refused(400, "Host: occurs twice")
     if len(request.uri) > LONGEST_URI:
         return Refused(414, f"the URL has more than {LONGEST_URI} characters")
     if not request.path.startswith(b"/") or not request.path.isascii():
@@ -230,7 +230,7 @@ def _refused(failure: Failure) -> Refused | None:
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return Refused(405, f"allowed are {allowed}", headers={"Allow": allowed})
     if isinstance(error, HTTPException):
-        return Refused(404 if error.code is None or error.code < 400 else error.code, "there is nothing here")
+        return Refused(404 if error.code is None or error.code < 400 else error.code, "nothing is here")
     for kind, status in _STATUSES:
         if isinstance(error, kind):
             return Refused(status, str(error))

@@ -25,7 +25,7 @@ def read_json(body: bytes, metric: str | None, now: float, max_future_s: float =
     """
     value = parse_json(body)
     if not isinstance(value, dict) or set(value) != {"samples"}:
-        raise Refused(400, "an object with samples, and nothing else, is wanted", [("samples", "is missing")])
+        raise Refused(400, "give an object with samples and nothing else", [("samples", "is missing")])
     samples = value["samples"]
     if not isinstance(samples, list):
         raise refused([("samples", "is not a list")])
@@ -35,7 +35,7 @@ def read_json(body: bytes, metric: str | None, now: float, max_future_s: float =
         given = _fields(sample, names)
         name = metric if metric is not None else given.get("metric")
         if not isinstance(name, str) or name.split() != [name]:
-            raise _Bad(".metric", "is no name without spaces")
+            raise _Bad(".metric", "is not a name without spaces")
         return f"{name} {_number(given, 'value')!r} {_timestamp(given)}"
 
     return _read_all(samples, read, lambda number: f"samples[{number}]", now, max_future_s)

@@ -102,7 +102,7 @@ class WebService(Service):
         accepting.port = self._port = listen(
             lambda: self._listen(accepting, host),
             f"{host}:{self._options.port}",
-            "choose another with --http-port or [web] port",
+            "choose another one with --http-port or [web] port",
         )
         scheme = "https" if self._options.tls_certificate else "http"
         shown = f"[{host}]" if ":" in host else host

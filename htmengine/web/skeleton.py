@@ -71,7 +71,7 @@ class Skeleton:
         content: Any = call.request.content
         params = parse_json(content.read() or b"{}")
         if not isinstance(params, dict):
-            raise Refused(400, "an object with min and max is wanted")
+            raise Refused(400, "give an object with min and max")
         unknown = [(key[:60], f"unknown; allowed are {', '.join(_PARAMS)}") for key in params if key not in _PARAMS]
         if unknown:
             raise refused(unknown)
@@ -124,7 +124,7 @@ def _lines(name: str, rows: Sequence[DataRow]) -> bytes:
 def _name(call: Call) -> str:
     name = call.path["metric"]
     if name in RESERVED:
-        raise Refused(404, "there is nothing here")
+        raise Refused(404, "nothing is here")
     return name
 
 
@@ -157,10 +157,10 @@ class Page:
 def _load(name: str) -> Reply:
     parts = PurePosixPath(name).parts
     if ".." in parts or name.startswith("/") or not all(part.isprintable() for part in parts):
-        raise Refused(404, "there is nothing here")
+        raise Refused(404, "nothing is here")
     file = resources.files(__package__).joinpath("static", *parts)
     if not file.is_file():
-        raise Refused(404, "there is nothing here")
+        raise Refused(404, "nothing is here")
     kind = guess_type(name)[0] or "application/octet-stream"
     content_type = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
     return Reply(file.read_bytes(), content_type, headers={"Cache-Control": "no-cache"})

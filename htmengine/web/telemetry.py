@@ -79,7 +79,7 @@ class TelemetryEndpoint(Service):
         accepting.port = self._port = listen(
             lambda: self._reactor.listenTCP(self._wanted_port, accepting, interface=self._host),
             f"{self._host}:{self._wanted_port}",
-            "choose another with [telemetry] of application.conf",
+            "choose another one with [telemetry] of application.conf",
         )
         self.log.info("metrics and health: http://{host}:{port}/", host=self._host, port=self._wanted_port)
 

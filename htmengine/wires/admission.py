@@ -119,7 +119,7 @@ def _parse_rename(rest: str) -> Rename:
                 f"name {shown(template)}; $1 to ${stars.groups}, ${{label}} and $$ are allowed with {shown(glob)}"
             )
     if not template or " " in template:
-        raise InvalidRule(f"name {shown(template)}; a name without spaces is wanted")
+        raise InvalidRule(f"name {shown(template)}; write a name without spaces")
     return Rename(parse_selector(selected), stars, template)
 
 

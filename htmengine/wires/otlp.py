@@ -214,7 +214,7 @@ def _request(body: bytes, as_json: bool) -> Any:
     try:
         found = json.loads(body)
         if not isinstance(found, dict):
-            raise ValueError("an object is wanted")
+            raise ValueError("not a JSON object")
         return json_format.ParseDict(found, message(), ignore_unknown_fields=True, max_recursion_depth=MAX_DEPTH)
     except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidBody("not_otlp_json", f"the body is no ExportMetricsServiceRequest: {str(error)[:200]}") from None

@@ -56,7 +56,7 @@ def _pair(point: Any) -> tuple[str, tuple[Any, Any]]:
     except (TypeError, ValueError):
         path = None
     if not isinstance(path, str):
-        raise InvalidSample("pickle_form", "(path, (timestamp, value)) is wanted, the path a text")
+        raise InvalidSample("pickle_form", "write (path, (timestamp, value)), the path a text")
     return path, (timestamp, value)
 
 

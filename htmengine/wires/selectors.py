@@ -99,7 +99,7 @@ def _matchers(inner: str) -> tuple[Matcher, ...]:
     while at < len(inner.rstrip()):
         found = _MATCHER.match(inner, at)
         if found is None:
-            raise InvalidRule(f'{shown(inner[at:])}; label="value" is wanted, or != or =~ or !~, separated by commas')
+            raise InvalidRule(f'{shown(inner[at:])}; write label="value", or != or =~ or !~, separated by commas')
         label, operator, value = found[1], found[2], _ESCAPE.sub(r"\1", found[3])
         matchers.append(
             Matcher(label, value, linear_expression(value) if "~" in operator else None, operator[0] == "!")

@@ -70,7 +70,7 @@ def parse_line(line: str) -> list[Measure]:
     name, colon, rest = line.partition(":")
     values, *parts = rest.split("|")
     if not name or not colon or not values or not parts:
-        raise InvalidSample("statsd_form", f"{shown(line)}; name:value|type is wanted")
+        raise InvalidSample("statsd_form", f"{shown(line)}; write name:value|type")
     kind = parts[0].strip()
     if kind not in _METRICS:
         raise InvalidSample("statsd_type", f"type {shown(kind)}; allowed are {', '.join(_METRICS)}")

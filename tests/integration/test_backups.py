@@ -91,7 +91,7 @@ def test_an_embedded_engine_notices_that_its_database_is_older_than_its_models(t
         engine.send(as_m1)
         assert engine.wait_until_scored("m1", 360) == engine.wait_until_scored("reference", 360)
         [(trouble,)] = engine.query("SELECT message FROM trouble")
-        assert trouble.startswith("checkpoints of rows that the database has no more: 1, the last of model ")
+        assert trouble.startswith("checkpoints of rows that the database no longer has: 1, the last of model ")
         ledger = read_ledger_of(engine.data_dir)
         assert ledger.adds_up
         assert (ledger.scored, ledger.waiting) == (3 * 360, 0)

@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
     assert_scored(engine, SECOND)
     if damage in (torn, empty, flipped):
         assert f"{damaged} cannot be used" in engine.log_path.read_text()
-        assert "1 damaged checkpoints were passed by" in troubles(engine, status=1)
+        assert "1 damaged checkpoints were skipped" in troubles(engine, status=1)
 
 
 def test_with_all_checkpoints_damaged_all_rows_are_run_again(engine: Engine) -> None:

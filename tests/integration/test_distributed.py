@@ -192,7 +192,7 @@ def test_a_broker_that_is_short_of_disk_or_memory_pauses_the_intake_and_nothing_
         engine.wait_until_scored(3200, 120)
         client.join(60)
         assert not client.is_alive()
-        assert "takes messages again" in engine.log("listener")
+        assert "accepts messages again" in engine.log("listener")
         assert [(name, rowid) for name, rowid, *_ in engine.scores()] == [
             (f"m{number}", rowid) for number in range(5) for rowid in range(1, 641)
         ]

@@ -144,7 +144,7 @@ class TestCopies:
         expected = reference.run(121, 150)
         assert scores(engine, "m", 121, 150) == expected
         assert scores(engine, "n", 1, 30) == expected
-        assert "has a model already" in htmengine(engine, "model", "clone", "m", "n", status=1)
+        assert "already has a model" in htmengine(engine, "model", "clone", "m", "n", status=1)
 
     def test_an_exported_model_goes_on_in_another_engine(self, engine: Engine, tmp_path: Path) -> None:
         reference = Reference()

@@ -98,7 +98,7 @@ def test_an_engine_at_rest(watched: Watched) -> None:
     assert (status["metrics"], status["lag_s"]) == ({"ACTIVE": 5}, 0.0)
     assert (status["received_per_s"], status["scored_per_s"], status["troubles"]) == (0.0, 0.0, [])
     shown = watched.text()
-    assert "0 rows wait for their score, the metric that is furthest behind is 0 s behind" in shown
+    assert "0 rows wait for their score; the metric furthest behind is 0 s behind" in shown
     assert [line.split("  ")[0] for line in shown.splitlines()[1:4]] == ["samples", "model input", "results"]
 
 

@@ -61,7 +61,7 @@ def test_all_taps_together_are_an_engine(tmp_path: Path, rabbitmq: RabbitMQ, mar
         engine.send([f"m {row % 7} {1_700_000_000 + 60 * row}" for row in range(1, 31)])
         engine.wait_until_scored(30)
         for tap in TAPS:
-            assert engine.log(tap).count("statistics_refresh_rate: has no effect any more") == 1
+            assert engine.log(tap).count("statistics_refresh_rate: no longer has an effect") == 1
         for process in engine.processes.values():
             process.send_signal(signal.SIGTERM)
         # twistd ends as a process that SIGTERM has ended, after an orderly stop

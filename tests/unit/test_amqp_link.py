@@ -34,10 +34,10 @@ class BlockedTest(SynchronousTestCase):
         self.assertEqual(
             self.logged,
             [
-                "RabbitMQ is short of memory or disk and has taken no more for 0 s (publishing)",
-                "RabbitMQ is short of memory or disk and has taken no more for 60 s (publishing)",
-                "RabbitMQ is short of memory or disk and has taken no more for 120 s (publishing)",
-                "RabbitMQ takes messages again (publishing)",
+                "RabbitMQ is short of memory or disk and has accepted nothing for 0 s (publishing)",
+                "RabbitMQ is short of memory or disk and has accepted nothing for 60 s (publishing)",
+                "RabbitMQ is short of memory or disk and has accepted nothing for 120 s (publishing)",
+                "RabbitMQ accepts messages again (publishing)",
             ],
         )
         self.assertEqual(self.clock.getDelayedCalls(), [])

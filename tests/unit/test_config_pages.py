@@ -84,7 +84,7 @@ class LegacyTest(SynchronousTestCase):
         self.assertEqual(config, Config())
         self.assertEqual(
             warnings[0],
-            "application.conf [metric_listener] protocol: has no effect any more:"
+            "application.conf [metric_listener] protocol: no longer has an effect:"
             " Graphite's plaintext protocol is the only one",
         )
 
@@ -98,7 +98,7 @@ class LegacyTest(SynchronousTestCase):
         self.assertEqual(
             warnings,
             [
-                "application.conf [metric_listner]: taken for a section of the application's own;"
+                "application.conf [metric_listner]: taken for the application's section;"
                 " perhaps [metric_listener] is meant"
             ],
         )

@@ -27,8 +27,8 @@ class ModelSpecTest(SynchronousTestCase):
         cases: list[tuple[dict[str, Any], str]] = [
             ({"colour": 1}, "colour"),
             ({"datasource": "cloudwatch", **metric}, "cloudwatch"),
-            ({}, "either metric"),
-            ({"metricSpec": {"metric": "a", "uid": "b"}}, "either metric"),
+            ({}, "give metric"),
+            ({"metricSpec": {"metric": "a", "uid": "b"}}, "give metric"),
             ({"metricSpec": {"metric": "a b"}}, "a b"),
             ({"metricSpec": {"metric": "x" * 256}}, "255"),
             ({"metricSpec": []}, "metricSpec"),

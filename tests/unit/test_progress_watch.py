@@ -149,7 +149,7 @@ class WatchTest(SynchronousTestCase):
         self.pass_time(80)
         self.assert_told(
             f"publishing to queue 'samples' waits for room in queue 'samples' since {EPOCH}",
-            f"samples wait, none is published since {EPOCH}",
+            f"samples wait, but none is published since {EPOCH}",
         )
 
     def test_an_application_that_went_away_and_whose_full_queue_holds_up_all_broadcasts(self) -> None:

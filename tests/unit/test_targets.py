@@ -41,7 +41,7 @@ class ParserTest(SynchronousTestCase):
             ("f(a) b", "character 6"),
             ("f('a)", "character 3"),
             ("", "character 1"),
-            ("5", "no path"),
+            ("5", "neither a path"),
         ):
             with self.assertRaises(Refused) as caught:
                 parse_target(text)

@@ -71,7 +71,7 @@ class ModelSpec:
         metric = _object(spec, "metricSpec")
         _only(metric, _METRIC_FIELDS, "metricSpec")
         if ("metric" in metric) == ("uid" in metric):
-            raise InvalidModelSpec("metricSpec: either metric (a name) or uid is wanted")
+            raise InvalidModelSpec("metricSpec: give metric (a name) or uid")
         if "modelParams" in spec and "completeModelParams" in spec:
             raise InvalidModelSpec("modelParams and completeModelParams exclude each other")
         params = _object(spec, "modelParams")

@@ -222,7 +222,7 @@ FUNCTIONS |= {"sum": FUNCTIONS["sumSeries"], "avg": FUNCTIONS["averageSeries"], 
 def function_named(name: str) -> Function:
     """Raises `Refused` for one that there is not."""
     if name not in FUNCTIONS:
-        raise Refused(400, f"target: there is no function {name[:60]}; there are {', '.join(sorted(FUNCTIONS))}")
+        raise Refused(400, f"target: no function {name[:60]}; there are {', '.join(sorted(FUNCTIONS))}")
     return FUNCTIONS[name]
 
 

@@ -63,7 +63,7 @@ def parse_target(text: str) -> Path | FunctionCall:
     if parser.at != len(text):
         raise parser.bad("end of the expression")
     if not isinstance(found, Path | FunctionCall):
-        raise Refused(400, f"target: {text[:60]!r} is no path and no function")
+        raise Refused(400, f"target: {text[:60]!r} is neither a path nor a function")
     return found
 
 
@@ -92,7 +92,7 @@ class _Parser:
             raise Refused(400, f"target: {text[:20]}... is a number of more than {_LONGEST_NUMBER} characters")
         found = float(text) if re.search(r"[.eE]", text) else int(text)
         if not math.isfinite(found):
-            raise Refused(400, f"target: {text} is beyond all numbers")
+            raise Refused(400, f"target: {text} is too large a number")
         return found
 
     def call(self, function: str, start: int, depth: int) -> FunctionCall:
@@ -142,4 +142,4 @@ class _Parser:
         self.take(_SPACE)
 
     def bad(self, wanted: str) -> Refused:
-        return Refused(400, f"target: {wanted} is wanted at character {self.at + 1} of {self.text[:100]!r}")
+        return Refused(400, f"target: {wanted} expected at character {self.at + 1} of {self.text[:100]!r}")

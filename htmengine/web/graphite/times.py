@@ -65,7 +65,7 @@ def parse_zone(text: str) -> tzinfo:
     try:
         return ZoneInfo(text)
     except (ValueError, OSError, KeyError):  # an unknown name is a ZoneInfoNotFoundError, a KeyError
-        raise Refused(400, f"tz: {text[:60]!r} is no time zone", [("tz", "is no time zone")]) from None
+        raise Refused(400, f"tz: {text[:60]!r} is not a time zone", [("tz", "is not a time zone")]) from None
 
 
 def _reference(found: re.Match[str], now: datetime) -> datetime:
@@ -121,5 +121,7 @@ def _unit(text: str) -> int:
 
 
 def _bad(name: str, text: str) -> Refused:
-    detail = f"{text[:60]!r} is no time; there are -1h, now, 1400000000, 20140513, 10:00_20140513, yesterday, monday"
+    detail = (
+        f"{text[:60]!r} is not a time; allowed are -1h, now, 1400000000, 20140513, 10:00_20140513, yesterday, monday"
+    )
     return Refused(400, f"{name}: {detail}", [(name, detail)])
