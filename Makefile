@@ -113,7 +113,7 @@ $(VENV)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-# -e: the demo and the tests run on the checkout itself.  The core is compiled anew when its sources change.
+# -e: the demo and the tests run on the checkout itself.  The core is compiled again when its sources change.
 $(VENV)/engine: $(VENV)/python setup.py pyproject.toml $(wildcard htmengine/*/core/*)
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@

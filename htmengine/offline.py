@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Scores of a series without an engine: the very ones that an engine gives to the same samples.
+"""Scores of a series without an engine: exactly those that an engine gives to the same samples.
 
 In: samples in the order in which they would be sent.  Out: scored rows.  What the engine would reject is left out
 and counted; without a given range the model starts as the engine's does, from the first samples.

@@ -110,7 +110,7 @@ def sum_up(
         metrics=metrics,
         received_per_s=(now.received - before.received) / seconds,
         stored_per_s=(now.stored - before.stored) / seconds,
-        # a model that is defined anew begins at 0, and its metric's rows are no longer counted as scored
+        # a new model begins at 0, and its metric's rows are no longer counted as scored
         scored_per_s=max(now.scored - before.scored, 0) / seconds,
         waiting=now.waiting,
         lag_s=_lag_s(now, furthest, lengths.samples or 0),

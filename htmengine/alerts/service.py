@@ -8,7 +8,7 @@ before the rows are acknowledged.  So a crash at any moment repeats work and los
 change nothing, and a message that was sent but not noted is sent again, with the same id.
 
 The queue makes room by dropping its oldest messages: an alert service that is away must not hold up the engine.  A
-queue that is full has dropped some, so it is begun anew, and the rows since the alerts' states come from the database.
+queue that is full has dropped some, so it is made again, and the rows since the alerts' states come from the database.
 """
 
 from __future__ import annotations

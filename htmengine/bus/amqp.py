@@ -341,7 +341,7 @@ class AmqpSubscription:
         self._shared = shared
         self._inbox = Inbox(prefetch)
         self._channel: TwistedChannel | None = None
-        self._channels = 0  #: so far; part of a delivery's tag, since each channel counts its messages anew
+        self._channels = 0  #: so far; part of a delivery's tag, since each channel counts its messages from 1
 
     def __len__(self) -> int:
         """Messages that have come and are not acknowledged."""

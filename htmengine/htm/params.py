@@ -372,7 +372,7 @@ class TemporalMemoryParams(Params):
     max_synapses: Annotated[int, Whole(1, 255)] = 32
     #: Most segments of the whole model; the least recently used of a few give way.
     max_segments: Annotated[int, Whole(1, 65535)] = 16000
-    #: Rows that learning may be out of sequence before it starts anew.
+    #: Rows that learning may be out of sequence before it starts again.
     pam_length: Annotated[int, Whole(1, 1000)] = 3
     #: Rows after which learning starts a new sequence; 0: never.
     max_sequence: Annotated[int, Whole(0, 100000)] = 32

@@ -95,7 +95,7 @@ outbox = Table(
     Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("queue", String(255), nullable=False),
     Column("body", LONG_BYTES, nullable=False),
-    sqlite_autoincrement=True,  # an id is never used again: it may still stand in somebody's list
+    sqlite_autoincrement=True,  # an id is never used again: it may still stand in a client's list
 )
 
 #: States of models that are kept under version numbers; without a rowid: asked for, not there yet.

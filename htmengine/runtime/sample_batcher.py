@@ -129,7 +129,7 @@ class SampleBatcher:
     """Collects accepted lines and rejects; publishes them by size and time, all lanes in turn.
 
     What is left of lanes that have ended comes first, so that whoever connects next cannot overtake it: many clients
-    connect anew for each of their sendings.  ``on_pressure`` is told when that is too much, as a lane's is.
+    open a connection for each of their sendings.  ``on_pressure`` is told when that is too much, as a lane's is.
     """
 
     log = Logger()

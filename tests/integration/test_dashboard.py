@@ -503,7 +503,7 @@ class TestTrouble:
                 page.goto(f"{engine.url}/#/metrics")
                 expect(rows_of(page)).to_have_count(1)
                 engine.kill()
-                expect(page.get_by_text("What you see may be old")).to_be_visible()
+                expect(page.get_by_text("This page may be out of date")).to_be_visible()
                 page.get_by_role("link", name="Health").click()
                 expect(page.locator("#connection")).to_have_text("Reconnecting…")
                 expect(page.get_by_text("This could not be loaded")).to_be_visible()

@@ -19,9 +19,9 @@ async function rangeFields(model) {
 export async function addMetric() {
   return ask({
     title: "Add a metric",
-    text: "It gets a model of its own, which learns from its samples as they come.",
+    text: "It gets its own model, which learns from new samples.",
     fields: [
-      { name: "metric", label: "Name", required: true, placeholder: "web1.cpu.load", help: "As the senders of its samples call it." },
+      { name: "metric", label: "Name", required: true, placeholder: "web1.cpu.load", help: "The name that the senders of its samples use." },
       ...(await rangeFields()),
       { name: "unit", label: "Unit (optional)", placeholder: "ms" },
     ],
@@ -39,7 +39,7 @@ export async function monitor({ uid, name, status, model }) {
   const again = status === "ACTIVE" || status === "CREATE_PENDING";
   return ask({
     title: again ? "Start a new model" : "Start a model",
-    text: [name, again ? "The present model is forgotten. " : "", "All stored samples are run through the new model."].filter(Boolean),
+    text: [name, again ? "The current model is deleted. " : "", "All stored samples are run through the new model."].filter(Boolean),
     fields: await rangeFields(model),
     action: again ? "Start a new model" : "Start model",
     submit: async ({ min, max }) => {
@@ -53,7 +53,7 @@ export async function monitor({ uid, name, status, model }) {
 export function unmonitor({ uid, name }) {
   return ask({
     title: "Stop the model",
-    text: [name, "What the model has learnt is forgotten. Samples and scores stay, and new samples are stored without a score."],
+    text: [name, "The model is deleted with what it has learnt. Samples and scores stay, and new samples are stored without a score."],
     action: "Stop model",
     danger: true,
     submit: async () => {

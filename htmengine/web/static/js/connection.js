@@ -67,7 +67,7 @@ export function showConnection(label, banner) {
     label.dataset.state = connection.state;
     label.textContent = words[connection.state];
     banner.hidden = connection.state !== "away";
-    banner.textContent = banner.hidden ? "" : "The engine does not answer. What you see may be old; trying again by itself.";
+    banner.textContent = banner.hidden ? "" : "The engine does not answer. This page may be out of date; it keeps trying.";
   };
   connection.addEventListener("change", show);
   show();

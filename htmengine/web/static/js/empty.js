@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What stands where there is nothing to show: a reason, and what to do.
+// What the page shows in place of an empty list: a reason, and what to do.
 
 import { h } from "./dom.js";
 

@@ -7,7 +7,7 @@ import { h } from "./dom.js";
 
 let asked = null;
 connection.addEventListener("back", () => {
-  asked = null; // it may have been started anew, on another port
+  asked = null; // it may have restarted, on another port
 });
 
 /** The engine's status (docs/http-api.md), as of the first time it was asked for. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // New results as they are scored, by server-sent events.  The browser reconnects by itself and says which result it
-// saw last; when it gives up (the engine answered with an error), we open anew.  A page that is not seen holds no
+// saw last; when it gives up (the engine answered with an error), we open a new one.  A page that is not seen holds no
 // connection: a browser has six for one engine.
 
 import { url } from "./api.js";

@@ -43,7 +43,7 @@ export class MetricList {
     this.#loading.abort();
   }
 
-  /** Look at the first page again; with `order` the metrics are sorted anew, too. */
+  /** Look at the first page again; with `order` the metrics are sorted again, too. */
   async refresh(order) {
     const page = await get("metrics", { ...this.#filter, limit: FIRST_PAGE }, this.#loading.signal);
     if (page.total !== this.#loaded.total) {

@@ -8,7 +8,7 @@ export const STATES = {
   CREATE_PENDING: { word: "Starting", help: "Its model is being made and runs the stored samples." },
   PENDING_DATA: { word: "Waiting for data", help: "Its range is learnt from its first samples." },
   CONSTANT: { word: "Constant", help: "Its value has never changed. Its model starts with the first change." },
-  EXPIRED: { word: "Expired", help: "No samples came for long. Its model starts again with the next." },
+  EXPIRED: { word: "Expired", help: "No samples have come for a long time. Its model starts again with the next one." },
   UNMONITORED: { word: "No model", help: "Samples are stored, not scored." },
   ERROR: { word: "Error", help: "Its model could not run." },
 };

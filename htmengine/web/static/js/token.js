@@ -12,7 +12,7 @@ export function askForToken(logIn, insist) {
   if (declined && !insist) return Promise.resolve(false);
   asking ??= ask({
     title: "A token, please",
-    text: "This engine is protected. Ask whoever runs it for a token; one for reading shows everything here.",
+    text: "This engine requires a token. Ask its operator for one; a token for reading shows everything here.",
     fields: [{ name: "token", label: "Token", type: "password", required: true }],
     action: "Log in",
     submit: ({ token }) => logIn(token),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A list of any length of which only the visible rows exist.  Rows are reused: a row that leaves at one end is filled
-// anew at the other.
+// again at the other.
 
 import { onceAFrame } from "./tasks.js";
 
@@ -52,7 +52,7 @@ export class VirtualList {
     return [Math.min(first, this.#length), Math.min(first + shown, this.#length)];
   }
 
-  /** Show that many rows, all filled anew. */
+  /** Show that many rows, all filled again. */
   show(length) {
     this.#length = length;
     this.#active = Math.min(this.#active, Math.max(0, length - 1));
@@ -60,7 +60,7 @@ export class VirtualList {
     this.refill();
   }
 
-  /** Fill the rows that exist anew. */
+  /** Fill the existing rows again. */
   refill() {
     for (const [index, row] of this.#rows) if (index < this.#length) this.#fill(row, index);
     this.#draw();

@@ -62,7 +62,7 @@ export function showWorkers(panel, figures, processes) {
   );
   const content = workers.length
     ? h("div", { class: "wide-table", tabindex: "0", role: "region", "aria-label": "Figures of the workers" }, table(WORKER_HEADS, workers.map(workerRow)))
-    : h("p", { class: "muted small" }, "The workers belong to other processes: [telemetry] peers says where those tell of them.");
+    : h("p", { class: "muted small" }, "The workers belong to other processes: name their ports in [telemetry] peers.");
   fill(panel, h("h2", {}, "Workers"), content);
 }
 

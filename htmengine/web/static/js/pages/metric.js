@@ -197,7 +197,7 @@ function viewOf(query) {
   return from && until > from ? { from, until } : null;
 }
 
-/** Whether the model is another, which scores all rows anew. */
+/** Whether the model is another, which scores all rows again. */
 function changed(before, now) {
   return now.model?.generation !== before.model?.generation || now.status !== before.status;
 }
@@ -236,7 +236,7 @@ function noSamples(name) {
     { class: "panel" },
     emptyBox(
       "No samples yet",
-      "The plot appears with the first one:",
+      "The plot appears with the first sample:",
       sendingCommand(name),
     ),
   );

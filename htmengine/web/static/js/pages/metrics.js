@@ -167,11 +167,11 @@ class MetricsPage {
     const { search, status } = this.#filter;
     if (search || status) {
       const clear = h("button", { type: "button", onclick: () => this.#clear() }, "Clear search");
-      return emptyBox("No metric matches", "Nothing has this name and state.", clear);
+      return emptyBox("No metric matches", "No metric has this name and state.", clear);
     }
     return emptyBox(
       "No metrics yet",
-      "Send one as you would send it to Graphite; it appears here with its first sample:",
+      "Send samples as you would to Graphite; the metric appears here with its first sample:",
       sendingCommand("web1.cpu.load"),
       "Or add one with the range of its values, so that its model starts with the first sample.",
       h("button", { type: "button", class: "primary", onclick: () => this.#add() }, "Add metric"),

@@ -238,7 +238,7 @@ function reading({ timestamp, last, min, max, score, lower, upper }) {
 
 const HINT = matchMedia("(pointer: coarse)").matches
   ? "Tap the plot to read it; move it with one finger, zoom with two"
-  : "Point at the plot to read it, or give it the focus and press Shift with ← and →";
+  : "Point at the plot to read it, or focus it and press Shift with ← and →";
 
 const KEYS = [
   ["Drag", "zoom in"],
