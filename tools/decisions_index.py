@@ -15,8 +15,9 @@ from typing import NamedTuple
 FOLDER = Path("docs", "decisions")
 INDEX = FOLDER / "README.md"
 
-#: From this number on, numbers follow one another without gaps.
+#: From this number on, numbers follow one another without gaps, except one that was reserved and not needed.
 CONSECUTIVE_FROM = 80
+UNUSED = frozenset({87})
 
 _HEAD = """\
 # Decisions
@@ -66,7 +67,7 @@ def misnumbered(numbers: list[int]) -> Iterator[str]:
     """
     yield from (f"{number} is taken twice" for number in sorted(set(numbers)) if numbers.count(number) > 1)
     expected = range(CONSECUTIVE_FROM, max(numbers) + 1)
-    yield from (f"{number} is missing" for number in expected if number not in numbers)
+    yield from (f"{number} is missing" for number in expected if number not in UNUSED.union(numbers))
 
 
 def index(decisions: list[Decision]) -> str:
