@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import sys
 import time
@@ -143,6 +144,9 @@ class OrderedServices(Service):
         super().startService()
         for part in self._parts:
             part.startService()
+        # What is there from the start stays: looking through it for garbage again and again would hold all threads.
+        gc.collect()
+        gc.freeze()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
