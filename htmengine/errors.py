@@ -33,6 +33,7 @@ HtmEngineError
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── DeliveryFailed            an alert's receiver did not take a message; says what came back
 ├── MissingExtra              an optional package is not installed; names the extra that brings it
+├── BackupFailed              a running engine could not be copied; names the folder and says why
 ├── BenchmarkFailed           a peer that was to be measured did not run
 └── CheckpointError
     ├── CorruptCheckpoint     bytes that are damaged or not a checkpoint

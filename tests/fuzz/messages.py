@@ -33,6 +33,7 @@ from htmengine.alerts.configuration import AlertConfig, AlertOptions, Rule, Webh
 from htmengine.alerts.service import AlertService
 from htmengine.bus.interface import Delivery
 from htmengine.errors import BusClosed, InvalidMessage
+from htmengine.incidents.budget_rules import BudgetRules
 from htmengine.model_swapper import frames
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
@@ -191,8 +192,14 @@ class Services:
         self.anomaly = AnomalyService(
             bus=self.feeds["results"], options=AnomalyOptions("results", "exchange"), now=self.clock.seconds, **wired
         )
+        alert_options = AlertOptions(alerts, "exchange")
         self.alerts = AlertService(
-            bus=self.feeds["exchange"], clock=self.clock, sender=None, options=AlertOptions(alerts, "exchange"), **wired
+            bus=self.feeds["exchange"],
+            clock=self.clock,
+            sender=None,
+            options=alert_options,
+            budget_rules=BudgetRules(clock=self.clock, database=self.database, options=alert_options),
+            **wired,
         )
         self.scheduler = ModelScheduler(
             reactor=self.clock,
