@@ -17,24 +17,30 @@ from importlib import resources
 from pathlib import Path
 
 import click
+from sqlalchemy import Connection
 from tqdm import tqdm
 
-from htmengine.adapters.datasource.why import why_at
+from htmengine.alerts.configuration import Rule
 from htmengine.cli.common import example, failing_cleanly
 from htmengine.cli.files import send_rows
 from htmengine.csv_files import format_timestamp, parse_timestamp, read_rows
 from htmengine.errors import HtmEngineError
+from htmengine.incidents import queries as incident_queries
+from htmengine.incidents.budget import WEEK_S
+from htmengine.incidents.hold_off import LEARNING_S
+from htmengine.incidents.preview import PastRow, preview
+from htmengine.incidents.replay import Story
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import counts, queries
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import Metric, Row
+from htmengine.repository.queries import Metric
 
 SERIES = "machine_temperature_system_failure"
 METRIC = "plant.machine.temperature"
-#: A row from here on is printed as an anomaly.
-THRESHOLD = 0.99999
-#: After an anomaly was printed, others of the same metric are not for this long.
-QUIET_S = 12 * 3600
+#: What is printed is what this rule of alerts.conf would page.
+RULE = Rule("demo", pages_per_week=1.0)
+#: Listed rows that the rule looks at, at most: more than the series has.
+MOST_ROWS = 50_000
 #: The engine starts, and stops, within this.
 START_S = 30.0
 #: Nothing was scored for this long: something is wrong.
@@ -72,11 +78,13 @@ def demo(once: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="htmengine-demo-") as folder, _engine(Path(folder)) as engine:
         click.echo(f"An engine runs on {folder}, Graphite port {engine.graphite_port}.")
         click.echo(f"It gets {len(rows)} temperatures of a real machine, one every 5 minutes, as {METRIC}.")
+        click.echo("A rule may page once a week in the long run, and never in a metric's first 14 days.")
         click.echo("Known failures, labelled by the machine's engineers:")
+        known_from = rows[0][0] + LEARNING_S
         for failure in failures:
-            click.echo(f"  {failure}")
+            click.echo(f"  {failure}" + ("" if failure.last >= known_from else "  (in the first 14 days)"))
         found = _replay(engine, rows, failures)
-        _summary(failures, found)
+        _summary(failures, found, (rows[-1][0] - rows[0][0]) / WEEK_S)
         if not once:
             _where_to_look(engine)
 
@@ -116,12 +124,14 @@ def _known_failures(path: Path) -> list[KnownFailure]:
 # --- the replay -----------------------------------------------------------------------------------------
 
 
-def _replay(engine: RunningEngine, rows: Sequence[tuple[float, float]], failures: Sequence[KnownFailure]) -> list[Row]:
-    """Send everything, watch the scores come in, and say what happened.  Returns the anomalies."""
+def _replay(
+    engine: RunningEngine, rows: Sequence[tuple[float, float]], failures: Sequence[KnownFailure]
+) -> list[Story]:
+    """Send everything, watch the scores come in, and say what happened.  Returns the pages."""
     sender = threading.Thread(target=send_rows, args=(rows, METRIC, "127.0.0.1", engine.graphite_port), daemon=True)
     started = time.monotonic()
     sender.start()
-    found: list[Row] = []
+    found: list[Story] = []
     with _Watch(engine.folder) as watch, tqdm(total=len(rows), unit="row", leave=False) as progress:
         moved = time.monotonic()
         while watch.seen < len(rows):
@@ -131,11 +141,10 @@ def _replay(engine: RunningEngine, rows: Sequence[tuple[float, float]], failures
             elif time.monotonic() - moved > STALLED_S:
                 raise HtmEngineError(f"nothing was scored for {STALLED_S:.0f} s; see {engine.folder}/engine.log")
             progress.update(accounted)
-            for row in scored:
-                if _is_new_anomaly(row, found):
-                    found.append(row)
-                    tqdm.write(_describe(row, failures))
-                    tqdm.write(f"           {watch.reason(row)}")
+            for story in watch.pages(found) if scored else ():
+                found.append(story)
+                for line in _described(story, failures):
+                    tqdm.write(line)
             time.sleep(0.1)
         took = time.monotonic() - started
         click.echo(f"{len(rows)} rows in, {watch.scored} scored, {watch.scored / took:.0f} rows/s; rejected:")
@@ -164,42 +173,46 @@ class _Watch:
         """Rows that are scored or rejected."""
         return self.scored + sum(self.rejected.values())
 
-    def look(self) -> tuple[list[Row], int]:
-        """The rows scored since the last look, and by how many rows `seen` has grown."""
-        before = self.seen
+    def look(self) -> tuple[int, int]:
+        """How many rows were scored since the last look, and by how many rows `seen` has grown."""
+        before, scored = self.seen, self.scored
         if self._metric is None:
             self._metric = self._database.run_sync(queries.find_metrics, [METRIC]).get(METRIC)
         if self._metric is None:
-            return [], 0
+            return 0, 0
         rows = self._database.run_sync(queries.get_rows, self._metric.uid, self.scored, 5000)
-        scored = [row for row in rows if row.anomaly is not None]
-        self.scored += len(scored)
+        self.scored += len([row for row in rows if row.anomaly is not None])
         self.rejected = self._database.run_sync(counts.get_rejects)
-        return scored, self.seen - before
+        return self.scored - scored, self.seen - before
 
-    def reason(self, row: Row) -> str:
-        """What the strongest evidence says of a row of the metric."""
-        if self._metric is None:
-            return ""
-        told = self._database.run_sync(why_at, self._metric, row.timestamp)
-        return next((reason.text for reason in told.why.evidence), "")
+    def pages(self, known: Sequence[Story]) -> list[Story]:
+        """The pages after those that are known: what the rule decides about the rows so far."""
+        rows, learnt = self._database.run_sync(_past)
+        return preview(RULE, rows, learnt, metrics=1).pages[len(known) :]
 
 
-def _is_new_anomaly(row: Row, found: Sequence[Row]) -> bool:
-    if row.anomaly is None or row.anomaly < THRESHOLD:
-        return False
-    return not found or row.timestamp - found[-1].timestamp > QUIET_S
+def _past(conn: Connection) -> tuple[list[PastRow], dict[str, float]]:
+    rows = incident_queries.past_rows(conn, 0, MOST_ROWS)
+    return rows, incident_queries.learnt_since(conn, sorted({row.uid for row in rows}))
 
 
-def _describe(row: Row, failures: Sequence[KnownFailure]) -> str:
-    known = [failure for failure in failures if failure.first <= row.timestamp <= failure.last]
-    text = f"  anomaly  {format_timestamp(row.timestamp)}  value {row.value:7.2f}  score {row.anomaly:.5f}"
-    return f"{text}  <- known failure {known[0]}" if known else text
+def _described(story: Story, failures: Sequence[KnownFailure]) -> Iterator[str]:
+    """A page and its reason, beside the known failure that it belongs to."""
+    alarm = story.alarms[story.paged_with]
+    known = [failure for failure in failures if failure.first <= alarm.timestamp <= failure.last]
+    text = f"  page  {format_timestamp(alarm.timestamp)}  height {alarm.height:.1f}"
+    yield f"{text}  <- known failure {known[0]}" if known else text
+    yield f"        {alarm.text}"
 
 
-def _summary(failures: Sequence[KnownFailure], found: Sequence[Row]) -> None:
-    hit = [each for each in failures if any(each.first <= row.timestamp <= each.last for row in found)]
-    click.echo(f"{len(found)} anomalies; {len(hit)} of {len(failures)} known failures found.")
+def _summary(failures: Sequence[KnownFailure], found: Sequence[Story], weeks: float) -> None:
+    paged = [story.paged_at or 0 for story in found]
+    hit = [each for each in failures if any(each.first <= at <= each.last for at in paged)]
+    pages = "1 page" if len(found) == 1 else f"{len(found)} pages"
+    click.echo(
+        f"{pages} in {weeks:.0f} weeks, of a budget of {RULE.pages_per_week:g} a week; "
+        f"{len(hit)} of {len(failures)} known failures found."
+    )
 
 
 def _where_to_look(engine: RunningEngine) -> None:

@@ -68,8 +68,13 @@ def start_firing(engine: Engine, metric: str = "web.load") -> None:
 
 def alert(*arguments: str, code: int = 0) -> str:
     """``htmengine alert``; what it prints."""
-    command = [sys.executable, "-m", "htmengine.cli.main", "alert", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return command("alert", *arguments, code=code)
+
+
+def command(*arguments: str, code: int = 0) -> str:
+    """``htmengine``; what it prints."""
+    words = [sys.executable, "-m", "htmengine.cli.main", *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout + done.stderr
 
@@ -181,6 +186,41 @@ class TestEngine:
             )
             assert done.returncode == 1
             assert "alerts.conf [alert:load] threshold = 'high': a number from 0 to 1 is allowed" in done.stderr
+
+
+class TestBudget:
+    """A rule with a budget, in a real engine: old rows count, for ``max_age_s`` is 0."""
+
+    def test_a_spike_on_two_metrics_is_one_incident_that_is_told_once_though_the_engine_is_killed(
+        self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
+    ) -> None:
+        hook.answers = [hang(60)]
+        folder = config(
+            "[alert:all]\npages_per_week = 5\nmax_age_s = 0\nreceivers = hook\n"
+            f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\ntimeout_s = 2\n"
+        )
+        rows, metrics = 4100, ("web.load", "web.users")  # 14 days and a few hours
+        usual_rows = [
+            f"{metric} {50 + number % 3} {START + STEP_S * number}" for number in range(rows) for metric in metrics
+        ]
+        with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
+            engine.send(usual_rows)
+            for metric in metrics:
+                engine.wait_until_scored(metric, rows)
+            assert engine.query("SELECT count(*) FROM incident") == [(0,)]
+            engine.send([sample(metric, rows, 1000.0) for metric in metrics])
+            wait_for(lambda: len(hook.requests) == 1, "the first attempt")
+            engine.kill()
+            engine.start()
+            wait_for(lambda: len(hook.requests) == 2, "the second attempt")
+            delivered = "SELECT state FROM alert_delivery WHERE status = 'firing'"
+            wait_for(lambda: engine.query(delivered) == [("DELIVERED",)], "its delivery")
+            wait_for(lambda: engine.query("SELECT members, paged FROM incident") == [(2, 1)], "the incident")
+            listed = command("incidents", "--data-dir", str(engine.data_dir), "--config", str(folder))
+        first, second = hook.requests
+        assert first.headers["HTMEngine-Delivery"] == second.headers["HTMEngine-Delivery"]
+        assert (first.json["type"], first.json["moved"][0]["value"]) == ("incident", 1000.0)
+        assert "2 metrics" in listed
 
 
 class TestDistributed:
