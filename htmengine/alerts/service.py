@@ -13,7 +13,6 @@ queue that is full has dropped some, so it is made again, and the rows since the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -56,6 +55,8 @@ TROUBLE = "alert service"
 #: Alerts in one request that keeps them alive in an Alertmanager.
 RESEND_AT_ONCE = 1000
 DAY_S = 86_400
+#: A threshold that no row reaches.
+ABOVE_ALL_SCORES = 2.0
 
 
 class JudgesRows(Protocol):
@@ -231,7 +232,7 @@ class AlertService(QueueConsumer):
             return
         oldest = max(min(rule.max_age_s or CATCH_UP_S, CATCH_UP_S) for rule in rules)
         since = int(self._clock.seconds() - oldest)
-        threshold = min((rule.threshold for rule in self._thresholds), default=math.inf)
+        threshold = min((rule.threshold for rule in self._thresholds), default=ABOVE_ALL_SCORES)
         after: str | None = ""
         while self.running and after is not None:
             spans = await self._database.read(alert_queries.anomalous_spans, after, since, threshold, METRICS_AT_ONCE)

@@ -25,6 +25,7 @@ from htmengine.incidents.budget import Budget
 from htmengine.incidents.candidates import Candidate, Silences, alarm_of, counted
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import (
+    NAMED_MEMBERS,
     Alarm,
     Close,
     Decision,
@@ -87,7 +88,7 @@ class _Work:
 def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent: Sequence[Silent] = ()) -> Decision:
     """Judge rows and silences, and store what follows."""
     name = judging.rule.name
-    state = _read_state(queries.lock_rule(conn, name, judging.now))
+    state = _lock(conn, judging)
     uids = sorted({each.uid for each in found} | {each.newest.uid for each in silent})
     work = _Work(states=queries.alarm_states(conn, name, uids))
     work.learnt_since = queries.learnt_since(conn, sorted({each.uid for each in found}))
@@ -107,7 +108,7 @@ def review_rule(
 ) -> list[Instruction]:
     """End incidents that are over.  ``back``: uids of silent metrics that report again; ``ended``: why all are over."""
     name = judging.rule.name
-    state = _read_state(queries.lock_rule(conn, name, judging.now))
+    state = _lock(conn, judging)
     silent = queries.silent_states(conn, name)
     returned = [replace(each, silent_since=None) for uid, each in silent.items() if uid in back]
     queries.save_alarm_states(conn, returned)
@@ -117,9 +118,21 @@ def review_rule(
         closed = [*closed, *(Close(each, ended) for each in state.open)]
         state = replace(state, open=())
     if closed:
-        queries.save_rule(conn, name, msgspec.to_builtins(state), judging.now)
+        _save(conn, judging, state)
         _perform(conn, judging, {}, [], closed)
     return list(closed)
+
+
+def _lock(conn: Connection, judging: Judging) -> RuleState:
+    """The rule's state, locked; the members of its incidents are those that are stored."""
+    state = _read_state(queries.lock_rule(conn, judging.rule.name, judging.now))
+    members = {each.id: queries.member_uids(conn, each.id, NAMED_MEMBERS) for each in state.open}
+    return replace(state, open=tuple(replace(each, uids=members[each.id]) for each in state.open))
+
+
+def _save(conn: Connection, judging: Judging, state: RuleState) -> None:
+    small = replace(state, open=tuple(replace(each, uids=()) for each in state.open))
+    queries.save_rule(conn, judging.rule.name, msgspec.to_builtins(small), judging.now)
 
 
 def _read_state(stored: dict[str, Any]) -> RuleState:
@@ -164,7 +177,7 @@ def _about(judging: Judging, alarm: Alarm) -> tuple[str, str, int, str, int, flo
 
 
 def _store(conn: Connection, judging: Judging, work: _Work, decision: Decision) -> None:
-    queries.save_rule(conn, judging.rule.name, msgspec.to_builtins(decision.state), judging.now)
+    _save(conn, judging, decision.state)
     queries.save_alarm_states(conn, [_held(each, decision.hold_offs) for each in work.states.values()])
     queries.add_verdicts(conn, [*work.verdicts, *(_verdict(judging, each) for each in decision.judgements)])
     _perform(conn, judging, work.candidates, decision.judgements, decision.instructions)

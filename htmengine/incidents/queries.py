@@ -288,6 +288,13 @@ def similar(conn: Connection, to: Incident, uids: Iterable[str], most: int) -> l
     return [(each, counts[each.id]) for each in ranked[:most]]
 
 
+def member_uids(conn: Connection, incident_id: str, most: int) -> tuple[str, ...]:
+    """The metrics of an incident by uid, those that moved first, at most so many."""
+    c = incident_member.c
+    query = select(c.uid).where(c.incident_id == incident_id).order_by(c.timestamp, c.uid).limit(most)
+    return tuple(conn.execute(query).scalars())
+
+
 def _incident(row: Any) -> Incident:
     return _read(Incident, row, phase=Phase(row.phase))
 

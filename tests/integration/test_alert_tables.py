@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.servers import MariaDB, PostgreSQL
-from tests.unit import test_alert_courier, test_alert_service, test_incident_queries
+from tests.unit import test_alert_courier, test_alert_service, test_incident_queries, test_incident_service
 
 
 class _OnServer:
@@ -52,3 +52,11 @@ class IncidentQueriesOnMariaDBTest(_OnMariaDB, test_incident_queries.IncidentQue
 
 class IncidentQueriesOnPostgreSQLTest(_OnPostgreSQL, test_incident_queries.IncidentQueriesTest):
     """Incidents, silences and marks."""
+
+
+class IncidentServiceOnMariaDBTest(_OnMariaDB, test_incident_service.IncidentServiceTest):
+    """Rules with a budget."""
+
+
+class IncidentServiceOnPostgreSQLTest(_OnPostgreSQL, test_incident_service.IncidentServiceTest):
+    """Rules with a budget."""

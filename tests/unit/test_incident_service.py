@@ -98,6 +98,16 @@ class IncidentServiceTest(IncidentCase):
         [incident] = self.incidents()
         self.assertEqual((incident.members, incident.title), (2, "web.a and 1 more"))
 
+    def test_a_member_that_goes_on_keeps_its_incident_open(self) -> None:
+        self.rise("web.a")
+        for rowid in range(51, 54):
+            self.clock.pump([60, 2340])
+            self.rise("web.a", rowid=rowid)
+        self.assertEqual([each.phase for each in self.incidents()], [Phase.OPEN])
+        self.assertEqual(self.verdicts(), ["paged", "held off", "held off", "held off"])
+        state = self.database.run_sync(incidents.rule_states)["all"]
+        self.assertEqual([each["uids"] for each in state["open"]], [[]])
+
     def test_rows_that_come_twice_and_restarts_change_nothing(self) -> None:
         self.rise("web.a")
         before = self.incidents(), self.database.run_sync(incidents.rule_states)
