@@ -39,8 +39,10 @@ def candidates(rules: Sequence[Rule], scored: Iterable[Scored], now: float) -> d
     """By the rule's name, in the order of the rows' times.  Rows that are too old for a rule are none."""
     found: dict[str, list[Candidate]] = {}
     for each in scored:
+        high = [row for row in each.rows if row.why is not UNSET and row.why.height >= FLOOR]
         for rule in rules:
-            here = [candidate for row in each.rows if (candidate := _candidate(rule, each, row, now)) is not None]
+            rows = high if rule.valid_range is None else each.rows
+            here = [candidate for row in rows if (candidate := _candidate(rule, each, row, now)) is not None]
             if here and matches(rule, each.name):
                 found.setdefault(rule.name, []).extend(here)
     return {name: sorted(these, key=_order) for name, these in found.items()}
