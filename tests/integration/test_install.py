@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support import processes
+from tests.support import installs, processes
 from tests.support.engine import START, Engine
+from tests.support.installs import install, run
 
-ROOT = Path(__file__).parents[2]
 TAPS = {"htmengine", *(f"htmengine-{part}" for part in ("listener", "storer", "scheduler", "anomaly", "web", "alerts"))}
 LIST_TAPS = """
 from twisted.application.service import IServiceMaker
@@ -24,34 +21,9 @@ print(*[maker.tapname for maker in getPlugins(IServiceMaker)])
 """
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> str:
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False, cwd=cwd, env=environ, timeout=600
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a clone holds, without what was built here."""
-    folder = tmp_path_factory.mktemp("source") / "htmengine"
-    ignored = shutil.ignore_patterns(
-        ".git", ".venv", "build", "*.so", "*.egg-info", "__pycache__", "tests*", ".*_cache"
-    )
-    shutil.copytree(ROOT, folder, ignore=ignored)
-    return folder
-
-
-def install(venv: Path, source: Path, *how: str) -> None:
-    """Into an environment of its own; the dependencies are those of the environment that runs the tests."""
-    run(sys.executable, "-m", "venv", "--without-pip", "--system-site-packages", venv)
-    site = next(path for path in sys.path if path.endswith("site-packages"))
-    [target] = (venv / "lib").glob("python*/site-packages")
-    (target / "dependencies.pth").write_text(site + "\n")
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--force-reinstall")
-    run(sys.executable, "-m", "pip", "--python", venv / "bin" / "python", "install", *options, *how, source)
+    return installs.clone(tmp_path_factory.mktemp("source") / "htmengine")
 
 
 @pytest.fixture(scope="module")
