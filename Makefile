@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes chaos pages clean
+.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes chaos accuracy pages clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -121,6 +121,11 @@ $(VENV)/engine: $(VENV)/python setup.py pyproject.toml $(wildcard htmengine/*/co
 $(VENV)/tests: $(VENV)/engine
 	$(BIN)/python -m pip install --quiet -e '.[test]'
 	touch $@
+
+# Both benchmarks of accuracy: make accuracy NAB=NAB/data WINDOWS=NAB/labels/combined_windows.json FLEET=folder
+accuracy: $(VENV)/engine
+	$(BIN)/htmengine nab $(NAB) --windows $(WINDOWS) --jobs 2 --bootstrap
+	$(BIN)/python benchmarks/fleet.py $(FLEET)
 
 # Engines are killed at seeded points and moments; what is left is compared with an undisturbed run.
 SEEDS ?= 100
