@@ -163,6 +163,7 @@ class AlertService(QueueConsumer):
             await self._bus.delete_queue(self._config.general.queue_name)
             return
         await self._bind_queue()
+        await self._budget_rules.review()  # before anything comes: the metrics as the engine left them
         while self.running:
             if await self._missed_some():
                 await self._begin_anew()
