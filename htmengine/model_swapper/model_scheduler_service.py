@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus, Delivery, Subscription
-from htmengine.errors import BusClosed
+from htmengine.errors import BusClosed, UnroutableMessage
 from htmengine.messages import (
     CommandResult,
     InputRow,
@@ -378,7 +378,10 @@ class ModelScheduler(Service):
                 return verdict
             if self._reactor.seconds() > give_up_at or not self.running:
                 return replace(verdict, scored=asked.claim.results_after)  # they are in the queue
-            waiting = await self._bus.depth(self._options.results_queue)
+            try:
+                waiting = await self._bus.depth(self._options.results_queue)
+            except UnroutableMessage:  # deleted, with what it held
+                waiting = 0
             await later(self._reactor, RESULTS_POLL_S if waiting else 0)
 
     async def _fetch_proof(self, asked: FetchProof) -> None:
