@@ -42,11 +42,20 @@ class MovedMetric:
     @property
     def facts(self) -> str:
         """Value, expected value and band, as far as they are known."""
-        if self.value is None:
-            return ""
-        if self.expected is None:
-            return f"value {self.value:g}; "
-        return f"value {self.value:g}, expected {self.expected:g} ({self.lower:g} to {self.upper:g}); "
+        return beside_expected(self.value, self.expected, self.lower, self.upper)
+
+
+def beside_expected(value: float | None, expected: float | None, lower: float | None, upper: float | None) -> str:
+    """A value, the expected one and its band, as far as they are known, as the beginning of a sentence.
+
+    >>> beside_expected(9.0, 2.0, 1.0, 3.0), beside_expected(None, None, None, None)
+    ('value 9, expected 2 (1 to 3); ', '')
+    """
+    if value is None:
+        return ""
+    if expected is None:
+        return f"value {value:g}; "
+    return f"value {value:g}, expected {expected:g} ({lower:g} to {upper:g}); "
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 from sqlalchemy import Connection
 
+from htmengine.alerts.incident_messages import beside_expected
 from htmengine.alerts.notifications import utc
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
 from htmengine.incidents import queries as stored
@@ -57,14 +58,7 @@ def _whole(found: Incident, members: list[Member], events: list[Event]) -> Itera
     if found.reason:
         yield f"over: {found.reason}"
     for member in ranked(members):
-        yield f"  {utc(member.timestamp)}  {member.height:4.1f}  {member.metric}: {_value(member)}{member.text}"
+        facts = beside_expected(member.value, member.expected, member.lower, member.upper)
+        yield f"  {utc(member.timestamp)}  {member.height:4.1f}  {member.metric}: {facts}{member.text}"
     for event in events:
         yield f"  {utc(event.at)}  {event.what.value} by {event.who}" + (f": {event.note}" if event.note else "")
-
-
-def _value(member: Member) -> str:
-    if member.value is None:
-        return ""
-    if member.expected is None:
-        return f"value {member.value:g}; "
-    return f"value {member.value:g}, expected {member.expected:g} ({member.lower:g} to {member.upper:g}); "
