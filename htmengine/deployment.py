@@ -76,7 +76,7 @@ class Deployment:
         """One machine, no server.  Raises `ConfigError`."""
         environ = {"HTMENGINE__APPLICATION__METRIC_STORER__AUTO_MONITOR": "yes", **os.environ}
         config, alerts = load_all(config_dir, environ)
-        return cls(config, DataFolder(data_dir or _user_folder()), alerts)
+        return cls(config, DataFolder(data_dir or _user_folder()), alerts.with_default_rule())
 
     @classmethod
     def distributed(cls, config_dir: Path | None = None) -> Deployment:

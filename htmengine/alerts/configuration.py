@@ -158,6 +158,9 @@ class General:
 
     queue_name: str = option("htmengine.alerts", TEXT, "the alert service's queue on the results exchange")
     give_up_s: float = option(86_400.0, real(1), "a message that no receiver takes is given up after this long")
+    default_rule: bool = option(
+        True, FLAG, "an embedded engine without rules and receivers makes incidents of all metrics"
+    )
     keep_days: int = option(30, whole(1, 3650), "alerts and deliveries that are over are kept this long")
 
 
@@ -272,7 +275,19 @@ class AlertConfig:
         """Whom a rule tells."""
         return [receiver for receiver in self.receivers if receiver.name in rule.receivers]
 
+    def with_default_rule(self) -> AlertConfig:
+        """With a rule for all metrics if there is nothing else: incidents to be looked at, of which nobody is told.
 
+        >>> [rule.name for rule in NO_ALERTS.with_default_rule().rules]
+        ['all']
+        """
+        if self.rules or self.receivers or not self.general.default_rule:
+            return self
+        return dataclasses.replace(self, rules=(DEFAULT_RULE,))
+
+
+#: What an embedded engine has before somebody writes an alerts.conf.
+DEFAULT_RULE = Rule("all", pages_per_week=5.0)
 NO_ALERTS = AlertConfig()
 
 
