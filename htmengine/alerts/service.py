@@ -62,6 +62,10 @@ ABOVE_ALL_SCORES = 2.0
 class JudgesRows(Protocol):
     """The rules with a budget: `htmengine.incidents.budget_rules`."""
 
+    async def begin(self) -> None:
+        """Called before any rows come."""
+        ...
+
     async def take(self, scored: Sequence[Scored]) -> None:
         """Judge rows; those that come twice change nothing."""
         ...
@@ -163,7 +167,7 @@ class AlertService(QueueConsumer):
             await self._bus.delete_queue(self._config.general.queue_name)
             return
         await self._bind_queue()
-        await self._budget_rules.review()  # before anything comes: the metrics as the engine left them
+        await self._budget_rules.begin()
         while self.running:
             if await self._missed_some():
                 await self._begin_anew()

@@ -50,6 +50,11 @@ class BudgetRules:
         yield counter("htmengine_pages_held_back", "Alarms that paged nobody", self.held_back, by="rule")
         yield gauge("htmengine_budget_tokens", "Pages that may be spent at once", self.tokens, by="rule")
 
+    async def begin(self) -> None:
+        """Look at the metrics as the engine left them."""
+        if self._rules:
+            await self._look()
+
     async def take(self, scored: Sequence[Scored]) -> None:
         """Judge rows.  Rows that come twice change nothing."""
         for name, found in candidates([*self._rules.values()], scored, self._clock.seconds()).items():

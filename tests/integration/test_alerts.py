@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -189,26 +190,25 @@ class TestEngine:
 
 
 class TestBudget:
-    """A rule with a budget, in a real engine: old rows count, for ``max_age_s`` is 0."""
+    """A rule with a budget, in a real engine."""
 
     def test_a_spike_on_two_metrics_is_one_incident_that_is_told_once_though_the_engine_is_killed(
         self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
     ) -> None:
         hook.answers = [hang(60)]
         folder = config(
-            "[alert:all]\npages_per_week = 5\nmax_age_s = 0\nreceivers = hook\n"
+            "[alert:all]\npages_per_week = 5\nreceivers = hook\n"
             f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\ntimeout_s = 2\n"
         )
-        rows, metrics = 4100, ("web.load", "web.users")  # 14 days and a few hours
-        usual_rows = [
-            f"{metric} {50 + number % 3} {START + STEP_S * number}" for number in range(rows) for metric in metrics
-        ]
+        rows, metrics = 4100, ("web.load", "web.users")  # 14 days and a few hours, until now
+        first_at = int(time.time()) - STEP_S * rows
+        usual_rows = [f"{metric} {50 + n % 3} {first_at + STEP_S * n}" for n in range(rows) for metric in metrics]
         with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
             engine.send(usual_rows)
             for metric in metrics:
                 engine.wait_until_scored(metric, rows)
             assert engine.query("SELECT count(*) FROM incident") == [(0,)]
-            engine.send([sample(metric, rows, 1000.0) for metric in metrics])
+            engine.send([f"{metric} 1000 {first_at + STEP_S * rows}" for metric in metrics])
             wait_for(lambda: len(hook.requests) == 1, "the first attempt")
             engine.kill()
             engine.start()
