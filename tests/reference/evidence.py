@@ -240,14 +240,17 @@ class SeasonDeviation:
         self.slots = [(0, 0.0, 0.0)] * 24
         self.all, self.rarity, self.level_rarity = Welford(), TwoSided(), TwoSided()
         self.distances: list[float] = []
+        self.first: int | None = None
 
     def update(self, timestamp: int, x: float, step: float) -> float:
-        slot = timestamp // 3600 % 24
+        hour = timestamp // 3600
+        slot = hour % 24
+        self.first = hour if self.first is None else self.first
         rows, mean, variance = self.slots[slot]
         self.all.update(x)
         whole, evidence = self.all.variance(), 0.0
         distance = x - mean if rows else 0.0
-        if rows >= 3 and self.all.rows > 50:
+        if rows >= 3 and self.all.rows > 50 and hour - self.first >= 24:
             deviation = math.sqrt((variance * rows + 2 * whole) / (rows + 2))
             z = distance / (deviation + 1e-3 * math.sqrt(whole) + 1e-12)
             evidence = self.rarity.update(z)

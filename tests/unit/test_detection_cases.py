@@ -62,6 +62,10 @@ class NewMetricTest(SynchronousTestCase):
         for seed in (1, 2):
             self.assertEqual(alarms(daily(300, seed=seed)), [])
 
+    def test_nothing_alarms_when_the_second_day_of_a_value_that_grows_begins(self) -> None:
+        rng = random.Random(1)
+        self.assertEqual(alarms([40.0 + 0.01 * row + rng.gauss(0, 0.02) for row in range(400)]), [])
+
     def test_the_first_value_that_a_constant_ever_changes_to_is_the_alarm(self) -> None:
         values = [0.0] * 500
         values[400] = 500.0

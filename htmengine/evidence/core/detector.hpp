@@ -175,7 +175,7 @@ class Detector {
     take(kSpreadKind, spread_.update(recent_, spread_scale_));
     take(kShapeKind, shape_.update(value));
     take(kSeasonBounds, hours_.update(timestamp, value));
-    take(kSeasonDeviation, season_.update(timestamp, value, step()));
+    take(kSeasonDeviation, season_.update(timestamp, value, step(), hours_.first_day_over(timestamp)));
     take(kSeasonLevelKind, season_.level());
     take(kRunKind, run_.update(recent_));
     take(kAwayKind, hours_.away());
@@ -205,7 +205,7 @@ class Detector {
   // Before the row changes them.
   void remember_expected(int64_t timestamp) {
     const SeasonDeviation::Slot& slot = season_.slot_at(timestamp);
-    expected_slot_ = season_.is_known(slot) ? slot : SeasonDeviation::Slot{};
+    expected_slot_ = season_.is_known(slot, hours_.first_day_over(timestamp)) ? slot : SeasonDeviation::Slot{};
     if (expected_slot_.rows > 0) expected_deviation_ = season_.deviation(slot);
   }
 

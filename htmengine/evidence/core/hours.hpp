@@ -40,6 +40,9 @@ class Hours {
   // What the newest value says of a peak or trough that stays away.
   Finding away() const { return away_; }
 
+  // Whether 24 hours have begun since the first value's.
+  bool first_day_over(int64_t timestamp) const { return begun_ && floor_div(timestamp, 3600) - first_ >= kSlots; }
+
   size_t bytes() const { return cells_.capacity() * sizeof(Cell); }
 
   void save(Writer& out) const {

@@ -18,13 +18,13 @@ class SeasonDeviation {
     double mean = 0.0, variance = 0.0;
   };
 
-  Finding update(int64_t timestamp, double value, double step) {
+  Finding update(int64_t timestamp, double value, double step, bool first_day_over) {
     Slot& slot = slots_[slot_of(timestamp)];
     all_.update(value);
     double distance = slot.rows ? value - slot.mean : 0.0;
     Finding finding;
     level_ = {};
-    if (is_known(slot)) {
+    if (is_known(slot, first_day_over)) {
       double unit = deviation(slot) + kSeasonFloorShare * std::sqrt(all_.variance()) + kSeasonFloor;
       finding = rarity_.update(distance / unit);
       put(std::min(std::max(distance / unit, -kSeasonClip), kSeasonClip));
@@ -42,7 +42,10 @@ class SeasonDeviation {
   void gap() { kept_ = 0; }
 
   const Slot& slot_at(int64_t timestamp) const { return slots_[slot_of(timestamp)]; }
-  bool is_known(const Slot& slot) const { return slot.rows >= kSeasonLeast && all_.rows() > kSeasonFirst; }
+  // An hour is known when the metric's first day is over: within it the hour's mean is that of the last minutes.
+  bool is_known(const Slot& slot, bool first_day_over) const {
+    return first_day_over && slot.rows >= kSeasonLeast && all_.rows() > kSeasonFirst;
+  }
 
   double deviation(const Slot& slot) const {
     return std::sqrt((slot.variance * slot.rows + kSeasonPrior * all_.variance()) / (slot.rows + kSeasonPrior));
