@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from twisted.internet.defer import Deferred
 
@@ -28,6 +29,7 @@ from htmengine.model_swapper.swap_controller import (
     DEFAULT_LIMITS,
     Acknowledge,
     FetchDefinition,
+    FetchProof,
     FetchRows,
     Instruction,
     Publish,
@@ -35,7 +37,7 @@ from htmengine.model_swapper.swap_controller import (
     SwapController,
     worker_of,
 )
-from htmengine.model_swapper.turns import Outcome
+from htmengine.model_swapper.turns import Outcome, Verdict
 from htmengine.model_swapper.worker_pool import WorkerPool
 from htmengine.process.twisted_types import Reactor
 
@@ -263,8 +265,13 @@ class Feeder:
                     self._perform(self._controller.rows_fetched(instruction, rows))
                 case FetchDefinition(model_id):
                     self._fail(f"model {model_id} has no checkpoint")
+                case FetchProof(claim=claim):
+                    verdict = Verdict(claim, True, claim.rowid, claim.digest)  # there is no database to contradict it
+                    self._perform(self._controller.proof_fetched(instruction, verdict))
                 case Acknowledge():
                     pass
+                case _:
+                    assert_never(instruction)
 
     def _published(self, publication: Publish) -> None:
         now = time.perf_counter()

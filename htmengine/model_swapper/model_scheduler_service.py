@@ -13,7 +13,7 @@ import base64
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, assert_never
 
 from msgspec import structs
 from sqlalchemy import Connection
@@ -289,6 +289,8 @@ class ModelScheduler(Service):
                     self._tasks.start(self._fetch_definition(instruction))
                 case FetchProof():
                     self._tasks.start(self._fetch_proof(instruction))
+                case _:
+                    assert_never(instruction)
         if self.controller.at_rest:
             self._rest()
 

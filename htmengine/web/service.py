@@ -15,6 +15,7 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from htmengine.errors import StartError
 from htmengine.operations import Operations
@@ -22,7 +23,7 @@ from htmengine.process.descriptors import PausingFactory
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
 from htmengine.process.reject_log import RejectLog
-from htmengine.process.twisted_types import Reactor, listen
+from htmengine.process.twisted_types import Reactor, for_twisted, listen
 from htmengine.repository.engine import Database
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.api import Api
@@ -97,10 +98,9 @@ class WebService(Service):
         """Bind the port.  Raises `StartError` when it is taken."""
         super().privilegedStartService()
         host = self._options.access.host
-        site = BoundedSite(self.routes.resource, self._reactor)
-        accepting = PausingFactory(site, self._reactor, what="the HTTP port")
+        accepting = PausingFactory(self._site(), self._reactor, what="the HTTP port")
         accepting.port = self._port = listen(
-            lambda: self._listen(accepting, host),
+            lambda: self._reactor.listenTCP(self._options.port, accepting, interface=host),
             f"{host}:{self._options.port}",
             "choose another one with --http-port or [web] port",
         )
@@ -129,10 +129,12 @@ class WebService(Service):
         """Whether it answers."""
         return {"WebService": runs(self)}
 
-    def _listen(self, site: PausingFactory, host: str) -> Any:
+    def _site(self) -> Any:
+        """What makes connections; TLS is next to the site, which tells it the protocols that it speaks."""
+        site: Any = BoundedSite(self.routes.resource, self._reactor)
         if self._options.tls_certificate is None:
-            return self._reactor.listenTCP(self._options.port, site, interface=host)
-        return self._reactor.listenSSL(self._options.port, site, _tls(self._options.tls_certificate), interface=host)
+            return site
+        return TLSMemoryBIOFactory(_tls(self._options.tls_certificate), False, site, for_twisted(self._reactor))
 
 
 def _tls(certificate: Path) -> Any:

@@ -280,7 +280,7 @@ class TestCommand:
         assert "FAILED: Connection was refused by other side" in said_of_all
         assert "secret" not in said_of_all
         assert alert("test", "nothing", *at, code=1) == "Error: no rule nothing; alerts.conf has load, other\n"
-        assert "no engine runs on this folder" in alert("list", *at, code=1)
+        assert "no engine has ever run on this folder" in alert("list", *at, code=1)
 
     def test_a_redirect_carries_no_alert_elsewhere_and_no_answer_is_endless(
         self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver

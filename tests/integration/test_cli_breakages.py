@@ -75,14 +75,14 @@ def failures(commands: dict[str, list[str]], cwd: Path, wanted: str, *options: s
 
 def test_a_folder_that_is_not_there_is_said_and_not_made(tmp_path: Path) -> None:
     folder = tmp_path / "engine"
-    assert failures({**DATABASE, **BUS}, tmp_path, "no engine runs on this folder", "--data-dir", str(folder)) == []
+    assert failures({**DATABASE, **BUS}, tmp_path, "no engine has ever run", "--data-dir", str(folder)) == []
     assert not folder.exists()
 
 
 def test_a_folder_without_a_database_is_said_and_gets_none(tmp_path: Path) -> None:
     folder = tmp_path / "engine"
     folder.mkdir()
-    assert failures({**DATABASE, **BUS}, tmp_path, "no engine runs on this folder", "--data-dir", str(folder)) == []
+    assert failures({**DATABASE, **BUS}, tmp_path, "no engine has ever run", "--data-dir", str(folder)) == []
     assert list(folder.iterdir()) == []
 
 

@@ -44,7 +44,7 @@ class Fault:
 
 FAULTS = {
     "listening": Fault("htmengine.runtime.sample_batcher:parse_sample", "refused", by_name=True),
-    "parsing": Fault("htmengine.runtime.metric_storer:parse_sample", "refused", by_name=True),
+    "parsing": Fault("htmengine.messages.samples:SampleBatch.sample", "refused", by_name=True),
     "making": Fault("htmengine.adapters.datasource.custom:create_metrics", "refused", by_name=True),
     "storing": Fault("htmengine.repository.queries:insert_samples", "refused"),
     "defining": Fault("htmengine.adapters.datasource.custom:define_from_data", "ERROR"),
