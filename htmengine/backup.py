@@ -27,6 +27,7 @@ def copy_engine(folder: DataFolder, checkpoints: Path, target: Path) -> int:
     Raises `BackupFailed`, `StartError` where no engine ever ran, and OSError.
     """
     folder.require_database()
+    _require_schema(folder)
     copy = DataFolder(target)
     if target.exists() and any(target.iterdir()):
         raise BackupFailed(f"{target} is not empty: name a folder that is to be made")
@@ -37,6 +38,15 @@ def copy_engine(folder: DataFolder, checkpoints: Path, target: Path) -> int:
     copied = sum(_copy_file(path, copy.checkpoints / path.relative_to(checkpoints)) for path in _models(checkpoints))
     os.sync()
     return copied
+
+
+def _require_schema(folder: DataFolder) -> None:
+    """An empty or damaged database is no engine's: its copy would be no backup."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{folder.database_path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            db.execute("SELECT 1 FROM metric LIMIT 1")
+    except sqlite3.Error as error:
+        raise BackupFailed(f"{folder.database_path} is no engine's database ({error}): restore a backup") from None
 
 
 def _copy_database(source: Path, to: Path) -> None:

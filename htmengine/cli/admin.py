@@ -49,7 +49,7 @@ def reset(engine: Engine, yes: bool) -> None:
 
 @click.command(epilog=example("htmengine gc --threshold-days 90"))
 @engine_options
-@click.option("--threshold-days", type=click.IntRange(min=1), required=True, help="Remove rows older than this.")
+@click.option("--threshold-days", type=click.IntRange(1, 36_500), required=True, help="Remove rows older than this.")
 @failing_cleanly
 def gc(engine: Engine, threshold_days: int) -> None:
     """Remove old rows, a bounded batch at a time.  The engine may run meanwhile.

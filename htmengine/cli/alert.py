@@ -211,7 +211,7 @@ def silences(engine: Engine) -> None:
 
 
 @alert.command(epilog=example("htmengine alert unsilence 3"))
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**31 - 1))
 @who_option
 @engine_options
 @failing_cleanly

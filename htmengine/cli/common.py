@@ -21,6 +21,7 @@ from htmengine.client import AsyncClient
 from htmengine.csv_files import parse_timestamp
 from htmengine.deployment import Deployment
 from htmengine.errors import BusAway, HtmEngineError
+from htmengine.messages.samples import MAX_TIMESTAMP
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, installed_reactor, within
 from htmengine.repository.engine import Database
@@ -158,12 +159,19 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+#: Ten years.
+LONGEST_SPAN_S = 3650 * 86_400
+
+
 def span(parameter: str, text: str) -> int:
     """Seconds of a time that a user gave, such as 2h.  Raises `click.UsageError`."""
     found = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if not found:
         raise click.UsageError(f"{parameter}: {text!r}; a number with its unit is allowed: 90s, 30m, 6h, 7d")
-    return int(found.group(1)) * _SECONDS[found.group(2)]
+    seconds = int(found.group(1)) * _SECONDS[found.group(2)]
+    if seconds > LONGEST_SPAN_S:
+        raise click.UsageError(f"{parameter}: {text!r} is too long; at most {LONGEST_SPAN_S // 86_400}d are allowed")
+    return seconds
 
 
 def moment(parameter: str, text: str) -> float:
@@ -171,6 +179,9 @@ def moment(parameter: str, text: str) -> float:
     if re.fullmatch(r"\d+[smhd]", text):
         return time.time() - span(parameter, text)
     try:
-        return parse_timestamp(text)
+        given = parse_timestamp(text)
     except ValueError as error:
         raise click.UsageError(f"{parameter}: {error}; or how long ago: 90s, 30m, 6h, 7d") from None
+    if not 0 <= given <= MAX_TIMESTAMP:  # refuses NaN and infinities, too
+        raise click.UsageError(f"{parameter}: {text!r}; epoch seconds up to {MAX_TIMESTAMP} are allowed")
+    return given

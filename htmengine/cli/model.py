@@ -117,6 +117,10 @@ def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s
     click.echo(f"{file}: {len(data)} bytes")
 
 
+#: Far more than any model has.
+MOST_BYTES = 256 << 20
+
+
 @model.command("import", epilog=example("htmengine model import web1.htmmodel --name web3.cpu"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @engine_options
@@ -124,7 +128,10 @@ def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s
 @failing_cleanly
 def import_(file: Path, engine: Engine, name: str | None) -> None:
     """Give the model in FILE to a metric without one."""
-    data = file.read_bytes()
+    with file.open("rb") as content:
+        data = content.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise click.UsageError(f"FILE: {file} has more than {MOST_BYTES >> 20} MB, which no exported model has")
     metric = _with_operations(engine.make(), lambda _, operations: operations.import_model(data, name))
     click.echo(f"{metric.name}: {metric.status.name}")
 

@@ -17,7 +17,7 @@ from htmengine.csv_files import format_timestamp
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.explaining import in_words, no_verdict
 from htmengine.messages import ScoredRow
-from htmengine.repository import queries
+from htmengine.repository import queries, reading
 
 #: Without a metric: verdicts so near to the time are shown.
 NEAR_S = 900
@@ -32,8 +32,9 @@ NEAR_S = 900
 def why(where: tuple[str, ...], rule: str | None, engine: Engine, as_json: bool) -> None:
     """Show why a row has its score: the kinds of evidence, and what was expected.
 
-    TIME is the row's, UTC or epoch seconds, or how long ago it was, such as 30m.  What is not stored is found by replay
-    of the metric's rows.  With --page and without NAME: what the rule decided within 15 minutes of TIME.
+    TIME is UTC, epoch seconds, or how long ago, such as 30m; the newest row at or before it counts.  What is not
+    stored is found by replay of the metric's rows.  With --page and without NAME: what the rule decided within 15
+    minutes of TIME.
     """
     if len(where) not in ((1, 2) if rule else (2,)):
         raise click.UsageError("NAME and TIME are needed; with --page RULE, NAME may be left out")
@@ -58,7 +59,14 @@ def _rule(engine: Engine, name: str) -> Rule:
 
 
 def _why(conn: Connection, name: str, timestamp: int) -> Told:
-    return why_at(conn, queries.find_metric(conn, name), timestamp)
+    metric = queries.find_metric(conn, name)
+    return why_at(conn, metric, _row_time(conn, metric.uid, timestamp))
+
+
+def _row_time(conn: Connection, uid: str, at: int) -> int:
+    """The time of the newest row that is not later; that time itself if there is none."""
+    _, last = reading.timestamps_at(conn, uid, reading.span_of(conn, uid, None, at))
+    return at if last is None else last
 
 
 def _page(conn: Connection, rule: Rule, name: str | None, at: int) -> list[str]:
@@ -70,6 +78,7 @@ def _page(conn: Connection, rule: Rule, name: str | None, at: int) -> list[str]:
         found = [start + in_words(each) for start, each in zip(about, verdicts, strict=True)]
         return found or [f"{rule.name} decided nothing within 15 minutes of {format_timestamp(at)}"]
     metric = queries.find_metric(conn, name)
+    at = _row_time(conn, metric.uid, at)
     verdicts = incident_queries.verdicts_about(conn, rule.name, metric.uid, at, at)
     if verdicts:
         return [in_words(each) for each in verdicts]

@@ -30,6 +30,7 @@ class Bucket:
 
     tokens: float | None = None
     at: float | None = None
+    depth: float | None = None  #: of the budget that it was filled for; None: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,23 @@ class Budget:
         return max(1.0, self.pages_per_week)
 
     def tokens(self, bucket: Bucket) -> float:
-        """What can be spent; a bucket that was filled for a greater budget is no deeper than this one's."""
-        return self.depth if bucket.tokens is None else min(bucket.tokens, self.depth)
+        """What can be spent.
+
+        A bucket that was filled for a smaller budget gets the difference: what was spent stays spent.  One that was
+        filled for a greater budget is no deeper than this one's.
+
+        >>> Budget(50.0).tokens(Bucket(4.0, 0.0, depth=5.0)), Budget(2.0).tokens(Bucket(4.0, 0.0, depth=5.0))
+        (49.0, 2.0)
+        """
+        if bucket.tokens is None:
+            return self.depth
+        return min(bucket.tokens + max(0.0, self.depth - (bucket.depth or self.depth)), self.depth)
 
     def refilled(self, bucket: Bucket, now: float) -> Bucket:
         """The bucket at a time.  Times of several metrics come out of order: one that goes back refills nothing."""
         at = now if bucket.at is None else max(bucket.at, now)
         elapsed = 0.0 if bucket.at is None else at - bucket.at
-        return Bucket(min(self.depth, self.tokens(bucket) + elapsed / WEEK_S * self.pages_per_week), at)
+        return Bucket(min(self.depth, self.tokens(bucket) + elapsed / WEEK_S * self.pages_per_week), at, self.depth)
 
     def price(self, bucket: Bucket) -> float:
         """The least height of a page: 4 while the bucket is full, 7 when it is empty."""
@@ -74,4 +84,4 @@ class Budget:
     def spent(self, bucket: Bucket) -> Bucket | None:
         """The bucket after a page; None without a token."""
         left = self.tokens(bucket) - 1.0
-        return Bucket(max(left, 0.0), bucket.at) if left >= -_ROUNDING else None
+        return Bucket(max(left, 0.0), bucket.at, self.depth) if left >= -_ROUNDING else None

@@ -219,7 +219,8 @@ def _take(rule: str, budget: Budget, decision: Decision, held: HoldOff, alarm: A
     pays = reason is None and not (before is not None and before.paged)
     instruction = _opened(rule, alarm, pays) if before is None else _joined(before, alarm, pays)
     incident = instruction.incident
-    outcome = Outcome.PAGED if pays else Outcome.JOINED if before is not None else reason or Outcome.JOINED
+    joins_a_page = before is not None and before.paged
+    outcome = Outcome.PAGED if pays else Outcome.JOINED if joins_a_page else reason or Outcome.JOINED
     others = tuple(each for each in state.open if each is not before)
     state = RuleState(spent if pays and spent is not None else state.bucket, (*others, incident))
     if not alarm.is_silence:

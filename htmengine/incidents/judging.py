@@ -216,7 +216,7 @@ def _opened(judging: Judging, incident: OpenIncident, by: Judgement) -> Incident
         title="",
         phase=Phase.OPEN,
         timestamp=incident.timestamp,
-        last_timestamp=incident.joined_at,
+        last_timestamp=incident.active_at,
         opened_at=judging.now,
         last_at=judging.now,
         mattered_at=None,

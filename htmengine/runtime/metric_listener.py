@@ -27,6 +27,7 @@ from htmengine.messages import MAX_LINE_LENGTH
 from htmengine.process.descriptors import PausingFactory
 from htmengine.process.figures import Figure, counter, gauge, histogram
 from htmengine.process.probes import Probe, runs
+from htmengine.process.seldom import Seldom
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Clock, Reactor, listen, within
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
@@ -39,6 +40,8 @@ DATAGRAM_BYTES = 4 << 20
 FLUSH_S = 4.0
 #: Senders that are told what they do wrong.
 MOST_TOLD = 1000
+#: That connections are refused is told at most so often.
+REFUSED_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +159,18 @@ class GraphiteFactory(Factory):
         self.connections: set[GraphiteProtocol] = set()
         self.refused = 0
         self._max_connections = options.max_connections
+        self._seldom = Seldom(clock.seconds, REFUSED_EVERY_S)
         self._told: set[tuple[str, str]] = set()  #: whom of which protocol
 
     def buildProtocol(self, addr: object) -> GraphiteProtocol | None:
         if len(self.connections) >= self._max_connections:
             self.refused += 1
+            if self._seldom.due():
+                self.log.warn(
+                    "{address} and others are refused: {most} connections are open, [metric_listener] max_connections",
+                    address=getattr(addr, "host", addr),
+                    most=self._max_connections,
+                )
             return None
         return GraphiteProtocol(self, str(getattr(addr, "host", "")))
 

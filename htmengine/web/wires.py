@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Any
 
+from msgspec import structs
+
 from htmengine import labels
 from htmengine.errors import InvalidBody, MissingExtra
-from htmengine.messages import COUNTER, DELTA, GAUGE, SampleBatch, in_messages
+from htmengine.messages import COUNTER, DELTA, GAUGE, Reject, SampleBatch, in_messages, shown_line
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.web.document import parse_query
@@ -120,7 +122,8 @@ class Wires:
             raise Refused(_STATUSES.get(bad.reason, 400), bad.detail) from None
         except MissingExtra as missing:
             raise Refused(501, str(missing)) from None
-        await shielded(self._operations.send_batches(batches_of(received)))
+        address: Any = call.request.getClientAddress()
+        await shielded(self._operations.send_batches(batches_of(received, address.host)))
         return received
 
     def _read(self, read: Callable[[bytes], Received], body: bytes) -> Received:
@@ -128,8 +131,8 @@ class Wires:
             return read(body)
 
 
-def batches_of(received: Received) -> Iterator[SampleBatch]:
-    """The messages of what came in; the first has the counts of rejects.
+def batches_of(received: Received, sender: str = "") -> Iterator[SampleBatch]:
+    """The messages of what came in; the first has the counts of rejects, and the first of each reason.
 
     >>> received = Received()
     >>> received.add("cpu_total", 5.0, 60.0, Kind.COUNTER)
@@ -137,26 +140,35 @@ def batches_of(received: Received) -> Iterator[SampleBatch]:
     [(['cpu_total 5.0 60'], 'c')]
     """
     rejected = dict(received.rejected)
+    rejects = [Reject(reason, shown_line(detail), sender) for reason, detail in received.details.items()]
     samples = iter(received.samples)
     for lines in in_messages(_line(sample) for sample in received.samples):
         part = [next(samples) for _ in lines]
-        yield _batch(lines, part, rejected)
-        rejected = {}
+        batch = _batch(lines, part)
+        senders = [(sender, len(lines))] if sender else []
+        yield structs.replace(batch, rejected=rejected, rejects=rejects, senders=senders)
+        rejected, rejects = {}, []
     if rejected:
-        yield SampleBatch([], rejected=rejected)
+        yield SampleBatch([], rejected=rejected, rejects=rejects)
 
 
-def _batch(lines: list[str], samples: list[Sample], rejected: dict[str, int]) -> SampleBatch:
+def _batch(lines: list[str], samples: list[Sample]) -> SampleBatch:
     kinds = "".join(_KINDS[sample.kind] for sample in samples)
-    started = [sample.started_at for sample in samples]
+    started = [_started_at(sample) for sample in samples]
     texts = {name: sample.name for sample in samples if (name := labels.identity(sample.name)) != sample.name}
     return SampleBatch(
         lines,
-        rejected=rejected,
         kinds="" if set(kinds) == {GAUGE} else kinds,
         started_at=started if any(started) else [],
         texts=texts,
     )
+
+
+def _started_at(sample: Sample) -> float:
+    """Since when it counts; of a delta, which is stored with its whole second, so that its length stays the same."""
+    if sample.kind is not Kind.DELTA or not sample.started_at:
+        return sample.started_at
+    return max(0.0, sample.started_at - sample.timestamp % 1)
 
 
 def _line(sample: Sample) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -31,6 +32,7 @@ from htmengine.wires.protobuf_messages import parse
 from htmengine.wires.samples import MAX_PARTS, Kind, Received, bound, optional
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: In a second.
 NANOSECONDS = 10**9
 #: An attribute's value may hold values; deeper ones refuse the body.
@@ -114,7 +116,7 @@ class OtlpReader:
         return {
             attribute.key: _text(attribute)
             for attribute in attributes
-            if not any(fnmatchcase(attribute.key, glob) for glob in left_out)
+            if not any(fnmatchcase(attribute.key, glob) for glob in left_out) and not _is_random(attribute)
         }
 
     def _read_metric(self, received: Received, metric: Any, resource: Mapping[str, str]) -> None:
@@ -283,6 +285,11 @@ def _add(received: Received, point: Any, name: _Name, parts: list[_Part]) -> Non
         if len(received.samples) == before:
             del received.samples[taken:]
             return
+
+
+def _is_random(attribute: Any) -> bool:
+    """Whether an SDK has made it up at its start: it would be another metric after each."""
+    return attribute.key == "service.instance.id" and bool(_UUID.fullmatch(attribute.value.string_value))
 
 
 def _text(attribute: Any) -> str:

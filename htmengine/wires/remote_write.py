@@ -243,8 +243,8 @@ def _named(pairs: list[tuple[str, str]]) -> tuple[str, str]:
 
 def _add(received: Received, text: str, sample: Any, kind: Kind, started_at: float) -> None:
     value = sample.value
-    if math.isnan(value) and struct.pack(">d", value) == _STALE:
-        received.left_out["stale_marker"] += 1
+    if math.isnan(value):  # an ended series, or a summary that has seen nothing: no fault of the sender's
+        received.left_out["stale_marker" if struct.pack(">d", value) == _STALE else "nan"] += 1
     else:
         received.add(text, value, sample.timestamp / 1000, kind, started_at)
 

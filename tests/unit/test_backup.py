@@ -25,10 +25,10 @@ class BackupTest(SynchronousTestCase):
             connection = sqlite3.connect(path)
             self.addCleanup(connection.close)
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE t (a)")
-            connection.execute("INSERT INTO t VALUES (1)")
+            connection.execute("CREATE TABLE metric (a)")
+            connection.execute("INSERT INTO metric VALUES (1)")
             connection.commit()
-            connection.execute("INSERT INTO t VALUES (2)")  # of a transaction that has not ended
+            connection.execute("INSERT INTO metric VALUES (2)")  # of a transaction that has not ended
         for name in ("3f/m.0", "3f/m.1", "3f/m.1.host-7.partial", "3f/m.0.damaged", "3f/m.0.refused"):
             path = self.folder.checkpoints / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ class BackupTest(SynchronousTestCase):
         copy = DataFolder(self.target)
         for path in (copy.database_path, copy.bus_path):
             with contextlib.closing(sqlite3.connect(path)) as connection:
-                self.assertEqual(connection.execute("SELECT a FROM t").fetchall(), [(1,)])
+                self.assertEqual(connection.execute("SELECT a FROM metric").fetchall(), [(1,)])
         copied = sorted(path.relative_to(copy.checkpoints) for path in copy.checkpoints.rglob("*.*"))
         self.assertEqual(copied, [Path("3f/m.0"), Path("3f/m.1")])
         self.assertEqual((copy.checkpoints / "3f/m.1").read_text(), "3f/m.1")
@@ -56,7 +56,13 @@ class BackupTest(SynchronousTestCase):
             copy_engine(self.folder, self.folder.checkpoints, self.target)
         self.assertFalse(self.target.exists())
 
+    def test_an_empty_database_is_no_engine_s(self) -> None:
+        self.folder.database_path.touch()
+        with self.assertRaisesRegex(BackupFailed, "no such table: metric"):
+            copy_engine(self.folder, self.folder.checkpoints, self.target)
+        self.assertFalse(self.target.exists())
+
     def test_a_damaged_database_is_told_of(self) -> None:
         self.folder.database_path.write_bytes(b"nonsense" * 1000)
-        with self.assertRaisesRegex(BackupFailed, "htmengine.db: file is not a database"):
+        with self.assertRaisesRegex(BackupFailed, "file is not a database"):
             copy_engine(self.folder, self.folder.checkpoints, self.target)

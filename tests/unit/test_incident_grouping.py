@@ -181,7 +181,7 @@ class OverTest(SynchronousTestCase):
         self.assertEqual(
             review(state, 2 * HOUR, ()),
             (
-                RuleState(Bucket(0.0, 0), ()),
+                RuleState(Bucket(0.0, 0, 1.0), ()),
                 [Close(state.open[0], "nothing has joined for an hour, and its metrics are as usual again")],
             ),
         )

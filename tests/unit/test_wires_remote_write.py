@@ -101,7 +101,7 @@ class Version1Test(SynchronousTestCase):
                 "name_empty": 1,
                 "name_too_long": 2,
                 "label_form": 1,
-                "value_not_finite": 2,
+                "value_not_finite": 1,
                 "timestamp_out_of_range": 1,
             },
         )
