@@ -15,9 +15,8 @@ from typing import NamedTuple
 FOLDER = Path("docs", "decisions")
 INDEX = FOLDER / "README.md"
 
-#: From this number on, numbers follow one another without gaps, except one that was reserved and not needed.
+#: From this number on, numbers follow one another without gaps.
 CONSECUTIVE_FROM = 80
-UNUSED = frozenset({87})
 
 _HEAD = """\
 # Decisions
@@ -67,7 +66,7 @@ def misnumbered(numbers: list[int]) -> Iterator[str]:
     """
     yield from (f"{number} is taken twice" for number in sorted(set(numbers)) if numbers.count(number) > 1)
     expected = range(CONSECUTIVE_FROM, max(numbers) + 1)
-    yield from (f"{number} is missing" for number in expected if number not in UNUSED.union(numbers))
+    yield from (f"{number} is missing" for number in expected if number not in numbers)
 
 
 def index(decisions: list[Decision]) -> str:
