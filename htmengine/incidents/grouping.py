@@ -24,6 +24,7 @@ import enum
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from htmengine.incidents.budget import HIGHEST, Bucket, Budget
@@ -41,6 +42,7 @@ MORE_HEIGHT, MORE_MEMBERS = 2.0, 5
 NAMED_MEMBERS = 1000
 #: The kind of alarm that no row raises: the metric has stopped.
 SILENCE = "silence"
+NOT_KNOWN: Mapping[str, float] = MappingProxyType({})
 
 #: Names the incidents: the same rule, metric, row and kind of alarm always give the same id.
 _INCIDENTS = uuid.UUID("0d9be1b6-2f0c-4bb5-8f3f-3c9b8e8b2a51")
@@ -289,17 +291,27 @@ def _hold_off(budget: Budget, decision: Decision, alarm: Alarm) -> Decision:
     )
 
 
-def review(state: RuleState, now: float, silent: Collection[str]) -> tuple[RuleState, list[Close]]:
-    """End the incidents that are over.  ``silent``: uids of metrics that are silent now; they are not back."""
-    reasons = [_why_over(each, now, silent) for each in state.open]
+def review(
+    state: RuleState, now: float, silent: Collection[str], newest: Mapping[str, float] = NOT_KNOWN
+) -> tuple[RuleState, list[Close]]:
+    """End the incidents that are over.
+
+    ``silent``: uids of metrics that are silent now; they are not back.  ``newest``: times of metrics' newest judged
+    rows, by uid: what came late says nothing of the time after it.
+    """
+    reasons = [_why_over(each, now, _judged_until(each, newest, now), silent) for each in state.open]
     closed = [Close(each, why) for each, why in zip(state.open, reasons, strict=True) if why is not None]
     still = tuple(each for each, why in zip(state.open, reasons, strict=True) if why is None)
     return replace(state, open=still), closed
 
 
-def _why_over(incident: OpenIncident, now: float, silent: Collection[str]) -> str | None:
+def _judged_until(incident: OpenIncident, newest: Mapping[str, float], now: float) -> float:
+    return max((newest[uid] for uid in incident.uids if uid in newest), default=now)
+
+
+def _why_over(incident: OpenIncident, now: float, judged_until: float, silent: Collection[str]) -> str | None:
     if now - incident.timestamp >= LONGEST_S:
         return "it has been open for a week"
-    if now - incident.active_at < QUIET_S or any(uid in silent for uid in incident.uids):
+    if min(now, judged_until) - incident.active_at < QUIET_S or any(uid in silent for uid in incident.uids):
         return None
     return "nothing has joined for an hour, and its metrics are as usual again"

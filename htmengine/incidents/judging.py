@@ -113,7 +113,8 @@ def review_rule(
     returned = [replace(each, silent_since=None) for uid, each in silent.items() if uid in back]
     queries.save_alarm_states(conn, returned)
     still = {uid for uid, each in silent.items() if each.silent_since is not None and uid not in back}
-    state, closed = review(state, judging.now, still)
+    newest = queries.newest_judged(conn, [uid for each in state.open for uid in each.uids])
+    state, closed = review(state, judging.now, still, newest)
     if ended is not None:
         closed = [*closed, *(Close(each, ended) for each in state.open)]
         state = replace(state, open=())

@@ -44,6 +44,7 @@ from htmengine.repository.schema import (
     incident_member,
     metric,
     metric_data,
+    metric_score,
     rule_state,
     silence,
 )
@@ -270,6 +271,16 @@ def count_open_metrics(conn: Connection) -> int:
         incident, incident.c.id == incident_member.c.incident_id
     )
     return int(conn.execute(query.where(incident.c.phase == Phase.OPEN.value)).scalar_one())
+
+
+def newest_judged(conn: Connection, uids: Sequence[str]) -> dict[str, float]:
+    """When each metric's newest scored row was, by uid, epoch seconds."""
+    c = metric_score.c
+    return {
+        uid: float(from_datetime(timestamp))
+        for part in in_parts(sorted(set(uids)))
+        for uid, timestamp in conn.execute(select(c.uid, c.timestamp).where(c.uid.in_(part), c.timestamp.is_not(None)))
+    }
 
 
 def similar(conn: Connection, to: Incident, uids: Iterable[str], most: int) -> list[tuple[Incident, int]]:

@@ -49,8 +49,9 @@ Data: TypeAlias = Annotated[
 Kinds: TypeAlias = Annotated[
     str,
     Meta(
-        pattern="^[gcd]*$",
-        description="A letter for each of data: g gauge, c counter, d delta. Rates are made of the last two.",
+        pattern="^[gcdu]*$",
+        description="A letter for each of data: g gauge, c counter, d delta, u a counter if the metric is one already. "
+        "Rates are made of counters and deltas.",
     ),
 ]
 StartedAt: TypeAlias = Annotated[
@@ -86,7 +87,7 @@ Rejects: TypeAlias = Annotated[
 ]
 
 
-GAUGE, COUNTER, DELTA = "g", "c", "d"
+GAUGE, COUNTER, DELTA, UNKNOWN = "g", "c", "d", "u"
 
 
 class Sample(Struct, frozen=True, gc=False, repr_omit_defaults=True):
@@ -95,7 +96,9 @@ class Sample(Struct, frozen=True, gc=False, repr_omit_defaults=True):
     name: str  #: as `htmengine.labels.normalize` writes it
     value: float
     timestamp: int  #: epoch seconds, UTC
-    kind: str = GAUGE  #: COUNTER: a total, DELTA: what was added since the sample before; rates are made of both
+    #: COUNTER: a total, DELTA: what was added since the sample before; rates are made of both.  UNKNOWN: a counter if
+    #: the metric is one already.
+    kind: str = GAUGE
     started_at: float = 0.0  #: since when it counts; 0 when the sender does not say
 
 

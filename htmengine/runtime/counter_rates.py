@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from msgspec import structs
 from sqlalchemy import Connection
 
-from htmengine.messages import COUNTER, DELTA, GAUGE, Sample
+from htmengine.messages import COUNTER, DELTA, GAUGE, UNKNOWN, Sample
 from htmengine.repository import counters
 from htmengine.repository.counters import LastCount
 from htmengine.repository.queries import Tail
 from htmengine.wires import samples as wires
 from htmengine.wires.counters import Last, advance
 
-_KINDS = {COUNTER: wires.Kind.COUNTER, DELTA: wires.Kind.DELTA}
+_KINDS = {COUNTER: wires.Kind.COUNTER, DELTA: wires.Kind.DELTA, UNKNOWN: wires.Kind.COUNTER}
 #: How the ledger calls what a gauge's sample would be rejected for, too.
 _REASONS = {"repeated": "timestamp_duplicate", "out_of_order": "timestamp_old"}
 
@@ -38,6 +38,9 @@ def rates_of(conn: Connection, samples: Sequence[Sample], tails: Mapping[str, Ta
             found.append(sample)
             continue
         uid = tails[sample.name].uid
+        if sample.kind == UNKNOWN and uid not in known:
+            found.append(structs.replace(sample, kind=GAUGE))
+            continue
         step = advance(known.get(uid), _wired(sample))
         known[uid], changed[uid] = step.last, LastCount(*step.last)
         if step.rate is None:

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from htmengine import labels
 from htmengine.errors import InvalidBody, MissingExtra
-from htmengine.messages import COUNTER, DELTA, GAUGE, Reject, SampleBatch, in_messages, shown_line
+from htmengine.messages import COUNTER, DELTA, GAUGE, UNKNOWN, Reject, SampleBatch, in_messages, shown_line
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.web.document import parse_query
@@ -32,7 +32,7 @@ from htmengine.wires.compression import decompress
 from htmengine.wires.samples import Kind, Received, Sample
 
 PROTOBUF = "application/x-protobuf"
-_KINDS = {Kind.GAUGE: GAUGE, Kind.COUNTER: COUNTER, Kind.DELTA: DELTA}
+_KINDS = {Kind.GAUGE: GAUGE, Kind.COUNTER: COUNTER, Kind.DELTA: DELTA, Kind.UNKNOWN: UNKNOWN}
 #: Statuses of bodies that are refused for these reasons; 400 for all others.
 _STATUSES = {"content_type": 415, "encoding": 415, "body_too_long": 413}
 

@@ -118,7 +118,7 @@ class MetricTypes:
 
     >>> types = MetricTypes()
     >>> types.kind_of("rpc_seconds_count"), types.kind_of("goroutines")
-    (<Kind.COUNTER: 'counter'>, <Kind.GAUGE: 'gauge'>)
+    (<Kind.COUNTER: 'counter'>, <Kind.UNKNOWN: 'unknown'>)
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,9 @@ def _kind(name: str, metric_type: int) -> Kind:
         counts = ending == "total" or ending in _PARTS_OF_HISTOGRAMS
     else:
         counts = metric_type == COUNTER
-    return Kind.COUNTER if counts else Kind.GAUGE
+    if counts:
+        return Kind.COUNTER
+    return Kind.GAUGE if metric_type else Kind.UNKNOWN
 
 
 def read_version_1(body: bytes, types: MetricTypes) -> Received:

@@ -33,6 +33,7 @@ class Kind(Enum):
     GAUGE = "gauge"
     COUNTER = "counter"  #: the total since the sender started, which falls only when it starts again
     DELTA = "delta"  #: what was added since the sample before
+    UNKNOWN = "unknown"  #: nobody says: a counter if the metric is one already, else a gauge
 
 
 class Sample(NamedTuple):

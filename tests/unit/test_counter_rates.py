@@ -45,6 +45,13 @@ class RatesTest(SynchronousTestCase):
     def test_a_gauge_stays_what_it_is(self) -> None:
         self.assertEqual(self.store(5, 7, kind="g"), [5.0, 7.0])
 
+    def test_what_nobody_says_is_a_counter_if_it_was_one(self) -> None:
+        self.assertEqual(self.store(5, 7, kind="u"), [5.0, 7.0])
+
+    def test_a_counter_stays_one_when_its_sender_does_not_say_so_again(self) -> None:
+        self.store(0, 60)
+        self.assertEqual(self.store(120, kind="u", first=2), [1.0, 1.0])
+
     def test_a_message_whose_kinds_are_not_one_a_line_is_refused(self) -> None:
         body = encode_samples(SampleBatch(["a 1 60", "b 1 60"], kinds="c"))
         self.assertRaises(InvalidMessage, decode_samples, body)

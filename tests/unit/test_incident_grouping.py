@@ -176,6 +176,16 @@ class OverTest(SynchronousTestCase):
         rule.takes(alarm("a", 0))
         self.assertEqual(rule.closed(7 * DAY, ["uid-a"]), ["it has been open for a week"])
 
+    def test_rows_that_came_late_say_nothing_of_the_time_after_them(self) -> None:
+        state = decide("all", Budget(1.0), RuleState(), {}, [alarm("a", 0)]).state
+        self.assertEqual(review(state, 3 * HOUR, (), {"uid-a": 600.0})[1], [])
+        self.assertEqual(len(review(state, 3 * HOUR, (), {"uid-a": 2.0 * HOUR})[1]), 1)
+
+    def test_an_alarm_that_joins_one_that_paged_nobody_has_its_own_reason(self) -> None:
+        budget = Budget(1.0)
+        first = decide("all", budget, RuleState(), {}, [alarm("a", 0), alarm("b", 4 * HOUR), alarm("c", 4 * HOUR + 60)])
+        self.assertEqual([each.outcome for each in first.judgements], [Outcome.PAGED, Outcome.SPENT, Outcome.SPENT])
+
     def test_its_instruction_names_it(self) -> None:
         state = decide("all", Budget(1.0), RuleState(), {}, [alarm("a", 0)]).state
         self.assertEqual(

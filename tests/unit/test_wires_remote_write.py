@@ -65,7 +65,7 @@ def read_1(*parts: bytes, types: MetricTypes | None = None) -> Received:
 class Version1Test(SynchronousTestCase):
     def test_a_series_is_named_by_its_labels(self) -> None:
         received = read_1(series_1({"__name__": "up", "job": "api", "instance": "a:1", "empty": ""}, [(1.0, TIME_MS)]))
-        self.assertEqual(received.samples, [Sample("up;instance=a:1;job=api", 1.0, AT)])
+        self.assertEqual(received.samples, [Sample("up;instance=a:1;job=api", 1.0, AT, Kind.UNKNOWN)])
 
     def test_all_samples_of_a_series_are_taken_in_order(self) -> None:
         received = read_1(series_1({"__name__": "up"}, [(1.0, 1000), (2.0, 2000), (3.0, 3000)]))
@@ -112,8 +112,8 @@ class Version1Test(SynchronousTestCase):
         before = [types.kind_of(name) for name in names]
         read_1(metadata_1("hits", 1), metadata_1("rpc_seconds", 5), metadata_1("jobs_count", 2), types=types)
         after = [types.kind_of(name) for name in names]
-        counter, gauge = Kind.COUNTER, Kind.GAUGE
-        self.assertEqual(before, [gauge, counter, gauge, counter, counter])
+        counter, gauge, unknown = Kind.COUNTER, Kind.GAUGE, Kind.UNKNOWN
+        self.assertEqual(before, [unknown, counter, unknown, counter, counter])
         self.assertEqual(after, [counter, counter, gauge, gauge, counter])
 
     def test_a_gauge_histogram_s_parts_are_gauges(self) -> None:
