@@ -45,6 +45,8 @@ def failing_cleanly(command: Callable[P, T]) -> Callable[P, T]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
+        except BrokenPipeError:
+            raise  # who reads has gone, as head does: click ends quietly
         except (HtmEngineError, OSError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from None
 

@@ -20,6 +20,8 @@ from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
 from htmengine.adapters.datasource.evidence_columns import bucketed, evidence_columns
 from htmengine.adapters.datasource.why import why_at
 from htmengine.errors import UnroutableMessage
+from htmengine.incidents.hold_off import learning
+from htmengine.incidents.queries import learnt_since
 from htmengine.messages import MAX_SENDER_LENGTH, Reject, shown_line
 from htmengine.operations import Operations
 from htmengine.process.reject_log import RejectLog
@@ -27,6 +29,7 @@ from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.repository import queries, reading, rejects, troubles
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
+from htmengine.repository.times import from_datetime
 from htmengine.repository.troubles import Trouble
 from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
 from htmengine.web.document import Document, Operation
@@ -136,8 +139,7 @@ class Api:
         return reply(metric_json(row), 201, {"Location": f"/api/v1/metrics/{metric.uid}"})
 
     async def get_metric(self, call: Call) -> Reply:
-        row = await self.reader.read(reading.find_metric, call.path["metric"])
-        return reply({**metric_json(row), "parameters": parameters_json(row)})
+        return await self._read(_metric, call.path["metric"])
 
     async def delete_metric(self, call: Call) -> Reply:
         await shielded(self.operations.delete(call.path["metric"]))
@@ -340,6 +342,18 @@ def _metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit:
         "metrics": [metric_json(row) for row in page],
         "next": encode_key(reading.key_of(page[-1])) if more else None,
         "total": reading.count_metrics(conn, query),
+    }
+
+
+def _metric(conn: Connection, name: str) -> dict[str, Any]:
+    row = reading.find_metric(conn, name)
+    since = learnt_since(conn, [row.uid]).get(row.uid)
+    newest = None if row.last_timestamp is None else from_datetime(row.last_timestamp)
+    learns = None if since is None or newest is None else learning(since, newest)
+    return {
+        **metric_json(row),
+        "parameters": parameters_json(row),
+        "learning": None if learns is None else {"progress": round(learns.progress, 4), "until": int(learns.until)},
     }
 
 

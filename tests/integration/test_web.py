@@ -207,6 +207,11 @@ class TestRows:
         assert problem(client.get("/api/v1/anomalies", params={"threshold": 0.5}), 422)["errors"]
         problem(client.get("/api/v1/anomalies", params={"metric": "no.such"}), 404)
 
+    def test_a_metric_learns_for_14_days(self, client: httpx.Client) -> None:
+        learning = client.get("/api/v1/metrics/web.requests").json()["learning"]
+        assert learning["until"] == START + 14 * 86_400
+        assert learning["progress"] == pytest.approx(STEP * (ROWS - 1) / (14 * 86_400), abs=1e-3)
+
     def test_a_usual_row_has_its_reasons_too(self, client: httpx.Client) -> None:
         url = "/api/v1/metrics/web.requests/why"
         told = client.get(url, params={"at": START + STEP * (ROWS - 2)}).json()

@@ -42,6 +42,7 @@ export function showModel(panel, metric) {
     h("h2", {}, "Model"),
     h("p", { class: status === "ERROR" ? "failure small" : "muted small" }, message ?? STATES[status]?.help ?? ""),
     status === "PENDING_DATA" ? waiting(rows) : null,
+    metric.learning ? learning(metric.learning) : null,
     factList([
       ...known,
       ...(unit ? [["Unit", unit]] : []),
@@ -77,6 +78,11 @@ export function showLedger(panel, ledger) {
       ["Adds up", ledger.adds_up ? "✓ yes" : h("span", { class: "failure" }, "✗ no")],
     ]),
   );
+}
+
+function learning({ progress, until }) {
+  const bar = h("progress", { max: 1, value: progress, "aria-label": "Learnt part of the first 14 days" });
+  return h("p", { class: "small" }, bar, ` Learning until ${format.time(until)}: no rule with a budget pages before.`);
 }
 
 function waiting(rows) {
