@@ -59,7 +59,7 @@ unit:
 	$(BIN)/trial --temp-directory=$(VENV)/trial $(TRIAL_TESTS)
 
 # They wait more than they compute: more workers than processors.  A module's tests share its servers and its engine.
-WORKERS ?= 4
+WORKERS ?= 2
 
 integration:
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/integration

@@ -101,9 +101,7 @@ def test_a_samples_queue_that_another_program_made_differently_is_told_as_what_i
         channel = connection.channel()
         channel.queue_declare(queue, durable=False)
         assert engine.start("storer").wait(60) == 1
-        [(told,)] = engine.query(troubles)
-        assert f"queue '{queue}' is not durable" in told
-        assert told in engine.log("storer")
+        assert f"queue '{queue}' is not durable" in engine.log("storer")
         assert "ReactorNotRunning" not in engine.log("storer")
         channel.queue_delete(queue)
         channel.queue_declare(queue, durable=True, arguments={"x-max-length": 7})

@@ -139,6 +139,7 @@ class TestCrashes:
                 for pid in engine.worker_pids():  # its successor needs descriptors, and so do the database's readers
                     os.kill(pid, signal.SIGKILL)
                 assert len(engine.wait_until_scored("m0", 300)) == 300
+            wait_for(lambda: "accepts connections again" in engine.log_path.read_text(), "the end of the pause")
             engine.send(lines(301, 310, metrics=1))
             engine.wait_until_scored("m0", 310)
             log = engine.log_path.read_text()

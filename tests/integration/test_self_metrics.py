@@ -90,6 +90,7 @@ class TestEmbedded:
             assert shown[f"{stage}_seconds_count",] > 0, stage
             assert shown[f"{stage}_seconds_bucket", "+Inf"] == shown[f"{stage}_seconds_count",]
         assert {key[1] for key in shown if key[0] == "htmengine_queue_messages"} == {
+            "alerts",
             "samples",
             "model_input",
             "results",
