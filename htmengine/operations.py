@@ -169,20 +169,17 @@ class Operations:
 
     async def send(self, lines: Iterable[str], sender: str = "") -> None:
         """Samples as lines ``name value timestamp``; fires when they are durable in the samples queue."""
-        await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
-        for part in in_messages(lines):
-            senders = [(sender, len(part))] if sender else []
-            await self.bus.publish(self.samples_queue, [encode_samples(SampleBatch(part, senders=senders))])
+        await self.send_batches(
+            SampleBatch(part, senders=[(sender, len(part))] if sender else []) for part in in_messages(lines)
+        )
 
     async def tell_rejects(self, rejects: Sequence[Reject]) -> None:
         """Have samples counted that were rejected before they were sent; some of them are shown."""
-        await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
         counts = Counter(each.reason for each in rejects)
-        batch = SampleBatch([], rejected=counts, rejects=list(rejects[:SHOWN_REJECTS]))
-        await self.bus.publish(self.samples_queue, [encode_samples(batch)])
+        await self.send_batches([SampleBatch([], rejected=counts, rejects=list(rejects[:SHOWN_REJECTS]))])
 
     async def send_batches(self, batches: Iterable[SampleBatch]) -> None:
-        """The same for samples that say what they are; each batch is a message."""
+        """Batches, a message each; fires when they are durable in the samples queue."""
         await self.bus.declare_queue(self.samples_queue, limits=SAMPLES_LIMITS)
         for batch in batches:
             await self.bus.publish(self.samples_queue, [encode_samples(batch)])

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from msgspec import structs
 from sqlalchemy import Connection
@@ -64,6 +64,10 @@ from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.sharding import ShardQueues
+
+T = TypeVar("T")
+#: What the controller may ask the database for.
+Asked = TypeVar("Asked", FetchRows, FetchDefinition, FetchProof)
 
 #: Messages of one shard that may be unacknowledged.
 PREFETCH = 500
@@ -284,11 +288,11 @@ class ModelScheduler(Service):
                 case Acknowledge(messages):
                     self._acknowledge(messages)
                 case FetchRows():
-                    self._tasks.start(self._fetch_rows(instruction))
+                    self._tasks.start(self._fetch(instruction, self._rows, self.controller.rows_fetched))
                 case FetchDefinition():
-                    self._tasks.start(self._fetch_definition(instruction))
+                    self._tasks.start(self._fetch(instruction, self._definition_of, self.controller.definition_fetched))
                 case FetchProof():
-                    self._tasks.start(self._fetch_proof(instruction))
+                    self._tasks.start(self._fetch(instruction, self._judge, self.controller.proof_fetched))
                 case _:
                     assert_never(instruction)
         if self.controller.at_rest:
@@ -349,26 +353,28 @@ class ModelScheduler(Service):
         source = f"worker {worker} of the scheduler on {self._options.host}"
         await self._database.run(troubles.replace, source, messages, int(self._reactor.seconds()))
 
-    async def _fetch_rows(self, asked: FetchRows) -> None:
+    async def _fetch(
+        self,
+        asked: Asked,
+        read: Callable[[Asked], Coroutine[Deferred[Any], Any, T]],
+        fetched: Callable[[Asked, T], list[Instruction]],
+    ) -> None:
+        """Read what the controller asked for, and tell it, or that it cannot be read."""
         try:
-            stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)
-            rows = [InputRow(row.rowid, row.timestamp, row.value) for row in stored]
+            found = await read(asked)
         except BLAMELESS:
             raise
         except Exception as error:
             self._perform(self.controller.fetch_failed(asked, reason_of(error)))
             return
-        self._perform(self.controller.rows_fetched(asked, rows))
+        self._perform(fetched(asked, found))
 
-    async def _fetch_definition(self, asked: FetchDefinition) -> None:
-        try:
-            definition = await self._database.read(_definition, asked.model_id, asked.generation)
-        except BLAMELESS:
-            raise
-        except Exception as error:
-            self._perform(self.controller.fetch_failed(asked, reason_of(error)))
-            return
-        self._perform(self.controller.definition_fetched(asked, definition))
+    async def _rows(self, asked: FetchRows) -> list[InputRow]:
+        stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)
+        return [InputRow(row.rowid, row.timestamp, row.value) for row in stored]
+
+    async def _definition_of(self, asked: FetchDefinition) -> dict[str, Any] | None:
+        return await self._database.read(_definition, asked.model_id, asked.generation)
 
     async def _judge(self, asked: FetchProof) -> Verdict | None:
         """The verdict, after the results of the checkpoint's rows, if they are on their way, have arrived."""
@@ -385,16 +391,6 @@ class ModelScheduler(Service):
             except UnroutableMessage:  # deleted, with what it held
                 waiting = 0
             await later(self._reactor, RESULTS_POLL_S if waiting else 0)
-
-    async def _fetch_proof(self, asked: FetchProof) -> None:
-        try:
-            verdict = await self._judge(asked)
-        except BLAMELESS:
-            raise
-        except Exception as error:
-            self._perform(self.controller.fetch_failed(asked, reason_of(error)))
-            return
-        self._perform(self.controller.proof_fetched(asked, verdict))
 
 
 def _definition(conn: Connection, uid: str, generation: int) -> dict[str, Any] | None:

@@ -298,28 +298,26 @@ class SwapController:
 
     def definition_fetched(self, asked: FetchDefinition, definition: dict[str, Any] | None) -> list[Instruction]:
         """The parameters that `FetchDefinition` asked for; None if the metric has no such model any more."""
-        instructions: list[Instruction] = []
         model = self._fetching(asked.model_id, asked.generation)
         if model is None:
-            return instructions
-        if definition is None:
-            self._drop(model.model_id, model.generation, instructions)
-        else:
-            model.definition = definition
-            model.done = None
-            self._go_on(model, instructions)
-        return self._dispatched(instructions)
+            return []
+        model.definition = definition
+        return self._told(model, gone=definition is None)
 
     def proof_fetched(self, asked: FetchProof, verdict: Verdict | None) -> list[Instruction]:
         """The verdict that `FetchProof` asked for; None if the metric has no such model any more."""
-        instructions: list[Instruction] = []
         model = self._fetching(asked.model_id, asked.generation)
         if model is None:
-            return instructions
-        if verdict is None:
+            return []
+        model.verdict = verdict
+        return self._told(model, gone=verdict is None)
+
+    def _told(self, model: Progress, *, gone: bool) -> list[Instruction]:
+        """A model goes on with what it asked the database for; ``gone``: the metric has it no more."""
+        instructions: list[Instruction] = []
+        if gone:
             self._drop(model.model_id, model.generation, instructions)
         else:
-            model.verdict = verdict
             model.done = None
             self._go_on(model, instructions)
         return self._dispatched(instructions)

@@ -15,9 +15,10 @@ from twisted.python.failure import Failure
 
 from htmengine.process.tasks import PeriodicService
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import queries, troubles
+from htmengine.repository import queries
 from htmengine.repository.engine import Database
 from htmengine.repository.times import to_datetime
+from htmengine.telemetry.trouble_watch import TroublesOf
 
 #: How often it looks.
 WATCH_S = 30.0
@@ -80,18 +81,14 @@ class ClockWatch(PeriodicService):
         self._allowed_s = allowed_s
         self._steady = steady
         self._jumps = Jumps(allowed_s, clock.seconds(), steady())
-        self._told: list[str] | None = None  #: None: what an earlier process told may still be there
+        self._troubles = TroublesOf(SOURCE, database, clock)
 
     async def work(self) -> None:
         now = self._clock.seconds()
         found = [*self._jumped(now), *await self._database.read(_ahead, now + self._allowed_s)]
-        if found == self._told:
-            return
-        for message in found:
-            if message not in (self._told or ()):
-                self.log.error("clock: {message}", message=message)
-        await self._database.run(troubles.replace, SOURCE, found, int(now))
-        self._told = found
+        for message in self._troubles.new(found):
+            self.log.error("clock: {message}", message=message)
+        await self._troubles.write(found)
 
     def _jumped(self, now: float) -> list[str]:
         jump = self._jumps.look(now, self._steady())

@@ -25,9 +25,9 @@ from htmengine.process.probes import Probe, condition
 from htmengine.process.progress import Progress
 from htmengine.process.tasks import PeriodicService
 from htmengine.process.twisted_types import Clock, within
-from htmengine.repository import troubles
 from htmengine.repository.engine import Database
 from htmengine.telemetry.health import PROGRESS
+from htmengine.telemetry.trouble_watch import TroublesOf
 
 #: How often it looks.
 WATCH_S = 10.0
@@ -59,10 +59,9 @@ class ProgressWatch(PeriodicService):
         self._clock = clock
         self._bus = bus
         self._queues = queues
-        self._database = database
+        self._troubles = None if database is None else TroublesOf(f"{name} stands still", database, clock)
         self._unread: set[str] = set()  #: queues with messages and without a reader
         self._told: dict[str, float] = {}  #: when it was last in the log
-        self._written: list[str] | None = None  #: None: what an earlier process has left
         self._in_flight: set[str] = set()
         for queue in queues:
             progress.stage(f"queue {queue!r} has messages and no reader", partial(self._is_unread, queue))
@@ -104,11 +103,8 @@ class ProgressWatch(PeriodicService):
 
     async def _write(self) -> None:
         """Let all processes know, if anything has changed."""
-        stalled = self.stalled
-        if self._database is not None and stalled != self._written:
-            source = f"{self._name} stands still"
-            await self._database.run(troubles.replace, source, stalled, int(self._clock.seconds()))
-            self._written = stalled
+        if self._troubles is not None:
+            await self._troubles.write(self.stalled)
 
     async def _look_at_queues(self) -> None:
         """A bus that does not answer is told of by itself."""

@@ -22,6 +22,26 @@ from htmengine.repository.engine import Database
 LOOK_S = 10.0
 
 
+class TroublesOf:
+    """What one ``source`` finds wrong, in the table of troubles: written when it has changed."""
+
+    def __init__(self, source: str, database: Database, clock: Clock) -> None:
+        self._source = source
+        self._database = database
+        self._clock = clock
+        self._written: list[str] | None = None  #: None: what an earlier process has left
+
+    def new(self, found: Sequence[str]) -> list[str]:
+        """Those that were not written before."""
+        return [message for message in found if message not in (self._written or ())]
+
+    async def write(self, found: Sequence[str]) -> None:
+        """These, and no others, are so now."""
+        if list(found) != self._written:
+            await self._database.run(troubles.replace, self._source, found, int(self._clock.seconds()))
+            self._written = list(found)
+
+
 class TroubleWatch(PeriodicService):
     """Tells of one ``source`` of troubles."""
 
@@ -39,19 +59,14 @@ class TroubleWatch(PeriodicService):
         super().__init__(clock=clock, interval_s=LOOK_S, on_failure=on_failure)
         self._source = source
         self._look = look
-        self._clock = clock
-        self._database = database
-        self._written: list[str] | None = None  #: None: what an earlier process has left
+        self._troubles = TroublesOf(source, database, clock)
 
     async def work(self) -> None:
         """Look once."""
-        found = list(await self._look())
-        for message in found:
-            if message not in (self._written or []):
-                self.log.error("{source}: {message}", source=self._source, message=message)
-        if found != self._written:
-            await self._database.run(troubles.replace, self._source, found, int(self._clock.seconds()))
-            self._written = found
+        found = await self._look()
+        for message in self._troubles.new(found):
+            self.log.error("{source}: {message}", source=self._source, message=message)
+        await self._troubles.write(found)
 
     def stopService(self) -> Deferred[Any]:
         """What ended the process is told, too."""

@@ -34,7 +34,7 @@ from htmengine.repository.troubles import Trouble
 from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
 from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
-from htmengine.web.http import JSON, Call, Handler, Reply, Stream, dump, header, reply
+from htmengine.web.http import JSON, Call, Handler, Reply, Stream, header, reply
 from htmengine.web.incidents import IncidentsApi
 from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader, shielded
@@ -47,6 +47,7 @@ from htmengine.web.views import (
     bucket_of,
     decode_key,
     encode_key,
+    encoded,
     evidence_json,
     metric_json,
     parameters_json,
@@ -292,15 +293,11 @@ class Api:
 
     async def _read(self, view: Any, *args: Any) -> Reply:
         """A view of the database; made and encoded in the thread."""
-        return Reply(await self.reader.read(_encoded, view, *args))
+        return Reply(await self.reader.read(encoded, view, *args))
 
     async def _compute(self, view: Any, *args: Any) -> Reply:
         """As `_read`, for a view that computes much."""
-        return Reply(await self.reader.compute(_encoded, view, *args))
-
-
-def _encoded(conn: Connection, view: Any, *args: Any) -> bytes:
-    return dump(view(conn, *args))
+        return Reply(await self.reader.compute(encoded, view, *args))
 
 
 def _checked(operation: Operation, handler: Handler) -> Handler:

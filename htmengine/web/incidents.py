@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from htmengine import labels
 from htmengine.adapters.datasource.why import LEAST_HEIGHT
 from htmengine.incidents import queries
 from htmengine.incidents.records import Did, Event, Incident, Marks, Member, Silence
@@ -20,9 +21,9 @@ from htmengine.operations import Operations
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
 from htmengine.web.document import Document
-from htmengine.web.http import JSON, Call, Reply, dump, reply
+from htmengine.web.http import JSON, Call, Reply, reply
 from htmengine.web.reader import Reader, shielded
-from htmengine.web.views import round_step
+from htmengine.web.views import encoded, round_step
 
 WEEK_S = 604_800
 DAY_S = 86_400
@@ -33,6 +34,8 @@ MOST_SIMILAR = 5
 #: Parts of names that a picture of the fleet has, and the buckets of time.
 MOST_PARTS = 30
 HEAT_BUCKETS = 72
+#: Tags that say whose a metric is, the best first.
+HOST_TAGS = ("host", "instance", "server", "job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,7 @@ class IncidentsApi:
         return body
 
     async def _read(self, view: Callable[..., Any], *args: Any) -> Reply:
-        def read(conn: Connection) -> bytes:
-            return dump(view(conn, *args))
-
-        return Reply(await self.reader.read(read))
+        return Reply(await self.reader.read(encoded, view, *args))
 
     async def _change(self, change: Callable[..., Incident], *args: Any) -> Reply:
         changed = await shielded(self.operations.database.run(change, *args))
@@ -192,9 +192,8 @@ def part_of(name: str) -> str:
     >>> part_of("web1.cpu.user"), part_of("cpu;host=web1;core=0"), part_of("load")
     ('web1', 'web1', 'load')
     """
-    path, *tags = name.split(";")
-    named = dict(tag.split("=", 1) for tag in tags if "=" in tag)
-    return next((named[key] for key in ("host", "instance", "server", "job") if key in named), path.split(".")[0])
+    path, tags = labels.split(name)
+    return next((tags[key] for key in HOST_TAGS if key in tags), path.split(".")[0])
 
 
 def _incident_json(incident: Incident) -> dict[str, Any]:

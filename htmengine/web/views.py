@@ -7,11 +7,12 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.evidence_columns import EvidenceColumns
 from htmengine.evidence.kinds import LANES
@@ -19,6 +20,7 @@ from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyRow, Bucket, DataRow, MetricRow
 from htmengine.repository.results import Result
 from htmengine.repository.times import from_datetime
+from htmengine.web.http import dump
 from htmengine.web.refused import Refused
 
 #: Buckets of plots are this many seconds, or whole days: round numbers, so that they stay when the view moves.
@@ -144,6 +146,11 @@ def result_json(result: Result) -> dict[str, Any]:
     fields = result._asdict()
     del fields["number"]
     return fields
+
+
+def encoded(conn: Connection, view: Callable[..., Any], *args: Any) -> bytes:
+    """A view of the database as JSON, made in the thread that reads."""
+    return dump(view(conn, *args))
 
 
 # --- page keys ------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from tests.support.crash_targets import DistributedTarget, EmbeddedTarget, Targe
 from tests.support.crashes import PENDING_SAMPLES, SETTINGS, Rows, scored
 from tests.support.engine import wait_for
 from tests.support.servers import MariaDB, RabbitMQ
+from tests.support.summary import Summary
 
 METRICS = [f"undisturbed.{number}" for number in range(20)]
 ROWS = PENDING_SAMPLES + 30
@@ -313,27 +314,6 @@ class Chaos:
 # --- many seeds -----------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Summary:
-    """What many seeds led to."""
-
-    seeds: int = 0
-    happened: Counter[str] = field(default_factory=Counter)
-    failed: list[int] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    def add(self, chaos: Chaos) -> None:
-        self.seeds += 1
-        self.happened.update(chaos.happened)
-        self.failed += [chaos.seed] if chaos.problems else []
-
-    def lines(self) -> Iterator[str]:
-        for what, count in sorted(self.happened.items()):
-            yield f"{what:<24} {count:>6}"
-        rows, seconds = self.seeds * len(METRICS) * ROWS, time.monotonic() - self.began
-        yield f"{self.seeds} seeds, {rows} undisturbed rows, {len(self.failed)} failed {self.failed}, {seconds:.0f} s"
-
-
 def main() -> None:
     """``make chaos``: status 1 if any seed has a problem; its folder is kept."""
     parser = argparse.ArgumentParser(description="Disturb engines in every way, and compare what must not notice.")
@@ -342,7 +322,7 @@ def main() -> None:
     parser.add_argument("--distributed", action="store_true", help="a process a service, RabbitMQ and MariaDB")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
-    summary = Summary()
+    summary = Summary(lambda done: f"{done.seeds * len(METRICS) * ROWS} undisturbed rows")
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: print("\n".join(summary.lines())))
         make: Callable[[Path], Engine] = EmbeddedEngine

@@ -18,9 +18,8 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +35,7 @@ from htmengine.repository.queries import Metric
 from tests.support.crash_targets import DistributedTarget, EmbeddedTarget, Target
 from tests.support.engine import wait_for
 from tests.support.servers import MariaDB, RabbitMQ
+from tests.support.summary import Summary
 
 METRICS = 4
 PENDING_SAMPLES = 20
@@ -330,28 +330,6 @@ def run_seed(seed: int, folder: Path, make: MakeTarget = embedded) -> Report:
         return run.report
 
 
-@dataclass(slots=True)
-class Summary:
-    """What many runs led to."""
-
-    seeds: int = 0
-    happened: Counter[str] = field(default_factory=Counter)
-    failed: list[int] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    def add(self, report: Report) -> None:
-        self.seeds += 1
-        self.happened.update(report.happened)
-        if report.problems:
-            self.failed.append(report.seed)
-
-    def lines(self) -> Iterator[str]:
-        for what, count in sorted(self.happened.items()):
-            yield f"{what:<24} {count:>6}"
-        seconds = time.monotonic() - self.began
-        yield f"{self.seeds} seeds, {self.happened.total()} crashes, {len(self.failed)} failed, {seconds:.0f} s"
-
-
 def main() -> None:
     """``make crashes``: status 1 if any seed has a problem; its folder is kept."""
     parser = argparse.ArgumentParser(description="Kill engines at seeded points and compare what is left.")
@@ -361,7 +339,7 @@ def main() -> None:
     parser.add_argument("--distributed", action="store_true", help="a process a service, RabbitMQ and MariaDB")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
-    summary = Summary()
+    summary = Summary(lambda done: f"{done.happened.total()} crashes")
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: print("\n".join(summary.lines())))
         make: MakeTarget = embedded
