@@ -37,7 +37,8 @@ from htmengine.config import (
     real,
     whole,
 )
-from htmengine.errors import ConfigError
+from htmengine.errors import ConfigError, InvalidRule
+from htmengine.selectors import Selection, separated
 
 FILE = "alerts"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
@@ -53,6 +54,17 @@ def _list(text: str, fits: Callable[[str], Any] = bool) -> tuple[str, ...]:
     parts = tuple(part.strip() for part in text.replace("\n", ",").split(",") if part.strip())
     if not parts or not all(fits(part) for part in parts):
         raise ValueError(text)
+    return parts
+
+
+def _selectors(text: str) -> tuple[str, ...]:
+    parts = tuple(separated(text))
+    if not parts:
+        raise ValueError(text)
+    try:
+        Selection.of(parts)
+    except InvalidRule as error:
+        raise ValueError(str(error)) from None
     return parts
 
 
@@ -136,7 +148,10 @@ def _severities(text: str) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(found, key=lambda pair: pair[1]))
 
 
-GLOBS = Kind("globs, separated by commas; one with a ! before it excludes", _list)
+SELECTORS = Kind(
+    'globs (web.*), labels ({job="api",host=~"web.*"}) or both, separated by commas; one with a ! before it excludes',
+    _selectors,
+)
 NAMES = Kind("names, separated by commas", partial(_list, fits=_NAME.fullmatch))
 LABELS = Kind("name=value pairs, separated by commas", _labels)
 URL = Kind("an http or https URL without user and password", _url)
@@ -169,7 +184,7 @@ class Rule:
     """[alert:NAME] of alerts.conf: what is told to whom.  Times are those of the rows, but for ``max_age_s``."""
 
     name: str = ""
-    metrics: tuple[str, ...] = option(("*",), GLOBS, "metrics by glob; * matches dots too, !glob excludes")
+    metrics: tuple[str, ...] = option(("*",), SELECTORS, "metrics by glob and label; * matches dots too, ! excludes")
     pages_per_week: float = option(0.0, real(0, 10_000), "budget: pages a week, for all its metrics together")
     pages_per_metric_week: float = option(0.0, real(0, 1000), "budget: pages a week for each metric")
     threshold: float = option(0.99999, real(0, 1), "without a budget: anomaly scores from this on count")

@@ -20,12 +20,12 @@ import functools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Rule
 from htmengine.messages import ScoredRow
+from htmengine.selectors import Selection
 
 #: Names the alerts: the same rule, metric and row always give the same id.
 _ALERTS = uuid.UUID("6f0c2f0e-5b1e-4d61-9f6e-0d2f6c1f7f55")
@@ -113,11 +113,7 @@ def matches(rule: Rule, name: str) -> bool:
 
 @functools.lru_cache(maxsize=100_000)
 def _matches(metrics: tuple[str, ...], name: str) -> bool:
-    wanted = [glob for glob in metrics if not glob.startswith("!")]
-    excluded = [glob[1:] for glob in metrics if glob.startswith("!")]
-    return any(fnmatchcase(name, glob) for glob in wanted or ["*"]) and not any(
-        fnmatchcase(name, glob) for glob in excluded
-    )
+    return Selection.of(metrics).takes(name)
 
 
 def keys_of_interest(rules: Sequence[Rule], scored: Iterable[Scored]) -> list[tuple[str, str]]:

@@ -30,9 +30,10 @@ from htmengine.cli.common import (
 from htmengine.csv_files import format_timestamp, inert
 from htmengine.errors import HtmEngineError
 from htmengine.process.twisted_types import Reactor
-from htmengine.repository import counts, queries
+from htmengine.repository import counters, counts, queries
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, Row
+from htmengine.selectors import Selection
 
 FORMATS = click.Choice(["table", "csv", "json"])
 #: Rows read at once.
@@ -44,21 +45,26 @@ FOLLOW_S = 0.5
 # --- metrics --------------------------------------------------------------------------------------------
 
 
-@click.command(epilog=example("htmengine metrics"))
+@click.command(epilog=example("htmengine metrics 'cpu.*{host=\"web1\"}'"))
+@click.argument("selectors", nargs=-1)
 @engine_options
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 @failing_cleanly
-def metrics(engine: Engine, form: str) -> None:
-    """List the metrics with status, rows, and the last value with its score."""
+def metrics(engine: Engine, form: str, selectors: tuple[str, ...]) -> None:
+    """List metrics with status, rows, and the last value with its score; all, or those of SELECTORS as in a rule."""
     columns = ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"]
     with engine.database() as database:
-        rows = database.read_sync(_list)
+        rows = database.read_sync(_list, Selection.of(selectors))
     _Writer(form, columns).write(rows)
 
 
-def _list(conn: Connection) -> list[list[Any]]:
-    scores = counts.get_scores(conn)
-    return [_metric_row(metric, _newest(conn, metric, scores.get(metric.uid))) for metric in queries.list_metrics(conn)]
+def _list(conn: Connection, selection: Selection) -> list[list[Any]]:
+    scores, texts = counts.get_scores(conn), counters.long_texts(conn)
+    return [
+        _metric_row(metric, _newest(conn, metric, scores.get(metric.uid)))
+        for metric in queries.list_metrics(conn)
+        if selection.takes(texts.get(metric.uid, metric.name))
+    ]
 
 
 def _newest(conn: Connection, metric: Metric, score: MetricScore | None) -> MetricScore | Row | None:

@@ -49,6 +49,7 @@ from htmengine.repository.schema import (
     silence,
 )
 from htmengine.repository.times import from_datetime, to_datetime
+from htmengine.selectors import Selection
 
 _Record = TypeVar("_Record", Incident, Member, Event, Verdict, Silence)
 
@@ -363,7 +364,8 @@ def marks_by_rule(conn: Connection) -> dict[str, Marks]:
 def add_silence(
     conn: Connection, metrics: Sequence[str], from_at: float, until_at: float, who: str, why: str, now: float
 ) -> Silence:
-    """Metrics page nobody for a time."""
+    """Metrics page nobody for a time.  Raises `InvalidRule`."""
+    Selection.of(tuple(metrics))
     values = {"from_at": from_at, "until_at": until_at, "who": who, "why": why}
     key = conn.execute(insert(silence), {"metrics": json.dumps(metrics), **values}).inserted_primary_key
     assert key is not None

@@ -45,3 +45,8 @@ def add_texts(conn: Connection, texts: Mapping[str, str]) -> None:
     """Keep the whole texts of metrics, by uid, that are new."""
     if texts:
         conn.execute(insert(metric_text), [{"uid": uid, "text": text} for uid, text in texts.items()])
+
+
+def long_texts(conn: Connection) -> dict[str, str]:
+    """The whole texts of metrics whose names are short identities, by uid."""
+    return {row.uid: row.text for row in conn.execute(select(metric_text))}

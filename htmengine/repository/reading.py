@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Integer, and_, exists, func, or_, select
 from sqlalchemy.ext.compiler import compiles
@@ -25,6 +25,11 @@ from htmengine.labels import spellings
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.schema import anomaly, metric, metric_counter, metric_data, metric_score, metric_text
 from htmengine.repository.times import from_datetime, to_datetime
+from htmengine.selectors import Metric as SelectedMetric
+from htmengine.selectors import Selector, has_labels, parse_selector
+
+_Row = TypeVar("_Row")
+_Key = TypeVar("_Key")
 
 #: Sorts metrics that have no score behind all others.
 _NO_SCORE = -1.0
@@ -95,7 +100,10 @@ class PageKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MetricQuery:
-    """Which metrics, in what order.  ``search``: part of the name, or a pattern with * and ? for the whole."""
+    """Which metrics, in what order.
+
+    ``search``: part of the name, or a pattern with * and ? for the whole, or a selector with labels.
+    """
 
     search: str = ""
     statuses: Collection[MetricStatus] = ()
@@ -103,7 +111,7 @@ class MetricQuery:
 
     def _conditions(self) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
-        if self.search:
+        if self.search and not has_labels(self.search):
             found.append(or_(name_matches(self.search), _text_matches(self.search)))
         if self.statuses:
             found.append(metric.c.status.in_([int(status) for status in self.statuses]))
@@ -138,7 +146,41 @@ def name_pattern(search: str) -> re.Pattern[str]:
 
 
 def page_of_metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit: int) -> list[MetricRow]:
-    """At most ``limit`` metrics after a key; by name, or greatest newest score first."""
+    """At most ``limit`` metrics after a key; by name, or greatest newest score first.  Raises `InvalidRule`."""
+
+    def page(after: PageKey | None, limit: int) -> list[MetricRow]:
+        return _page_of_metrics(conn, query, after, limit)
+
+    return _selected(selector_of(query.search), page, lambda row: row.text or row.name, key_of, after, limit)
+
+
+def selector_of(search: str) -> Selector | None:
+    """A search as a selector with labels, which no condition of SQL can tell.  Raises `InvalidRule`."""
+    return parse_selector(search) if has_labels(search) else None
+
+
+def _selected(
+    selector: Selector | None,
+    page: Callable[[_Key | None, int], list[_Row]],
+    text_of: Callable[[_Row], str],
+    key_of: Callable[[_Row], _Key],
+    after: _Key | None,
+    limit: int,
+) -> list[_Row]:
+    """At most ``limit`` rows after a key that the selector takes, out of page after page."""
+    if selector is None:
+        return page(after, limit)
+    found: list[_Row] = []
+    while len(found) < limit:
+        rows = page(after, ROWS_AT_ONCE)
+        found += [row for row in rows if selector.takes(SelectedMetric.of(text_of(row)))]
+        if len(rows) < ROWS_AT_ONCE:
+            break
+        after = key_of(rows[-1])
+    return found[:limit]
+
+
+def _page_of_metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit: int) -> list[MetricRow]:
     score = func.coalesce(metric_score.c.anomaly_score, _NO_SCORE)
     conditions = query._conditions()
     if after is not None:
@@ -156,7 +198,12 @@ def key_of(row: MetricRow) -> PageKey:
 
 
 def count_metrics(conn: Connection, query: MetricQuery) -> int:
-    """How many metrics there are in all pages."""
+    """How many metrics there are in all pages.  Raises `InvalidRule`."""
+    selector = selector_of(query.search)
+    if selector is not None:
+        texts = select(func.coalesce(metric_text.c.text, metric.c.name)).select_from(metric.outerjoin(metric_text))
+        found = conn.execute(texts.where(*query._conditions())).scalars()
+        return sum(selector.takes(SelectedMetric.of(text)) for text in found)
     return int(conn.execute(select(func.count()).select_from(metric).where(*query._conditions())).scalar_one())
 
 
@@ -418,14 +465,26 @@ class AnomalyQuery:
 
 
 def page_of_anomalies(conn: Connection, query: AnomalyQuery, after: AnomalyKey | None, limit: int) -> list[AnomalyRow]:
-    """At most ``limit`` anomalies after a key, newest first."""
+    """At most ``limit`` anomalies after a key, newest first.  Raises `InvalidRule`."""
+
+    def page(after: AnomalyKey | None, limit: int) -> list[AnomalyRow]:
+        return _page_of_anomalies(conn, query, after, limit)
+
+    return _selected(selector_of(query.search), page, lambda row: row.name, _anomaly_key, after, limit)
+
+
+def _anomaly_key(row: AnomalyRow) -> AnomalyKey:
+    return AnomalyKey(row.timestamp, row.uid, row.rowid)
+
+
+def _page_of_anomalies(conn: Connection, query: AnomalyQuery, after: AnomalyKey | None, limit: int) -> list[AnomalyRow]:
     a = anomaly.c
     conditions: list[ColumnElement[bool]] = [a.anomaly_score >= query.threshold]
     if query.start is not None:
         conditions.append(a.timestamp >= to_datetime(query.start))
     if query.end is not None:
         conditions.append(a.timestamp <= to_datetime(query.end))
-    if query.search:
+    if query.search and not has_labels(query.search):
         conditions.append(name_matches(query.search))
     if query.uid is not None:
         conditions.append(a.uid == query.uid)

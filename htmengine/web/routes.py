@@ -26,6 +26,7 @@ from htmengine.errors import (
     HtmEngineError,
     IncidentNotFound,
     InvalidModelSpec,
+    InvalidRule,
     MetricExists,
     MetricNotFound,
     ModelNotFound,
@@ -217,6 +218,7 @@ _STATUSES: list[tuple[type[HtmEngineError], int]] = [
     (SilenceNotFound, 404),
     (MetricExists, 409),
     (InvalidModelSpec, 422),
+    (InvalidRule, 422),
     (BusError, 503),
 ]
 

@@ -14,6 +14,5 @@ The modules:
     sniff            another protocol's first bytes on the line port
     counters         counters to rates
     histograms       buckets to quantiles
-    selectors        metrics by glob and label: web.*{job="api",instance=~"db[0-9]+"}
     admission        which metrics may come in, and under which name
 """

@@ -9,8 +9,8 @@ In: rules as text, and metrics' names.  Out: the name to be taken, or the reason
                                ${label} a label's value, $$ a dollar sign
     drop_labels GLOB           takes labels off it, and goes on
 
-A metric that comes through is taken.  So ``keep web.*`` and ``drop *`` let in nothing but web.  `selectors` has the
-selectors' form.
+A metric that comes through is taken.  So ``keep web.*`` and ``drop *`` let in nothing but web.  Selectors are
+those of `htmengine.selectors`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from htmengine.errors import InvalidRule, InvalidSample
 from htmengine.labels import compose, shown
-from htmengine.wires.selectors import Metric, Selector, linear_expression, parse_selector
+from htmengine.selectors import Metric, Selector, linear_expression, parse_selector
 
 #: Metrics whose verdict is remembered; when there are more, all are judged again.
 MAX_REMEMBERED = 100_000

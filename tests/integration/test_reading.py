@@ -14,6 +14,7 @@ from sqlalchemy import delete
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.errors import InvalidRule
 from htmengine.messages import ScoredRow
 from htmengine.repository import counts, migrations, queries, reading, results
 from htmengine.repository.counts import MetricScore
@@ -96,6 +97,18 @@ class TestMetrics:
         assert self.names(database, MetricQuery("web?*")) == ["web.a", "web.b", "web_c"]
         assert self.names(database, MetricQuery("Ünï")) == ["Ünï"]
         assert self.names(database, MetricQuery("' OR 1=1 --")) == []
+
+    def test_a_search_with_labels_is_a_selector(self, database: Database) -> None:
+        searches = {'{__name__=~"web.+"}': ["web.a", "web.b", "web_c"], 'web.*{x="",__name__!="web.a"}': ["web.b"]}
+        for search, names in searches.items():
+            query = MetricQuery(search)
+            assert self.names(database, query) == names
+            assert self.names(database, query, limit=1) == names[:1]
+            assert database.run_sync(reading.count_metrics, query) == len(names)
+        with pytest.raises(InvalidRule):
+            self.names(database, MetricQuery("{job}"))
+        anomalies = AnomalyQuery(0.0, search='{__name__="web.a"}')
+        assert {row.name for row in database.run_sync(reading.page_of_anomalies, anomalies, None, 2)} == {"web.a"}
 
     def test_statuses(self, database: Database) -> None:
         assert len(self.names(database, MetricQuery(statuses=[MetricStatus.CREATE_PENDING]))) == 5

@@ -207,6 +207,13 @@ class BudgetTest(AlertsCase):
         self.assertEqual((rule.valid_range, rule.silence), ((-math.inf, 100.0), 900.0))
         self.assertEqual(rule.severity, (("low", 4.0), ("high", 6.0)))
 
+    def test_labels_select_metrics_too_and_their_commas_separate_nothing(self) -> None:
+        rule = self.rule('metrics = cpu.*{job="api",dc=~"a|b"},\n !{host="test"}, web.*')
+        self.assertEqual(rule.metrics, ('cpu.*{job="api",dc=~"a|b"}', '!{host="test"}', "web.*"))
+        for wrong in ('{job="api"', "{job=api}", '{job=~"("}'):
+            with self.assertRaises(ConfigError):
+                self.rule(f"metrics = {wrong}")
+
     def test_what_contradicts_itself_is_refused(self) -> None:
         for options, said in (
             ("pages_per_week = 1\npages_per_metric_week = 1", "a rule has one budget"),

@@ -177,3 +177,8 @@ class DecideTest(SynchronousTestCase):
         names = ["web.a.load", "web.a.b.load", "web.test.load", "db1", "db3", "web.load"]
         self.assertEqual([matches(rule, name) for name in names], [True, True, False, True, False, False])
         self.assertTrue(matches(Rule(metrics=("!a",)), "b"))
+
+    def test_labels_select_as_in_prometheus(self) -> None:
+        rule = Rule(metrics=('cpu*{job="api",host=~"web.*"}', '!{dc="test"}'))
+        names = ["cpu.user;host=web1;job=api", "cpu;dc=test;host=web1;job=api", "cpu;host=db1;job=api", "cpu"]
+        self.assertEqual([matches(rule, name) for name in names], [True, False, False, False])

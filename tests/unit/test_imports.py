@@ -19,7 +19,7 @@ MODULES = import_picture.sources(ROOT)
 IMPORTS = import_picture.imports(MODULES)
 
 #: What knows nothing of an engine.
-GROUND = ("errors", "process", "config", "labels", "messages", "htm", "evidence", "sharding")
+GROUND = ("errors", "process", "config", "labels", "selectors", "messages", "htm", "evidence", "sharding")
 STORED = (*GROUND, "bus", "repository")
 #: The services: none imports another, and only what puts them together imports one.
 SERVICES = (
@@ -43,6 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "config": ("errors",),
     "sharding": ("errors",),
     "labels": ("errors",),
+    "selectors": ("errors", "labels"),
     "csv_files": ("errors",),
     "process": ("errors",),
     "backup": ("errors", "process"),
@@ -57,7 +58,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "bus": ("errors", "process"),
     "testing": ("process", "bus"),
     "repository.migrations.versions": ("errors",),  # they stay what they were when they were written
-    "repository": ("errors", "process", "labels", "messages", "htm", "evidence"),
+    "repository": ("errors", "process", "labels", "selectors", "messages", "htm", "evidence"),
     "adapters": (*GROUND, "repository"),
     "ledger": (*GROUND, "repository"),
     "status": (*STORED, "ledger"),

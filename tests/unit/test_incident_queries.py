@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.errors import IncidentNotFound, SilenceNotFound
+from htmengine.errors import IncidentNotFound, InvalidRule, SilenceNotFound
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import AlarmState, Did, Incident, Marks, Member, Phase, Verdict
 from htmengine.repository import schema
@@ -99,6 +99,8 @@ class IncidentQueriesTest(SynchronousTestCase):
         self.assertEqual(self.run_(incidents.marks_by_rule), {"all": Marks(right=1, fine=1)})
 
     def test_a_silence_is_there_until_it_ends_and_both_are_audited(self) -> None:
+        with self.assertRaises(InvalidRule):
+            self.run_(incidents.add_silence, ["{job}"], NOW, NOW + 3600, "ada", "", NOW)
         made = self.run_(incidents.add_silence, ["db*"], NOW, NOW + 3600, "ada", "move", NOW)
         self.assertEqual(self.run_(incidents.silences, NOW), [made])
         self.assertEqual(self.run_(incidents.silences, NOW + 3600), [])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidRule
+from htmengine.selectors import Metric, parse_selector
 from htmengine.wires.admission import Admission, NewMetrics, Verdict, parse_rule
-from htmengine.wires.selectors import Metric, parse_selector
 
 
 class SelectorTest(SynchronousTestCase):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from htmengine.errors import InvalidRule
+from htmengine.selectors import linear_expression
 from htmengine.web.refused import Refused
-from htmengine.wires.selectors import linear_expression
 
 LONGEST_PATTERN = 1000
 #: What a replacement may make of a name.

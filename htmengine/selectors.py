@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Metrics by glob and by label: ``web.*``, ``{job="api",instance=~"web.*"}``, or both.
 
-In: a selector's text.  Out: a `Selector`, which tells whether it takes a metric.
+In: a selector's text, or a list of them.  Out: a `Selector` or a `Selection`, which tells whether it takes a metric.
 
 In a glob ``*`` is any text, dots too; a glob is of the name alone, or of the whole text with labels if it has a ``;``.
 Labels are compared as in Prometheus: ``=``, ``!=``, ``=~`` and ``!~``, whole values, a missing label being empty;
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import re2
@@ -24,6 +25,8 @@ MAX_EXPRESSION_BYTES = 1 << 20  #: what one compiled expression may take
 
 _SELECTOR = re.compile(r'([^\s{}"]*)\s*(?:\{(.*)\})?', re.DOTALL)
 _MATCHER = re.compile(r'\s*([^\s=!~,{}"]+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(,|$)')
+#: What stands between the commas of a list: braces and quoted texts may hold commas themselves.
+_IN_LIST = re.compile(r'(?:\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}|[^,\n{]|\{)+')
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -70,6 +73,47 @@ class Selector:
         if self.glob is not None and not self.glob.match(metric.text if self.whole else metric.name):
             return False
         return all(matcher.takes(metric) for matcher in self.matchers)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Takes a metric that one of its selectors takes and none of the excluding ones.
+
+    >>> selection = Selection.of(("web.*", '!{dc="b"}'))
+    >>> [selection.takes(text) for text in ("web.a;dc=a", "web.a;dc=b", "db.a;dc=a")]
+    [True, False, False]
+    """
+
+    wanted: tuple[Selector, ...]  #: none: all
+    excluded: tuple[Selector, ...]
+
+    @classmethod
+    @lru_cache(maxsize=1000)
+    def of(cls, texts: tuple[str, ...]) -> Selection:
+        """Selectors; those with a ``!`` before them exclude.  Raises `InvalidRule`."""
+        wanted = [parse_selector(text) for text in texts if not text.startswith("!")]
+        excluded = [parse_selector(text[1:]) for text in texts if text.startswith("!")]
+        return cls(tuple(wanted), tuple(excluded))
+
+    def takes(self, text: str) -> bool:
+        """Whether it takes the metric of this text."""
+        metric = Metric.of(text)
+        wanted = not self.wanted or any(each.takes(metric) for each in self.wanted)
+        return wanted and not any(each.takes(metric) for each in self.excluded)
+
+
+def separated(text: str) -> list[str]:
+    """The selectors of a list with commas or lines between them.
+
+    >>> separated('web.*, cpu{job="api",dc=~"a,b"},!*.test')
+    ['web.*', 'cpu{job="api",dc=~"a,b"}', '!*.test']
+    """
+    return [part.strip() for part in _IN_LIST.findall(text) if part.strip()]
+
+
+def has_labels(text: str) -> bool:
+    """Whether a search is a selector with labels: it ends as one does."""
+    return text.rstrip().endswith("}")
 
 
 def parse_selector(text: str) -> Selector:
