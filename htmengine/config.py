@@ -113,12 +113,19 @@ def _globs(text: str) -> str:
     return text
 
 
+def _percentiles(text: str) -> str:
+    if not all(0 < float(each) < 100 for each in text.split()):
+        raise ValueError(text)
+    return text
+
+
 FLAG = Kind("yes or no", _flag)
 FOLDER = Kind("a path, in which environment variables that are set ($NAME) and ~", _folder)
 TEXT = Kind("a text that is not empty", _text)
 ANY_TEXT = Kind("a text", str)
 ADDRESSES = Kind("HOST:PORT, or several with spaces between them", _addresses)
 GLOBS = Kind("globs of names (web.* *.debug disk;*host=a*) with spaces between them", _globs)
+PERCENTILES = Kind("numbers between 0 and 100 with spaces between them", _percentiles)
 PORT = whole(0, 65_535)
 
 
@@ -149,11 +156,27 @@ class MetricListenerSection:
     queue_name: str = option("htmengine.metric.custom.data", TEXT, "the samples queue")
     host: str = option("127.0.0.1", TEXT, "address to listen on")
     port: int = option(2003, PORT, "Graphite port, TCP and UDP; 0: any free one")
-    udp: bool = option(True, FLAG, "listen on UDP too")
+    udp: bool = option(True, FLAG, "listen on UDP too: for Graphite lines, and statsd")
     batch_max_lines: int = option(1000, whole(1, 10_000), "lines in one message")
     batch_max_delay_ms: int = option(10, whole(0, 50), "a line waits at most this long for others")
     max_connections: int = option(1000, whole(1, 100_000), "connections at a time")
     idle_timeout_s: float = option(0.0, real(0), "close a connection that is silent this long; 0: never")
+    pickle_port: int = option(0, PORT, "port of carbon's pickles (carbon: 2004), TCP; 0: none")
+    protobuf_port: int = option(
+        0, PORT, "port of carbon's protobuf (carbon: 2005), TCP, wants the extra wires; 0: none"
+    )
+    statsd_port: int = option(0, PORT, "port of statsd (its own: 8125), TCP, and UDP if udp is on; 0: none")
+
+
+@dataclass(frozen=True, slots=True)
+class StatsdSection:
+    """[statsd] of application.conf: what becomes of what comes to [metric_listener] statsd_port."""
+
+    prefix: str = option("stats", TEXT, "names begin with it")
+    percentiles: str = option("90", PERCENTILES, "percentiles of timers (upper_90)")
+    flush_interval_s: float = option(10.0, real(1, 3600), "time between two flushes, each a sample a metric")
+    forget_after_s: float = option(3600.0, real(1, 1e9), "a metric that gets nothing for this long gives nothing more")
+    max_metrics: int = option(100_000, whole(1, 10_000_000), "counters, gauges, timers and sets that are added up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +339,7 @@ class Config:
 
     repository: Repository = _section("application", Repository)
     metric_listener: MetricListenerSection = _section("application", MetricListenerSection)
+    statsd: StatsdSection = _section("application", StatsdSection)
     admission: AdmissionSection = _section("application", AdmissionSection)
     metric_storer: MetricStorerSection = _section("application", MetricStorerSection)
     metric_streamer: MetricStreamer = _section("application", MetricStreamer)
@@ -349,8 +373,6 @@ LEGACY: dict[tuple[str, str, str], Legacy] = {
         "is called port", ("application", "metric_listener", "port")
     ),
     ("application", "metric_listener", "protocol"): Legacy("Graphite's plaintext protocol is the only one"),
-    ("application", "metric_listener", "pickle_port"): Legacy("nothing is unpickled"),
-    ("application", "metric_listener", "pickle"): Legacy("nothing is unpickled"),
     ("application", "anomaly_likelihood", "statistics_sample_size"): Legacy(_FIXED),
     ("application", "anomaly_likelihood", "statistics_min_sample_size"): Legacy(_FIXED),
     ("application", "anomaly_likelihood", "range_rule"): Legacy("the evidence says it; evidence = sequence does not"),

@@ -46,6 +46,7 @@ from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
 from htmengine.telemetry.trouble_watch import TroubleWatch
+from htmengine.wires.statsd import StatsdOptions
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
@@ -90,8 +91,22 @@ class Parts:
             udp=section.udp,
             max_connections=section.max_connections,
             idle_timeout_s=section.idle_timeout_s or None,
+            pickle_port=section.pickle_port or None,
+            protobuf_port=section.protobuf_port or None,
+            statsd_port=section.statsd_port or None,
+            statsd=self._statsd_options(),
         )
         return MetricListener(reactor=self.reactor, bus=self.bus, options=options, on_failure=self.end.fail)
+
+    def _statsd_options(self) -> StatsdOptions:
+        section = self.deployment.config.statsd
+        return StatsdOptions(
+            section.prefix,
+            tuple(map(float, section.percentiles.split())),
+            section.flush_interval_s,
+            section.forget_after_s,
+            section.max_metrics,
+        )
 
     def metric_storer(self) -> MetricStorer:
         config = self.deployment.config

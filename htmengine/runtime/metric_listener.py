@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The Metric Listener: Graphite's plaintext protocol in, batches of samples out.
+"""The Metric Listener: Graphite's plaintext protocol in, batches of samples out; and carbon's frames, and statsd.
 
-In: lines ``name value timestamp`` over TCP and UDP.  Out: messages on the samples queue.  A line that breaks the
+In: lines ``name value timestamp`` over TCP and UDP, and, on ports of their own that are off unless configured, carbon's
+pickles and protobuf (`frame_port`) and statsd (`statsd_port`).  Out: messages on the samples queue.  What breaks the
 rules is rejected alone, counted by reason and logged once in a while.  Sockets take turns (`sample_batcher`): a client
 that sends more than its share is read from no more for a while, the others go on.  What UDP brings beyond its room is
 counted and dropped.
@@ -9,39 +10,38 @@ counted and dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferTimeout
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
+from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus
-from htmengine.messages import MAX_LINE_LENGTH
+from htmengine.errors import MissingExtra, StartError
 from htmengine.process.descriptors import PausingFactory
 from htmengine.process.figures import Figure, counter, gauge, histogram
 from htmengine.process.probes import Probe, runs
-from htmengine.process.seldom import Seldom
 from htmengine.process.tasks import Tasks
-from htmengine.process.twisted_types import Clock, Reactor, listen, within
+from htmengine.process.twisted_types import Reactor, listen, within
+from htmengine.runtime.connections import Connection, ConnectionFactory, LineConnection
+from htmengine.runtime.frame_port import PICKLE, PROTOBUF, FrameConnection
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
-from htmengine.wires.sniff import FIRST_BYTES, Foreign, recognise
+from htmengine.runtime.statsd_port import StatsdConnection, StatsdDatagrams, StatsdPort
+from htmengine.wires.samples import optional
+from htmengine.wires.sniff import FIRST_BYTES, recognise
+from htmengine.wires.statsd import StatsdOptions
 
 #: Lines that came as datagrams and wait; nobody can be told to wait before he sends more.
 DATAGRAM_LINES = 30_000
 DATAGRAM_BYTES = 4 << 20
 #: A stop waits this long until the bus has what was taken.
 FLUSH_S = 4.0
-#: Senders that are told what they do wrong.
-MOST_TOLD = 1000
-#: That connections are refused is told at most so often.
-REFUSED_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,74 +54,24 @@ class ListenerOptions:
     udp: bool = True
     max_connections: int = 1000
     idle_timeout_s: float | None = None
+    pickle_port: int | None = None  #: None: none
+    protobuf_port: int | None = None
+    statsd_port: int | None = None
+    statsd: StatsdOptions = field(default_factory=StatsdOptions)
 
 
-class GraphiteProtocol(Protocol, TimeoutMixin):
-    """One client's connection.
+class GraphiteConnection(LineConnection):
+    """One client's lines, unless its first bytes are of another protocol."""
 
-    Twisted's LineOnlyReceiver drops the rest of a chunk after a line that is too long; this one skips that
-    line alone.
-    """
-
-    transport: Any
-
-    def __init__(self, factory: GraphiteFactory, sender: str) -> None:
-        self._factory = factory
-        self._batcher = factory.batcher
-        self._lane = Lane(factory.lane_lines, lambda _: self.pause_or_resume(), sender=sender)
-        self._reading = True
-        self._rest = b""
-        self._skipping = False  #: inside a line that is counted already: too long, or another protocol's first
+    def __init__(self, factory: ConnectionFactory, sender: str) -> None:
+        super().__init__(factory, sender)
         self._first = True  #: too few bytes have come to tell other protocols
 
-    def callLater(self, period: float, func: Callable[[], None]) -> Any:
-        """TimeoutMixin's clock."""
-        return self._factory.clock.callLater(period, func)
-
-    def connectionMade(self) -> None:
-        self._factory.connections.add(self)
-        self.setTimeout(self._factory.idle_timeout_s)
-        self.pause_or_resume()
-
     def dataReceived(self, data: bytes) -> None:
-        self.resetTimeout()
-        data = self._rest + data
-        if self._first and self._is_foreign(data):
+        if self._first and self._is_foreign(self.rest + data):
             self.close()
-            return
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            self._line(line)
-        if len(rest) > MAX_LINE_LENGTH:
-            self._line(rest)
-            self._skipping = True
-            rest = b""
-        self._rest = rest
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.setTimeout(None)
-        self._factory.connections.discard(self)
-        if self._rest and reason.check(ConnectionDone):  # a connection that broke may have cut the line
-            self._line(self._rest)
-        self._batcher.end(self._lane)
-
-    def pause_or_resume(self) -> None:
-        """Read no more while many lines wait, so that the client's own buffers fill up; then read on."""
-        wanted = not (self._lane.paused or self._batcher.ended.paused)
-        if wanted == self._reading or self not in self._factory.connections:
-            return
-        self._reading = wanted
-        if wanted:
-            self.setTimeout(self._factory.idle_timeout_s)
-            self.transport.resumeProducing()
         else:
-            self.setTimeout(None)
-            self.transport.pauseProducing()
-
-    def close(self) -> None:
-        """End the connection from our side; half a line is the client's to send again."""
-        self._rest = b""
-        self.transport.loseConnection()
+            super().dataReceived(data)
 
     def _is_foreign(self, first: bytes) -> bool:
         """Whether the connection's first bytes are of another protocol, in which no line will come."""
@@ -129,56 +79,10 @@ class GraphiteProtocol(Protocol, TimeoutMixin):
         self._first = foreign is None and b"\n" not in first and len(first) < FIRST_BYTES
         if foreign is None:
             return False
-        self._factory.tell_of(foreign, self._lane.sender)
-        self._batcher.received += 1
-        self._batcher.reject(foreign.reason, first, self._lane.sender)
-        self._skipping = foreign.has_lines
+        self._factory.advise(self.lane.sender, foreign.reason, foreign.advice)
+        self.reject(foreign.reason, first)
+        self.skipping = foreign.has_lines
         return not foreign.has_lines
-
-    def _line(self, line: bytes) -> None:
-        if self._skipping:
-            self._skipping = False
-        elif len(line) > MAX_LINE_LENGTH:
-            self._batcher.received += 1
-            self._batcher.reject("line_too_long", line, self._lane.sender)
-        else:
-            self._batcher.take(line, self._lane)
-
-
-class GraphiteFactory(Factory):
-    """Makes the connections, as many as are allowed."""
-
-    log = Logger()
-    noisy = False
-
-    def __init__(self, batcher: SampleBatcher, clock: Clock, options: ListenerOptions) -> None:
-        self.batcher = batcher
-        self.clock = clock
-        self.idle_timeout_s = options.idle_timeout_s
-        self.lane_lines = options.batches.batch_max_lines
-        self.connections: set[GraphiteProtocol] = set()
-        self.refused = 0
-        self._max_connections = options.max_connections
-        self._seldom = Seldom(clock.seconds, REFUSED_EVERY_S)
-        self._told: set[tuple[str, str]] = set()  #: whom of which protocol
-
-    def buildProtocol(self, addr: object) -> GraphiteProtocol | None:
-        if len(self.connections) >= self._max_connections:
-            self.refused += 1
-            if self._seldom.due():
-                self.log.warn(
-                    "{address} and others are refused: {most} connections are open, [metric_listener] max_connections",
-                    address=getattr(addr, "host", addr),
-                    most=self._max_connections,
-                )
-            return None
-        return GraphiteProtocol(self, str(getattr(addr, "host", "")))
-
-    def tell_of(self, foreign: Foreign, sender: str) -> None:
-        """Log what another protocol's client should do: once for each sender."""
-        if (sender, foreign.reason) not in self._told and len(self._told) < MOST_TOLD:
-            self._told.add((sender, foreign.reason))
-            self.log.error("{sender}: {advice}", sender=sender, advice=foreign.advice)
 
 
 class GraphiteDatagrams(DatagramProtocol):
@@ -201,7 +105,10 @@ class GraphiteDatagrams(DatagramProtocol):
 
 
 class MetricListener(Service):
-    """Listens on one port, TCP and UDP; `port` is the real one when the option was 0."""
+    """Listens on the Graphite port, TCP and UDP, and on those of other protocols that are configured.
+
+    ``port`` is the real one when the option was 0, ``ports`` are all of them by what they are.
+    """
 
     log = Logger()
 
@@ -213,28 +120,51 @@ class MetricListener(Service):
         self._options = options
         self._tasks = Tasks(on_failure)
         self.batcher = SampleBatcher(bus, reactor, options.batches, self._tasks, self._pressure)
-        self.factory = GraphiteFactory(self.batcher, reactor, options)
-        self._ports: list[Any] = []
+        self.factory = self._factory(GraphiteConnection)
+        self.statsd = StatsdPort(self.batcher, reactor, options.statsd)
+        self._others = {
+            what: (port, self._factory(make))
+            for what, port, make in (
+                ("pickle", options.pickle_port, partial(FrameConnection, PICKLE)),
+                ("protobuf", options.protobuf_port, partial(FrameConnection, PROTOBUF)),
+                ("statsd", options.statsd_port, partial(StatsdConnection, self.statsd)),
+            )
+            if port is not None
+        }
+        self._bound: list[Any] = []
+        self.ports: dict[str, int] = {}
         self.port = 0
 
     def privilegedStartService(self) -> None:
-        """Bind the port.  Raises `StartError` when it is taken."""
+        """Bind the ports.  Raises `StartError` when one is taken."""
         super().privilegedStartService()
-        self._ports = listen(
-            lambda: list(self._bind()),
-            f"{self._options.host}:{self._options.port}",
-            "choose another one with --graphite-port or [metric_listener] port",
-        )
-        self.port = self._ports[0].getHost().port
-        self.log.info("listening for Graphite lines on {host}:{port}", host=self._options.host, port=self.port)
+        options = self._options
+        if options.protobuf_port is not None:
+            _want_protobuf()
+        remedy = "choose another one with --graphite-port or [metric_listener] port"
+        datagrams = GraphiteDatagrams(self.batcher) if options.udp else None
+        self.port = self._listen("Graphite", options.port, self.factory, datagrams, remedy)
+        self.log.info("listening for Graphite lines on {host}:{port}", host=options.host, port=self.port)
+        for what, (port, factory) in self._others.items():
+            further = StatsdDatagrams(self.statsd) if what == "statsd" and options.udp else None
+            self.ports[what] = self._listen(
+                what, port, factory, further, f"choose another one with [metric_listener] {what}_port"
+            )
+            self.log.info("listening for {what} on {host}:{port}", what=what, host=options.host, port=self.ports[what])
+
+    def startService(self) -> None:
+        super().startService()
+        if "statsd" in self._others:
+            self.statsd.start()
 
     async def close(self) -> None:
         """Take no more, let the clients go, and publish what was taken, unless the bus takes nothing for too long."""
-        for port in self._ports:
+        for port in self._bound:
             await _fired(port.stopListening())
-        self._ports = []
-        for connection in list(self.factory.connections):
+        self._bound = []
+        for connection in list(self._connections()):
             connection.close()
+        self.statsd.stop()
         try:
             await within(Deferred.fromCoroutine(self.batcher.flush()), FLUSH_S, self._reactor)
         except DeferTimeout:
@@ -251,7 +181,8 @@ class MetricListener(Service):
 
     def figures(self) -> Iterable[Figure]:
         """What the listener has taken and rejected, and how its clients are."""
-        batcher, clients = self.batcher, self.factory
+        batcher = self.batcher
+        refused = sum(factory.refused for factory in self._factories())
         yield counter("htmengine_listener_lines", "Lines that came, accepted or not", batcher.received)
         yield counter("htmengine_listener_rejected", "Lines that the listener rejected", batcher.rejected, by="reason")
         yield counter("htmengine_listener_batches", "Messages published to the samples queue", batcher.batches)
@@ -259,28 +190,62 @@ class MetricListener(Service):
         yield histogram(
             "htmengine_listener_publish_seconds", "Time until messages are durable", batcher.publish_seconds
         )
-        yield gauge("htmengine_listener_connections", "Connected clients", len(clients.connections))
-        yield counter("htmengine_listener_refused_connections", "Clients beyond the limit", clients.refused)
+        yield gauge("htmengine_listener_connections", "Connected clients", len(list(self._connections())))
+        yield counter("htmengine_listener_refused_connections", "Clients beyond the limit", refused)
         yield gauge("htmengine_listener_paused", "1 while clients have to wait for the bus", batcher.under_pressure)
 
     def checks(self) -> Mapping[str, Probe]:
         """Whether it listens."""
         return {"MetricListener": runs(self)}
 
-    def _bind(self) -> Iterable[Any]:
+    def _factory(self, make: Callable[[ConnectionFactory, str], Connection]) -> ConnectionFactory:
         options = self._options
-        accepting = PausingFactory(self.factory, self._reactor, what="the Graphite port")
-        accepting.port = tcp = self._reactor.listenTCP(options.port, accepting, interface=options.host)
-        yield tcp
-        if options.udp:
-            port = tcp.getHost().port
-            yield self._reactor.listenUDP(
-                port, GraphiteDatagrams(self.batcher), interface=options.host, maxPacketSize=65_536
-            )
+        return ConnectionFactory(
+            make,
+            self.batcher,
+            self._reactor,
+            lane_lines=options.batches.batch_max_lines,
+            max_connections=options.max_connections,
+            idle_timeout_s=options.idle_timeout_s,
+        )
+
+    def _listen(
+        self, what: str, port: int, factory: ConnectionFactory, datagrams: DatagramProtocol | None, remedy: str
+    ) -> int:
+        """Bind a port, for TCP and for datagrams if there is what takes them; which one it is."""
+        host = self._options.host
+        accepting = PausingFactory(factory, self._reactor, what=f"the {what} port")
+
+        def bind_tcp() -> Any:
+            return self._reactor.listenTCP(port, accepting, interface=host)
+
+        def bind_udp() -> Any:
+            return self._reactor.listenUDP(real, datagrams, interface=host, maxPacketSize=65_536)
+
+        accepting.port = tcp = listen(bind_tcp, f"{host}:{port}", remedy)
+        self._bound.append(tcp)
+        real: int = tcp.getHost().port
+        if datagrams is not None:
+            self._bound.append(listen(bind_udp, f"{host}:{real} (UDP)", remedy))
+        return real
+
+    def _factories(self) -> list[ConnectionFactory]:
+        return [self.factory, *(factory for _, factory in self._others.values())]
+
+    def _connections(self) -> Iterator[Connection]:
+        for factory in self._factories():
+            yield from factory.connections
 
     def _pressure(self, _: bool) -> None:
-        for connection in self.factory.connections:
+        for connection in self._connections():
             connection.pause_or_resume()
+
+
+def _want_protobuf() -> None:
+    try:
+        optional("google.protobuf")
+    except MissingExtra as missing:
+        raise StartError(f"[metric_listener] protobuf_port: {missing}") from None
 
 
 async def _fired(result: Deferred[None] | None) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Samples on their way from many sockets into one queue: lanes that take turns, and what becomes of their lines.
 
-In: lines from the sockets of `metric_listener`, each socket with a `Lane` of its own.  Out: messages on the samples
-queue, which is short.  So a client that sends much waits with its own lines, and its neighbours' lines pass it.
+In: lines and samples from the sockets of `metric_listener`, each socket with a `Lane` of its own.  Out: messages on
+the samples queue, which is short.  So a client that sends much waits with its own lines, and its neighbours' lines
+pass it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from htmengine.process.figures import SECONDS, SIZES, Observations
 from htmengine.process.reject_log import RejectLog
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Clock, Timer
+from htmengine.wires.samples import Received
 
 #: Rejected lines that a message shows.
 SHOWN_REJECTS = 10
@@ -148,7 +150,7 @@ class SampleBatcher:
         self._in_message = 0  #: lines that are being published
         self._rejected_since: Counter[str] = Counter()
         #: The last of them: reason, line, sender.
-        self._shown: deque[tuple[str, bytes, str]] = deque(maxlen=SHOWN_REJECTS)
+        self._shown: deque[tuple[str, bytes | str, str]] = deque(maxlen=SHOWN_REJECTS)
         self._timer: Timer | None = None
         self._publishing = False
         self._progress = bus.progress.stage("samples wait, but none is published", lambda: self.unpublished > 0)
@@ -180,19 +182,36 @@ class SampleBatcher:
         """One line as it came, without its end; blank ones are nothing."""
         try:
             text = line.decode()
-            if not text or text.isspace():
-                return
-            self.received += 1
-            now = self._clock.seconds()
-            sample = parse_sample(text, now, self._options.max_future_s)
         except UnicodeDecodeError:
             self.received += 1
             self.reject("not_utf8", line, lane.sender)
+        else:
+            if text and not text.isspace():
+                self._take_text(text, lane)
+
+    def take_received(self, received: Received, lane: Lane) -> None:
+        """What another protocol's reader has made of its client's bytes."""
+        for sample in received.samples:
+            self._take_text(f"{sample.name} {sample.value!r} {int(sample.timestamp)}", lane)
+        self.take_rejects(received, lane.sender)
+
+    def take_rejects(self, received: Received, sender: str) -> None:
+        """What the reader has refused."""
+        for reason, count in received.rejected.items():
+            self.received += count
+            self._count_reject(reason, received.details[reason], sender, count)
+            self._schedule()
+
+    def _take_text(self, text: str, lane: Lane) -> None:
+        self.received += 1
+        now = self._clock.seconds()
+        try:
+            sample = parse_sample(text, now, self._options.max_future_s)
         except InvalidSample as refused:
-            self.reject(refused.reason, line, lane.sender)
+            self.reject(refused.reason, text, lane.sender)
         except Exception as error:  # nobody has thought of it: it harms this line alone
             self.log.error("a line cannot be read: {error!r}", error=error)
-            self.reject("not_readable", line, lane.sender)
+            self.reject("not_readable", text, lane.sender)
         else:
             # The storer reads the client's own digits; only "now" has to be fixed here.
             said_now = text.rsplit(maxsplit=1)[1].startswith("-")
@@ -208,7 +227,7 @@ class SampleBatcher:
             self._lanes.remove(lane)
             self.ended.put_all(lane.take_all())
 
-    def reject(self, reason: str, line: bytes, sender: str) -> None:
+    def reject(self, reason: str, line: bytes | str, sender: str) -> None:
         """Count a line that is not accepted."""
         self._count_reject(reason, line, sender, 1)
         self._schedule()
@@ -216,9 +235,9 @@ class SampleBatcher:
     def drop(self, reason: str, lines: int, sender: str) -> None:
         """Count lines that could not be kept."""
         self.received += lines
-        self._count_reject(reason, b"%d lines" % lines, sender, lines)
+        self._count_reject(reason, f"{lines} lines", sender, lines)
 
-    def _count_reject(self, reason: str, line: bytes, sender: str, lines: int) -> None:
+    def _count_reject(self, reason: str, line: bytes | str, sender: str, lines: int) -> None:
         self._rejected_since[reason] += lines
         self._shown.append((reason, line, sender))
         self.reject_log.tell(reason, sender, line, lines)

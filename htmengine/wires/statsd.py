@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """statsd: what clients count and time, added up until the next flush.
 
-In: datagrams, or lines of a connection: ``name:value|type[|@rate][|#tag:value,...]``.  Out: at each flush a `Received`
-with the names that statsd's own server gives:
+In: datagrams, or lines of a connection: ``name:value|type[|@rate][|#tag:value,...]``.  Out: what is
+refused, and at each flush a `Received` with the names that statsd's own server gives:
 
     stats.counters.NAME.rate, .count                      c
     stats.gauges.NAME                                     g
@@ -226,7 +226,7 @@ class Aggregator:
     """Adds up what comes between two flushes.
 
     >>> aggregator = Aggregator(StatsdOptions(flush_interval_s=10.0))
-    >>> aggregator.take(b"logins:3|c|#site:shop", now=1.0)
+    >>> refused = aggregator.take(b"logins:3|c|#site:shop", now=1.0)
     >>> [sample[:3] for sample in aggregator.flush(now=10.0).samples]
     [('stats.counters.logins.rate;site=shop', 0.3, 10.0), ('stats.counters.logins.count;site=shop', 3.0, 10.0)]
     """
@@ -234,36 +234,37 @@ class Aggregator:
     def __init__(self, options: StatsdOptions) -> None:
         self._options = options
         self._series: dict[tuple[str, str], _Series] = {}
-        self._received = Received()
         self.taken = 0  #: values since the beginning
 
-    def take(self, datagram: bytes, now: float) -> None:
-        """Add a datagram's lines, each of which is refused by itself; ``now`` is in epoch seconds."""
-        try:
-            text = datagram.decode()
-        except UnicodeDecodeError:
-            self._received.reject("not_utf8", f"{datagram[:60]!r} is not UTF-8")
-            return
-        for line in text.split("\n"):
-            if not line or line.isspace():
-                continue
-            if line.startswith(_EVENTS):
-                self._received.left_out["event"] += 1
-                continue
-            try:
-                measures = parse_line(line)
-            except InvalidSample as bad:
-                self._received.refuse(bad)
-                continue
-            for measure in measures:
-                self._add(measure, now)
+    def take(self, datagram: bytes, now: float) -> Received:
+        """Add a datagram's lines; ``now`` is in epoch seconds.  Returns what is refused, line by line."""
+        refused = Received()
+        for line in datagram.split(b"\n"):
+            if line and not line.isspace():
+                self._take_line(line, now, refused)
+        return refused
 
-    def _add(self, measure: Measure, now: float) -> None:
+    def _take_line(self, line: bytes, now: float, refused: Received) -> None:
+        try:
+            text = line.decode()
+            if text.startswith(_EVENTS):
+                refused.left_out["event"] += 1
+                return
+            measures = parse_line(text)
+        except UnicodeDecodeError:
+            refused.reject("not_utf8", f"{line[:60]!r} is not UTF-8")
+        except InvalidSample as bad:
+            refused.refuse(bad)
+        else:
+            for measure in measures:
+                self._add(measure, now, refused)
+
+    def _add(self, measure: Measure, now: float, refused: Received) -> None:
         try:
             series = self._find(measure)
             series.metric.take(measure)
         except InvalidSample as bad:
-            self._received.refuse(bad)
+            refused.refuse(bad)
         else:
             series.fed_at = now
             self.taken += 1
@@ -280,8 +281,8 @@ class Aggregator:
         return series
 
     def flush(self, now: float) -> Received:
-        """What has come since the flush before, and all rejects since; ``now`` is the samples' time."""
-        received, self._received = self._received, Received()
+        """What has come since the flush before; ``now`` is the samples' time."""
+        received = Received()
         silent_since = now - self._options.forget_after_s
         for key, series in list(self._series.items()):
             if series.fed_at < silent_since:

@@ -18,10 +18,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.bus.interface import SAMPLES_LIMITS, QueueLimits
 from htmengine.messages import MESSAGE_BYTES, Reject, SampleBatch, decode_samples, line_bytes
 from htmengine.process.progress import Progress
+from htmengine.runtime.connections import Connection
 from htmengine.runtime.metric_listener import (
     FLUSH_S,
     GraphiteDatagrams,
-    GraphiteProtocol,
     ListenerOptions,
     MetricListener,
 )
@@ -83,7 +83,7 @@ class ListenerTestCase(SynchronousTestCase):
         self.assertEqual(self.failures, [])
         self.assertEqual([call for call in self.reactor.getDelayedCalls() if call.active()], [])
 
-    def connect(self, host: str = "10.0.0.1") -> tuple[GraphiteProtocol, StringTransport]:
+    def connect(self, host: str = "10.0.0.1") -> tuple[Connection, StringTransport]:
         peer = IPv4Address("TCP", host, 4711)
         protocol = self.listener.factory.buildProtocol(peer)
         assert protocol is not None
@@ -91,7 +91,7 @@ class ListenerTestCase(SynchronousTestCase):
         protocol.makeConnection(transport)
         return protocol, transport
 
-    def hang_up(self, protocol: GraphiteProtocol) -> None:
+    def hang_up(self, protocol: Connection) -> None:
         protocol.connectionLost()
         self.reactor.advance(1)
 
@@ -199,7 +199,7 @@ class LinesTest(ListenerTestCase):
         self.hang_up(protocol)
         self.assertEqual(len(logged), 2)
         self.assertLess(len(logged[0]), 250)
-        self.assertIn("from 10.0.0.1: b'xxx", logged[0])
+        self.assertIn("from 10.0.0.1: 'xxx", logged[0])
 
 
 class _Recorder:

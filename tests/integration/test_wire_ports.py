@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""The ports of carbon's frames and of statsd, each by its real client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import graphitesend
+import httpx
+import pytest
+import statsd
+
+from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.servers import free_port
+
+PICKLE, STATSD = free_port(), free_port()
+OPTIONS = {
+    "HTMENGINE__APPLICATION__METRIC_LISTENER__PICKLE_PORT": str(PICKLE),
+    "HTMENGINE__APPLICATION__METRIC_LISTENER__STATSD_PORT": str(STATSD),
+    "HTMENGINE__APPLICATION__STATSD__FLUSH_INTERVAL_S": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    data_dir = tmp_path_factory.mktemp("engine") / "data"
+    with running_engine(data_dir, "--workers", "1", "--no-auto-monitor", environment=OPTIONS) as started:
+        yield started
+
+
+def values(engine: Engine, name: str) -> list[float]:
+    query = "SELECT metric_value FROM metric_data JOIN metric USING (uid) WHERE name = ? ORDER BY rowid"
+    return [value for (value,) in engine.query(query, name)]
+
+
+def test_graphitesend_in_its_pickle_mode(engine: Engine) -> None:
+    client = graphitesend.GraphitePickleClient(
+        graphite_server="127.0.0.1", graphite_port=PICKLE, prefix="shop", system_name=""
+    )
+    client.send_list([("orders", number, 1_400_000_000 + number) for number in range(50)])
+    leaked = client.socket
+    client.disconnect()
+    leaked.close()
+    wait_for(lambda: len(values(engine, "shop.orders")) == 50, "fifty rows")
+
+
+@pytest.mark.parametrize("make", [statsd.StatsClient, statsd.TCPStatsClient])
+def test_the_statsd_package(engine: Engine, make: type) -> None:
+    client = make("127.0.0.1", STATSD, prefix=make.__name__)
+    client.incr("logins", 3)
+    client.gauge("queue", 70)
+    client.timing("page", 320)
+    name = f"stats.counters.{make.__name__}.logins.count"
+    wait_for(lambda: 3.0 in values(engine, name), "the counter")
+    assert 70.0 in values(engine, f"stats.gauges.{make.__name__}.queue")
+    assert 320.0 in values(engine, f"stats.timers.{make.__name__}.page.upper_90")
+    client.close()
+
+
+def test_the_ledger_adds_up(engine: Engine) -> None:
+    deadline = time.monotonic() + 30
+    while not httpx.get(f"{engine.url}/api/v1/ledger").json()["adds_up"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
