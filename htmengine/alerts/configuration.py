@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """alerts.conf: the rules, and who is told.
 
-In: a directory with ``alerts.conf`` (INI: sections ``[alerts]``, ``[alert:NAME]`` and ``[receiver:NAME]``), and
-environment variables ``HTMENGINE__ALERTS__<SECTION>__<OPTION>`` for the sections that it has
-(``HTMENGINE__ALERTS__RECEIVER_OPS__SECRET``), which win.  Out: one `AlertConfig`; all that is wrong with it is told
-at once, in one `ConfigError`.
+In: a directory with ``alerts.conf`` (INI: sections ``[alerts]``, ``[alert:NAME]``, ``[receiver:NAME]`` and
+``[maintenance:NAME]``), and environment variables ``HTMENGINE__ALERTS__<SECTION>__<OPTION>`` for the sections that
+it has (``HTMENGINE__ALERTS__RECEIVER_OPS__SECRET``), which win.  Out: one `AlertConfig`; all that is wrong with it is
+told at once, in one `ConfigError`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
+from htmengine.alerts.calendars import NEVER, Calendar, cron_calendar, file_calendar
 from htmengine.config import (
     ALERTS_PREFIX,
     ANY_TEXT,
@@ -148,6 +150,13 @@ def _severities(text: str) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(found, key=lambda pair: pair[1]))
 
 
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (LookupError, OSError):  # names of folders are OSErrors
+        raise ValueError(text) from None
+
+
 SELECTORS = Kind(
     'globs (web.*), labels ({job="api",host=~"web.*"}) or both, separated by commas; one with a ! before it excludes',
     _selectors,
@@ -161,8 +170,11 @@ TIMEOUT = real(0.1, 120)
 CHANGE = Kind("a number from 0, or one with %", _change)
 RANGE = Kind("LOW..HIGH; one of them may be left out", _range)
 SILENCE = Kind("yes, no, or a number of seconds from 1", _silence)
+ZONE = Kind("a time zone such as Europe/Berlin", _zone)
 SEVERITIES = Kind("a name, or name=height pairs, separated by commas", _severities)
 
+
+UTC = ZoneInfo("UTC")
 
 # --- sections -------------------------------------------------------------------------------------------
 
@@ -279,12 +291,28 @@ _NEEDED = {"webhook": ("url",), "alertmanager": ("url",), "email": ("sender", "t
 
 
 @dataclass(frozen=True, slots=True)
+class Maintenance:
+    """[maintenance:NAME] of alerts.conf: windows of time in which alarms of some metrics page nobody."""
+
+    name: str = ""
+    metrics: tuple[str, ...] = option(("*",), SELECTORS, "which metrics")
+    cron: str = option("", ANY_TEXT, "when windows begin: minute, hour, day of the month, month, day of the week")
+    for_s: float = option(3600.0, real(60, 30 * 86_400), "with cron: how long a window is")
+    calendar: str = option("", ANY_TEXT, "instead of cron: an iCalendar file whose events are the windows")
+    timezone: ZoneInfo = option(  # noqa: RUF009  (a ZoneInfo is frozen)
+        UTC, ZONE, "of cron, and of the calendar's times without one"
+    )
+    windows: Calendar = field(default=NEVER, compare=False)  #: made of the options above
+
+
+@dataclass(frozen=True, slots=True)
 class AlertConfig:
     """All of alerts.conf, in its order."""
 
     general: General = General()
     rules: tuple[Rule, ...] = ()
     receivers: tuple[Receiver, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
 
     def receivers_of(self, rule: Rule) -> list[Receiver]:
         """Whom a rule tells."""
@@ -300,6 +328,9 @@ class AlertConfig:
             return self
         return dataclasses.replace(self, rules=(DEFAULT_RULE,))
 
+
+#: Sections with a name that are of one kind.
+_NAMED: Mapping[str, type[Any]] = {"alert": Rule, "maintenance": Maintenance}
 
 #: What an embedded engine has before somebody writes an alerts.conf.
 DEFAULT_RULE = Rule("all", pages_per_week=5.0)
@@ -348,7 +379,9 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
     _read_environment(environ, kinds, values, problems)
     general, *named = [_read(section, kind, values, problems) for section, kind in kinds.items()]
     rules = tuple(each for each in named if isinstance(each, Rule))
-    config = AlertConfig(general, rules, tuple(each for each in named if not isinstance(each, Rule)))
+    windows = tuple(_with_windows(each, path, problems) for each in named if isinstance(each, Maintenance))
+    receivers = tuple(each for each in named if isinstance(each, Receiver))
+    config = AlertConfig(general, rules, receivers, windows)
     if not problems:  # what is missing is told when nothing else could be the reason
         problems += [f"{path} {problem}" for problem in _contradictions(config)]
     if problems:
@@ -363,6 +396,24 @@ def _read(title: str, kind: type[Any], values: Values, problems: list[str]) -> A
     return dataclasses.replace(section, name=name) if name else section
 
 
+def _with_windows(section: Maintenance, path: Path, problems: list[str]) -> Maintenance:
+    """With its calendar; a relative file is beside alerts.conf."""
+    where = f"{path} [maintenance:{section.name}]"
+    if bool(section.cron) == bool(section.calendar):
+        problems.append(f"{where}: one of cron and calendar is needed")
+        return section
+    wrong = f"{where} cron = {section.cron!r}" if section.cron else f"{where} calendar = {section.calendar!r}"
+    try:
+        if section.cron:
+            windows = cron_calendar(section.cron, section.for_s, section.timezone)
+        else:
+            windows = file_calendar(path.parent / section.calendar, section.timezone)
+    except (ValueError, OSError, ImportError) as error:
+        problems.append(f"{wrong}: {error}")
+        return section
+    return dataclasses.replace(section, windows=windows)
+
+
 def _kinds(path: Path, values: Values, sections: Iterable[str], problems: list[str]) -> dict[str, type[Any]]:
     """What each section is; a receiver's option ``type`` is taken out of ``values``."""
     kinds: dict[str, type[Any]] = {"alerts": General}
@@ -370,13 +421,13 @@ def _kinds(path: Path, values: Values, sections: Iterable[str], problems: list[s
         word, colon, name = section.partition(":")
         if section == "alerts":
             continue
-        if word not in {"alert", "receiver"} or not colon or not _NAME.fullmatch(name):
+        if word not in {*_NAMED, "receiver"} or not colon or not _NAME.fullmatch(name):
             problems.append(
-                f"{path} [{section}]: [alerts], [alert:NAME] and [receiver:NAME] are allowed, "
+                f"{path} [{section}]: [alerts], [alert:NAME], [receiver:NAME] and [maintenance:NAME] are allowed, "
                 "NAME of at most 60 letters, digits, - and _"
             )
-        elif word == "alert":
-            kinds[section] = Rule
+        elif word in _NAMED:
+            kinds[section] = _NAMED[word]
         else:
             text, where = values.pop((FILE, section, "type"), ("", f"{path} [{section}] type"))
             if text in RECEIVERS:

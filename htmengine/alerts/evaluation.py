@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from htmengine.alerts.conditions import fits, out_of_range
-from htmengine.alerts.configuration import Rule
+from htmengine.alerts.configuration import Maintenance, Rule
 from htmengine.messages import ScoredRow
 from htmengine.selectors import Selection
 
@@ -114,6 +114,21 @@ def matches(rule: Rule, name: str) -> bool:
 @functools.lru_cache(maxsize=100_000)
 def _matches(metrics: tuple[str, ...], name: str) -> bool:
     return Selection.of(metrics).takes(name)
+
+
+def in_maintenance(maintenance: Iterable[Maintenance], name: str, at: float) -> bool:
+    """Whether a metric's row of epoch second ``at`` pages nobody."""
+    return any(_matches(each.metrics, name) and each.windows.window(at) for each in maintenance)
+
+
+def outside_maintenance(maintenance: Sequence[Maintenance], scored: Sequence[Scored]) -> Sequence[Scored]:
+    """The rows that may page somebody."""
+    if not maintenance:
+        return scored
+    return [
+        replace(each, rows=tuple(r for r in each.rows if not in_maintenance(maintenance, each.name, r.timestamp)))
+        for each in scored
+    ]
 
 
 def keys_of_interest(rules: Sequence[Rule], scored: Iterable[Scored]) -> list[tuple[str, str]]:

@@ -251,9 +251,10 @@ class AlertService(QueueConsumer):
 
     async def _evaluate(self, scored: Sequence[Scored]) -> None:
         rules = self._thresholds
-        wanted = evaluation.keys_of_interest(rules, scored)
+        loud = evaluation.outside_maintenance(self._config.maintenance, scored)
+        wanted = evaluation.keys_of_interest(rules, loud)
         states = await self._database.read(alert_queries.load_alert_states, wanted)
-        await self._perform(evaluation.decide(rules, states, scored, self._clock.seconds()))
+        await self._perform(evaluation.decide(rules, states, loud, self._clock.seconds()))
         await self._budget_rules.take(scored)
         self._wake()
 

@@ -7,7 +7,7 @@ In: scored rows.  Out: what `htmengine.incidents.judging` stores; figures.  The 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
 from twisted.logger import Logger
@@ -103,13 +103,22 @@ class BudgetRules:
             self._fleet.study(each.uid, await self._database.read(queries.row_times, each.uid, STUDIED_ROWS))
 
     async def _review(self, rule: Rule, *, has_open: bool) -> None:
-        known = await self._database.read(queries.silent_since, rule.name)
-        silent = [] if rule.silence is None else self._fleet.silent(rule.silence)
-        new = [each for each in silent if each.uid not in known and matches(rule, each.name)]
-        if new:
-            await self._judge(rule, (), [Silent(each, self._fleet.silence_in_words(each.uid)) for each in new])
-        newest = self._fleet.newest
+        known, newest = await self._database.read(queries.silent_since, rule.name), self._fleet.newest
         back = {uid for uid, since in known.items() if uid not in newest or newest[uid].timestamp > since}
+        stopped = [*self._new_silences(rule, known), *await self._quiet_silences(rule, known.keys() - back)]
+        if stopped:
+            await self._judge(rule, (), stopped)
         if has_open or back:
             closed = await self._database.run(judging.review_rule, self._judging(rule), back)
             self._log_instructions(rule, closed)
+
+    def _new_silences(self, rule: Rule, known: Collection[str]) -> list[Silent]:
+        silent = [] if rule.silence is None else self._fleet.silent(rule.silence)
+        new = [each for each in silent if each.uid not in known and matches(rule, each.name)]
+        return [Silent(each, self._fleet.silence_in_words(each.uid)) for each in new]
+
+    async def _quiet_silences(self, rule: Rule, still: Collection[str]) -> list[Silent]:
+        """Those that are to page somebody once they are no longer silenced or in maintenance."""
+        quiet = await self._database.read(queries.quiet_silences, rule.name) if still else []
+        words = self._fleet.silence_in_words
+        return [Silent(self._fleet.newest[uid], words(uid), quiet_before=True) for uid in quiet if uid in still]

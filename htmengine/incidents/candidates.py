@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from msgspec import UNSET
 
 from htmengine.alerts.conditions import fits, out_of_range
-from htmengine.alerts.configuration import Rule
-from htmengine.alerts.evaluation import Scored, matches
+from htmengine.alerts.configuration import Maintenance, Rule
+from htmengine.alerts.evaluation import Scored, in_maintenance, matches
 from htmengine.incidents.budget import FLOOR
-from htmengine.incidents.grouping import Alarm
+from htmengine.incidents.grouping import Alarm, Outcome
 from htmengine.incidents.records import AlarmState, Silence
 from htmengine.messages import ScoredRow
 
@@ -82,7 +82,7 @@ def counted(rule: Rule, state: AlarmState, each: Candidate) -> tuple[AlarmState,
     return replace(state, rowid=each.row.rowid, hits=hits), len(hits) >= rule.rows and now - hits[0] >= rule.for_s
 
 
-def alarm_of(each: Candidate, quiet: str) -> Alarm:
+def alarm_of(each: Candidate, quiet: Outcome | None = None) -> Alarm:
     """The alarm that a candidate raises."""
     kind, text, direction = _reason(each)
     return Alarm(each.uid, each.metric, each.row.rowid, each.row.timestamp, each.height, kind, text, direction, quiet)
@@ -96,16 +96,19 @@ def _reason(each: Candidate) -> tuple[str, str, str | None]:
     return (loudest.kind, loudest.text, why.direction) if loudest else ("", "", why.direction)
 
 
-class Silences:
-    """The silences that are in force now."""
+class Quiet:
+    """The silences that are in force now, and the windows of maintenance."""
 
-    def __init__(self, silences: Iterable[Silence], now: float) -> None:
-        self._rules = [(each, Rule(metrics=each.metrics)) for each in silences if each.from_at <= now < each.until_at]
+    def __init__(self, silences: Iterable[Silence], maintenance: Sequence[Maintenance], now: float) -> None:
+        self._silenced = [Rule(metrics=each.metrics) for each in silences if each.from_at <= now < each.until_at]
+        self._maintenance = maintenance
 
-    def reason(self, metric: str) -> str:
-        """Why nobody is to be paged because of a metric; "" if somebody may be.
+    def reason(self, metric: str, at: float) -> Outcome | None:
+        """Why nobody is to be paged because of a metric's row of that time; None: somebody may be.
 
-        >>> Silences([Silence(1, ("db*",), 0.0, 60.0, "ada", "")], now=30.0).reason("db1.load")
-        'silenced by ada'
+        >>> Quiet([Silence(1, ("db*",), 0.0, 60.0, "ada", "")], (), now=30.0).reason("db1.load", 25.0).value
+        'held back: silenced'
         """
-        return next((f"silenced by {each.who}" for each, rule in self._rules if matches(rule, metric)), "")
+        if any(matches(rule, metric) for rule in self._silenced):
+            return Outcome.QUIET
+        return Outcome.MAINTENANCE if in_maintenance(self._maintenance, metric, at) else None

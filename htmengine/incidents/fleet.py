@@ -80,7 +80,9 @@ class Fleet:
 
     def silence_in_words(self, uid: str) -> str:
         """Why a metric is said to be silent."""
-        cadence = self._cadences[uid]
+        cadence = self._cadences.get(uid)
+        if cadence is None:  # it was silent before the engine started
+            return "no samples"
         quiet, gap = duration(self._quiet_s(cadence)), duration(cadence.gap)
         return f"no samples for {quiet}; its longest gap was {gap}" if cadence.gap else f"no samples for {quiet}"
 

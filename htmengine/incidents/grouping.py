@@ -48,12 +48,24 @@ NOT_KNOWN: Mapping[str, float] = MappingProxyType({})
 _INCIDENTS = uuid.UUID("0d9be1b6-2f0c-4bb5-8f3f-3c9b8e8b2a51")
 
 
+class Outcome(enum.Enum):
+    """What was decided of an alarm."""
+
+    PAGED = "paged"
+    JOINED = "joined"  #: an open incident
+    HELD_OFF = "held off"  #: the metric has alarmed today, and it was not so much lower
+    HELD_BACK = "held back: price"  #: the budget is better kept for something higher
+    SPENT = "held back: budget"  #: the budget is spent
+    QUIET = "held back: silenced"
+    MAINTENANCE = "in maintenance"
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """A row that is high enough for a page, or a metric that fell silent after its row ``rowid``.
 
     ``timestamp``: epoch seconds; of a silence: when it was noticed.  ``text`` says why, ``direction`` is up or down.
-    ``quiet``: why nobody is to be paged because of it, e.g. "silenced by ann"; empty: somebody may be.
+    ``quiet``: why nobody is to be paged because of it; None: somebody may be.
     """
 
     uid: str
@@ -64,7 +76,7 @@ class Alarm:
     kind: str
     text: str
     direction: str | None = None
-    quiet: str = ""
+    quiet: Outcome | None = None
 
     @property
     def is_silence(self) -> bool:
@@ -107,17 +119,6 @@ class RuleState:
 
     bucket: Bucket = field(default_factory=Bucket)
     open: tuple[OpenIncident, ...] = ()
-
-
-class Outcome(enum.Enum):
-    """What was decided of an alarm."""
-
-    PAGED = "paged"
-    JOINED = "joined"  #: an open incident
-    HELD_OFF = "held off"  #: the metric has alarmed today, and it was not so much lower
-    HELD_BACK = "held back: price"  #: the budget is better kept for something higher
-    SPENT = "held back: budget"  #: the budget is spent
-    QUIET = "held back: silenced"
 
 
 class Judgement(NamedTuple):
@@ -234,8 +235,8 @@ def _take(rule: str, budget: Budget, decision: Decision, held: HoldOff, alarm: A
 
 def _why_not(alarm: Alarm, price: float, spent: Bucket | None) -> Outcome | None:
     """Why an alarm is no page of its own; None: it is."""
-    if alarm.quiet:
-        return Outcome.QUIET
+    if alarm.quiet is not None:
+        return alarm.quiet
     if spent is None:
         return Outcome.SPENT
     return Outcome.HELD_BACK if alarm.height < price else None
@@ -261,7 +262,7 @@ def _joined(before: OpenIncident, alarm: Alarm, pays: bool) -> Join | Page | Mat
     )
     if pays:
         return Page(_told(incident), alarm)
-    if _matters_more(incident) and not alarm.quiet:
+    if _matters_more(incident) and alarm.quiet is None:
         return Matter(replace(incident, mattered=True), alarm)
     return Join(incident, alarm)
 

@@ -22,7 +22,7 @@ from htmengine.alerts.incident_messages import SHOWN_MEMBERS, IncidentMessage, M
 from htmengine.alerts.notifications import Status, metric_page
 from htmengine.incidents import queries
 from htmengine.incidents.budget import Budget
-from htmengine.incidents.candidates import Candidate, Silences, alarm_of, counted
+from htmengine.incidents.candidates import Candidate, Quiet, alarm_of, counted
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import (
     NAMED_MEMBERS,
@@ -47,16 +47,21 @@ from htmengine.incidents.preview import budget_of
 from htmengine.incidents.records import AlarmState, Incident, Member, Phase, Verdict
 from htmengine.incidents.roots import ranked, title
 
+HELD_BACK = frozenset({Outcome.HELD_BACK, Outcome.SPENT, Outcome.QUIET, Outcome.MAINTENANCE})
 #: The verdict about a row of a metric that is still learnt.
 LEARNING = "learning"
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """A metric that has stopped, and why that is thought."""
+    """A metric that has stopped, and why that is thought.
+
+    ``quiet_before``: it was noticed when nobody was to be paged because of it.
+    """
 
     newest: Newest
     text: str
+    quiet_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +97,11 @@ def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent
     uids = sorted({each.uid for each in found} | {each.newest.uid for each in silent})
     work = _Work(states=queries.alarm_states(conn, name, uids))
     work.learnt_since = queries.learnt_since(conn, sorted({each.uid for each in found}))
-    silences = Silences(queries.silences(conn, judging.now), judging.now)
+    quiet = Quiet(queries.silences(conn, judging.now), judging.options.config.maintenance, judging.now)
     for each in found:
-        _take_row(judging, work, silences, each)
+        _take_row(judging, work, quiet, each)
     for stopped in silent:
-        _take_silence(judging, work, silences, stopped)
+        _take_silence(judging, work, quiet, stopped)
     hold_offs = {uid: HoldOff(each.timestamp, each.height or 0.0) for uid, each in work.states.items()}
     decision = decide(name, judging.budget, state, hold_offs, work.alarms)
     _store(conn, judging, work, decision)
@@ -143,14 +148,14 @@ def _read_state(stored: dict[str, Any]) -> RuleState:
 # --- alarms ---------------------------------------------------------------------------------------------
 
 
-def _take_row(judging: Judging, work: _Work, silences: Silences, each: Candidate) -> None:
+def _take_row(judging: Judging, work: _Work, quiet: Quiet, each: Candidate) -> None:
     state = work.states.get(each.uid) or AlarmState(judging.rule.name, each.uid)
     if each.row.rowid <= state.rowid:
         return
     work.states[each.uid], enough = counted(judging.rule, state, each)
     if not enough:
         return
-    alarm = alarm_of(each, silences.reason(each.metric))
+    alarm = alarm_of(each, quiet.reason(each.metric, each.row.timestamp))
     first = work.learnt_since.get(each.uid)
     if first is None or learning(first, each.row.timestamp) is not None:
         verdict = Verdict(*_about(judging, alarm), threshold=None, tokens=None, verdict=LEARNING, incident_id=None)
@@ -160,14 +165,17 @@ def _take_row(judging: Judging, work: _Work, silences: Silences, each: Candidate
     work.alarms.append(alarm)
 
 
-def _take_silence(judging: Judging, work: _Work, silences: Silences, stopped: Silent) -> None:
+def _take_silence(judging: Judging, work: _Work, quiet: Quiet, stopped: Silent) -> None:
     newest = stopped.newest
     state = work.states.get(newest.uid) or AlarmState(judging.rule.name, newest.uid)
-    if state.silent_since is not None:
+    if state.silent_since is not None and not stopped.quiet_before:
+        return
+    reason = quiet.reason(newest.name, judging.now)
+    if stopped.quiet_before and reason is not None:
         return
     work.states[newest.uid] = replace(state, silent_since=newest.timestamp)
     alarm = silence_alarm(newest.uid, newest.name, newest.rowid, int(judging.now), stopped.text)
-    work.alarms.append(replace(alarm, quiet=silences.reason(newest.name)))
+    work.alarms.append(replace(alarm, quiet=reason))
 
 
 def _about(judging: Judging, alarm: Alarm) -> tuple[str, str, int, str, int, float]:
@@ -349,8 +357,8 @@ def paged(instructions: Iterable[Instruction]) -> int:
 
 
 def held_back(judgements: Iterable[Judgement]) -> int:
-    """Alarms that a price, a spent budget or a silence held back."""
-    return sum(each.outcome in {Outcome.HELD_BACK, Outcome.SPENT, Outcome.QUIET} for each in judgements)
+    """Alarms that a price, a spent budget, a silence or maintenance held back."""
+    return sum(each.outcome in HELD_BACK for each in judgements)
 
 
 def tokens(stored: dict[str, Any], judging: Judging) -> float:

@@ -49,7 +49,7 @@ def preview(rule: Rule, rows: Iterable[PastRow], learnt_since: Mapping[str, floa
         if not enough or first is None or learning(first, each.row.timestamp) is not None:
             continue
         state, closed = review(state, each.row.timestamp, ())
-        decision = decide(rule.name, budget_of(rule, metrics), state, hold_offs, [alarm_of(each, "")])
+        decision = decide(rule.name, budget_of(rule, metrics), state, hold_offs, [alarm_of(each)])
         state = decision.state
         hold_offs |= decision.hold_offs
         found.judgements += decision.judgements

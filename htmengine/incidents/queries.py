@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, f
 
 from htmengine.errors import IncidentNotFound, SilenceNotFound
 from htmengine.incidents.fleet import Newest
+from htmengine.incidents.grouping import SILENCE, Outcome
 from htmengine.incidents.preview import PastRow
 from htmengine.incidents.records import (
     AlarmState,
@@ -114,6 +115,15 @@ def silent_since(conn: Connection, rule: str) -> dict[str, int]:
     c = alarm_state.c
     query = select(c.uid, c.silent_since).where(c.rule == rule, c.silent_since.is_not(None))
     return {row.uid: row.silent_since for row in conn.execute(query)}
+
+
+def quiet_silences(conn: Connection, rule: str) -> list[str]:
+    """Metrics, by uid, that are silent and page nobody because they were silenced or in maintenance when it began."""
+    c, v = alarm_state.c, alarm_verdict.c
+    same = and_(v.rule == c.rule, v.uid == c.uid, v.timestamp >= c.silent_since)
+    quiet = and_(v.kind == SILENCE, v.verdict.in_([Outcome.QUIET.value, Outcome.MAINTENANCE.value]))
+    query = select(c.uid).distinct().join(alarm_verdict, same).where(c.rule == rule, quiet).order_by(c.uid)
+    return list(conn.execute(query).scalars())
 
 
 def save_alarm_states(conn: Connection, states: Iterable[AlarmState]) -> None:

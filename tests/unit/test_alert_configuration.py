@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts.configuration import (
@@ -152,7 +153,7 @@ class ConfigurationTest(AlertsCase):
             problems,
             [
                 "[receiver:pigeon] type = 'pigeon': webhook, alertmanager, email, slack are allowed",
-                "[receivers:x]: [alerts], [alert:NAME] and [receiver:NAME] are allowed, "
+                "[receivers:x]: [alerts], [alert:NAME], [receiver:NAME] and [maintenance:NAME] are allowed, "
                 "NAME of at most 60 letters, digits, - and _",
                 "[receiver:hook] url: an http or https URL without user and password is allowed",
                 "[alert:load] threshold = '2': a number from 0 to 1 is allowed",
@@ -185,6 +186,31 @@ class ConfigurationTest(AlertsCase):
         shown = " ".join(described(receiver) for receiver in self.load(COMPLETE).receivers)
         for secret in ("s3cret", "abc", "pass word", "xyz"):
             self.assertNotIn(secret, shown)
+
+
+class MaintenanceTest(AlertsCase):
+    def test_windows_are_made_of_the_options(self) -> None:
+        pytest.importorskip("cronsim")
+        [section] = self.load(
+            "[maintenance:night]\nmetrics = db.*\ncron = 0 2 * * *\ntimezone = Europe/Berlin\n"
+        ).maintenance
+        self.assertEqual((section.name, section.metrics), ("night", ("db.*",)))
+        at_two_in_berlin = 1_772_326_800
+        self.assertEqual(section.windows.window(at_two_in_berlin + 1), (at_two_in_berlin, at_two_in_berlin + 3600))
+
+    def test_what_makes_no_windows_is_refused(self) -> None:
+        pytest.importorskip("cronsim")
+        pytest.importorskip("recurring_ical_events")
+        for options, said in (
+            ("", "one of cron and calendar is needed"),
+            ("cron = 0 2 * * *\ncalendar = x.ics", "one of cron and calendar is needed"),
+            ("cron = 0 25 * * *", "cron = '0 25 * * *': Bad hour"),
+            ("calendar = x.ics", "calendar = 'x.ics': [Errno 2]"),
+            ("cron = 0 2 * * *\ntimezone = Mars", "timezone = 'Mars': a time zone such as Europe/Berlin is allowed"),
+            ("cron = 0 2 * * *\nfor_s = 1", "for_s = '1': a number from 60"),
+        ):
+            [problem] = self.problems(f"[maintenance:night]\n{options}")
+            self.assertIn(f"[maintenance:night] {said}".replace("] one", "]: one"), problem)
 
 
 class BudgetTest(AlertsCase):

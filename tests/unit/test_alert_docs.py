@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.configuration import RECEIVERS, Rule, load_alerts
+from htmengine.alerts.configuration import RECEIVERS, Maintenance, Rule, load_alerts
 from htmengine.alerts.formats import signature
 
 TEXT = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
@@ -53,6 +53,12 @@ class AlertDocsTest(SynchronousTestCase):
             for each in dataclasses.fields(kind):
                 if each.metadata:
                     self.assertIn(f"`{each.name}`", section, name)
+
+    def test_every_option_of_maintenance_is_named(self) -> None:
+        section = TEXT.partition("## Maintenance")[2].partition("\n## ")[0]
+        for each in dataclasses.fields(Maintenance):
+            if each.metadata:
+                self.assertIn(f"`{each.name}`", section)
 
     def test_a_receiver_can_check_our_signature_as_it_says(self) -> None:
         namespace: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ from htmengine.incidents.roots import ranked, title
 HOUR, DAY = 3600, 86_400
 
 
-def alarm(metric: str, timestamp: int, height: float = 5.0, **more: str) -> Alarm:
+def alarm(metric: str, timestamp: int, height: float = 5.0, **more: Any) -> Alarm:
     return Alarm(f"uid-{metric}", metric, timestamp // 300, timestamp, height, "level 1", "the highest", **more)
 
 
@@ -130,10 +131,10 @@ class PayingTest(SynchronousTestCase):
 
     def test_a_silenced_alarm_opens_without_a_page_and_makes_nothing_matter(self) -> None:
         rule = Rule()
-        self.assertEqual(rule.outcomes(alarm("a", 0, 9.0, quiet="silenced by ann")), [Outcome.QUIET])
+        self.assertEqual(rule.outcomes(alarm("a", 0, 9.0, quiet=Outcome.QUIET)), [Outcome.QUIET])
         self.assertEqual((rule.state.open[0].paged, rule.state.bucket.tokens), (False, 10.0))
         self.assertEqual(rule.told(alarm("b", 0)), ["Page"])
-        self.assertEqual(rule.told(alarm("c", 0, 9.9, quiet="silenced by ann")), ["Join"])
+        self.assertEqual(rule.told(alarm("c", 0, 9.9, quiet=Outcome.QUIET)), ["Join"])
 
 
 class TellingTest(SynchronousTestCase):

@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import update
 
-from htmengine.alerts.configuration import AlertConfig, Rule, Webhook
+from htmengine.alerts.calendars import Calendar, Window
+from htmengine.alerts.configuration import AlertConfig, Maintenance, Rule, Webhook
 from htmengine.alerts.incident_messages import IncidentMessage
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import Incident, Phase
@@ -27,6 +28,11 @@ HOOK = Webhook("hook", url="http://127.0.0.1/")
 
 def config(rule: Rule = RULE) -> AlertConfig:
     return AlertConfig(rules=(rule,), receivers=(HOOK,))
+
+
+def in_maintenance(start: float, end: float) -> AlertConfig:
+    windows = Calendar(lambda since, until: iter([Window(start, end)]))
+    return replace(config(), maintenance=(Maintenance("move", ("web.*", "host0.*"), windows=windows),))
 
 
 class IncidentCase(ServiceCase):
@@ -155,6 +161,14 @@ class IncidentServiceTest(IncidentCase):
         self.rise("db.b")
         self.assertEqual(self.messages(), [("firing", 1)])
 
+    def test_maintenance_is_by_the_rows_time_and_pages_nobody(self) -> None:
+        self.restart(in_maintenance(START, START + 3600))
+        self.rise("web.a")
+        [incident] = self.incidents()
+        self.assertEqual((incident.paged, incident.held_back, self.messages()), (False, "in maintenance", []))
+        self.rise("db.b")  # which the window is not for
+        self.assertEqual(self.messages(), [("firing", 2)])
+
     def test_what_was_missed_is_judged_from_the_database(self) -> None:
         self.successResultOf(self.service.stopService())
         self.done(self.bus.delete_queue("htmengine.alerts"))
@@ -239,6 +253,18 @@ class FleetTest(IncidentCase):
         self.minutes(3, *self.names)
         self.assertEqual([each.phase for each in self.incidents()], [Phase.OVER])
         self.assertEqual([status for status, _ in self.messages()], ["firing", "resolved"])
+
+    def test_a_host_that_is_not_back_after_its_maintenance_pages_once(self) -> None:
+        self.restart(in_maintenance(START, START + 1800))
+        self.minutes(5, *self.names)
+        self.patch_times()
+        self.minutes(14, *self.names[2:])
+        [incident] = self.incidents()
+        self.assertEqual((incident.held_back, incident.members, self.messages()), ("in maintenance", 2, []))
+        self.minutes(8, *self.names[2:])
+        self.assertEqual((self.messages(), self.verdicts()), ([], ["in maintenance"] * 2))
+        self.minutes(6, *self.names[2:])
+        self.assertEqual((self.messages(), len(self.incidents())), ([("firing", 2)], 1))
 
     def test_a_collector_that_is_gone_is_no_silence(self) -> None:
         self.minutes(5, *self.names)
