@@ -21,6 +21,7 @@ from htmengine.alerts.queries import AlertRecord
 from htmengine.alerts.sender import Sender
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable, run_reactor, span
 from htmengine.errors import DeliveryFailed
+from htmengine.incidents import feedback
 from htmengine.incidents import preview as previewing
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.judging import Judging, tokens
@@ -243,9 +244,13 @@ def acknowledge(engine: Engine, incident: str, who: str, note: str) -> None:
 @engine_options
 @failing_cleanly
 def mark(engine: Engine, incident: str, what: str, who: str, note: str) -> None:
-    """Call INCIDENT right, or fine: nobody had to know.  `alert list` shows each rule's share of right ones."""
+    """Call INCIDENT right, or fine: nobody had to know.  `alert list` shows each rule's share of right ones.
+
+    What is fine is not learnt as unusual, and its like pages nobody, from each metric's next row on; right takes
+    that back.
+    """
     with engine.database() as database:
-        found = database.run_sync(incident_queries.mark, incident, Did(what), who, time.time(), note)
+        found = database.run_sync(feedback.mark, incident, Did(what), who, time.time(), note)
     click.echo(printable(f"{found.id}  {found.title}: marked {what} by {who}"))
 
 

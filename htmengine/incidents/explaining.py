@@ -24,6 +24,7 @@ _SENTENCES = {
     Outcome.SPENT.value: "no page: the budget was spent; {tokens:.1f} pages were left, height {height:.2f}",
     Outcome.QUIET.value: "no page: somebody had silenced the metric; height {height:.2f}, price {price:.2f}",
     Outcome.MAINTENANCE.value: "no page: the metric was in maintenance; height {height:.2f}, price {price:.2f}",
+    Outcome.FINE.value: "no page: somebody had called the like of it fine; height {height:.2f}, price {price:.2f}",
     LEARNING: "no page: the metric was in its first 14 days; height {height:.2f}",
 }
 

@@ -58,6 +58,7 @@ class Outcome(enum.Enum):
     SPENT = "held back: budget"  #: the budget is spent
     QUIET = "held back: silenced"
     MAINTENANCE = "in maintenance"
+    FINE = "held back: fine"  #: its like was called fine
 
 
 @dataclass(frozen=True, slots=True)

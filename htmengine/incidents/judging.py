@@ -23,6 +23,7 @@ from htmengine.alerts.notifications import Status, metric_page
 from htmengine.incidents import queries
 from htmengine.incidents.budget import Budget
 from htmengine.incidents.candidates import Candidate, Quiet, alarm_of, counted
+from htmengine.incidents.feedback import is_like
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import (
     NAMED_MEMBERS,
@@ -46,8 +47,10 @@ from htmengine.incidents.hold_off import HoldOff, learning
 from htmengine.incidents.preview import budget_of
 from htmengine.incidents.records import AlarmState, Incident, Member, Phase, Verdict
 from htmengine.incidents.roots import ranked, title
+from htmengine.repository import fine_spans
+from htmengine.repository.fine_spans import FineSpan
 
-HELD_BACK = frozenset({Outcome.HELD_BACK, Outcome.SPENT, Outcome.QUIET, Outcome.MAINTENANCE})
+HELD_BACK = frozenset({Outcome.HELD_BACK, Outcome.SPENT, Outcome.QUIET, Outcome.MAINTENANCE, Outcome.FINE})
 #: The verdict about a row of a metric that is still learnt.
 LEARNING = "learning"
 
@@ -87,6 +90,7 @@ class _Work:
     candidates: dict[tuple[str, int], Candidate] = field(default_factory=dict)
     states: dict[str, AlarmState] = field(default_factory=dict)
     learnt_since: dict[str, float] = field(default_factory=dict)
+    fine: dict[str, tuple[FineSpan, ...]] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
 
 
@@ -97,6 +101,7 @@ def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent
     uids = sorted({each.uid for each in found} | {each.newest.uid for each in silent})
     work = _Work(states=queries.alarm_states(conn, name, uids))
     work.learnt_since = queries.learnt_since(conn, sorted({each.uid for each in found}))
+    work.fine = fine_spans.of_metrics(conn, uids)
     quiet = Quiet(queries.silences(conn, judging.now), judging.options.config.maintenance, judging.now)
     for each in found:
         _take_row(judging, work, quiet, each)
@@ -156,6 +161,8 @@ def _take_row(judging: Judging, work: _Work, quiet: Quiet, each: Candidate) -> N
     if not enough:
         return
     alarm = alarm_of(each, quiet.reason(each.metric, each.row.timestamp))
+    if alarm.quiet is None and is_like(work.fine.get(each.uid, ()), alarm):
+        alarm = replace(alarm, quiet=Outcome.FINE)
     first = work.learnt_since.get(each.uid)
     if first is None or learning(first, each.row.timestamp) is not None:
         verdict = Verdict(*_about(judging, alarm), threshold=None, tokens=None, verdict=LEARNING, incident_id=None)
@@ -357,7 +364,7 @@ def paged(instructions: Iterable[Instruction]) -> int:
 
 
 def held_back(judgements: Iterable[Judgement]) -> int:
-    """Alarms that a price, a spent budget, a silence or maintenance held back."""
+    """Alarms that a price, a spent budget, a silence, maintenance or a mark held back."""
     return sum(each.outcome in HELD_BACK for each in judgements)
 
 

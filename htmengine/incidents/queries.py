@@ -337,13 +337,6 @@ def acknowledge(conn: Connection, incident_id: str, who: str, now: float, note: 
     return find_incident(conn, found.id)
 
 
-def mark(conn: Connection, incident_id: str, what: Did, who: str, now: float, note: str = "") -> Incident:
-    """Somebody calls an incident right or fine.  Raises `IncidentNotFound`."""
-    found = find_incident(conn, incident_id)
-    add_event(conn, Event(found.id, found.rule, now, who, what, note))
-    return found
-
-
 def add_event(conn: Connection, event: Event) -> None:
     """Keep what somebody did."""
     conn.execute(insert(incident_event), {**asdict(event), "what": event.what.value})

@@ -358,7 +358,8 @@ def raw_scored_rows(conn: Connection, uid: str, span: Span) -> list[tuple[int, i
     query = select(c.rowid, func.epoch(c.timestamp), c.metric_value, c.raw_anomaly_score).where(
         c.uid == uid, c.rowid.between(span.first, span.last), c.raw_anomaly_score.is_not(None)
     )
-    return [row._tuple() for row in conn.execute(query.order_by(c.rowid).limit(ROWS_AT_ONCE))]
+    rows = conn.execute(query.order_by(c.rowid).limit(ROWS_AT_ONCE))
+    return [(rowid, timestamp, value, raw) for rowid, timestamp, value, raw in rows]
 
 
 def timestamps_at(conn: Connection, uid: str, span: Span) -> tuple[int, int] | tuple[None, None]:

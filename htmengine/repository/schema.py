@@ -365,6 +365,20 @@ silence = Table(
     sqlite_autoincrement=True,
 )
 
+#: Spans of rows that somebody called fine (`fine_spans`).
+fine_span = Table(
+    "fine_span",
+    metadata,
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("origin", exact(80), primary_key=True),
+    Column("after", Integer, primary_key=True, autoincrement=False),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("until", Integer),
+    Column("direction", String(4)),
+    Column("height", Double),
+)
+
 #: The newest sample of each metric that is a counter; its rows are rates.
 metric_counter = Table(
     "metric_counter",

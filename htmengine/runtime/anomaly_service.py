@@ -92,6 +92,10 @@ class Batch:
     touched: dict[str, MetricState] = field(default_factory=dict)
     broadcasts: list[tuple[bytes, dict[str, str] | None]] = field(default_factory=list)
 
+    def raws_of(self, uid: str) -> dict[int, float]:
+        """A metric's raw scores, by rowid."""
+        return {row.rowid: row.raw for each, row in self.scores if each == uid}
+
     @property
     def newest(self) -> list[MetricScore]:
         """How far each metric's model is now."""
@@ -248,8 +252,12 @@ class AnomalyService(QueueConsumer):
         rows = await self._stored_rows(state, known)
         if new:
             await self._states.catch_up(state, new[0].rowid - 1)
-        scored = [self._advance(state, row) for row in new]
-        batch.scores += [(result.model_id, row) for row in scored]
+        scored: list[ScoredRow] = []
+        for row in new:
+            if state.turns:
+                await self._states.turn(state, batch.raws_of(result.model_id))
+            scored.append(self._advance(state, row))
+            batch.scores.append((result.model_id, scored[-1]))
         batch.touched[result.model_id] = state
         rows += scored
         for at in range(0, len(rows), self._options.chunk_size):

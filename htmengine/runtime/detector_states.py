@@ -11,22 +11,24 @@ metric_data, from which it is brought up to date again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 from twisted.logger import Logger
 
-from htmengine.adapters.datasource.why import columns
+from htmengine.adapters.datasource.why import NONE_UNSTORED, columns, detector_before
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence import Detector
 from htmengine.evidence.scoring import detector_for, is_likelihood, restored, row_score
 from htmengine.htm.params import ModelParams
 from htmengine.messages import ModelResult, ModelSnapshot, ResultRow
 from htmengine.messages.digest import extended
-from htmengine.repository import counts, queries, snapshots
+from htmengine.repository import counts, fine_spans, queries, snapshots
 from htmengine.repository.engine import Database
+from htmengine.repository.fine_spans import FineSpan, turns
 from htmengine.repository.quarantine import each_alone
 from htmengine.repository.queries import Definition, Metric, Row
 
@@ -51,6 +53,7 @@ class MetricState:
     counted: int = 0
     evidence_from: int | None = None  #: from this row on the stored scores are the evidence's
     digest: int | None = None  #: of the rows up to ``counted``; None: not known
+    fine: tuple[FineSpan, ...] = ()  #: not learnt
 
     def advance(self, row: ResultRow, *, sequence_only: bool) -> float:
         """The row's anomaly score; ``sequence_only``: HTM Engine's."""
@@ -80,6 +83,11 @@ class MetricState:
         if rowid > self.counted:
             self.scored += rows
             self.counted = rowid
+
+    @property
+    def turns(self) -> bool:
+        """Whether the next row's detector is one that learnt other rows, since somebody called some fine."""
+        return bool(self.fine) and self.rowid in turns(self.fine)
 
     @property
     def due(self) -> bool:
@@ -116,8 +124,9 @@ class DetectorStates:
             if each.model_id in self._states and last_rowid(each) > self._states[each.model_id].stored
         ]
         if ahead:
-            for uid, rowid in (await self._database.read(queries.last_rowids, sorted(set(ahead)))).items():
-                self._states[uid].stored = rowid
+            stored, fine = await self._database.read(_tails, sorted(set(ahead)))
+            for uid, rowid in stored.items():
+                self._states[uid].stored, self._states[uid].fine = rowid, fine.get(uid, ())
 
     def find(self, uid: str, generation: int) -> MetricState | None:
         """A state in memory, which counts as used now; None: the metric, or this model of it, is gone."""
@@ -141,16 +150,27 @@ class DetectorStates:
     async def catch_up(self, state: MetricState, last: int) -> None:
         """Bring a state up to the row ``last`` from the raw scores in the database."""
         while state.rowid < last:
-            limit = min(ROWS_AT_ONCE, last - state.rowid)
+            await self.turn(state)
+            until = min([last, *(turn for turn in turns(state.fine) if turn > state.rowid)])
+            limit = min(ROWS_AT_ONCE, until - state.rowid)
             stored = await self._database.read(queries.get_rows, state.metric.uid, state.rowid, limit)
-            rows = [row for row in stored if row.rowid <= last]
+            rows = [row for row in stored if row.rowid <= until]
             for row in rows:
                 if row.raw is None:
                     self.log.error("row {rowid} of {name} has no raw score", rowid=row.rowid, name=state.metric.name)
             if rows:
                 state.pass_over(rows)
             else:
-                state.rowid = last
+                state.rowid = until
+
+    async def turn(self, state: MetricState, unstored: Mapping[int, float] = NONE_UNSTORED) -> None:
+        """Before a metric's next row: have the detector that has learnt what counts from then on.
+
+        ``unstored``: raw scores that the database does not have yet, by rowid.
+        """
+        if state.turns:
+            before = partial(detector_before, unstored=unstored)
+            state.detector = await self._database.read(before, state.metric, state.rowid + 1)
 
     def clear(self) -> None:
         """Forget all without writing them."""
@@ -189,11 +209,12 @@ class DetectorStates:
             if at_most is not None and rowid > at_most:
                 continue
             try:
-                return MetricState(metric, definition.generation, rowid, restored(stored), rowid)
+                return MetricState(metric, definition.generation, rowid, restored(stored), rowid, fine=loaded.fine)
             except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
                 self.log.error("state of metric {name} is made again: {error}", name=metric.name, error=error)
         detector = detector_for(ModelParams.from_json(definition.params))
-        return MetricState(metric, definition.generation, definition.after, detector, definition.after)
+        after = definition.after
+        return MetricState(metric, definition.generation, after, detector, after, fine=loaded.fine)
 
 
 def last_rowid(result: ModelResult | ModelSnapshot) -> int:
@@ -216,11 +237,13 @@ class Loaded(NamedTuple):
     evidence_from: int | None
     digest: int | None
     states: list[tuple[int, bytes]]  #: (rowid, detector), the newest first
+    fine: tuple[FineSpan, ...]
 
 
 def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
     states = queries.load_states(conn, uids)
     scores = counts.get_scores(conn, uids)
+    fine = fine_spans.of_metrics(conn, uids)
     found = []
     for metric in queries.get_metrics(conn, uids):
         definition = metric.definition
@@ -237,8 +260,13 @@ def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
         current = score if score is not None and score.generation == definition.generation else None
         scored, counted = (current.scored, current.rowid) if current else (0, 0)
         since, digest = (current.evidence_from, current.digest) if current else (None, None)
-        found.append(Loaded(metric, definition, scored, counted, since, digest, usable))
+        found.append(Loaded(metric, definition, scored, counted, since, digest, usable, fine.get(metric.uid, ())))
     return found
+
+
+def _tails(conn: Connection, uids: Sequence[str]) -> tuple[dict[str, int], dict[str, tuple[FineSpan, ...]]]:
+    """Each metric's newest row, and its fine spans: who adds one that counts after that row has locked the metric."""
+    return queries.last_rowids(conn, uids), fine_spans.of_metrics(conn, uids)
 
 
 def save(conn: Connection, states: Sequence[MetricState]) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from htmengine import labels
 from htmengine.adapters.datasource.why import LEAST_HEIGHT
-from htmengine.incidents import queries
+from htmengine.incidents import feedback, queries
 from htmengine.incidents.records import Did, Event, Incident, Marks, Member, Silence
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Clock
@@ -64,7 +64,7 @@ class IncidentsApi:
         body = self._body(call, "mark_incident")
         what, note = Did(body["what"]), body.get("note", "")
         return await self._change(
-            queries.mark, call.path["incident"], what, _who(call, body), self.clock.seconds(), note
+            feedback.mark, call.path["incident"], what, _who(call, body), self.clock.seconds(), note
         )
 
     async def list_silences(self, call: Call) -> Reply:

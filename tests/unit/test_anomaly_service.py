@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
-from sqlalchemy import update
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, update
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.adapters.datasource.evidence_columns import evidence_columns
 from htmengine.adapters.datasource.why import LEAST_HEIGHT, replayed, why_at
 from htmengine.bus.interface import Delivery
 from htmengine.errors import RowNotFound
@@ -36,8 +40,10 @@ from htmengine.messages import (
     encode_results,
 )
 from htmengine.messages.digest import START, extended
-from htmengine.repository import counts, queries, results, snapshots, troubles
+from htmengine.repository import counts, fine_spans, queries, results, snapshots, troubles
+from htmengine.repository.fine_spans import FineSpan, learnt_at, turns
 from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.reading import Span
 from htmengine.repository.schema import metric_data
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.detector_states import STATE_EVERY_ROWS, MetricState
@@ -54,6 +60,12 @@ class Listeners:
 
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         self.heard += [(decode_broadcast(body), dict(headers or {})) for body in bodies]
+
+
+def _set_values(conn: Connection, uid: str, values: Sequence[float]) -> None:
+    c = metric_data.c
+    for rowid, value in enumerate(values, 1):
+        conn.execute(update(metric_data).where(c.uid == uid, c.rowid == rowid).values(metric_value=value))
 
 
 class AnomalyServiceTest(SynchronousTestCase):
@@ -172,6 +184,65 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.deliver(self.results(1, STATE_EVERY_ROWS))
         [state] = self.database.run_sync(queries.load_states, [self.metric.uid]).values()
         self.assertEqual((state.generation, state.rowid), (1, STATE_EVERY_ROWS))
+
+    def call_fine(self, first: int, last: int, after: int, until: int | None = None) -> None:
+        self.database.run_sync(fine_spans.put, [FineSpan(self.metric.uid, f"i{first}", first, last, after, until)])
+
+    def expected_without_what_was_fine(self) -> list[float]:
+        """Each row by a detector of its own, which runs the rows before it that count then."""
+        spans = self.database.run_sync(fine_spans.of_metrics, [self.metric.uid])[self.metric.uid]
+        found: list[float] = []
+        for first, last in pairwise([0, *sorted(turns(spans)), ROWS]):
+            learnt = learnt_at(spans, first + 1)
+            detector = detector_for(ModelParams.for_range(0, 10))
+            for rowid, row in enumerate(self.rows_after(0)[:first], 1):
+                if learnt(rowid):
+                    detector.update(*row)
+            found += [anomaly_score(detector.update(*row)) for row in self.rows_after(0)[first:last]]
+        return found
+
+    @settings(max_examples=8, deadline=None)
+    @given(st.lists(st.integers(1, ROWS - 1), max_size=6, unique=True), st.lists(st.booleans(), min_size=8, max_size=8))
+    def test_what_was_called_fine_is_not_learnt_after_its_row_however_messages_and_crashes_fall(
+        self, cuts: list[int], crashes: list[bool]
+    ) -> None:
+        self.setUp()
+        self.values[299:320] = [500.0] * 21
+        self.database.run_sync(_set_values, self.metric.uid, self.values)
+        self.call_fine(300, 320, after=330)
+        self.call_fine(10, 50, after=330, until=500)
+        self.call_fine(400, 401, after=650)
+        for (first, last), crash in zip(pairwise([0, *sorted(cuts), ROWS]), crashes, strict=False):
+            self.deliver(self.results(first + 1, last))
+            if crash:
+                self.service = self.new_service()
+                self.deliver(self.results(max(first - 20, 1), last))  # they were not acknowledged
+        expected = self.expected_without_what_was_fine()
+        self.assertEqual(self.stored(), expected)
+        self.assertNotEqual(expected, self.expected())
+
+    def test_a_mark_while_a_state_is_in_memory_counts_from_the_next_row_on(self) -> None:
+        tail = [(self.metric.uid, 400, 60 * 400)]
+        self.database.run_sync(queries.update_tails, tail)
+        self.deliver(self.results(1, 390), self.results(391, 400))
+        self.call_fine(300, 340, after=400)
+        self.database.run_sync(queries.update_tails, [(self.metric.uid, ROWS, 60 * ROWS)])
+        self.deliver(self.results(401, ROWS))
+        self.assertEqual(self.stored(), self.expected_without_what_was_fine())
+
+    def test_a_row_is_explained_by_what_was_learnt_then(self) -> None:
+        self.call_fine(300, 340, after=400)
+        self.deliver(self.results(1, ROWS))
+        height = {rowid: why["height"] for rowid, why in self.heard_whys().items()}
+        for rowid in [row for row in height if row in (350, 400, 500)] or sorted(height)[-3:]:
+            told = self.database.run_sync(replayed, self.loaded(), 60 * rowid)
+            self.assertEqual(told.why.height, height[rowid])
+        columns = self.database.run_sync(evidence_columns, self.loaded(), Span(380, 450))
+        parts = [
+            self.database.run_sync(evidence_columns, self.loaded(), Span(row, row)) for row in (399, 400, 401, 450)
+        ]
+        for row, part in zip((399, 400, 401, 450), parts, strict=True):
+            self.assertEqual(part.expected.tolist()[0], columns.expected.tolist()[row - 380])
 
     def evidence_from(self) -> int | None:
         return self.database.run_sync(counts.get_scores)[self.metric.uid].evidence_from

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import IncidentNotFound, InvalidRule, SilenceNotFound
+from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import AlarmState, Did, Incident, Marks, Member, Phase, Verdict
 from htmengine.repository import schema
@@ -95,7 +96,7 @@ class IncidentQueriesTest(SynchronousTestCase):
     def test_the_last_mark_of_each_incident_counts(self) -> None:
         self.save(OPEN, OVER)
         for incident_id, what in ((OPEN.id, Did.FINE), (OPEN.id, Did.RIGHT), (OVER.id, Did.FINE)):
-            self.run_(incidents.mark, incident_id, what, "ada", NOW)
+            self.run_(feedback.mark, incident_id, what, "ada", NOW)
         self.assertEqual(self.run_(incidents.marks_by_rule), {"all": Marks(right=1, fine=1)})
 
     def test_a_silence_is_there_until_it_ends_and_both_are_audited(self) -> None:
@@ -123,7 +124,7 @@ class IncidentQueriesTest(SynchronousTestCase):
     def test_what_is_long_over_is_forgotten_and_what_people_did_is_not(self) -> None:
         self.save(OPEN, OVER)
         self.run_(incidents.save_members, [MEMBER, replace(MEMBER, incident_id=OVER.id)])
-        self.run_(incidents.mark, OVER.id, Did.RIGHT, "ada", NOW)
+        self.run_(feedback.mark, OVER.id, Did.RIGHT, "ada", NOW)
         self.run_(incidents.add_verdicts, [VERDICT])
         self.run_(incidents.add_silence, ["*"], NOW, NOW + 1, "ada", "", NOW)
         self.run_(incidents.save_alarm_states, [AlarmState("all", "gone", 1)])

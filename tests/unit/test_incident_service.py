@@ -11,10 +11,11 @@ from sqlalchemy import update
 from htmengine.alerts.calendars import Calendar, Window
 from htmengine.alerts.configuration import AlertConfig, Maintenance, Rule, Webhook
 from htmengine.alerts.incident_messages import IncidentMessage
+from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
-from htmengine.incidents.records import Incident, Phase
+from htmengine.incidents.records import Did, Incident, Phase
 from htmengine.messages import MetricInfo, Reason, ScoredRow, Why, encode_inference
-from htmengine.repository import queries, results
+from htmengine.repository import fine_spans, queries, results
 from htmengine.repository.queries import Score
 from htmengine.repository.schema import metric, metric_data
 from htmengine.repository.times import to_datetime
@@ -160,6 +161,25 @@ class IncidentServiceTest(IncidentCase):
         self.clock.advance(3601)
         self.rise("db.b")
         self.assertEqual(self.messages(), [("firing", 1)])
+
+    def test_the_like_of_what_was_called_fine_pages_nobody_until_it_is_called_right(self) -> None:
+        self.rise("web.a")
+        [incident] = self.incidents()
+        self.database.run_sync(feedback.mark, incident.id, Did.FINE, "ada", START)
+        [span] = self.database.run_sync(fine_spans.of_metrics, [self.uids["web.a"]])[self.uids["web.a"]]
+        self.assertEqual((span.first, span.after, span.direction, span.height), (50, 100, "up", 5.5))
+        self.clock.pump([60, 3600, 60, 86_400])
+        self.rise("web.a", height=7.0, rowid=101)
+        self.assertEqual(self.verdicts(), ["paged", "held back: fine"])
+        self.clock.advance(86_400)
+        self.rise("web.a", height=7.0, rowid=102, direction="down")
+        self.clock.advance(86_400)
+        self.rise("web.a", height=7.6, rowid=103)
+        self.assertEqual(self.verdicts()[2:], ["paged"] * 2)
+        self.database.run_sync(feedback.mark, incident.id, Did.RIGHT, "ada", START)
+        self.clock.advance(86_400)
+        self.rise("web.a", rowid=104)
+        self.assertEqual(self.verdicts()[4:], ["paged"])
 
     def test_maintenance_is_by_the_rows_time_and_pages_nobody(self) -> None:
         self.restart(in_maintenance(START, START + 3600))

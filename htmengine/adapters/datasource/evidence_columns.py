@@ -7,18 +7,19 @@ row: from the model's first row on, or for a long series from some rows before t
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from htmengine.adapters.datasource.why import first_detector
+from htmengine.adapters.datasource.why import Start, detector_before, first_detector
 from htmengine.evidence import Detector
 from htmengine.evidence.kinds import KINDS, LANES
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.params import ModelParams
-from htmengine.repository import reading
+from htmengine.repository import fine_spans, reading
 from htmengine.repository.queries import Metric
 from htmengine.repository.reading import Span
 
@@ -46,19 +47,36 @@ def evidence_columns(conn: Connection, metric: Metric, span: Span) -> EvidenceCo
 
     Of a span longer than `MOST_ROWS` the newest rows are told of.
     """
-    detector, after = first_detector(conn, metric)
+    after = first_detector(conn, metric).after
     complete = span.last - after <= MOST_ROWS
-    if not complete:
-        assert metric.definition is not None
-        detector, after = detector_for(ModelParams.from_json(metric.definition.params)), span.last - MOST_ROWS
+    after = after if complete else span.last - MOST_ROWS
+    spans = fine_spans.of_metrics(conn, [metric.uid]).get(metric.uid, ())
     parts = []
-    while rows := reading.raw_scored_rows(conn, metric.uid, Span(after + 1, span.last)):
-        part = _run(detector, rows)
-        after = rows[-1][0]
-        if after >= span.first:
-            wanted = np.array([rowid >= span.first for rowid, *_ in rows])
-            parts.append(EvidenceColumns(part.timestamps[wanted], part.expected[wanted], part.lanes[wanted], complete))
+    for first, last in _between_turns(Span(max(span.first, after + 1), span.last), fine_spans.turns(spans)):
+        start = first_detector(conn, metric) if complete else Start(_new_detector(metric), after)
+        detector, done = detector_before(conn, metric, first, start=start), first - 1
+        while rows := reading.raw_scored_rows(conn, metric.uid, Span(done + 1, last)):
+            parts.append(_run(detector, rows))
+            done = rows[-1][0]
     return _joined(parts, complete)
+
+
+def _between_turns(span: Span, turns: Collection[int]) -> Iterator[Span]:
+    """Parts in which the same rows are learnt.
+
+    >>> [*_between_turns(Span(3, 9), {5, 9, 12})]
+    [Span(first=3, last=5), Span(first=6, last=9)]
+    """
+    first = span.first
+    for turn in sorted(turn for turn in turns if span.first <= turn < span.last):
+        yield Span(first, turn)
+        first = turn + 1
+    yield Span(first, span.last)
+
+
+def _new_detector(metric: Metric) -> Detector:
+    assert metric.definition is not None
+    return detector_for(ModelParams.from_json(metric.definition.params))
 
 
 def _run(detector: Detector, rows: list[tuple[int, int, float, float]]) -> EvidenceColumns:

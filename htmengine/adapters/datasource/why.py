@@ -7,7 +7,9 @@ scores is found again, for any row, by replay of the stored rows from the model'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +23,8 @@ from htmengine.evidence.kinds import reasons
 from htmengine.evidence.scoring import detector_for, restored
 from htmengine.htm.params import ModelParams
 from htmengine.messages import Reason, Why
-from htmengine.repository import queries, snapshots
+from htmengine.repository import fine_spans, queries, reading, snapshots
+from htmengine.repository.fine_spans import learnt_at
 from htmengine.repository.queries import Metric, Row
 from htmengine.repository.schema import anomaly
 from htmengine.repository.times import to_datetime
@@ -30,6 +33,7 @@ from htmengine.repository.times import to_datetime
 ROWS_AT_ONCE = 5000
 #: A row whose page is at least so high is listed, and told of with its reasons, whatever its score.
 LEAST_HEIGHT = 3.0
+NONE_UNSTORED: Mapping[int, float] = MappingProxyType({})
 
 
 def why_of(detector: Detector) -> Why:
@@ -72,13 +76,16 @@ def why_at(conn: Connection, metric: Metric, timestamp: int) -> Told:
 
 def replayed(conn: Connection, metric: Metric, timestamp: int) -> Told:
     """The same by replay of the rows of the metric's model."""
-    detector, after = first_detector(conn, metric)
-    while rows := _rows_until(conn, metric.uid, after, timestamp):
-        detector.update_many(*columns(rows))
-        after, last = rows[-1].rowid, rows[-1]
-        if last.timestamp == timestamp and last.raw is not None and last.anomaly is not None:
-            return Told(last.rowid, last.timestamp, last.value, last.anomaly, why_of(detector))
-    raise RowNotFound(metric.name, timestamp)
+    span = reading.span_of(conn, metric.uid, timestamp, timestamp)
+    wanted = next(iter(queries.get_rows(conn, metric.uid, span.last - 1, 1)), None)
+    if span.last < span.first or wanted is None or wanted.raw is None or wanted.anomaly is None:
+        raise RowNotFound(metric.name, timestamp)
+    start = first_detector(conn, metric)
+    if wanted.rowid <= start.after:
+        raise RowNotFound(metric.name, timestamp)
+    detector = detector_before(conn, metric, wanted.rowid, start=start)
+    detector.update(wanted.timestamp, wanted.value, wanted.raw)
+    return Told(wanted.rowid, wanted.timestamp, wanted.value, wanted.anomaly, why_of(detector))
 
 
 def _stored(conn: Connection, metric: Metric, timestamp: int) -> Told | None:
@@ -91,12 +98,15 @@ def _stored(conn: Connection, metric: Metric, timestamp: int) -> Told | None:
     return Told(row.rowid, timestamp, row.metric_value, row.anomaly_score, why)
 
 
-def _rows_until(conn: Connection, uid: str, after: int, timestamp: int) -> list[Row]:
-    return [row for row in queries.get_rows(conn, uid, after, ROWS_AT_ONCE) if row.timestamp <= timestamp]
+class Start(NamedTuple):
+    """A detector after the row ``after``."""
+
+    detector: Detector
+    after: int
 
 
-def first_detector(conn: Connection, metric: Metric) -> tuple[Detector, int]:
-    """The detector before the first row of a metric's model, and the row before it.
+def first_detector(conn: Connection, metric: Metric) -> Start:
+    """The detector before the first row of a metric's model.
 
     Raises `ModelNotFound` for a metric without a model.
     """
@@ -106,5 +116,30 @@ def first_detector(conn: Connection, metric: Metric) -> tuple[Detector, int]:
     if definition.snapshot is not None:
         state = snapshots.state_of(conn, metric.uid, definition.snapshot)
         if state is not None:
-            return restored(state.likelihood), definition.after
-    return detector_for(ModelParams.from_json(definition.params)), definition.after
+            return Start(restored(state.likelihood), definition.after)
+    return Start(detector_for(ModelParams.from_json(definition.params)), definition.after)
+
+
+def detector_before(
+    conn: Connection,
+    metric: Metric,
+    rowid: int,
+    *,
+    start: Start | None = None,
+    unstored: Mapping[int, float] = NONE_UNSTORED,
+) -> Detector:
+    """A metric's detector when a row comes: it knows the earlier rows but for those that were called fine by then.
+
+    ``start``: from where it runs; None: `first_detector`.  ``unstored``: raw scores that the database does not have
+    yet, by rowid.
+    """
+    detector, after = start or first_detector(conn, metric)
+    learnt = learnt_at(fine_spans.of_metrics(conn, [metric.uid]).get(metric.uid, ()), rowid)
+    while after < rowid - 1:
+        rows = queries.get_rows(conn, metric.uid, after, min(ROWS_AT_ONCE, rowid - 1 - after))
+        if not rows:
+            break
+        known = [row for row in rows if row.rowid < rowid and learnt(row.rowid)]
+        detector.update_many(*columns([replace(row, raw=unstored.get(row.rowid, row.raw)) for row in known]))
+        after = rows[-1].rowid
+    return detector

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""Spans of rows that somebody called fine: they are not learnt, and their like raises less.
+
+A span counts for the rows of its metric after the row ``after``, up to the row ``until``.  So what a detector knows at
+any row follows from the stored rows and spans alone, whenever and by whom it is asked.
+
+As in `queries`, each function takes ``conn`` first and runs in the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, or_, select, update
+
+from htmengine.repository.queries import in_parts
+from htmengine.repository.schema import fine_span
+
+
+@dataclass(frozen=True, slots=True)
+class FineSpan:
+    """Rows ``first`` to ``last`` of a metric, both included; none if ``first`` is greater.
+
+    ``origin``: the incident that was marked, or what else made the span.  ``direction`` and ``height`` are those of its
+    alarms; a height of None: nothing is like it.
+    """
+
+    uid: str
+    origin: str
+    first: int
+    last: int
+    after: int
+    until: int | None = None
+    direction: str | None = None
+    height: float | None = None
+
+    def counts_at(self, rowid: int) -> bool:
+        """Whether it counts for a row.
+
+        >>> span = FineSpan("u", "i", first=5, last=7, after=9, until=20)
+        >>> [span.counts_at(rowid) for rowid in (9, 10, 20, 21)]
+        [False, True, True, False]
+        """
+        return self.after < rowid and (self.until is None or rowid <= self.until)
+
+
+def turns(spans: Iterable[FineSpan]) -> frozenset[int]:
+    """Rows after which other rows are learnt.
+
+    >>> sorted(turns([FineSpan("u", "i", 5, 7, after=9, until=20)]))
+    [9, 20]
+    """
+    with_rows = [each for each in spans if each.first <= each.last]
+    return frozenset(turn for each in with_rows for turn in (each.after, each.until) if turn is not None)
+
+
+def learnt_at(spans: Iterable[FineSpan], rowid: int) -> Callable[[int], bool]:
+    """Which earlier rows are learnt when a row comes.
+
+    >>> learnt = learnt_at([FineSpan("u", "i", 5, 7, after=9)], 10)
+    >>> [row for row in range(1, 10) if learnt(row)]
+    [1, 2, 3, 4, 8, 9]
+    """
+    counting = [(each.first, each.last) for each in spans if each.counts_at(rowid)]
+    return lambda row: not any(first <= row <= last for first, last in counting)
+
+
+def put(conn: Connection, spans: Sequence[FineSpan]) -> None:
+    """Keep spans; one of the same metric, origin and row is replaced."""
+    c = fine_span.c
+    for span in spans:
+        values = asdict(span)
+        key = [values.pop(name) for name in ("uid", "origin", "after")]
+        here = and_(c.uid == key[0], c.origin == key[1], c.after == key[2])
+        if conn.execute(select(c.uid).where(here)).first() is None:
+            conn.execute(insert(fine_span), asdict(span))
+        else:
+            conn.execute(update(fine_span).where(here).values(values))
+
+
+def end(conn: Connection, uid: str, origin: str, until: int) -> None:
+    """A metric's spans of an origin do not count after a row."""
+    c = fine_span.c
+    still = and_(c.uid == uid, c.origin == origin, or_(c.until.is_(None), c.until > until))
+    conn.execute(update(fine_span).where(still).values(until=until))
+
+
+def of_metrics(conn: Connection, uids: Sequence[str]) -> dict[str, tuple[FineSpan, ...]]:
+    """By uid, of metrics that have some."""
+    c = fine_span.c
+    found: defaultdict[str, list[FineSpan]] = defaultdict(list)
+    for part in in_parts(uids):
+        for row in conn.execute(select(fine_span).where(c.uid.in_(part)).order_by(c.uid, c.after, c.origin)):
+            found[row.uid].append(_span(row))
+    return {uid: tuple(spans) for uid, spans in found.items()}
+
+
+def _span(row: Any) -> FineSpan:
+    return FineSpan(row.uid, row.origin, row.first, row.last, row.after, row.until, row.direction, row.height)
