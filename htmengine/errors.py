@@ -25,11 +25,13 @@ HtmEngineError
 │   ├── SnapshotNotFound      the metric has no such snapshot
 │   ├── RowNotFound           the metric has no such row
 │   ├── IncidentNotFound      no incident of this id
-│   └── SilenceNotFound       no silence of this number
+│   ├── SilenceNotFound       no silence of this number
+│   └── AlertRuleNotFound     no stored rule of this name
 ├── InvalidTransition         a mistake in the code: a model would go where no transition leads; has the model's story
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
 ├── InvalidRule               a selector or a rule of admission cannot be read; the text says what is allowed
+├── InvalidAlertRule          an alert rule of the API is refused; names the options
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── DeliveryFailed            an alert's receiver did not take a message; says what came back
 ├── MissingExtra              an optional package is not installed; names the extra that brings it
@@ -202,6 +204,14 @@ class SilenceNotFound(RepositoryError):
         self.number = number
 
 
+class AlertRuleNotFound(RepositoryError):
+    """No stored rule has this name; those of alerts.conf are changed there.  Remedy: ``htmengine alert rules``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no stored rule {name!r}")
+        self.name = name
+
+
 class MetricExists(RepositoryError):
     """A metric of this name exists already.  Remedy: take another name, or ``htmengine delete`` the metric first."""
 
@@ -250,6 +260,17 @@ class InvalidRule(HtmEngineError):
 
     Remedy: correct it; the text says what is wrong and what is allowed.
     """
+
+
+class InvalidAlertRule(HtmEngineError):
+    """An alert rule that was given to the API is refused.  ``problems``: (option, what is wrong with it).
+
+    Remedy: correct the options that the text names; it says what is allowed.
+    """
+
+    def __init__(self, name: str, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__(f"rule {name!r}: " + "; ".join(f"{option}: {problem}" for option, problem in problems))
+        self.problems = tuple(problems)
 
 
 class BadSeries(HtmEngineError):

@@ -27,6 +27,7 @@ _SELECTOR = re.compile(r'([^\s{}"]*)\s*(?:\{(.*)\})?', re.DOTALL)
 _MATCHER = re.compile(r'\s*([^\s=!~,{}"]+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(,|$)')
 #: What stands between the commas of a list: braces and quoted texts may hold commas themselves.
 _IN_LIST = re.compile(r'(?:\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}|[^,\n{]|\{)+')
+_ENDS_WITH_LABELS = re.compile(r'[=~]\s*"(?:[^"\\]|\\.)*"\s*,?\s*\}\s*$')
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -112,8 +113,12 @@ def separated(text: str) -> list[str]:
 
 
 def has_labels(text: str) -> bool:
-    """Whether a search is a selector with labels: it ends as one does."""
-    return text.rstrip().endswith("}")
+    """Whether a search is a selector with labels.
+
+    >>> has_labels('web.*{job="api"}'), has_labels("web.{a,b}")
+    (True, False)
+    """
+    return _ENDS_WITH_LABELS.search(text) is not None
 
 
 def parse_selector(text: str) -> Selector:

@@ -229,6 +229,7 @@ class Parts:
         options = WebOptions(
             port=section.port,
             access=AccessRules(section.host, section.read_token, section.write_token, section.allowed_hosts.split()),
+            alerts=self.deployment.alerts,
             tls_certificate=Path(section.tls_certificate) if section.tls_certificate else None,
             answer_within_s=section.answer_within_s,
             queues={name: queues for name, queues in self.deployment.queues.items() if name != "alerts"},

@@ -25,7 +25,7 @@ def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[
     """All commands that do something, with their words, in alphabetical order.
 
     >>> [words for words, _ in commands()][:2]
-    [('alert', 'acknowledge'), ('alert', 'list')]
+    [('alert', 'acknowledge'), ('alert', 'apply')]
     """
     for name, command in sorted(group.commands.items()):
         if isinstance(command, click.Group):

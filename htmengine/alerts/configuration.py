@@ -43,7 +43,7 @@ from htmengine.errors import ConfigError, InvalidRule
 from htmengine.selectors import Selection, separated
 
 FILE = "alerts"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _ADDRESS = re.compile(r"[^\s@<>,]+@[^\s@<>,]+")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -145,7 +145,7 @@ def _silence(text: str) -> float | None:
 def _severities(text: str) -> tuple[tuple[str, float], ...]:
     pairs = [part.partition("=") for part in _list(text)] if text else []
     found = [(name.strip(), _number(height or "0")) for name, _, height in pairs]
-    if not all(_NAME.fullmatch(name) for name, _ in found):
+    if not all(NAME.fullmatch(name) for name, _ in found):
         raise ValueError(text)
     return tuple(sorted(found, key=lambda pair: pair[1]))
 
@@ -161,7 +161,7 @@ SELECTORS = Kind(
     'globs (web.*), labels ({job="api",host=~"web.*"}) or both, separated by commas; one with a ! before it excludes',
     _selectors,
 )
-NAMES = Kind("names, separated by commas", partial(_list, fits=_NAME.fullmatch))
+NAMES = Kind("names, separated by commas", partial(_list, fits=NAME.fullmatch))
 LABELS = Kind("name=value pairs, separated by commas", _labels)
 URL = Kind("an http or https URL without user and password", _url)
 ADDRESS = Kind("an e-mail address", lambda text: _list(text, _ADDRESS.fullmatch)[0])
@@ -189,6 +189,7 @@ class General:
         True, FLAG, "an embedded engine without rules and receivers makes incidents of all metrics"
     )
     keep_days: int = option(30, whole(1, 3650), "alerts and deliveries that are over are kept this long")
+    audit_days: int = option(365, whole(1, 3650), "what people changed is remembered this long")
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,11 +371,7 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
         check_directory(directory)
         path = directory / path
         parser = parse_file(path, problems)
-    values: Values = {
-        (FILE, section, name): (text, f"{path} [{section}] {name}")
-        for section in parser.sections()
-        for name, text in parser.items(section)
-    }
+    values = _values(path, parser)
     kinds = _kinds(path, values, parser.sections(), problems)
     _read_environment(environ, kinds, values, problems)
     general, *named = [_read(section, kind, values, problems) for section, kind in kinds.items()]
@@ -387,6 +384,41 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def load_rules(path: Path, config: AlertConfig) -> tuple[Rule, ...]:
+    """The rules of a file that has nothing but sections [alert:NAME], for the receivers of alerts.conf.
+
+    Raises `ConfigError`.
+    """
+    if not path.is_file():
+        raise ConfigError([f"{path}: there is no such file"])
+    problems: list[str] = []
+    parser = parse_file(path, problems)
+    kinds = _kinds(path, {}, [each for each in parser.sections() if each.startswith("alert:")], problems)
+    problems += [
+        f"{path} [{each}]: only [alert:NAME] is allowed here; the rest stands in alerts.conf"
+        for each in parser.sections()
+        if not each.startswith("alert:")
+    ]
+    values = _values(path, parser)
+    rules = tuple(_read(section, kind, values, problems) for section, kind in kinds.items() if kind is Rule)
+    if not problems:
+        problems += [f"{path} {problem}" for problem in _contradictions(dataclasses.replace(config, rules=rules))]
+        declared = {rule.name for rule in config.rules if rule != DEFAULT_RULE}
+        both = [rule.name for rule in rules if rule.name in declared]
+        problems += [f"{path} [alert:{name}]: alerts.conf has a rule of this name" for name in both]
+    if problems:
+        raise ConfigError(problems)
+    return rules
+
+
+def _values(path: Path, parser: configparser.ConfigParser) -> Values:
+    return {
+        (FILE, section, name): (text, f"{path} [{section}] {name}")
+        for section in parser.sections()
+        for name, text in parser.items(section)
+    }
 
 
 def _read(title: str, kind: type[Any], values: Values, problems: list[str]) -> Any:
@@ -421,7 +453,7 @@ def _kinds(path: Path, values: Values, sections: Iterable[str], problems: list[s
         word, colon, name = section.partition(":")
         if section == "alerts":
             continue
-        if word not in {*_NAMED, "receiver"} or not colon or not _NAME.fullmatch(name):
+        if word not in {*_NAMED, "receiver"} or not colon or not NAME.fullmatch(name):
             problems.append(
                 f"{path} [{section}]: [alerts], [alert:NAME], [receiver:NAME] and [maintenance:NAME] are allowed, "
                 "NAME of at most 60 letters, digits, - and _"
@@ -454,7 +486,7 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
     """What no option alone can tell."""
     known = {receiver.name for receiver in config.receivers}
     for rule in config.rules:
-        yield from _rule_contradictions(rule)
+        yield from (f"[alert:{rule.name}] {name}: {problem}" for name, problem in contradictions_of(rule))
         if not rule.receivers:
             yield f"[alert:{rule.name}] receivers: at least one is needed; there are {_listed(known)}"
         for name in rule.receivers:
@@ -473,16 +505,17 @@ _BUDGET_ONLY = ("for_s", "silence", "severity")
 _THRESHOLD_ONLY = ("threshold", "cooldown_s")
 
 
-def _rule_contradictions(rule: Rule) -> Iterable[str]:
+def contradictions_of(rule: Rule) -> Iterable[tuple[str, str]]:
+    """What no option of a rule alone can tell: (option, what is wrong with it)."""
     if rule.pages_per_week and rule.pages_per_metric_week:
-        yield f"[alert:{rule.name}] pages_per_week and pages_per_metric_week: a rule has one budget; leave one out"
+        yield "pages_per_week and pages_per_metric_week", "a rule has one budget; leave one out"
     for each in dataclasses.fields(Rule):
         if getattr(rule, each.name) == each.default:
             continue
         if each.name in _BUDGET_ONLY and not rule.has_budget:
-            yield f"[alert:{rule.name}] {each.name}: only with pages_per_week or pages_per_metric_week"
+            yield each.name, "only with pages_per_week or pages_per_metric_week"
         if each.name in _THRESHOLD_ONLY and rule.has_budget:
-            yield f"[alert:{rule.name}] {each.name}: only without a budget, which sets the threshold"
+            yield each.name, "only without a budget, which sets the threshold"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The Alert Service: tells people when metrics are anomalous, by the rules of alerts.conf.
+"""The Alert Service: tells people when metrics are anomalous, by the rules of alerts.conf and the stored ones.
 
 In: scored rows, from a durable queue of its own on the results exchange.  Out: messages to the receivers.  Rules with a
 threshold are evaluated by `htmengine.alerts.evaluation`, those with a budget judged by
@@ -22,22 +22,23 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine.alerts import evaluation
+from htmengine.alerts import evaluation, rule_queries
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import AlertConfig, Alertmanager, AlertOptions, described
+from htmengine.alerts.configuration import AlertConfig, Alertmanager, AlertOptions, Rule, described
 from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
 from htmengine.alerts.notifications import Notification, metric_page
+from htmengine.alerts.rules import known_rules
 from htmengine.bus.interface import Bus, Delivery, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
-from htmengine.errors import DeliveryFailed, InvalidMessage
+from htmengine.errors import DeliveryFailed, InvalidAlertRule, InvalidMessage
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
 from htmengine.process.figures import Figure, counter
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import repeated
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import troubles
+from htmengine.repository import audit, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import Quarantine
 
@@ -57,10 +58,18 @@ RESEND_AT_ONCE = 1000
 DAY_S = 86_400
 #: A threshold that no row reaches.
 ABOVE_ALL_SCORES = 2.0
+#: How often the stored rules are looked at.
+RELOAD_S = 5.0
+#: Whose trouble a stored rule is that cannot be read.
+RULES_TROUBLE = "alert rules"
 
 
 class JudgesRows(Protocol):
     """The rules with a budget: `htmengine.incidents.budget_rules`."""
+
+    def use(self, rules: Iterable[Rule]) -> None:
+        """Go on with these rules, as far as they have a budget."""
+        ...
 
     async def begin(self) -> None:
         """Called before any rows come."""
@@ -111,10 +120,14 @@ class AlertService(QueueConsumer):
             )
             for receiver in self._config.receivers
         ]
-        self._thresholds = [rule for rule in self._config.rules if not rule.has_budget]
+        self._rules: Sequence[Rule] = ()
+        self._thresholds: Sequence[Rule] = ()
+        self._rules_version: tuple[int, float] | None = None
+        self._rules_wanted: Deferred[None] = Deferred()  #: fires when there are rules, or at the stop
         self._budget_rules = budget_rules
         self._quarantine = Quarantine(database, self._config.general.queue_name, clock.seconds)
         self._timer = repeated(self._look_after, self._tasks, clock)
+        self._reload_timer = repeated(self._reload, self._tasks, clock)
         self.rejected = 0  #: messages that are not results
         self.overflows = 0  #: times that the queue was found full
         self.fired = 0
@@ -122,23 +135,24 @@ class AlertService(QueueConsumer):
 
     @property
     def idle(self) -> bool:
-        """Whether alerts.conf asks for nothing."""
-        return not self._config.rules and not self._config.receivers
+        """Whether nothing is asked for."""
+        return not self._rules and not self._config.receivers
 
     def startService(self) -> None:
         super().startService()
-        if self.idle:
-            return
         for courier in self.couriers:
             self._tasks.start(courier.run())
         self._timer.start(RESEND_S, now=False)
+        self._reload_timer.start(RELOAD_S, now=False)
 
     def stopService(self) -> Deferred[None]:
-        if self._timer.running:
-            self._timer.stop()
+        self._timer.stop()
+        self._reload_timer.stop()
         for courier in self.couriers:
             courier.stop()
-        return super().stopService()
+        stopped = super().stopService()
+        self._go_on()
+        return stopped
 
     def figures(self) -> Iterable[Figure]:
         """What fired, and what became of the messages."""
@@ -162,16 +176,44 @@ class AlertService(QueueConsumer):
     # --- rows ------------------------------------------------------------------------------------------
 
     async def consume(self) -> None:
+        await self._reload()
         if self.idle:
             # What an earlier configuration had bound would fill up.
             await self._bus.delete_queue(self._config.general.queue_name)
-            return
+            await self._rules_wanted
+            if not self.running:
+                return
         await self._bind_queue()
         await self._budget_rules.begin()
         while self.running:
             if await self._missed_some():
                 await self._begin_anew()
             await self._read_on()
+
+    async def _reload(self) -> None:
+        """Go on with the rules as they are now."""
+        version = await self._database.read(rule_queries.rules_version)
+        if version == self._rules_version:
+            return
+        unreadable: list[InvalidAlertRule] = []
+        stored = await self._database.read(rule_queries.stored_rules, unreadable.append)
+        messages = [str(each) for each in unreadable]
+        await self._database.run(troubles.replace, RULES_TROUBLE, messages, int(self._clock.seconds()))
+        self._use([each.rule for each in known_rules(self._config, stored)])
+        self._rules_version = version
+
+    def _use(self, rules: Sequence[Rule]) -> None:
+        if self._rules_version is not None:
+            self.log.info("the rules have changed: {names}", names=", ".join(each.name for each in rules) or "none")
+        self._rules = rules
+        self._thresholds = [rule for rule in rules if not rule.has_budget]
+        self._budget_rules.use(rules)
+        if not self.idle:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._rules_wanted.called:
+            self._rules_wanted.callback(None)
 
     async def _bind_queue(self) -> None:
         queue = self._config.general.queue_name
@@ -232,12 +274,12 @@ class AlertService(QueueConsumer):
             await self._database.run(troubles.replace, TROUBLE, [], int(self._clock.seconds()))
 
     async def _catch_up(self) -> None:
-        rules = self._config.rules
+        rules = self._rules
         if not rules:
             return
         oldest = max(min(rule.max_age_s or CATCH_UP_S, CATCH_UP_S) for rule in rules)
         since = int(self._clock.seconds() - oldest)
-        threshold = min((rule.threshold for rule in self._thresholds), default=ABOVE_ALL_SCORES)
+        threshold = min((rule.threshold for rule in rules if not rule.has_budget), default=ABOVE_ALL_SCORES)
         after: str | None = ""
         while self.running and after is not None:
             spans = await self._database.read(alert_queries.anomalous_spans, after, since, threshold, METRICS_AT_ONCE)
@@ -288,6 +330,8 @@ class AlertService(QueueConsumer):
 
     async def _look_after(self) -> None:
         """End alerts that no row will end, keep the others alive at Alertmanagers, forget what is long over."""
+        if self._rules_version is None:  # rules that are not known yet are not gone
+            return
         now = self._clock.seconds()
         rules = {rule.name: rule for rule in self._thresholds}
         changes = []
@@ -384,3 +428,4 @@ def _forget(conn: Connection, config: AlertConfig, now: float) -> None:
     alert_queries.give_up_unknown(conn, [receiver.name for receiver in config.receivers], now)
     alert_queries.forget_deleted_metrics(conn)
     alert_queries.prune_alerts(conn, now - config.general.keep_days * DAY_S)
+    audit.forget(conn, now - config.general.audit_days * DAY_S)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import getpass
 import math
 import sys
 import time
@@ -19,7 +18,18 @@ from htmengine.alerts.evaluation import matches
 from htmengine.alerts.notifications import Notification, RecentRow, metric_page, utc
 from htmengine.alerts.queries import AlertRecord
 from htmengine.alerts.sender import Sender
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable, run_reactor, span
+from htmengine.cli import alert_rules
+from htmengine.cli.common import (
+    Engine,
+    engine_options,
+    example,
+    failing_cleanly,
+    moment,
+    printable,
+    run_reactor,
+    span,
+    who_option,
+)
 from htmengine.errors import DeliveryFailed
 from htmengine.incidents import feedback
 from htmengine.incidents import preview as previewing
@@ -40,7 +50,11 @@ NO_OPTIONS = AlertOptions(NO_ALERTS, "")
 
 @click.group()
 def alert() -> None:
-    """Alerts: the rules and receivers of alerts.conf."""
+    """Alerts: the rules and receivers of alerts.conf, and the stored rules."""
+
+
+for _command in (alert_rules.rules, alert_rules.apply, alert_rules.delete):
+    alert.add_command(_command)
 
 
 @alert.command(epilog=example("htmengine alert test load-on-web"))
@@ -50,7 +64,7 @@ def alert() -> None:
 def test(engine: Engine, rule: str | None) -> None:
     """Send a test message to each receiver of RULE, or of all rules, and print the replies."""
     options = engine.deployment.alert_options
-    wanted = _pairs(options.config, rule)
+    wanted = _pairs(options.config, _rules(engine, rule))
 
     async def start(reactor: Reactor) -> bool:
         sender = Sender(reactor)
@@ -61,11 +75,17 @@ def test(engine: Engine, rule: str | None) -> None:
         sys.exit(1)
 
 
-def _pairs(config: AlertConfig, name: str | None) -> list[tuple[Rule, Receiver]]:
-    rules = [rule for rule in config.rules if name in {None, rule.name}]
+def _rules(engine: Engine, name: str | None) -> list[Rule]:
+    """The rule of that name, or all that are in force."""
+    known = engine.rules()
+    rules = [rule for rule in known if name in {None, rule.name}]
     if not rules:
-        known = ", ".join(rule.name for rule in config.rules) or "none"
-        raise click.ClickException(f"no rule {name or ''}; alerts.conf has {known}".replace("  ", " "))
+        names = ", ".join(rule.name for rule in known) or "none"
+        raise click.ClickException(f"no rule {name}; there are {names}" if name else "there are no rules")
+    return rules
+
+
+def _pairs(config: AlertConfig, rules: Sequence[Rule]) -> list[tuple[Rule, Receiver]]:
     return [(rule, receiver) for rule in rules for receiver in config.receivers_of(rule)]
 
 
@@ -111,8 +131,7 @@ def _test_notification(rule: Rule, now: float, public_url: str) -> Notification:
 @failing_cleanly
 def list_(engine: Engine, limit: int) -> None:
     """List the budgets and what they paid for, then open alerts of single metrics, then recent ones."""
-    rules = engine.deployment.alerts.rules
-    now = time.time()
+    rules, now = engine.rules(), time.time()
     with engine.database() as database:
         records = database.read_sync(alert_queries.list_alerts, limit)
         budgets = [*database.read_sync(_budgets, [rule for rule in rules if rule.has_budget], now)]
@@ -171,12 +190,6 @@ def _firing(record: AlertRecord, now: float) -> str:
 # --- what people do -------------------------------------------------------------------------------------
 
 
-def _who() -> str:
-    """The user at this terminal, for the audit."""
-    return getpass.getuser()[:100]
-
-
-who_option = click.option("--who", default=_who, show_default="the user", help="Who does it, for the audit.")
 note_option = click.option("--note", default="", help="What is to be remembered about it.")
 
 
@@ -267,12 +280,10 @@ def preview(engine: Engine, rule: str, since: str) -> None:
 
     Silences and metrics that fell silent are left out.
     """
-    rules = {each.name: each for each in engine.deployment.alerts.rules}
-    if rule not in rules:
-        raise click.ClickException(f"no rule {rule}; alerts.conf has {', '.join(rules) or 'none'}")
+    [wanted] = _rules(engine, rule)
     with engine.database() as database:
-        rows, learnt, metrics = database.read_sync(_past, rules[rule], int(moment("--since", since)))
-    for line in _previewed(rules[rule], rows, learnt, metrics):
+        rows, learnt, metrics = database.read_sync(_past, wanted, int(moment("--since", since)))
+    for line in _previewed(wanted, rows, learnt, metrics):
         click.echo(printable(line))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import getpass
 import re
 import sqlite3
 import time
@@ -17,10 +18,12 @@ import click
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.python.failure import Failure
 
+from htmengine.alerts import rule_queries
+from htmengine.alerts.configuration import Rule
 from htmengine.client import AsyncClient
 from htmengine.csv_files import parse_timestamp
 from htmengine.deployment import Deployment
-from htmengine.errors import BusAway, HtmEngineError
+from htmengine.errors import BusAway, HtmEngineError, StartError
 from htmengine.messages.samples import MAX_TIMESTAMP
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, installed_reactor, within
@@ -104,6 +107,15 @@ class Engine:
         finally:
             database.close()
 
+    def rules(self) -> list[Rule]:
+        """The alert rules in force; those of alerts.conf alone where there is no database yet."""
+        config = self.deployment.alerts
+        try:
+            with self.database() as database:
+                return database.read_sync(rule_queries.rules_in_force, config)
+        except StartError:
+            return [*config.rules]
+
     def client(self, reactor: Reactor) -> AsyncClient:
         """Its database and its bus, in the reactor; what is away is not waited for, and nothing is made."""
         folder = self.deployment.folder
@@ -156,6 +168,14 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
         return command(*args, engine=Engine(Deployment.find(config_dir, data_dir)), **kwargs)
 
     return wrapped
+
+
+def user() -> str:
+    """The user at this terminal, for the audit."""
+    return getpass.getuser()[:100]
+
+
+who_option = click.option("--who", default=user, show_default="the user", help="Who does it, for the audit.")
 
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -31,6 +31,7 @@ _PLACES = {
     "score": ("files", "score"),
     "replay": ("files", "replay"),
     "alert": ("alert", "alert"),
+    "audit": ("audit", "audit"),
     "backup": ("backup", "backup"),
     "incidents": ("incidents", "incidents"),
     "db": ("admin", "db"),

@@ -52,9 +52,9 @@ def why(where: tuple[str, ...], rule: str | None, engine: Engine, as_json: bool)
 
 
 def _rule(engine: Engine, name: str) -> Rule:
-    rules = {each.name: each for each in engine.deployment.alerts.rules if each.has_budget}
+    rules = {each.name: each for each in engine.rules() if each.has_budget}
     if name not in rules:
-        raise click.ClickException(f"no rule {name} with a budget; alerts.conf has {', '.join(rules) or 'none'}")
+        raise click.ClickException(f"no rule {name} with a budget; there are {', '.join(rules) or 'none'}")
     return rules[name]
 
 

@@ -30,7 +30,7 @@ STUDIED_ROWS = 5000
 
 
 class BudgetRules:
-    """The rules of alerts.conf that have a budget."""
+    """The rules that have a budget."""
 
     log = Logger()
 
@@ -38,11 +38,16 @@ class BudgetRules:
         self._clock = clock
         self._database = database
         self._options = options
-        self._rules = {rule.name: rule for rule in options.config.rules if rule.has_budget}
+        self._rules: dict[str, Rule] = {}
+        self.use(options.config.rules)
         self._fleet = Fleet()
         self.pages: Counter[str] = Counter()  #: by rule
         self.held_back: Counter[str] = Counter()
         self.tokens: dict[str, float] = {}
+
+    def use(self, rules: Iterable[Rule]) -> None:
+        """Go on with these rules, as far as they have a budget."""
+        self._rules = {rule.name: rule for rule in rules if rule.has_budget}
 
     def figures(self) -> Iterable[Figure]:
         """What was paged, and what was not."""
@@ -57,19 +62,20 @@ class BudgetRules:
 
     async def take(self, scored: Sequence[Scored]) -> None:
         """Judge rows.  Rows that come twice change nothing."""
-        for name, found in candidates([*self._rules.values()], scored, self._clock.seconds()).items():
-            await self._judge(self._rules[name], found)
+        rules = self._rules
+        for name, found in candidates([*rules.values()], scored, self._clock.seconds()).items():
+            await self._judge(rules[name], found)
 
     async def review(self) -> None:
         """Metrics that have stopped or are back, incidents that are over, rules that are gone."""
-        states = await self._database.read(queries.rule_states)
-        if self._rules:
+        rules, states = self._rules, await self._database.read(queries.rule_states)
+        if rules:
             await self._look()
-        for rule in self._rules.values():
+        for rule in rules.values():
             state = states.get(rule.name, {})
             await self._review(rule, has_open=bool(state.get("open")))
             self.tokens[rule.name] = judging.tokens(state, self._judging(rule))
-        for name in (name for name, state in states.items() if state.get("open") and name not in self._rules):
+        for name in (name for name, state in states.items() if state.get("open") and name not in rules):
             gone = self._judging(Rule(name, pages_per_week=1.0))
             await self._database.run(judging.review_rule, gone, ended="the rule was removed")
         kept_s = self._options.config.general.keep_days * DAY_S

@@ -35,6 +35,7 @@ from htmengine.incidents.records import (
     Verdict,
 )
 from htmengine.messages import ScoredRow, Why
+from htmengine.repository import audit
 from htmengine.repository.queries import IN_AT_ONCE, Definition, Metric, MetricStatus, get_metrics, get_rows, in_parts
 from htmengine.repository.schema import (
     alarm_state,
@@ -338,8 +339,10 @@ def acknowledge(conn: Connection, incident_id: str, who: str, now: float, note: 
 
 
 def add_event(conn: Connection, event: Event) -> None:
-    """Keep what somebody did."""
+    """Keep what somebody did, in the audit, too."""
     conn.execute(insert(incident_event), {**asdict(event), "what": event.what.value})
+    about = f"incident {event.incident_id}" if event.incident_id else "silences"
+    audit.record(conn, audit.Act(event.at, event.who, event.what.value, about, event.note))
 
 
 def events_of(conn: Connection, incident_id: str | None = None, limit: int = 1000) -> list[Event]:

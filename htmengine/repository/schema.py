@@ -352,6 +352,29 @@ incident_event = Table(
     sqlite_autoincrement=True,  # a number is never used again
 )
 
+#: Rules that were made through the API; ``options``: those of [alert:NAME] in JSON.
+alert_rule = Table(
+    "alert_rule",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("options", LONG_TEXT, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("changed_by", exact(100), nullable=False),
+)
+
+#: Who changed what.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("who", exact(100), nullable=False),
+    Column("what", String(40), nullable=False),
+    Column("about", LONG_TEXT, nullable=False),
+    Column("note", LONG_TEXT, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 #: Metrics, by globs, whose alarms page nobody for a time.
 silence = Table(
     "silence",

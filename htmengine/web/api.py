@@ -40,6 +40,7 @@ from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader, shielded
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
+from htmengine.web.rules import RulesApi
 from htmengine.web.samples import RefusedSamples, read_json, read_text
 from htmengine.web.senders import sender_of
 from htmengine.web.views import (
@@ -75,6 +76,7 @@ class Api:
     queues: Mapping[str, Sequence[str]]  #: by stage
     peers: Peers
     incidents: IncidentsApi
+    rules: RulesApi
     graphite: Callable[[], tuple[str, int]]  #: host and port of the listener; port 0: not known
     anomaly_floor: float
     trusted_proxies: frozenset[str]
@@ -84,7 +86,7 @@ class Api:
     def add_to(self, routes: Routes) -> None:
         """Let each operation of the document have its handler."""
         for operation in self.document.operations.values():
-            part = self if hasattr(self, operation.name) else self.incidents
+            part = next(part for part in (self, self.incidents, self.rules) if hasattr(part, operation.name))
             handler: Handler = getattr(part, operation.name)
             path = re.sub(r"\{(\w+)\}", r"<name:\1>", operation.path)
             routes.add([operation.method], path, operation.scope, _checked(operation, handler))

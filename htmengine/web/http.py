@@ -50,6 +50,12 @@ class Call:
     path: Mapping[str, str]
 
     @property
+    def who(self) -> str:
+        """Who does it, for the audit."""
+        address: Any = self.request.getClientAddress()
+        return f"HTTP client {address.host}"
+
+    @property
     def query(self) -> bytes:
         """The query string as it came."""
         return bytes(self.request.uri.partition(b"?")[2])

@@ -111,8 +111,7 @@ class IncidentsApi:
 
 def _who(call: Call, body: Mapping[str, Any]) -> str:
     """Who does it: as the body says, or else from where it comes."""
-    address: Any = call.request.getClientAddress()
-    return str(body.get("who") or f"HTTP client {address.host}")
+    return str(body.get("who") or call.who)
 
 
 # --- views ----------------------------------------------------------------------------------------------

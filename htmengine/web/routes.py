@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, ValidationError
 
 from htmengine.errors import (
+    AlertRuleNotFound,
     BusError,
     HtmEngineError,
     IncidentNotFound,
@@ -216,6 +217,7 @@ _STATUSES: list[tuple[type[HtmEngineError], int]] = [
     (ModelNotFound, 404),
     (IncidentNotFound, 404),
     (SilenceNotFound, 404),
+    (AlertRuleNotFound, 404),
     (MetricExists, 409),
     (InvalidModelSpec, 422),
     (InvalidRule, 422),

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
+from htmengine.alerts.configuration import NO_ALERTS, AlertConfig
 from htmengine.errors import StartError
 from htmengine.operations import Operations
 from htmengine.process.descriptors import PausingFactory
@@ -34,6 +35,7 @@ from htmengine.web.incidents import IncidentsApi
 from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
+from htmengine.web.rules import RulesApi
 from htmengine.web.site import BoundedSite
 from htmengine.web.skeleton import Page, Skeleton
 from htmengine.web.wires import Wires
@@ -45,6 +47,7 @@ class WebOptions:
 
     port: int = 8080  #: 0: any free one
     access: AccessRules = field(default_factory=AccessRules)
+    alerts: AlertConfig = NO_ALERTS
     tls_certificate: Path | None = None  #: PEM, certificate and key
     answer_within_s: float = 30.0
     queues: Mapping[str, Sequence[str]] = field(default_factory=dict)  #: by stage, for the status
@@ -81,6 +84,7 @@ class WebService(Service):
             started=reactor.seconds(),
             queues=options.queues,
             incidents=IncidentsApi(operations, self.reader, reactor, document),
+            rules=RulesApi(operations.database, self.reader, reactor, document, options.alerts),
             graphite=options.graphite,
             peers=Peers(reactor, options.peers, options.access.read_token),
             anomaly_floor=options.anomaly_floor,

@@ -279,7 +279,7 @@ class TestCommand:
         assert said_of_all.count("\n") == 3
         assert "FAILED: Connection was refused by other side" in said_of_all
         assert "secret" not in said_of_all
-        assert alert("test", "nothing", *at, code=1) == "Error: no rule nothing; alerts.conf has load, other\n"
+        assert alert("test", "nothing", *at, code=1) == "Error: no rule nothing; there are load, other\n"
         assert "no engine has ever run on this folder" in alert("list", *at, code=1)
 
     def test_a_redirect_carries_no_alert_elsewhere_and_no_answer_is_endless(

@@ -106,7 +106,7 @@ class TestMetrics:
             assert self.names(database, query, limit=1) == names[:1]
             assert database.run_sync(reading.count_metrics, query) == len(names)
         with pytest.raises(InvalidRule):
-            self.names(database, MetricQuery("{job}"))
+            self.names(database, MetricQuery('{job=~"("}'))
         anomalies = AnomalyQuery(0.0, search='{__name__="web.a"}')
         assert {row.name for row in database.run_sync(reading.page_of_anomalies, anomalies, None, 2)} == {"web.a"}
 

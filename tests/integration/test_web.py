@@ -71,6 +71,32 @@ def problem(response: httpx.Response, status: int) -> dict[str, Any]:
     return document
 
 
+class TestRules:
+    def test_a_rule_is_stored_changed_and_removed(self, client: httpx.Client) -> None:
+        at = "/api/v1/alert/rules/web"
+        options = {"metrics": ['web.*{dc!="test"}'], "pages_per_week": 2.0, "min_change": "10%", "silence": False}
+        stored = client.put(at, json=options).json()
+        assert (stored["source"], stored["options"]) == ("stored", options)
+        assert client.put(at, json={**options, "rows": 2}).json()["options"]["rows"] == 2
+        assert client.get(at).json()["changed_by"] == "HTTP client 127.0.0.1"
+        listed = client.get("/api/v1/alert/rules").json()
+        assert [(each["name"], each["source"]) for each in listed["rules"]] == [("all", "default"), ("web", "stored")]
+        assert client.delete(at).status_code == 204
+        problem(client.get(at), 404)
+        problem(client.delete("/api/v1/alert/rules/all"), 409)
+        entries = client.get("/api/v1/audit", params={"limit": 3}).json()["entries"]
+        assert [each["what"] for each in entries] == ["removed a rule", "changed a rule", "added a rule"]
+
+    def test_what_is_wrong_with_a_rule_is_named(self, client: httpx.Client) -> None:
+        at = "/api/v1/alert/rules/web"
+        wrong = problem(client.put(at, json={"pages_per_week": -1, "colour": 1}), 400)
+        assert {each["field"] for each in wrong["errors"]} == {"colour", "pages_per_week"}
+        wrong = problem(client.put(at, json={"metrics": ["{job}"], "rows": 2}), 422)
+        assert [each["field"] for each in wrong["errors"]] == ["metrics"]
+        problem(client.put(at, json={"receivers": ["x"]}), 422)
+        problem(client.put("/api/v1/alert/rules/a%20b", json={}), 422)
+
+
 class TestMetrics:
     def test_a_metric_tells_its_model_and_its_newest_score(self, client: httpx.Client) -> None:
         metric = client.get("/api/v1/metrics/web.requests").json()

@@ -109,7 +109,41 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertEqual(said[-1], "2 pages instead of 4 by the threshold 0.99999")
         old = self.command("alert", "preview", "old", "--since", str(NOW - 60 * DAY))
         self.assertEqual(old, "4 alerts by the threshold 0.99999\n")
-        self.assertIn("no rule x; alerts.conf has all, old", self.command("alert", "preview", "x", status=1))
+        self.assertIn("no rule x; there are all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_the_stored_rules_become_those_of_a_file(self) -> None:
+        rules = self.folder / "rules.conf"
+        web = '[alert:web]\nmetrics = {job="web"}\npages_per_week = %d\nreceivers = hook\n'
+        rules.write_text(web % 5 + "[alert:db]\nreceivers = hook\n")
+        apply = ("alert", "apply", str(rules), "--who", "ada")
+        self.assertEqual(self.command(*apply, "--dry-run", status=1), "web: added\ndb: added\n2 would change\n")
+        self.assertEqual(self.command(*apply), "web: added\ndb: added\n2 changed\n")
+        self.assertEqual(self.command(*apply), "web: unchanged\ndb: unchanged\n0 changed\n")
+        self.assertEqual(self.command(*apply, "--dry-run"), "web: unchanged\ndb: unchanged\n0 would change\n")
+        rules.write_text(web % 3)
+        self.assertEqual(self.command(*apply), "web: changed\ndb: removed\n2 changed\n")
+        listed = self.command("alert", "rules").splitlines()
+        sources = [line.split()[:2] for line in listed]
+        self.assertEqual(sources, [["all", "alerts.conf"], ["old", "alerts.conf"], ["web", "stored"]])
+        self.assertIn('"pages_per_week": 3.0', listed[2])
+        self.assertIn("web  0 pages in the last week, budget 3;", self.command("alert", "list"))
+        self.assertEqual(self.command("alert", "delete", "web"), "web is removed\n")
+        self.assertIn("no stored rule 'web'", self.command("alert", "delete", "web", status=1))
+        acts = [line.split("  ")[2].partition(":")[0] for line in self.command("audit").splitlines()]
+        self.assertEqual(acts, ["added a rule", "added a rule", "changed a rule", "removed a rule", "removed a rule"])
+
+    def test_a_file_of_rules_that_is_wrong_changes_nothing(self) -> None:
+        rules = self.folder / "rules.conf"
+        for text, problem in (
+            ("[alert:all]\nreceivers = hook\n", "[alert:all]: alerts.conf has a rule of this name"),
+            ("[alert:a]\nreceivers = x\n", "there is no [receiver:x]; there are hook"),
+            ("[receiver:x]\ntype = webhook\n", "only [alert:NAME] is allowed here"),
+            ("[alert:a]\nmetrics = {job}\nreceivers = hook\n", "metrics = '{job}': globs"),
+        ):
+            rules.write_text(text)
+            self.assertIn(problem, self.command("alert", "apply", str(rules), status=1))
+        self.assertIn("there is no such file", self.command("alert", "apply", "nowhere.conf", status=1))
+        self.assertEqual(self.command("audit"), "")
 
     def test_why_a_rule_paged_and_why_it_did_not(self) -> None:
         at = {rowid: str(NOW + (rowid - 40) * DAY) for rowid in (10, 30, 31, 32, 33)}
