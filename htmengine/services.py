@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from twisted.application.service import Service
 
+from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.service import AlertService
 from htmengine.bus.queue_file import QueueFile
 from htmengine.config import TelemetrySection
@@ -216,6 +217,10 @@ class Parts:
             on_failure=self.end.fail,
         )
 
+    def beside_alert_service(self) -> list[Service]:
+        """What tells of receivers that take no messages."""
+        return [self.trouble_watch("alerts", partial(self.database.read, alert_queries.unreached))]
+
     def web_service(self, listener: MetricListener | None = None) -> WebService:
         """With a way to the database of its own: however many read, the engine's threads stay free.
 
@@ -400,7 +405,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
         parts.progress_watch("engine", list(deployment.queues)),
     ]
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
-    beside = [*parts.beside_storer(), *parts.data_watch()]
+    beside = [*parts.beside_storer(), *parts.data_watch(), *parts.beside_alert_service()]
     ordered = [_DatabaseService(database), bus, *beside, *told, *further, _StopsFirst(database)]
     return OrderedServices(ordered, clock=reactor), end
 

@@ -115,6 +115,10 @@ ANOMALY = Tap(
 )
 ALERTS = Tap(
     ServiceOptions,
-    make_distributed(lambda parts: (parts.alert_service(), parts.ports.alerts_port), queues=["alerts"]),
+    make_distributed(
+        lambda parts: (parts.alert_service(), parts.ports.alerts_port),
+        queues=["alerts"],
+        beside=Parts.beside_alert_service,
+    ),
 )
 WEB = Tap(ServiceOptions, make_distributed(_web, queues=["samples", "model_input", "results", "alerts"]))

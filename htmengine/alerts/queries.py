@@ -10,6 +10,7 @@ import enum
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import UNSET
@@ -364,6 +365,26 @@ def postpone_delivery(conn: Connection, delivery_id: str, next_at: float, answer
 
 def _update(conn: Connection, delivery_id: str, **values: Any) -> None:
     conn.execute(update(alert_delivery).where(alert_delivery.c.id == delivery_id).values(**values))
+
+
+def unreached(conn: Connection) -> list[str]:
+    """Troubles: the receivers whose messages wait after an attempt that failed."""
+    c = alert_delivery.c
+    query = (
+        select(c.receiver, func.min(c.created_at), func.max(c.answer))
+        .where(c.state == DeliveryState.WAITING.value)
+        .group_by(c.receiver)
+        .having(func.max(c.answer).is_not(None))
+        .order_by(c.receiver)
+    )
+    return [
+        f"receiver {name!r} has taken no message since {_in_utc(since)}: {why}"
+        for name, since, why in conn.execute(query)
+    ]
+
+
+def _in_utc(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def give_up_unknown(conn: Connection, receivers: Sequence[str], now: float) -> int:

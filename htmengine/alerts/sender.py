@@ -117,9 +117,9 @@ class Sender:
         )
         factory.noisy = False
         if receiver.tls == "implicit":
-            connector = self._reactor.connectSSL(receiver.host, receiver.port, factory, tls, timeout=receiver.timeout_s)
+            connector = self._reactor.connectSSL(receiver.host, receiver.port, factory, tls, timeout=None)
         else:
-            connector = self._reactor.connectTCP(receiver.host, receiver.port, factory, timeout=receiver.timeout_s)
+            connector = self._reactor.connectTCP(receiver.host, receiver.port, factory, timeout=None)
         try:
             taken, answers = await within(done, receiver.timeout_s, self._reactor)
         except SMTPClientError as error:

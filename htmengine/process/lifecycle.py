@@ -11,8 +11,9 @@ import fcntl
 import gc
 import os
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from htmengine.process.twisted_types import Clock, Reactor, within
 STOP_S = 7.0
 #: A service has at least so long, however long those before it have taken.
 LAST_S = 0.2
+#: The process has so long: a thread may wait for a name server, a file server or a program that does not answer.
+END_S = 9.5
 #: Whoever looks whether an engine runs holds the folder's lock for less.
 LOOK_S = 0.5
 
@@ -176,13 +179,18 @@ def run_in_foreground(service: Any, reactor: Reactor) -> None:
 
 
 class ProcessEnd:
-    """How this process ends: with status 1 when a service cannot go on, so that its supervisor starts it again."""
+    """How this process ends: once, however often it is told to, and within 10 s, whatever hangs.
+
+    With status 1 when a service cannot go on, so that its supervisor starts it again.
+    """
 
     log = Logger()
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self.status = 0
+        reactor.stop = _only_once(reactor.stop)  # type: ignore[method-assign]  # Twisted's signal handlers call it
+        reactor.addSystemEventTrigger("before", "shutdown", self._end_in_time)
 
     def fail(self, failure: Failure) -> None:
         """Called by a service whose task failed."""
@@ -194,5 +202,27 @@ class ProcessEnd:
         if self._reactor.running:
             # twistd ends with the status that a failing "after shutdown" trigger leaves
             self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
-            with contextlib.suppress(ReactorNotRunning):  # a signal, or another service, was first
-                self._reactor.stop()
+            self._reactor.stop()
+
+    def _end_in_time(self) -> None:
+        """Threads cannot be cancelled, and both reactor and interpreter wait for them."""
+        timer = threading.Timer(END_S, self._cut_off)
+        timer.daemon = True
+        timer.start()
+
+    def _cut_off(self) -> None:
+        waiting = [
+            each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()
+        ]
+        self.log.error("ending although threads wait for what does not answer: {waiting}", waiting=", ".join(waiting))
+        os._exit(self.status)
+
+
+def _only_once(stop: Callable[[], None]) -> Callable[[], None]:
+    """A reactor's ``stop`` for which a second signal, or a service that fails meanwhile, is no error."""
+
+    def stop_quietly() -> None:
+        with contextlib.suppress(ReactorNotRunning):
+            stop()
+
+    return stop_quietly

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -47,8 +49,36 @@ def test_whatever_nothing_comes_back_from_every_service_ends_at_sigterm_and_noth
             engine.wait_until_scored(METRICS * 4 * ROWS)
             with broker.swallowing():
                 stop_all(engine)
+            with broker.swallowing(), database.swallowing():
+                engine.start_all(*SERVICES)
+                time.sleep(SILENCE_S)
+                stop_all(engine)
             rowids = engine.query("SELECT COUNT(*), MIN(rowid), MAX(rowid) FROM metric_data GROUP BY uid")
             assert rowids == [(4 * ROWS, 1, 4 * ROWS)] * METRICS
+            assert not [name for name in SERVICES if "Traceback" in engine.log(name)]
+
+
+THREAD_THAT_WAITS = """
+import time
+from twisted.internet import reactor
+from htmengine.process import lifecycle
+lifecycle.END_S = 0.5
+end = lifecycle.ProcessEnd(reactor)
+reactor.callWhenRunning(reactor.callInThread, time.sleep, 60)
+reactor.callWhenRunning(print, "runs", flush=True)
+lifecycle.run_in_foreground(lifecycle.OrderedServices([], clock=reactor), reactor)
+"""
+
+
+def test_a_thread_that_waits_for_a_name_server_does_not_hold_up_the_end() -> None:
+    command = [sys.executable, "-c", THREAD_THAT_WAITS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "runs\n"
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=STOP_S + LOAD_S)
+    assert process.returncode == 0
+    assert "ending although threads wait for what does not answer: PoolThread-twisted.internet.reactor-0" in log
 
 
 def send(engine: DistributedEngine, part: int) -> None:
@@ -56,9 +86,11 @@ def send(engine: DistributedEngine, part: int) -> None:
 
 
 def stop_all(engine: DistributedEngine) -> None:
-    """SIGTERM to every service at once."""
+    """SIGTERM to every service at once, and again to those that are still there."""
     running, deadline = [engine.processes.pop(name) for name in SERVICES], time.monotonic() + STOP_S + LOAD_S
-    for process in running:
-        process.send_signal(signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        for process in running:
+            process.send_signal(number)
+        time.sleep(0.02)
     for process in running:
         process.wait(deadline - time.monotonic())

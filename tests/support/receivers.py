@@ -186,3 +186,40 @@ def refusing_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def hanging_server(drip: bytes = b"") -> Iterator[int]:
+    """The port of a server that takes connections and never answers, or sends a byte of ``drip`` each second."""
+    ended = threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        with contextlib.suppress(OSError), client:
+            for number in range(len(drip)):
+                client.sendall(drip[number : number + 1])
+                ended.wait(1)
+            ended.wait()
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            ended.set()
+            listening.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def full_server() -> Iterator[int]:
+    """The port of a server that accepts nobody, whose backlog is full: a connection is neither made nor refused."""
+    with contextlib.ExitStack() as clients, socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
+        for _ in range(3):
+            client = clients.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(listening.getsockname())
+        yield listening.getsockname()[1]

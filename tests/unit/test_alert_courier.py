@@ -118,6 +118,18 @@ class CourierTest(SynchronousTestCase):
         self.sender.succeed()
         self.assertEqual(self.states(), [("firing", DeliveryState.DELIVERED, 2, "200 OK")])
 
+    def test_a_receiver_that_fails_is_a_trouble_until_it_takes_a_message(self) -> None:
+        self.queue(FIRING)
+        self.assertEqual(self.database.run_sync(alert_queries.unreached), [])
+        self.sender.fail()
+        self.clock.advance(2.0)
+        self.assertEqual(
+            self.database.run_sync(alert_queries.unreached),
+            ["receiver 'hook' has taken no message since 2014-05-13 16:53:20 UTC: 500 Oops"],
+        )
+        self.sender.succeed()
+        self.assertEqual(self.database.run_sync(alert_queries.unreached), [])
+
     def test_a_receiver_that_wants_to_be_left_alone_is(self) -> None:
         self.queue(FIRING)
         self.sender.fail(retry_after_s=60)
