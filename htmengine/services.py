@@ -243,12 +243,14 @@ class Parts:
             peers=config.telemetry.peers.split(),
             graphite=lambda: (config.metric_listener.host, (listener or config.metric_listener).port),
         )
-        return WebService(
+        service = WebService(
             reactor=self.reactor,
             operations=self.deployment.operations(self.bus, self.database),
             database=Database(self.deployment.database_url, reactor=self.reactor, progress=self.bus.progress),
             options=options,
         )
+        service.site.refusals.watched_by(self.bus.progress)
+        return service
 
     def progress_watch(self, name: str, queues: Sequence[str], *, with_database: bool = True) -> ProgressWatch:
         """What tells that something in this process stands still, or that nobody reads one of the queues."""

@@ -17,14 +17,12 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
 from htmengine.messages import MAX_LINE_LENGTH
-from htmengine.process.seldom import Seldom
+from htmengine.process.refusals import Refusals
 from htmengine.process.twisted_types import Clock
 from htmengine.runtime.sample_batcher import Lane, SampleBatcher
 
 #: Senders that are told what they do wrong.
 MOST_TOLD = 1000
-#: That connections are refused is told at most so often.
-REFUSED_EVERY_S = 60.0
 
 
 class Connection(Protocol, TimeoutMixin):
@@ -134,6 +132,7 @@ class ConnectionFactory(Factory):
         *,
         lane_lines: int,
         max_connections: int,
+        refusals: Refusals,
         idle_timeout_s: float | None,
     ) -> None:
         self.batcher = batcher
@@ -141,21 +140,14 @@ class ConnectionFactory(Factory):
         self.idle_timeout_s = idle_timeout_s
         self.lane_lines = lane_lines
         self.connections: set[Connection] = set()
-        self.refused = 0
         self._make = make
         self._max_connections = max_connections
-        self._seldom = Seldom(clock.seconds, REFUSED_EVERY_S)
+        self._refusals = refusals
         self._told: set[tuple[str, str]] = set()  #: whom of which fault
 
     def buildProtocol(self, addr: object) -> Connection | None:
         if len(self.connections) >= self._max_connections:
-            self.refused += 1
-            if self._seldom.due():
-                self.log.warn(
-                    "{address} and others are refused: {most} connections are open, [metric_listener] max_connections",
-                    address=getattr(addr, "host", addr),
-                    most=self._max_connections,
-                )
+            self._refusals.refuse(addr)
             return None
         return self._make(self, str(getattr(addr, "host", "")))
 

@@ -27,6 +27,7 @@ from htmengine.errors import MissingExtra, StartError
 from htmengine.process.descriptors import PausingFactory
 from htmengine.process.figures import Figure, counter, gauge, histogram
 from htmengine.process.probes import Probe, runs
+from htmengine.process.refusals import Refusals
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Reactor, listen, within
 from htmengine.runtime.connections import Connection, ConnectionFactory, LineConnection
@@ -120,6 +121,9 @@ class MetricListener(Service):
         self._options = options
         self._tasks = Tasks(on_failure)
         self.batcher = SampleBatcher(bus, reactor, options.batches, self._tasks, self._pressure)
+        most = options.max_connections
+        self.refusals = Refusals(reactor, f"{most} are connected to a port, [metric_listener] max_connections")
+        self.refusals.watched_by(bus.progress)
         self.factory = self._factory(GraphiteConnection)
         self.statsd = StatsdPort(self.batcher, reactor, options.statsd)
         self._others = {
@@ -182,7 +186,6 @@ class MetricListener(Service):
     def figures(self) -> Iterable[Figure]:
         """What the listener has taken and rejected, and how its clients are."""
         batcher = self.batcher
-        refused = sum(factory.refused for factory in self._factories())
         yield counter("htmengine_listener_lines", "Lines that came, accepted or not", batcher.received)
         yield counter("htmengine_listener_rejected", "Lines that the listener rejected", batcher.rejected, by="reason")
         yield counter("htmengine_listener_batches", "Messages published to the samples queue", batcher.batches)
@@ -191,7 +194,7 @@ class MetricListener(Service):
             "htmengine_listener_publish_seconds", "Time until messages are durable", batcher.publish_seconds
         )
         yield gauge("htmengine_listener_connections", "Connected clients", len(list(self._connections())))
-        yield counter("htmengine_listener_refused_connections", "Clients beyond the limit", refused)
+        yield counter("htmengine_listener_refused_connections", "Clients beyond the limit", self.refusals.count)
         yield gauge("htmengine_listener_paused", "1 while clients have to wait for the bus", batcher.under_pressure)
 
     def checks(self) -> Mapping[str, Probe]:
@@ -206,6 +209,7 @@ class MetricListener(Service):
             self._reactor,
             lane_lines=options.batches.batch_max_lines,
             max_connections=options.max_connections,
+            refusals=self.refusals,
             idle_timeout_s=options.idle_timeout_s,
         )
 

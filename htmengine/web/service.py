@@ -97,12 +97,13 @@ class WebService(Service):
         Wires(operations, reactor).add_to(self.routes)
         Page().add_to(self.routes)
         Skeleton(api).add_to(self.routes)
+        self.site: Any = BoundedSite(self.routes.resource, reactor)
 
     def privilegedStartService(self) -> None:
         """Bind the port.  Raises `StartError` when it is taken."""
         super().privilegedStartService()
         host = self._options.access.host
-        accepting = PausingFactory(self._site(), self._reactor, what="the HTTP port")
+        accepting = PausingFactory(self._accepting(), self._reactor, what="the HTTP port")
         accepting.port = self._port = listen(
             lambda: self._reactor.listenTCP(self._options.port, accepting, interface=host),
             f"{host}:{self._options.port}",
@@ -127,18 +128,18 @@ class WebService(Service):
         """What was answered."""
         yield counter("htmengine_web_answers", "HTTP requests that were answered", self.routes.answered)
         yield counter("htmengine_web_refusals", "HTTP requests that were refused", self.routes.refused)
+        yield counter("htmengine_web_refused_connections", "Clients beyond the limit", self.site.refusals.count)
         yield gauge("htmengine_web_event_clients", "Clients of server-sent events", self.feed.clients)
 
     def checks(self) -> Mapping[str, Probe]:
         """Whether it answers."""
         return {"WebService": runs(self)}
 
-    def _site(self) -> Any:
+    def _accepting(self) -> Any:
         """What makes connections; TLS is next to the site, which tells it the protocols that it speaks."""
-        site: Any = BoundedSite(self.routes.resource, self._reactor)
         if self._options.tls_certificate is None:
-            return site
-        return TLSMemoryBIOFactory(_tls(self._options.tls_certificate), False, site, for_twisted(self._reactor))
+            return self.site
+        return TLSMemoryBIOFactory(_tls(self._options.tls_certificate), False, self.site, for_twisted(self._reactor))
 
 
 def _tls(certificate: Path) -> Any:

@@ -16,6 +16,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
+from htmengine.process.refusals import Refusals
 from htmengine.process.twisted_types import Reactor, Timer, for_twisted
 from htmengine.web.http import problem
 from htmengine.web.refused import Refused
@@ -116,9 +117,11 @@ class BoundedSite(Site):
     def __init__(self, resource: Resource, reactor: Reactor) -> None:
         super().__init__(resource, requestFactory=BoundedRequest, timeout=ARRIVAL_S, reactor=for_twisted(reactor))
         self.connections = 0
+        self.refusals = Refusals(reactor, f"the HTTP port serves {MOST_CONNECTIONS} connections at a time")
 
     def buildProtocol(self, addr: object) -> Any:
         if self.connections >= MOST_CONNECTIONS:
+            self.refusals.refuse(addr)
             return None
         return super().buildProtocol(addr)
 

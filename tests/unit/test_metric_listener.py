@@ -420,7 +420,9 @@ class ConnectionsTest(ListenerTestCase):
         first, _ = self.connect()
         second, _ = self.connect()
         self.assertIsNone(self.listener.factory.buildProtocol(None))
-        self.assertEqual(self.listener.factory.refused, 1)
+        self.assertEqual(self.listener.refusals.count, 1)
+        told = "clients are refused: 2 are connected to a port, [metric_listener] max_connections since"
+        self.assertTrue(any(each.startswith(told) for each in self.bus.progress.stalled(0.0)))
         self.hang_up(first)
         third, _ = self.connect()
         self.hang_up(second)

@@ -92,6 +92,7 @@ class SiteTest(SynchronousTestCase):
         self.connect()
         self.connect()
         self.assertIs(self.site.buildProtocol(None), None)
+        self.assertEqual(self.site.refusals.count, 1)
 
     def test_a_url_that_is_too_long_is_answered(self) -> None:
         for length in (20_000, 70_000, 1_000_000):
