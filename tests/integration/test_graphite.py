@@ -110,7 +110,8 @@ class TestGrafana:
 
     def test_an_error_tells_the_panel_what_is_wrong(self, client: httpx.Client) -> None:
         for target, word in {
-            "movingAverage(prod.*.requests, 5)": "movingAverage",
+            "randomWalk('x')": "randomWalk",
+            "movingAverage(prod.*.requests, '5x')": "length of time",
             "scale(prod.*.requests)": "factor",
             "scale(prod.*.requests, 'x')": "factor",
             "alias(prod.*.requests, 5)": "newName",
@@ -124,6 +125,19 @@ class TestGrafana:
 
 
 class TestRender:
+    def test_functions_that_want_more_than_the_range(self, client: httpx.Client) -> None:
+        [plain] = values(client, "prod.web2.requests", start=START + 1200, end=START + 2400).values()
+        [mean] = values(client, "movingAverage(prod.web2.requests,10)", start=START + 1200, end=START + 2400).values()
+        assert (len(mean), set(mean)) == (len(plain), {9.0})
+        [shifted] = values(
+            client, "timeShift(prod.web2.requests,'3min')", start=START + 1200, end=START + 2400
+        ).values()
+        assert shifted[3:] == plain[:-3]
+        [sums] = values(client, "summarize(prod.web1.requests,'10min','sum',true)", end=START + 3599).values()
+        assert sums == [45.0] * 6
+        [few] = values(client, "consolidateBy(prod.web1.requests,'max')", end=START + 3599, maxDataPoints=6).values()
+        assert few == [9.0] * 6
+
     def test_scores_are_series_beside_their_metric(self, client: httpx.Client) -> None:
         until = START + 60 * (ROWS - 1)
         [scores] = values(client, "prod.web1.requests.anomaly_score", end=until).values()

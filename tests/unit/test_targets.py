@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.web.graphite.functions import FUNCTIONS, describe, function_named
 from htmengine.web.graphite.series import Range, Series, aligned
+from htmengine.web.graphite.signatures import Context
 from htmengine.web.graphite.targets import FunctionCall, Path, parse_target
 from htmengine.web.refused import Refused
 
@@ -53,6 +54,21 @@ class ParserTest(SynchronousTestCase):
                 parse_target(f"highestMax(a,{number})")
             self.assertIn("number", str(caught.exception))
 
+    def test_pipes_are_calls(self) -> None:
+        piped = parse_target("a.b | scale(2)|alias('x')")
+        assert isinstance(piped, FunctionCall)
+        [inner, name] = piped.arguments
+        assert isinstance(inner, FunctionCall)
+        self.assertEqual(
+            (piped.function, name, inner.function, inner.arguments), ("alias", "x", "scale", (Path("a.b"), 2))
+        )
+        for text in ("a|", "a|b", "a" + "|scale(1)" * 30):
+            with self.assertRaises(Refused):
+                parse_target(text)
+
+    def test_a_backslash_stands_before_what_would_end_a_path(self) -> None:
+        self.assertEqual(parse_target(r"a.web\(4\).x"), Path(r"a.web\(4\).x"))
+
     def test_depth_and_length_are_bounded(self) -> None:
         for text in ("f(" * 30 + "a" + ")" * 30, "a" * 9000):
             with self.assertRaises(Refused):
@@ -64,7 +80,10 @@ class FunctionsTest(SynchronousTestCase):
         return Series(name, name, start, step, values)
 
     def run_function(self, name: str, *arguments: Any, **keywords: Any) -> list[Series]:
-        return function_named(name)(WANTED, "text", list(arguments), keywords)
+        def again(_: Range) -> list[Series]:
+            return []
+
+        return function_named(name)(Context(WANTED, "text", again), list(arguments), keywords)
 
     def test_combinations_leave_out_what_is_not_there(self) -> None:
         both = [self.series("a", 1.0, None, None), self.series("b", 2.0, 4.0, None)]
@@ -94,9 +113,9 @@ class FunctionsTest(SynchronousTestCase):
 
     def test_names(self) -> None:
         series = [self.series("a.b.c", 1.0)]
-        self.assertEqual(self.run_function("aliasByNode", series, 0, -1, 7)[0].name, "a.c")
+        self.assertEqual(self.run_function("aliasByNode", series, 0, -1, 7)[0].name, "a.c.")
         self.assertEqual(self.run_function("aliasSub", series, r"(\w)$", r"<\1>")[0].name, "a.b.<c>")
-        self.assertEqual(self.run_function("aliasByNode", self.run_function("alias", series, "x"), 1)[0].name, "b")
+        self.assertEqual(self.run_function("aliasByNode", self.run_function("alias", series, "x.y"), 1)[0].name, "y")
 
     def test_a_search_takes_time_in_proportion_to_the_name(self) -> None:
         long = [self.series("a" * 200, 1.0)]
@@ -132,6 +151,21 @@ class FunctionsTest(SynchronousTestCase):
         ):
             self.assertEqual(self.run_function("aliasSub", series, r"web(\d)(x)?", replacement)[0].name, name)
 
+    def test_windows_and_intervals_are_bounded(self) -> None:
+        series = [self.series("a", *[1.0] * 1000, step=1)]
+        for name, arguments in (
+            ("summarize", ("1x",)),
+            ("summarize", ("0min",)),
+            ("stdev", (10**12,)),
+            ("stdev", (0,)),
+            ("movingAverage", ("9999999y",)),
+            ("movingAverage", (10**30,)),
+            ("timeShift", ("900y",)),
+            ("timeShift", ("+9999y",)),
+        ):
+            with self.assertRaises(Refused, msg=name):
+                self.run_function(name, series, *arguments)
+
     def test_wrong_arguments_are_named(self) -> None:
         series = [self.series("a", 1.0)]
         for arguments, word in (
@@ -152,4 +186,5 @@ class FunctionsTest(SynchronousTestCase):
         self.assertEqual(set(described), set(FUNCTIONS))
         for each in described.values():
             self.assertTrue(each["description"] and each["group"] and each["params"])
-        self.assertEqual(set(describe("Alias")), {"alias", "aliasByNode", "aliasSub"})
+        aliases = {"alias", "aliasByMetric", "aliasByNode", "aliasByTags", "aliasSub", "substr"}
+        self.assertEqual(set(describe("Alias")), aliases)

@@ -1,27 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""Targets to series: finds the metrics of their paths, reads them, and runs the functions.
+"""Targets to series: finds the metrics of their paths and tags, and reads their rows.
 
-In: expressions and a range of time.  Out: series.  Everything happens in one read of the database, in its thread; what
+In: targets and a range of time.  Out: series.  Everything happens in one read of the database, in its thread; what
 one request may ask for is bounded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from time import monotonic
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.evidence_columns import EvidenceColumns, bucketed, evidence_columns
 from htmengine.errors import ModelNotFound
-from htmengine.repository import queries, reading
+from htmengine.repository import counters, queries, reading
 from htmengine.repository.reading import Span
-from htmengine.web.graphite.functions import function_named
+from htmengine.selectors import Matcher, Metric
+from htmengine.web.graphite.evaluator import Budget, Evaluator
+from htmengine.web.graphite.expressions import expression
 from htmengine.web.graphite.paths import BAND, Pattern, SeriesKind, find_series
 from htmengine.web.graphite.series import Range, Series, interval_of, series_of
-from htmengine.web.graphite.targets import FunctionCall, Path, parse_target
+from htmengine.web.graphite.targets import parse_target
 from htmengine.web.refused import Refused
 
 MOST_TARGETS = 100
@@ -29,9 +31,6 @@ MOST_TARGETS = 100
 MOST_SERIES = 500
 #: Points in one answer, about.
 MOST_POINTS = 1_000_000
-#: Points that functions may make on the way to it, and the time that all of it may take.
-MOST_COMPUTED = 10_000_000
-MOST_SECONDS = 10.0
 _FIGURES = {
     SeriesKind.VALUE: reading.MEAN_VALUE,
     SeriesKind.ANOMALY_SCORE: reading.GREATEST_SCORE,  # a peak must not be averaged away
@@ -48,80 +47,59 @@ def render(conn: Connection, targets: list[str], wanted: Range) -> list[Series]:
     if len(targets) > MOST_TARGETS:
         raise Refused(400, f"target: {len(targets)} of them; at most {MOST_TARGETS} are allowed")
     expressions = [parse_target(target) for target in targets]
-    renderer = _Renderer(conn, wanted)
-    return [series for expression in expressions for series in renderer.evaluate(expression)]
+    evaluator = Evaluator(_Database(conn), wanted, Budget())
+    return [series for expression in expressions for series in evaluator.evaluate(expression)]
 
 
-class Budget:
-    """What one request may still cost.  ``now``: seconds of a clock that only goes on."""
+class _Database:
+    """Series of the stored metrics; what one request may read is bounded."""
 
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
-        self._now = now
-        self._end = now() + MOST_SECONDS
-        self._computed = 0
-
-    def spend(self, series: list[Series]) -> None:
-        """Take off what was computed.  Raises `Refused` when there is nothing left."""
-        self._computed += sum(len(each.values) for each in series)
-        if self._computed > MOST_COMPUTED:
-            raise Refused(422, f"target: functions make more than {MOST_COMPUTED} points; ask for less")
-        if self._now() > self._end:
-            raise Refused(
-                503, f"target: takes more than {MOST_SECONDS:g} s; ask for less", headers={"Retry-After": "5"}
-            )
-
-
-class _Renderer:
-    def __init__(self, conn: Connection, wanted: Range) -> None:
+    def __init__(self, conn: Connection) -> None:
         self._conn = conn
-        self._budget = Budget()
-        self._wanted = wanted
-        self._spans: dict[str, tuple[Span, int]] = {}  #: of metrics by uid: their rows, and the distance of points
-        self._bands: dict[str, EvidenceColumns | None] = {}  #: by uid; None: the metric has no model
+        self._spans: dict[tuple[str, Range], tuple[Span, int]] = {}  #: by uid: their rows, and the distance of points
+        self._bands: dict[tuple[str, Range], EvidenceColumns | None] = {}  #: None: the metric has no model
         self._series = 0
         self._points = 0
 
-    def evaluate(self, expression: Path | FunctionCall) -> list[Series]:
-        """The series of an expression."""
-        if isinstance(expression, Path):
-            return self._fetch(expression.text)
-        function = function_named(expression.function)
-        arguments = [self._argument(each) for each in expression.arguments]
-        keywords = {name: self._argument(each) for name, each in expression.keywords}
-        made = function(self._wanted, expression.text, arguments, keywords)
-        self._budget.spend(made)
-        return made
-
-    def _argument(self, given: Any) -> Any:
-        return self.evaluate(given) if isinstance(given, Path | FunctionCall) else given
-
-    def _fetch(self, path: str) -> list[Series]:
+    def by_path(self, path: str, wanted: Range) -> list[Series]:
         pattern = Pattern.parse(path)
         metrics = metrics_of(self._conn, pattern)
-        found = list(find_series(pattern, metrics))
-        self._series += len(found)
+        found = self._all(((name, metrics[name], kind) for name, kind in find_series(pattern, metrics)), wanted)
+        return [replace(each, expression=path) for each in found]
+
+    def by_tags(self, conditions: list[str], wanted: Range) -> list[Series]:
+        found = tagged(self._conn, conditions)
+        return self._all(((name, uid, SeriesKind.VALUE) for name, uid in found.items()), wanted)
+
+    def _all(self, found: Iterable[tuple[str, str, SeriesKind]], wanted: Range) -> list[Series]:
+        several = list(found)
+        self._series += len(several)
         if self._series > MOST_SERIES:
             raise Refused(422, f"target: more than {MOST_SERIES} series at a time")
-        return [self._one(name, metrics[name], kind) for name, kind in found]
+        return [self._one(name, uid, kind, wanted) for name, uid, kind in several]
 
-    def _one(self, name: str, uid: str, kind: SeriesKind) -> Series:
-        if uid not in self._spans:
-            self._spans[uid] = self._span(uid)
-        span, step = self._spans[uid]
-        path = f"{name}.{kind.value}" if kind.value else name
-        series = series_of(path, self._points_of(uid, span, step, kind), step, self._wanted)
-        self._points += len(series.values)
-        self._budget.spend([series])
+    def _one(self, name: str, uid: str, kind: SeriesKind, wanted: Range) -> Series:
+        if (uid, wanted) not in self._spans:
+            self._spans[uid, wanted] = self._span(uid, wanted)
+        span, step = self._spans[uid, wanted]
+        self._points += (wanted.end - wanted.start) // step + 1
         if self._points > MOST_POINTS:
-            raise Refused(422, f"target: more than {MOST_POINTS} points at a time; ask for less with maxDataPoints")
-        return series
+            raise Refused(
+                422,
+                f"target: more than {MOST_POINTS} points at a time; ask for less with maxDataPoints, or for a shorter"
+                " time where a function wants all rows",
+            )
+        path = f"{name}.{kind.value}" if kind.value else name
+        return series_of(path, self._points_of(uid, span, step, kind, wanted), step, wanted)
 
-    def _points_of(self, uid: str, span: Span, step: int, kind: SeriesKind) -> Iterable[tuple[int, float | None]]:
+    def _points_of(
+        self, uid: str, span: Span, step: int, kind: SeriesKind, wanted: Range
+    ) -> Iterable[tuple[int, float | None]]:
         if kind in _FIGURES:
             return reading.points_of(self._conn, uid, span, step, _FIGURES[kind])
-        if uid not in self._bands:
-            self._bands[uid] = self._band(uid, span, step)
-        return band_points(self._bands[uid], BAND.index(kind))
+        if (uid, wanted) not in self._bands:
+            self._bands[uid, wanted] = self._band(uid, span, step)
+        return band_points(self._bands[uid, wanted], BAND.index(kind))
 
     def _band(self, uid: str, span: Span, step: int) -> EvidenceColumns | None:
         if len(self._bands) >= MOST_BANDS:
@@ -131,8 +109,7 @@ class _Renderer:
         except ModelNotFound:
             return None
 
-    def _span(self, uid: str) -> tuple[Span, int]:
-        wanted = self._wanted
+    def _span(self, uid: str, wanted: Range) -> tuple[Span, int]:
         span = reading.span_of(self._conn, uid, wanted.start, wanted.end)
         newest = reading.rows_of(self._conn, uid, span, _INTERVAL_ROWS, newest=True)
         return span, wanted.step_for(interval_of([row.timestamp for row in newest]))
@@ -154,3 +131,29 @@ def metrics_of(conn: Connection, pattern: Pattern) -> dict[str, str]:
     if pattern.prefix == pattern.text:
         return reading.metrics_named(conn, [pattern.text, stem])
     return reading.metrics_with_prefix(conn, stem)
+
+
+_CONDITION = re.compile(r"([^\s=!~]+)(!?=)(~?)(.*)", re.DOTALL)
+
+
+def tagged(conn: Connection, conditions: list[str]) -> dict[str, str]:
+    """The uids, by name, of the metrics whose labels meet all conditions; Graphite's tag ``name`` is the name.
+
+    Raises `Refused`.
+    """
+    matchers = tuple(_matcher(text) for text in conditions)
+    texts = counters.long_texts(conn)
+    return {
+        name: uid
+        for name, uid in reading.metrics_with_prefix(conn, "").items()
+        if all(matcher.takes(Metric.of(texts.get(uid, name))) for matcher in matchers)
+    }
+
+
+def _matcher(condition: str) -> Matcher:
+    found = _CONDITION.fullmatch(condition)
+    if found is None:
+        raise Refused(400, f"target: {condition[:60]!r} is no condition; write tag=value, !=, =~ or !=~")
+    label, operator, is_expression, value = found.groups()
+    compiled = expression(f"target: {label[:60]}", f"(?:{value}).*") if is_expression else None
+    return Matcher("__name__" if label == "name" else label, value, compiled, operator == "!=")

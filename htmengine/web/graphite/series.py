@@ -8,14 +8,23 @@ import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from htmengine import labels
+from htmengine.web.graphite.aggregations import aggregation
+from htmengine.web.refused import Refused
+
 Value = float | None
+#: The end of the year 2999: what is later is no time of a row.
+LATEST = 32_503_679_999
+#: More points than any range has rows.
+ALL_POINTS = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
     """Points ``step`` seconds apart from ``start`` on; None where there is no value.
 
-    ``name`` is what is shown, ``path`` the name of the series that it comes from.
+    ``name`` is what is shown, ``path`` the name of the series that it comes from, ``expression`` what names of
+    combined series are made of, ``consolidation`` what becomes of points that are too many.
     """
 
     name: str
@@ -23,6 +32,8 @@ class Series:
     start: int
     step: int
     values: Sequence[Value]
+    expression: str = ""
+    consolidation: str = "average"
 
     @property
     def end(self) -> int:
@@ -32,6 +43,16 @@ class Series:
     def named(self, name: str) -> Series:
         """The same points under another name."""
         return replace(self, name=name)
+
+    def made(self, name: str, values: Sequence[Value]) -> Series:
+        """What a function has made of it."""
+        return replace(self, name=name, expression=name, values=values)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Its path's name and labels."""
+        name, found = labels.split(self.path)
+        return {**found, "name": name}
 
     @property
     def datapoints(self) -> Iterator[tuple[Value, int]]:
@@ -46,6 +67,19 @@ class Range:
     start: int
     end: int
     points: int
+    consolidation: str = "average"  #: what becomes of rows that are more than points
+
+    @property
+    def of_rows(self) -> Range:
+        """The same with a point for every row."""
+        return replace(self, points=ALL_POINTS)
+
+    def moved(self, start: int, end: int = 0) -> Range:
+        """With its ends moved by so many seconds.  Raises `Refused` when that is before 1970 or no date at all."""
+        moved = replace(self, start=self.start + start, end=self.end + end)
+        if not 0 <= moved.start <= moved.end <= LATEST:
+            raise Refused(400, "target: a function asks for a time before 1970 or after 2999")
+        return moved
 
     def step_for(self, interval: int) -> int:
         """The distance of points for rows that come every ``interval`` seconds: a multiple of it.
@@ -74,7 +108,7 @@ def series_of(path: str, points: Iterable[tuple[int, Value]], step: int, wanted:
         place = (timestamp - start) // step
         if 0 <= place < len(values):
             values[place] = value
-    return Series(path, path, start, step, values)
+    return Series(path, path, start, step, values, consolidation=wanted.consolidation)
 
 
 def aligned(series: Sequence[Series]) -> list[Series]:
@@ -88,9 +122,22 @@ def aligned(series: Sequence[Series]) -> list[Series]:
 
 
 def _stretched(series: Series, start: int, step: int, points: int) -> Series:
-    places: list[list[float]] = [[] for _ in range(points)]
+    places: list[list[Value]] = [[] for _ in range(points)]
     for value, timestamp in series.datapoints:
-        if value is not None:
-            places[(timestamp - start) // step].append(value)
-    means: list[Value] = [sum(each) / len(each) if each else None for each in places]
-    return replace(series, start=start, step=step, values=means)
+        places[(timestamp - start) // step].append(value)
+    together = aggregation(series.consolidation)
+    return replace(series, start=start, step=step, values=[together(each) for each in places])
+
+
+def consolidated(series: Series, most: int) -> Series:
+    """As many points as are wanted, each made of some that follow one another.
+
+    >>> consolidated(Series("a", "a", 0, 60, [1.0, 2.0, None, 4.0, 6.0]), 3).values
+    [1.5, 4.0, 6.0]
+    """
+    size = -(-len(series.values) // most)
+    if size <= 1:
+        return series
+    together = aggregation(series.consolidation)
+    values = [together(series.values[at : at + size]) for at in range(0, len(series.values), size)]
+    return replace(series, step=series.step * size, values=values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from htmengine.web.refused import Refused
@@ -24,6 +24,8 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?(?=\
 _LONGEST_NUMBER = 30
 _TEXT = re.compile(r"""'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)\"""", re.DOTALL)
 _WORD = re.compile(r"(true|false|none)(?=\s*[,)]|\s*$)", re.IGNORECASE)
+#: What may stand after a backslash in a path.
+_ESCAPED = tuple("(){}[],.='\"\\;|* ?")
 _SPACE = re.compile(r"\s*")
 
 _WORDS = {"true": True, "false": False, "none": None}
@@ -83,9 +85,23 @@ class _Parser:
             return self.number(number[0])
         if (word := self.take(_WORD)) is not None:
             return _WORDS[word[1].lower()]
-        if (call := self.take(_CALL)) is not None:
-            return self.call(call[1], start, depth)
-        return self.path()
+        call = self.take(_CALL)
+        found: Path | FunctionCall = self.path() if call is None else self.call(call[1], start, depth)
+        return self.piped(found, start, depth)
+
+    def piped(self, found: Path | FunctionCall, start: int, depth: int) -> Path | FunctionCall:
+        """``a|scale(2)`` is ``scale(a,2)``."""
+        self.space()
+        while self.skip("|"):
+            depth += 1
+            self.space()
+            call = self.take(_CALL)
+            if call is None or depth > DEEPEST:
+                raise self.bad(f"at most {DEEPEST} functions after '|'")
+            made = self.call(call[1], start, depth)
+            found = replace(made, arguments=(found, *made.arguments))
+            self.space()
+        return found
 
     def number(self, text: str) -> float | int:
         if len(text) > _LONGEST_NUMBER:
@@ -114,12 +130,15 @@ class _Parser:
         return FunctionCall(function, tuple(arguments), tuple(keywords), self.text[start : self.at])
 
     def path(self) -> Path:
-        """Up to a comma, a parenthesis or white space that does not stand within braces."""
+        """Up to a comma, a parenthesis or white space that does not stand within braces or after a backslash."""
         start, braces = self.at, 0
         while self.at < len(self.text):
             character = self.text[self.at]
+            if character == "\\" and self.text[self.at + 1 : self.at + 2] in _ESCAPED:
+                self.at += 2
+                continue
             braces += {"{": 1, "}": -1}.get(character, 0)
-            if character in "()'\"" or character.isspace() or (character == "," and braces <= 0):
+            if character in "()'\"|" or character.isspace() or (character == "," and braces <= 0):
                 break
             self.at += 1
         if start == self.at:

@@ -7,6 +7,7 @@ import re
 from datetime import datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
+from htmengine.web.graphite.series import LATEST
 from htmengine.web.refused import Refused
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -25,6 +26,7 @@ _TIME = re.compile(
     (?P<offset>[+-](?:[0-9]{{1,9}}[a-z]+)+)?""",
     re.VERBOSE,
 )
+_LENGTH = re.compile(r"[+-]?(?:[0-9]{1,9}[a-z]+)+")
 _PART = re.compile(r"([0-9]+)([a-z]+)")
 #: The longest prefix decides; months and years are Graphite's 30 and 365 days.
 _UNITS = (
@@ -37,8 +39,6 @@ _UNITS = (
     ("y", 365 * 86_400),
 )
 _LONGEST = 100
-#: The end of the year 2999: what is later is no time of a row.
-_LATEST = 32_503_679_999
 
 
 def parse_time(text: str, now: float, zone: tzinfo, name: str = "time") -> int:
@@ -55,7 +55,7 @@ def parse_time(text: str, now: float, zone: tzinfo, name: str = "time") -> int:
         raise _bad(name, text)
     try:
         moment = _reference(found, datetime.fromtimestamp(now, zone))
-        return min(max(0, int(moment.timestamp()) + _offset(found["offset"] or "")), _LATEST)
+        return min(max(0, int(moment.timestamp()) + _offset(found["offset"] or "")), LATEST)
     except (ValueError, OverflowError):
         raise _bad(name, text) from None
 
@@ -111,6 +111,23 @@ def _date(text: str) -> tuple[int, int, int] | None:
 def _offset(text: str) -> int:
     seconds = sum(int(number) * _unit(unit) for number, unit in _PART.findall(text))
     return -seconds if text.startswith("-") else seconds
+
+
+def parse_length(text: str, function: str) -> int:
+    """Seconds of a length of time: 10min, -1d, +1h30min.  Raises `Refused` naming the function.
+
+    >>> parse_length("1h30min", "summarize"), parse_length("-1d", "timeShift")
+    (5400, -86400)
+    """
+    squeezed = text.replace(" ", "").lower()
+    try:
+        if not _LENGTH.fullmatch(squeezed):
+            raise ValueError(text)
+        return _offset(squeezed)
+    except ValueError:
+        raise Refused(
+            400, f"target: {function}: {text[:60]!r} is not a length of time; allowed are 10min, 1h, 7d"
+        ) from None
 
 
 def _unit(text: str) -> int:
