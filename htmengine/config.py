@@ -250,6 +250,7 @@ class Web:
     public_url: str = option("", ANY_TEXT, "where users find the dashboard; empty: http://host:port")
     read_token: str = option("", ANY_TEXT, "token for reading; required beyond loopback", secret=True)
     write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
+    tokens_file: str = option("", FOLDER, "file of further tokens, a line NAME ROLE sha256:DIGEST each; empty: none")
     answer_within_s: float = option(30.0, real(0.1), "seconds until an unfinished answer becomes an error 503")
     allowed_hosts: str = option("", ANY_TEXT, "further host names that requests may use, separated by spaces")
     trusted_proxies: str = option("", ANY_TEXT, "addresses whose X-Forwarded-For is believed, separated by spaces")

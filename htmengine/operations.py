@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -23,6 +23,7 @@ from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import MAX_FUTURE_S, Reject, SampleBatch, encode_samples, in_messages
 from htmengine.repository import queries, snapshots
+from htmengine.repository.audit import Act, record
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
 from htmengine.repository.snapshots import Snapshot
@@ -45,10 +46,21 @@ class Operations:
     samples_queue: str
     pending_samples: int = 288
     max_future_s: float = MAX_FUTURE_S
+    who: str = "a client of the library"  #: for the audit
+
+    def by(self, who: str) -> Operations:
+        """The same, done by somebody."""
+        return replace(self, who=who)
 
     async def create(self, spec: ModelSpec) -> Metric:
         """A new metric without a model.  Raises `MetricExists`."""
-        return await self.database.run(custom.create_metric, spec)
+
+        def change(conn: Connection) -> Metric:
+            metric = custom.create_metric(conn, spec)
+            record(conn, Act(time.time(), self.who, "created a metric", metric.name))
+            return metric
+
+        return await self.database.run(change)
 
     async def monitor(self, spec: ModelSpec) -> Metric:
         """Give a metric a model; one that does not exist is created.
@@ -59,7 +71,7 @@ class Operations:
         def change(conn: Connection) -> tuple[Metric, list[bytes]]:
             return custom.monitor_metric(conn, spec, self.pending_samples)
 
-        return await self._change(change)
+        return await self._change(change, "monitored a metric")
 
     async def unmonitor(self, name: str) -> Metric:
         """Stop a metric's model; its rows stay.  Raises `MetricNotFound`."""
@@ -69,7 +81,7 @@ class Operations:
             message = custom.unmonitor_metric(conn, metric)
             return queries.get_metric(conn, metric.uid), [message]
 
-        return await self._change(change)
+        return await self._change(change, "unmonitored a metric", name)
 
     async def delete(self, name: str) -> Metric:
         """Remove a metric, its rows and its model.  Raises `MetricNotFound`."""
@@ -78,7 +90,7 @@ class Operations:
             metric = queries.find_metric(conn, name, lock=True)
             return metric, [custom.delete_metric(conn, metric)]
 
-        return await self._change(change)
+        return await self._change(change, "deleted a metric", name)
 
     async def repair(self, name: str) -> Repair:
         """Remove a metric's rows that are ahead of the clock, so that it takes samples again.
@@ -90,7 +102,7 @@ class Operations:
         def change(conn: Connection) -> tuple[Repair, list[bytes]]:
             return custom.repair_metric(conn, queries.find_metric(conn, name, lock=True), latest)
 
-        return await self._change(change)
+        return await self._change(change, "repaired a metric", name)
 
     async def snapshot_model(self, name: str) -> Snapshot:
         """Ask for a snapshot of a metric's model; it is ready when the model has run all rows that are stored now.
@@ -102,7 +114,7 @@ class Operations:
             snapshot, message = models.snapshot_model(conn, queries.find_metric(conn, name), int(time.time()))
             return snapshot, [message]
 
-        return await self._change(change)
+        return await self._change(change, "snapshot of a model", name)
 
     async def snapshots(self, name: str) -> list[Snapshot]:
         """A metric's snapshots, the oldest first.  Raises `MetricNotFound`."""
@@ -124,7 +136,7 @@ class Operations:
             )
             return metric, [message]
 
-        return await self._change(change)
+        return await self._change(change, "reverted a model", name)
 
     async def clone_model(self, name: str, new: str, *, version: int | None = None) -> Metric:
         """Give the metric ``new``, which may not have a model, a copy of a snapshot of another one's.
@@ -136,7 +148,7 @@ class Operations:
             metric, message = models.clone_model(conn, queries.find_metric(conn, name), version, new)
             return metric, [message]
 
-        return await self._change(change)
+        return await self._change(change, "cloned a model", name)
 
     async def export_model(self, name: str, *, version: int | None = None) -> bytes:
         """A snapshot as a file (`htmengine.evidence.model_file`).  Raises `MetricNotFound`, `SnapshotNotFound`."""
@@ -157,7 +169,7 @@ class Operations:
             metric, message = models.import_model(conn, file, name)
             return metric, [message]
 
-        return await self._change(change)
+        return await self._change(change, "imported a model")
 
     async def ledger(self, name: str | None = None) -> Ledger:
         """Where the samples of a metric, or of the whole engine, are.  Raises `MetricNotFound`."""
@@ -184,9 +196,11 @@ class Operations:
         for batch in batches:
             await self.bus.publish(self.samples_queue, [encode_samples(batch)])
 
-    async def _change(self, change: Callable[[Connection], tuple[Changed, list[bytes]]]) -> Changed:
-        """One transaction, then its messages."""
-        changed, outbox = await self.database.run(self._with_outbox, change)
+    async def _change(
+        self, change: Callable[[Connection], tuple[Changed, list[bytes]]], what: str, name: str | None = None
+    ) -> Changed:
+        """One transaction, then its messages.  ``what`` is done with the metric ``name``, for the audit."""
+        changed, outbox = await self.database.run(self._with_outbox, change, what, name)
         for message in outbox:
             await self.bus.declare_queue(message.queue)
             await self.bus.publish(message.queue, [message.body])
@@ -194,8 +208,14 @@ class Operations:
         return changed
 
     def _with_outbox(
-        self, conn: Connection, change: Callable[[Connection], tuple[Changed, list[bytes]]]
+        self,
+        conn: Connection,
+        change: Callable[[Connection], tuple[Changed, list[bytes]]],
+        what: str,
+        name: str | None,
     ) -> tuple[Changed, list[OutboxMessage]]:
         changed, bodies = change(conn)
+        about = name or (changed.name if isinstance(changed, Metric) else changed.uid)
+        record(conn, Act(time.time(), self.who, what, about))
         queue = self.shards.queue_of(changed.uid)
         return changed, queries.add_outbox(conn, [(queue, body) for body in bodies])

@@ -52,6 +52,7 @@ from htmengine.wires.statsd import StatsdOptions
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
 if TYPE_CHECKING:
     from htmengine.telemetry.prometheus import Telemetry
+    from htmengine.web.access import AccessRules
     from htmengine.web.routes import Routes
     from htmengine.web.service import WebService
     from htmengine.web.telemetry import TelemetryRoutes
@@ -226,14 +227,13 @@ class Parts:
 
         Without a listener in the same process it is taken to be where the configuration says.
         """
-        from htmengine.web.access import AccessRules
         from htmengine.web.service import WebOptions, WebService
 
         config = self.deployment.config
         section = config.web
         options = WebOptions(
             port=section.port,
-            access=AccessRules(section.host, section.read_token, section.write_token, section.allowed_hosts.split()),
+            access=self._access(section.host),
             alerts=self.deployment.alerts,
             tls_certificate=Path(section.tls_certificate) if section.tls_certificate else None,
             answer_within_s=section.answer_within_s,
@@ -332,12 +332,17 @@ class Parts:
         return Health(self.reactor, alive, ready, count_troubles)
 
     def _telemetry_endpoint(self, port: int, routes: TelemetryRoutes) -> Service:
-        from htmengine.web.access import AccessRules
         from htmengine.web.telemetry import TelemetryEndpoint
 
-        host, web = self.deployment.config.telemetry.host, self.deployment.config.web
-        access = AccessRules(host, web.read_token, web.write_token, web.allowed_hosts.split())
+        access = self._access(self.deployment.config.telemetry.host)
         return TelemetryEndpoint(reactor=self.reactor, port=port, access=access, routes=routes)
+
+    def _access(self, host: str) -> AccessRules:
+        from htmengine.web.access import AccessRules, load_tokens
+
+        web = self.deployment.config.web
+        named = load_tokens(Path(web.tokens_file)) if web.tokens_file else ()
+        return AccessRules(host, web.read_token, web.write_token, web.allowed_hosts.split(), named)
 
     def _self_monitor(self, telemetry: Telemetry) -> Service:
         from htmengine.telemetry.self_monitor import SelfMonitor

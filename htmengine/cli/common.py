@@ -134,7 +134,7 @@ def at_engine(engine: Engine, do: Callable[[Operations], Coroutine[Deferred[Any]
 
     async def start(reactor: Reactor) -> T:
         async with engine.client(reactor) as client:
-            return await in_time(do(client.operations), reactor)
+            return await in_time(do(client.operations.by(user())), reactor)
 
     return run_reactor(start)
 

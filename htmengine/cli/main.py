@@ -32,6 +32,7 @@ _PLACES = {
     "replay": ("files", "replay"),
     "alert": ("alert", "alert"),
     "audit": ("audit", "audit"),
+    "token": ("token", "token"),
     "backup": ("backup", "backup"),
     "incidents": ("incidents", "incidents"),
     "db": ("admin", "db"),

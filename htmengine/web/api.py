@@ -31,7 +31,7 @@ from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
 from htmengine.repository.times import from_datetime
 from htmengine.repository.troubles import Trouble
-from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access
+from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access, Client, Scope
 from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
 from htmengine.web.http import JSON, Call, Handler, Reply, Stream, header, reply
@@ -99,22 +99,28 @@ class Api:
     async def get_session(self, call: Call) -> Reply:
         cookie = call.request.getCookie(SESSION_COOKIE.encode())
         try:
-            scope = self.access.scope(header(call.request, "Authorization"), cookie and cookie.decode("latin-1"))
+            client = self.access.client(header(call.request, "Authorization"), cookie and cookie.decode("latin-1"))
         except Refused:
-            scope = self.access.scope(None, None)
-        return reply(self._session(scope))
+            client = self.access.client(None, None)
+        return reply(self._session(client))
 
     async def start_session(self, call: Call) -> Reply:
         body = self._body(call, "start_session")
-        scope = self.access.scope_of_token(body["token"])
-        cookie = self._cookie(self.access.session(scope), SESSION_S)
-        return reply(self._session(scope), headers={"Set-Cookie": cookie})
+        client = self.access.client_of_token(body["token"])
+        cookie = self._cookie(self.access.session(client), SESSION_S)
+        return reply(self._session(client), headers={"Set-Cookie": cookie})
 
     async def end_session(self, call: Call) -> Reply:
         return Reply(status=204, content_type="", headers={"Set-Cookie": self._cookie("", 0)})
 
-    def _session(self, scope: int) -> dict[str, bool]:
-        return {"tokens": self.access.rules.tokens, "read": scope >= 1, "write": scope >= 2}
+    def _session(self, client: Client) -> dict[str, Any]:
+        return {
+            "tokens": self.access.rules.tokens,
+            "name": client.name,
+            "read": Scope.READ in client.scope,
+            "operate": Scope.OPERATE in client.scope,
+            "write": Scope.ADMIN in client.scope,
+        }
 
     def _cookie(self, value: str, seconds: int) -> str:
         secure = "; Secure" if self.secure else ""
@@ -135,9 +141,9 @@ class Api:
         spec = ModelSpec.parse({"datasource": DATASOURCE, **body})
         if monitor:
             spec.params()  # an impossible model is refused before the metric is made
-        metric = await shielded(self.operations.create(spec))
+        metric = await shielded(self.operations.by(call.who).create(spec))
         if monitor:
-            await shielded(self.operations.monitor(spec))
+            await shielded(self.operations.by(call.who).monitor(spec))
         row = await self.reader.read(reading.find_metric, metric.uid)
         return reply(metric_json(row), 201, {"Location": f"/api/v1/metrics/{metric.uid}"})
 
@@ -145,17 +151,17 @@ class Api:
         return await self._read(_metric, call.path["metric"])
 
     async def delete_metric(self, call: Call) -> Reply:
-        await shielded(self.operations.delete(call.path["metric"]))
+        await shielded(self.operations.by(call.who).delete(call.path["metric"]))
         return Reply(status=204, content_type="")
 
     async def put_model(self, call: Call) -> Reply:
         body = self._body(call, "put_model")
         row = await self.reader.read(reading.find_metric, call.path["metric"])
-        metric = await shielded(self.operations.monitor(ModelSpec.parse({**_spec(row), **body})))
+        metric = await shielded(self.operations.by(call.who).monitor(ModelSpec.parse({**_spec(row), **body})))
         return reply(metric_json(await self.reader.read(reading.find_metric, metric.uid)))
 
     async def delete_model(self, call: Call) -> Reply:
-        metric = await shielded(self.operations.unmonitor(call.path["metric"]))
+        metric = await shielded(self.operations.by(call.who).unmonitor(call.path["metric"]))
         return reply(metric_json(await self.reader.read(reading.find_metric, metric.uid)))
 
     # --- rows -------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class Operation:
     name: str  #: the operationId
     method: str
     path: str
-    scope: str | None  #: "read", "write", or None: open to everybody
+    scope: str | None  #: "read", "send", "operate", "admin", or None: open to everybody
     query: Mapping[str, Any]  #: the schema of its query parameters, as one object
     body: Mapping[str, Any] | None  #: the schema of its JSON body
     document: Mapping[str, Any]

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.web.server import Request
 from zope.interface import implementer
 
-from htmengine.web.access import Scope
+from htmengine.web.access import Client
 from htmengine.web.refused import Refused
 
 JSON = "application/json"
@@ -43,17 +43,23 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was let through: ``path`` holds the parts of its path, ``scope`` what the client may do."""
+    """A request that was let through: ``path`` holds the parts of its path."""
 
     request: Request
-    scope: Scope
+    client: Client
     path: Mapping[str, str]
 
     @property
     def who(self) -> str:
         """Who does it, for the audit."""
         address: Any = self.request.getClientAddress()
-        return f"HTTP client {address.host}"
+        return self.client.name or f"HTTP client {address.host}"
+
+    def person(self, given: str) -> str:
+        """Who does it, with the name that the request gives beside that of its token."""
+        if given and self.client.name:
+            return f"{given} ({self.client.name})"
+        return given or self.who
 
     @property
     def query(self) -> bytes:

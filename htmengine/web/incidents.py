@@ -111,7 +111,7 @@ class IncidentsApi:
 
 def _who(call: Call, body: Mapping[str, Any]) -> str:
     """Who does it: as the body says, or else from where it comes."""
-    return str(body.get("who") or call.who)
+    return call.person(body.get("who", ""))
 
 
 # --- views ----------------------------------------------------------------------------------------------

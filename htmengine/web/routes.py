@@ -35,7 +35,7 @@ from htmengine.errors import (
     SilenceNotFound,
 )
 from htmengine.process.twisted_types import Clock, within
-from htmengine.web.access import SCOPES, SESSION_COOKIE, Access, Scope
+from htmengine.web.access import NOBODY, SCOPES, SESSION_COOKIE, Access, Client, Scope
 from htmengine.web.http import Call, Handler, Reply, Stream, header, problem
 from htmengine.web.outbox import PIECE, Outbox, write_in_pieces
 from htmengine.web.refused import Refused
@@ -92,7 +92,7 @@ class Routes:
     def add(self, methods: Sequence[str], path: str, scope: str | None, handler: Handler) -> None:
         """Let a handler have what comes to a path: ``/api/v1/metrics/<name:metric>``.
 
-        ``scope``: "read", "write", or None for everybody.
+        ``scope``: "read", "send", "operate", "admin", or None for everybody.
         """
 
         def handle(request: Request, **parts: str) -> Deferred[bytes]:
@@ -117,8 +117,8 @@ class Routes:
     # --- one request ------------------------------------------------------------------------------------
 
     async def _handle(self, request: Request, parts: dict[str, str], wanted: Scope, handler: Handler) -> bytes:
-        scope = self._let_in(request, wanted)
-        work = Deferred.fromCoroutine(handler(Call(request, scope, parts)))
+        client = self._let_in(request, wanted)
+        work = Deferred.fromCoroutine(handler(Call(request, client, parts)))
         try:
             answer = await within(work, self._deadline_s, self._clock)
         except DeferTimeout:
@@ -134,8 +134,8 @@ class Routes:
             await write_in_pieces(request, self._send(request, answer), self._clock)
         return b""
 
-    def _let_in(self, request: Request, wanted: Scope) -> Scope:
-        """What the client may do.  Raises `Refused` when that is less than wanted."""
+    def _let_in(self, request: Request, wanted: Scope) -> Client:
+        """Who it is.  Raises `Refused` when it may not do what is wanted."""
         host = header(request, "Host")
         self._access.check_host(host)
         origin, fetch_site = header(request, "Origin"), header(request, "Sec-Fetch-Site")
@@ -144,11 +144,11 @@ class Routes:
         elif request.method.decode("latin-1") not in _SAFE:
             self._access.check_origin(host, origin, fetch_site)
         if wanted is Scope.NOTHING:
-            return wanted
+            return NOBODY
         cookie = request.getCookie(SESSION_COOKIE.encode())
-        scope = self._access.scope(header(request, "Authorization"), cookie and cookie.decode("latin-1"))
-        self._access.require(scope, wanted)
-        return scope
+        client = self._access.client(header(request, "Authorization"), cookie and cookie.decode("latin-1"))
+        self._access.require(client, wanted)
+        return client
 
     def _send(self, request: Request, answer: Reply) -> bytes:
         self.answered += 1

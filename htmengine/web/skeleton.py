@@ -60,10 +60,10 @@ class Skeleton:
 
     def add_to(self, routes: Routes) -> None:
         """The four methods of a metric."""
-        routes.add(["PUT"], "/<name:metric>", "write", self.put)
-        routes.add(["POST"], "/<name:metric>", "write", self.post)
+        routes.add(["PUT"], "/<name:metric>", "admin", self.put)
+        routes.add(["POST"], "/<name:metric>", "send", self.post)
         routes.add(["GET"], "/<name:metric>", "read", self.get)
-        routes.add(["DELETE"], "/<name:metric>", "write", self.delete)
+        routes.add(["DELETE"], "/<name:metric>", "admin", self.delete)
 
     async def put(self, call: Call) -> Reply:
         """A model for a new metric, of a range or of one that its data will tell."""
@@ -78,7 +78,7 @@ class Skeleton:
         row = await self.api.reader.read(reading.one_metric, name)
         if row is not None:
             raise MetricExists(name)
-        await shielded(self.api.operations.monitor(ModelSpec.for_name(name, **params)))
+        await shielded(self.api.operations.by(call.who).monitor(ModelSpec.for_name(name, **params)))
         return Reply(status=201, content_type=TEXT, body=f"{name}\n".encode())
 
     async def post(self, call: Call) -> Reply:
@@ -96,7 +96,7 @@ class Skeleton:
 
     async def delete(self, call: Call) -> Reply:
         """Remove a metric, its rows and its model."""
-        await shielded(self.api.operations.delete(_name(call)))
+        await shielded(self.api.operations.by(call.who).delete(_name(call)))
         return Reply(status=204, content_type="")
 
     async def _write_rows(self, request: Request, metric: MetricRow) -> None:

@@ -49,10 +49,10 @@ class Wires:
 
     def add_to(self, routes: Routes) -> None:
         """A route a protocol; all want the right to write."""
-        routes.add(["POST"], "/api/v1/write", "write", self.remote_write)
-        routes.add(["POST"], "/v1/metrics", "write", self.otlp)
-        routes.add(["POST"], "/write", "write", self.influx)
-        routes.add(["POST"], "/api/v2/write", "write", self.influx)
+        routes.add(["POST"], "/api/v1/write", "send", self.remote_write)
+        routes.add(["POST"], "/v1/metrics", "send", self.otlp)
+        routes.add(["POST"], "/write", "send", self.influx)
+        routes.add(["POST"], "/api/v2/write", "send", self.influx)
         routes.add(["GET"], "/ping", None, self.ping)
 
     async def remote_write(self, call: Call) -> Reply:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from htmengine.web.access import Token
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.metrics import seed_incident
 
@@ -564,8 +565,10 @@ READ, WRITE = "read-token-0123456789", "write-token-0123456789"
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    environment = {"READ_TOKEN": READ, "WRITE_TOKEN": WRITE, "HOST": "0.0.0.0"}  # noqa: S104
-    data = tmp_path_factory.mktemp("guarded") / "data"
+    folder = tmp_path_factory.mktemp("guarded")
+    tokens, data = folder / "tokens", folder / "data"
+    tokens.write_text(Token.of("ada", "operate", "token-of-ada-012345").line)
+    environment = {"READ_TOKEN": READ, "WRITE_TOKEN": WRITE, "HOST": "0.0.0.0", "TOKENS_FILE": str(tokens)}  # noqa: S104
     with contextlib.ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
             for option, value in environment.items():
@@ -585,7 +588,7 @@ class TestAccess:
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
         wrong = {"Authorization": "Bearer " + "x" * 20}
         problem(self.call(guarded, "GET", "/api/v1/metrics", headers=wrong), 401)
-        assert self.call(guarded, "GET", "/api/v1/session").json() == {"tokens": True, "read": False, "write": False}
+        assert self.call(guarded, "GET", "/api/v1/session").json()["read"] is False
 
     def test_the_read_token_reads_and_the_write_token_does_both(self, guarded: Engine) -> None:
         spec = {"metricSpec": {"metric": "guarded"}}
@@ -595,13 +598,32 @@ class TestAccess:
         assert self.call(guarded, "POST", "/api/v1/metrics", headers=write, json=spec).status_code == 201
         assert self.call(guarded, "GET", "/api/v1/metrics", headers=write).json()["total"] == 1
 
+    def test_a_named_token_may_do_what_its_role_says_and_the_audit_has_its_name(self, guarded: Engine) -> None:
+        ada = {"Authorization": "Bearer token-of-ada-012345"}
+        problem(self.call(guarded, "DELETE", "/api/v1/metrics/guarded", headers=ada), 403)
+        problem(self.call(guarded, "POST", "/api/v1/samples", headers=ada, json={"samples": []}), 403)
+        silence = {"metrics": ["x"], "for_s": 60}
+        assert self.call(guarded, "POST", "/api/v1/silences", headers=ada, json=silence).json()["who"] == "ada"
+        [entry, *_] = self.call(guarded, "GET", "/api/v1/audit", headers=ada).json()["entries"]
+        assert (entry["who"], entry["what"]) == ("ada", "silenced")
+        write = {"Authorization": f"Bearer {WRITE}"}
+        assert self.call(guarded, "DELETE", "/api/v1/metrics/guarded", headers=write).status_code == 204
+        [entry, *_] = self.call(guarded, "GET", "/api/v1/audit", headers=ada).json()["entries"]
+        assert (entry["who"], entry["what"], entry["about"]) == ("write_token", "deleted a metric", "guarded")
+
     def test_basic_authentication_has_the_token_as_its_password(self, guarded: Engine) -> None:
         assert self.call(guarded, "GET", "/api/v1/metrics", auth=("grafana", READ)).status_code == 200
         problem(self.call(guarded, "GET", "/api/v1/metrics", auth=(READ, "grafana")), 401)
 
     def test_a_session_is_a_cookie_for_browsers(self, guarded: Engine) -> None:
         opened = self.call(guarded, "POST", "/api/v1/session", json={"token": READ})
-        assert opened.json() == {"tokens": True, "read": True, "write": False}
+        assert opened.json() == {
+            "tokens": True,
+            "name": "read_token",
+            "read": True,
+            "operate": False,
+            "write": False,
+        }
         cookie = opened.headers["Set-Cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
@@ -609,7 +631,7 @@ class TestAccess:
         carried = {"Cookie": cookie.partition(";")[0]}
         assert self.call(guarded, "GET", "/api/v1/metrics", headers=carried).status_code == 200
         problem(self.call(guarded, "DELETE", "/api/v1/metrics/x", headers=carried), 403)
-        forged = {"Cookie": carried["Cookie"].replace("=1.", "=2.")}
+        forged = {"Cookie": carried["Cookie"].replace(".1.", ".15.")}
         problem(self.call(guarded, "GET", "/api/v1/metrics", headers=forged), 401)
         problem(self.call(guarded, "POST", "/api/v1/session", json={"token": "wrong"}), 401)
 

@@ -4,15 +4,28 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import StartError
-from htmengine.web.access import SESSION_S, Access, AccessRules, Scope
+from htmengine.web.access import (
+    EVERYTHING,
+    NOBODY,
+    ROLES,
+    SESSION_S,
+    Access,
+    AccessRules,
+    Client,
+    Scope,
+    Token,
+    load_tokens,
+)
 from htmengine.web.refused import Refused
 
 READ, WRITE = "read-token-0123456", "write-token-012345"
+READER = Client("read_token", Scope.READ)
 
 
 class StartTest(SynchronousTestCase):
@@ -49,60 +62,118 @@ class AccessTestCase(SynchronousTestCase):
 
 class TokenTest(AccessTestCase):
     def test_without_tokens_everybody_may_do_everything(self) -> None:
-        self.assertEqual(self.access("", "").scope(None, None), Scope.WRITE)
-        self.assertEqual(self.access("", "").scope("Bearer whatever", None), Scope.WRITE)
+        self.assertEqual(self.access("", "").client(None, None).scope, EVERYTHING)
+        self.assertEqual(self.access("", "").client("Bearer whatever", None).scope, EVERYTHING)
 
     def test_each_token_allows_what_it_is_for(self) -> None:
         access = self.access()
-        self.assertEqual(access.scope(None, None), Scope.NOTHING)
-        self.assertEqual(access.scope(f"Bearer {READ}", None), Scope.READ)
-        self.assertEqual(access.scope(f"bearer  {WRITE}", None), Scope.WRITE)
+        self.assertEqual(access.client(None, None).scope, Scope.NOTHING)
+        self.assertEqual(access.client(f"Bearer {READ}", None).scope, Scope.READ)
+        self.assertEqual(access.client(f"bearer  {WRITE}", None).scope, EVERYTHING)
 
     def test_with_a_write_token_alone_reading_is_open(self) -> None:
         access = self.access(read="")
-        self.assertEqual(access.scope(None, None), Scope.READ)
-        self.assertEqual(access.scope(f"Bearer {WRITE}", None), Scope.WRITE)
-        self.assert_refused(401, access.require, Scope.READ, Scope.WRITE)
+        self.assertEqual(access.client(None, None).scope, Scope.READ)
+        self.assertEqual(access.client(f"Bearer {WRITE}", None).scope, EVERYTHING)
+        self.assert_refused(401, access.require, access.client(None, None), Scope.ADMIN)
 
     def test_with_a_read_token_alone_nobody_writes(self) -> None:
         access = self.access(write="")
-        self.assertEqual(access.scope(f"Bearer {READ}", None), Scope.READ)
-        self.assert_refused(401, access.scope, "Bearer ", None)
-        self.assert_refused(403, access.require, Scope.READ, Scope.WRITE)
+        self.assertEqual(access.client(f"Bearer {READ}", None).scope, Scope.READ)
+        self.assert_refused(401, access.client, "Bearer ", None)
+        self.assert_refused(403, access.require, READER, Scope.ADMIN)
 
     def test_basic_authentication_carries_the_token_as_its_password(self) -> None:
         def basic(text: str) -> str:
             return "Basic " + base64.b64encode(text.encode()).decode()
 
         access = self.access()
-        self.assertEqual(access.scope(basic(f"anybody:{WRITE}"), None), Scope.WRITE)
-        self.assert_refused(401, access.scope, basic(f"{WRITE}:anybody"), None)
-        self.assert_refused(401, access.scope, basic(WRITE), None)
-        self.assert_refused(401, access.scope, "Basic ***", None)
+        self.assertEqual(access.client(basic(f"anybody:{WRITE}"), None).scope, EVERYTHING)
+        self.assert_refused(401, access.client, basic(f"{WRITE}:anybody"), None)
+        self.assert_refused(401, access.client, basic(WRITE), None)
+        self.assert_refused(401, access.client, "Basic ***", None)
 
     def test_wrong_credentials_are_refused(self) -> None:
         for wrong in ("Bearer x", "Bearer", "Digest abc", "", f"Bearer {READ}x", "Bearer \udce4"):
-            self.assert_refused(401, self.access().scope, wrong, None)
+            self.assert_refused(401, self.access().client, wrong, None)
+
+
+class RolesTest(AccessTestCase):
+    def named(self) -> Access:
+        tokens = [Token.of(role, role, f"the token of {role}") for role in ROLES]
+        return Access(AccessRules("0.0.0.0", named=tokens), self.clock.seconds)  # noqa: S104
+
+    def test_each_role_allows_what_it_is_for_and_no_more(self) -> None:
+        access = self.named()
+        allowed = {
+            role: access.client(f"Bearer the token of {role}", None).scope
+            for role in ("read", "send", "operate", "admin")
+        }
+        self.assertEqual(
+            allowed,
+            {"read": Scope.READ, "send": Scope.SEND, "operate": Scope.READ | Scope.OPERATE, "admin": EVERYTHING},
+        )
+        self.assertEqual(access.client(None, None), NOBODY)
+
+    def test_who_may_not_is_told_which_role_may(self) -> None:
+        access = self.named()
+        operator = access.client("Bearer the token of operate", None)
+        access.require(operator, Scope.OPERATE)
+        with self.assertRaises(Refused) as caught:
+            access.require(operator, Scope.ADMIN)
+        self.assertEqual(caught.exception.status, 403)
+        self.assertIn("the token operate does not allow this; a role that does is admin", str(caught.exception))
+        self.assert_refused(401, access.require, NOBODY, Scope.READ)
+
+    def test_a_session_has_the_name_and_the_role_of_its_token(self) -> None:
+        access = self.named()
+        operator = access.client_of_token("the token of operate")
+        self.assertEqual(access.client(None, access.session(operator)), operator)
+        self.assertEqual(self.named().client(None, access.session(operator)), NOBODY)  # digests sign nothing
+
+    def test_a_file_has_names_roles_and_digests(self) -> None:
+        ada = Token.of("ada", "operate", "x" * 20)
+        path = Path(self.mktemp())
+        path.write_text(f"# people\n\n{ada.line}\n")
+        self.assertEqual(load_tokens(path), (ada,))
+        AccessRules("0.0.0.0", named=load_tokens(path)).check_start()  # noqa: S104
+        for wrong in (
+            "ada operate",
+            f"ada root {ada.line.split()[2]}",
+            "ada admin sha256:00",
+            f"{ada.line}\n{ada.line}",
+        ):
+            path.write_text(wrong)
+            with self.assertRaises(StartError) as caught:
+                load_tokens(path)
+            self.assertIn("NAME ROLE sha256:DIGEST is allowed", str(caught.exception))
+        with self.assertRaises(StartError):
+            load_tokens(path.with_name("nowhere"))
 
 
 class SessionTest(AccessTestCase):
     def test_a_session_holds_for_its_time(self) -> None:
         access = self.access()
-        cookie = access.session(Scope.READ)
+        cookie = access.session(READER)
         self.assertNotIn(READ, cookie)
-        self.assertEqual(access.scope(None, cookie), Scope.READ)
+        self.assertEqual(access.client(None, cookie).scope, Scope.READ)
         self.clock.advance(SESSION_S)
-        self.assertEqual(access.scope(None, cookie), Scope.NOTHING)
+        self.assertEqual(access.client(None, cookie).scope, Scope.NOTHING)
 
     def test_a_session_ends_with_its_tokens(self) -> None:
-        cookie = self.access().session(Scope.WRITE)
-        self.assertEqual(self.access(read="another-token-0123").scope(None, cookie), Scope.NOTHING)
+        cookie = self.access().session(Client("write_token", EVERYTHING))
+        self.assertEqual(self.access(read="another-token-0123").client(None, cookie), NOBODY)
 
     def test_a_forged_session_is_nothing(self) -> None:
         access = self.access()
-        scope, end, signature = access.session(Scope.READ).split(".")
-        for forged in (f"2.{end}.{signature}", f"{scope}.{int(end) + 1}.{signature}", "", "..", "1.2", "é.é.é"):
-            self.assertEqual(access.scope(None, forged), Scope.NOTHING)
+        name, scope, end, signature = access.session(READER).split(".")
+        others = (
+            f"{name}.15.{end}.{signature}",
+            f"{name}.{scope}.{int(end) + 1}.{signature}",
+            f"x.{scope}.{end}.{signature}",
+        )
+        for forged in (*others, "", "..", "1.2", "é.é.é"):
+            self.assertEqual(access.client(None, forged).scope, Scope.NOTHING)
 
 
 class OriginTest(AccessTestCase):

@@ -62,7 +62,7 @@ class RoutesTest(SynchronousTestCase):
         for method, path, scope, handler in (
             ("GET", "/open", None, self.hello),
             ("GET", "/read/<name:metric>/tail", "read", self.hello),
-            ("PUT", "/write", "write", self.hello),
+            ("PUT", "/write", "admin", self.hello),
             ("GET", "/broken", None, self.broken),
             ("GET", "/missing", None, self.missing),
             ("GET", "/full", None, self.full),
@@ -74,7 +74,7 @@ class RoutesTest(SynchronousTestCase):
         self.site = BoundedSite(self.routes.resource, self.reactor)
 
     async def hello(self, call: Call) -> Reply:
-        return reply({"path": dict(call.path), "scope": call.scope.name})
+        return reply({"path": dict(call.path), "name": call.client.name})
 
     async def broken(self, call: Call) -> Reply:
         raise RuntimeError("a secret of the inside")
@@ -125,9 +125,9 @@ class RoutesTest(SynchronousTestCase):
             self.assertIn(self.ask("GET", wrong, READ).status, (400, 404))
 
     def test_each_scope_is_asked_for(self) -> None:
-        self.assertEqual(self.ask("GET", "/open").json["scope"], "NOTHING")
+        self.assertEqual(self.ask("GET", "/open").json["name"], "")
         self.assertEqual(self.ask("GET", "/read/a/tail").status, 401)
-        self.assertEqual(self.ask("GET", "/read/a/tail", WRITE).json["scope"], "WRITE")
+        self.assertEqual(self.ask("GET", "/read/a/tail", WRITE).json["name"], "write_token")
         self.assertEqual(self.ask("PUT", "/write", READ).status, 403)
         self.assertEqual(self.ask("PUT", "/write", WRITE).status, 200)
         self.assertEqual(self.ask("PUT", "/write", WRITE, Origin="http://evil.example").status, 403)
