@@ -197,6 +197,7 @@ class Parts:
         options = AnomalyOptions(
             results_queue=config.interface_bus.results_queue,
             results_exchange=config.metric_streamer.results_exchange_name,
+            shards=self.deployment.shards,
             chunk_size=config.metric_streamer.chunk_size,
             states_in_memory=config.anomaly_likelihood.states_in_memory,
             sequence_only=config.anomaly_likelihood.evidence == "sequence",

@@ -154,12 +154,26 @@ class ResultRow(Struct, frozen=True, array_like=True, gc=False):
 
 
 class ModelResult(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Scored rows of one model, in rowid order."""
+    """Scored rows of one model, in rowid order; they follow those of the result before.
+
+    Without rows it tells that the model has come to the row ``at``, and that all results up to it were told before.
+    """
 
     model_id: Uid
     generation: Generation
     rows: tuple[ResultRow, ...]
     received_at: Moment | None = None  #: as in `ModelInput`
+    at: RowidOrZero = 0
+
+    @property
+    def follows(self) -> int:
+        """The row up to which all results were told before."""
+        return self.rows[0].rowid - 1 if self.rows else self.at
+
+    @property
+    def last_rowid(self) -> int:
+        """The last row that it is about."""
+        return self.rows[-1].rowid if self.rows else self.at
 
 
 class CommandResult(Struct, frozen=True, rename="camel"):
@@ -233,7 +247,7 @@ def decode_result_message(body: bytes) -> ResultMessage:
     message = read(body, _RESULT_MESSAGE)
     found: ResultMessage = _require_one(message)
     if not isinstance(message.results, UnsetType):
-        refuse_repeated(body, 1 + sum(3 + (each.received_at is not None) for each in message.results))
+        refuse_repeated(body, 1 + sum(3 + (each.received_at is not None) + (each.at != 0) for each in message.results))
         for place, each in enumerate(message.results):
             rowids = [row.rowid for row in each.rows]
             if len(rowids) > 1 and any(map(int.__ge__, rowids, rowids[1:])):

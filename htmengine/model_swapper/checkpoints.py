@@ -144,6 +144,12 @@ class CheckpointStore:
             if _state_in(path) == (checkpoint.generation, checkpoint.rowid):
                 _put_aside(path, _REFUSED)
 
+    def refuse_newer(self, model_id: str, generation: int) -> None:
+        """Put those of later generations aside, which the database does not know."""
+        for path in self._slots(model_id):
+            if _state_in(path)[0] > generation:
+                _put_aside(path, _REFUSED)
+
     def delete(self, model_id: str) -> None:
         """Remove all of a model's files."""
         for path in self._slots(model_id):

@@ -17,6 +17,7 @@ have taken its rows.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
@@ -215,6 +216,11 @@ class ModelCache:
         self.discard(model_id)
         return self._swap_in(model_id, generation, verdict)
 
+    def is_current(self, model_id: str, generation: int) -> None:
+        """The database has said that this is the model's generation: put checkpoints of later ones aside."""
+        with contextlib.suppress(OSError):  # a disk that cannot be written
+            self._store.refuse_newer(model_id, generation)
+
     def define(self, model_id: str, generation: int, model: Model, rowid: int) -> Resident:
         """Have a new model in memory, which starts after the row ``rowid``."""
         out = self._swapped_out.pop(model_id, None)
@@ -379,19 +385,14 @@ class ModelCache:
         self._report_damaged()
 
     def _is_usable(self, checkpoint: Checkpoint, verdict: Verdict | None) -> bool:
-        """Whether it fits the database and brings all results that are not stored; one that does not is put aside.
-
-        Raises `Unproven`.
-        """
-        claim = Claim(checkpoint.rowid, checkpoint.digest, checkpoint.rowid - len(checkpoint.results))
+        """Whether it fits the database; one that does not is put aside.  Raises `Unproven`."""
+        claim = Claim(checkpoint.rowid, checkpoint.digest)
         if verdict is None or verdict.claim != claim:
             raise Unproven(claim)
-        if verdict.fits and verdict.scored >= claim.results_after:
-            return True
         if not verdict.fits:
             self._report_contradicted(checkpoint)
-        self._store.refuse(checkpoint)
-        return False
+            self._store.refuse(checkpoint)
+        return verdict.fits
 
     def _bring_back(self, model_id: str, model: Model, out: SwappedOut) -> Resident:
         """Run the rows again that the checkpoint lacks."""

@@ -94,6 +94,8 @@ class ModelRunner:
 
     def _resident(self, sent: Slice) -> Resident | None:
         """The model of the slice's generation: from the cache, or the definition that the slice brings."""
+        if sent.definition is not None or sent.verdict is not None:
+            self.cache.is_current(sent.model_id, sent.generation)
         resident = self.cache.find(sent.model_id, sent.generation, sent.verdict)
         if resident is None and sent.definition:
             return self._define(sent.model_id, sent.generation, sent.definition)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, assert_never
 
 from msgspec import structs
@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus, Delivery, Subscription
-from htmengine.errors import BusClosed, UnroutableMessage
+from htmengine.errors import BusClosed
 from htmengine.messages import (
     CommandResult,
     InputRow,
@@ -59,7 +59,7 @@ from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks, repeated
-from htmengine.process.twisted_types import Reactor, later
+from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
@@ -77,9 +77,6 @@ ROWS_AHEAD = 50_000
 ROWS_IN_MESSAGE = 2000
 #: How often schedulers look whether they have their share of the shards.
 BALANCE_S = 1.0
-#: A model waits this long for its earlier results to get through the results queue, which is looked at so often.
-RESULTS_PATIENCE_S = 30.0
-RESULTS_POLL_S = 0.5
 #: A stop waits this long for the turns in flight.
 DRAIN_S = 2.0
 
@@ -377,20 +374,7 @@ class ModelScheduler(Service):
         return await self._database.read(_definition, asked.model_id, asked.generation)
 
     async def _judge(self, asked: FetchProof) -> Verdict | None:
-        """The verdict, after the results of the checkpoint's rows, if they are on their way, have arrived."""
-        give_up_at = self._reactor.seconds() + RESULTS_PATIENCE_S
-        waiting = 1
-        while True:
-            verdict = await self._database.read(proofs.judge, asked.model_id, asked.generation, asked.claim)
-            if verdict is None or not verdict.fits or verdict.scored >= asked.claim.results_after or not waiting:
-                return verdict
-            if self._reactor.seconds() > give_up_at or not self.running:
-                return replace(verdict, scored=asked.claim.results_after)  # they are in the queue
-            try:
-                waiting = await self._bus.depth(self._options.results_queue)
-            except UnroutableMessage:  # deleted, with what it held
-                waiting = 0
-            await later(self._reactor, RESULTS_POLL_S if waiting else 0)
+        return await self._database.read(proofs.judge, asked.model_id, asked.generation, asked.claim)
 
 
 def _definition(conn: Connection, uid: str, generation: int) -> dict[str, Any] | None:

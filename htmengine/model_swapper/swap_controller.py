@@ -435,6 +435,8 @@ class SwapController:
         if new:
             results.append(ModelResult(model.model_id, model.generation, new))
             model.handed_out = new[-1].rowid
+        elif outcome.need is None and sent.verdict is not None and sent.verdict.scored < outcome.at:
+            results.append(ModelResult(model.model_id, model.generation, (), at=outcome.at))
         if outcome.need in (None, Need.ROWS):
             known = len(model.rows)
             model.ran_to(outcome.at)
@@ -527,7 +529,7 @@ class SwapController:
         done: list[MessageToken],
     ) -> Publish:
         self._serial += 1
-        last_rows = [(self._models[each.model_id], each.rows[-1].rowid) for each in results]
+        last_rows = [(self._models[each.model_id], each.rows[-1].rowid) for each in results if each.rows]
         self._publications[self._serial] = (done, last_rows)
         return Publish(self._serial, tuple(results), tuple(notices))
 

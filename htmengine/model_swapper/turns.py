@@ -27,7 +27,6 @@ class Claim:
 
     rowid: int
     digest: int | None  #: None: not known
-    results_after: int  #: it brings the results of all its rows after this one
 
 
 @dataclass(frozen=True, slots=True)

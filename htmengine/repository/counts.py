@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from htmengine.messages.digest import START
 from htmengine.repository.bulk import bulk_update
@@ -205,15 +205,19 @@ def furthest_behind(conn: Connection) -> int | None:
 
 def unscored(conn: Connection) -> list[tuple[str, int, int]]:
     """The metrics whose models lack scores: (uid, generation, newest stored row)."""
-    m, s = metric.c, metric_score.c
     with_model = [status for status in MetricStatus if status.has_model]
-    query = (
-        select(m.uid, s.generation, m.last_rowid)
-        .select_from(metric.join(metric_score, m.uid == s.uid))
-        .where(m.last_rowid > s.rowid, m.status.in_(with_model))
-        .order_by(m.uid)
-    )
-    return [(uid, generation, rowid) for uid, generation, rowid in conn.execute(query)]
+    return _models(conn, metric.c.last_rowid > metric_score.c.rowid, metric.c.status.in_(with_model))
+
+
+def unconfirmed(conn: Connection) -> list[tuple[str, int, int]]:
+    """The metrics whose models are defined, and not known to be made: as `unscored`."""
+    return _models(conn, metric.c.status == MetricStatus.CREATE_PENDING)
+
+
+def _models(conn: Connection, *where: ColumnElement[bool]) -> list[tuple[str, int, int]]:
+    m, s = metric.c, metric_score.c
+    query = select(m.uid, s.generation, m.last_rowid).select_from(metric.join(metric_score, m.uid == s.uid))
+    return [(uid, generation, rowid) for uid, generation, rowid in conn.execute(query.where(*where).order_by(m.uid))]
 
 
 def status_totals(conn: Connection) -> list[StatusTotal]:

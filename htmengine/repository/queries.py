@@ -299,6 +299,13 @@ def get_rows(conn: Connection, uid: str, after_rowid: int, limit: int) -> list[R
     ]
 
 
+def lacks_scores(conn: Connection, uid: str, after: int, last: int) -> bool:
+    """Whether any of the rows after one row up to another has no raw score."""
+    c = metric_data.c
+    lacking = select(c.rowid).where(c.uid == uid, c.rowid > after, c.rowid <= last, c.raw_anomaly_score.is_(None))
+    return conn.execute(lacking.limit(1)).first() is not None
+
+
 def samples_between(conn: Connection, uid: str, after: int, last: int) -> list[tuple[int, int, float]]:
     """(rowid, timestamp, value) of the rows after one row up to another."""
     c = metric_data.c

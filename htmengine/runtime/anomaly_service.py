@@ -54,6 +54,8 @@ from htmengine.repository.queries import Metric, MetricStatus, Score
 from htmengine.repository.snapshots import SavedModel
 from htmengine.runtime import detector_states
 from htmengine.runtime.detector_states import DetectorStates, MetricState, last_rowid
+from htmengine.runtime.lost_results import Gap, LostResults
+from htmengine.sharding import ShardQueues
 
 #: Messages of the results queue that may be unacknowledged, and in one transaction.
 PREFETCH = 100
@@ -68,6 +70,7 @@ class AnomalyOptions:
 
     results_queue: str
     results_exchange: str
+    shards: ShardQueues
     chunk_size: int = 4000  #: rows in one message on the results exchange
     states_in_memory: int = 100_000  #: some 35 KB each
     sequence_only: bool = False  #: HTM Engine's scores
@@ -91,6 +94,7 @@ class Batch:
     scores: list[tuple[str, ScoredRow]] = field(default_factory=list)
     touched: dict[str, MetricState] = field(default_factory=dict)
     broadcasts: list[tuple[bytes, dict[str, str] | None]] = field(default_factory=list)
+    gaps: dict[str, Gap] = field(default_factory=dict)  #: by uid
 
     def raws_of(self, uid: str) -> dict[int, float]:
         """A metric's raw scores, by rowid."""
@@ -130,6 +134,7 @@ class AnomalyService(QueueConsumer):
         self._states = DetectorStates(database, options.states_in_memory)
         self._now = now
         self._quarantine = Quarantine(database, options.results_queue, now)
+        self._lost = LostResults(bus, database, options.shards)
         self.scored = 0
         self.rejected = 0  #: messages that are not results
         self.transaction_rows = Observations(SIZES)
@@ -183,7 +188,7 @@ class AnomalyService(QueueConsumer):
         """A metric whose results cannot be processed is in ERROR; a message that was never valid harms no metric."""
         if not isinstance(error, InvalidMessage):
             failure = ModelError(part.model_id, part.generation, reason_of(error))
-            await self._database.run(_store, [], self._options.anomaly_floor, [], [], [], [failure])
+            await self._database.run(_store, Batch(), self._options.anomaly_floor, [], [failure])
 
     async def _process_together(self, parts: Sequence[Part]) -> None:
         results = [part for part in parts if isinstance(part, ModelResult | ModelSnapshot)]
@@ -195,15 +200,15 @@ class AnomalyService(QueueConsumer):
         batch = Batch()
         await self._states.load(results)
         for result in results:
+            if result.model_id in batch.gaps:
+                continue  # the model is made again
             if isinstance(result, ModelSnapshot):
                 await self._complete(result, batch)
             else:
                 await self._score(result, batch)
         due = [state for state in batch.touched.values() if state.due]
         with self.transaction_seconds.timed(self._now):
-            command_metrics = await self._database.run(
-                _store, batch.scores, self._options.anomaly_floor, batch.newest, due, batch.snapshots, notices
-            )
+            command_metrics = await self._database.run(_store, batch, self._options.anomaly_floor, due, notices)
         crash_points.reached("anomaly.committed")
         for state in due:
             state.saved_rowid = state.rowid
@@ -212,9 +217,17 @@ class AnomalyService(QueueConsumer):
                 info = _info(command_metrics[notice.model_id])
                 batch.broadcasts.append((encode_command_outcome(notice, info), {DATA_TYPE_HEADER: COMMAND_RESULT_TYPE}))
         await self._broadcast(batch.broadcasts)
+        await self._close(batch.gaps)
         self.scored += len(batch.scores)
         self._observe(results, len(batch.scores))
         await self._states.shrink()
+
+    async def _close(self, gaps: Mapping[str, Gap]) -> None:
+        """Have the models made again whose results were lost."""
+        for uid, gap in gaps.items():
+            self._states.forget(uid)
+            await self._quarantine.note([InvalidMessage(str(gap))])
+            await self._lost.make_again(uid, gap)
 
     def _observe(self, results: Sequence[ModelResult | ModelSnapshot], rows: int) -> None:
         """Note how many rows were scored, and how long those took that say when they were received."""
@@ -242,12 +255,14 @@ class AnomalyService(QueueConsumer):
 
     async def _score(self, result: ModelResult, batch: Batch) -> None:
         state = self._states.find(result.model_id, result.generation)
-        if state is None or not result.rows:
+        if state is None:
             return  # the metric, or this model of it, is gone
         _check_stored(result, state)
         await self._states.catch_up(state, state.counted)
         known = [row for row in result.rows if row.rowid <= state.rowid]
         failed = state.metric.status is MetricStatus.ERROR  # rows are missing before those that come now
+        if not failed and await self._lacks(result.follows, state, batch):
+            return
         new = [row for row in result.rows if row.rowid > state.rowid and not failed]
         rows = await self._stored_rows(state, known)
         if new:
@@ -271,11 +286,21 @@ class AnomalyService(QueueConsumer):
             return  # the metric, or this model of it, is gone
         _check_stored(snapshot, state)
         await self._states.catch_up(state, state.counted)
+        if await self._lacks(snapshot.rowid, state, batch):
+            return
         if state.rowid != snapshot.rowid:  # made by a scheduler that was behind what was scored before a crash
             state = await self._states.at_row(snapshot.model_id, snapshot.generation, snapshot.rowid)
             if state is None:
                 return
         batch.snapshots.append(TakenSnapshot(snapshot, state.scored, state.detector.save()))
+
+    async def _lacks(self, rowid: int, state: MetricState, batch: Batch) -> bool:
+        """Whether results of rows up to that one never came; they come in order."""
+        uid = state.metric.uid
+        if rowid <= state.counted or not await self._database.read(queries.lacks_scores, uid, state.counted, rowid):
+            return False
+        batch.gaps[uid] = Gap(state.metric.name, state.generation, state.counted, rowid)
+        return True
 
     def _advance(self, state: MetricState, row: ResultRow) -> ScoredRow:
         """The scored row; one with a great score or height with its reasons."""
@@ -339,20 +364,18 @@ def _end_of(snapshot: ModelSnapshot) -> CommandResult:
 
 def _store(
     conn: Connection,
-    scores: Sequence[tuple[str, ScoredRow]],
+    batch: Batch,
     anomaly_floor: float,
-    newest: Sequence[MetricScore],
     states: Sequence[MetricState],
-    taken: Sequence[TakenSnapshot],
     notices: Sequence[CommandResult | ModelError],
 ) -> dict[str, Metric]:
     """Store scores, states and statuses; returns the metrics of the commands' results."""
-    _save_scores(conn, scores)
-    counts.save_scores(conn, newest)
-    results.save_anomalies(conn, scores, anomaly_floor)
-    results.append_log(conn, scores)
+    _save_scores(conn, batch.scores)
+    counts.save_scores(conn, batch.newest)
+    results.save_anomalies(conn, batch.scores, anomaly_floor)
+    results.append_log(conn, batch.scores)
     detector_states.save(conn, states)
-    for each in taken:
+    for each in batch.snapshots:
         model = each.model
         state = SavedModel(model.model, each.detector)
         snapshots.fill(conn, model.model_id, model.version, model.rowid, each.scored, state)

@@ -172,6 +172,10 @@ class DetectorStates:
             before = partial(detector_before, unstored=unstored)
             state.detector = await self._database.read(before, state.metric, state.rowid + 1)
 
+    def forget(self, uid: str) -> None:
+        """A metric's model is replaced: its state is loaded when the new one's results come."""
+        self._states.pop(uid, None)
+
     def clear(self) -> None:
         """Forget all without writing them."""
         self._states.clear()
@@ -219,9 +223,7 @@ class DetectorStates:
 
 def last_rowid(result: ModelResult | ModelSnapshot) -> int:
     """The last row that it is about; 0: none."""
-    if isinstance(result, ModelSnapshot):
-        return result.rowid
-    return result.rows[-1].rowid if result.rows else 0
+    return result.rowid if isinstance(result, ModelSnapshot) else result.last_rowid
 
 
 # --- transactions ---------------------------------------------------------------------------------------

@@ -288,7 +288,10 @@ def _in_transactions(batches: Iterable[tuple[Delivery, SampleBatch]]) -> Iterabl
 
 
 def ask_for_scores(conn: Connection, shards: ShardQueues) -> None:
-    """Ask the models for the scores that rows lack: those who were asked may have lost the message since."""
+    """Ask for the scores that rows lack, and for models that are not confirmed.
+
+    Those who were asked may have lost the message since, or the database the answer.
+    """
     by_queue: defaultdict[str, list[ModelInput]] = defaultdict(list)
     for uid, generation, rowid in counts.unscored(conn):
         by_queue[shards.queue_of(uid)].append(ModelInput(uid, generation, rowid, ()))
@@ -297,7 +300,11 @@ def ask_for_scores(conn: Connection, shards: ShardQueues) -> None:
         for queue, inputs in by_queue.items()
         for at in range(0, len(inputs), MODELS_IN_MESSAGE)
     ]
-    queries.add_outbox(conn, [(queue, encode_model_inputs(inputs)) for queue, inputs in parts])
+    defined = [
+        (shards.queue_of(uid), custom.define_again(uid, generation, rowid))
+        for uid, generation, rowid in counts.unconfirmed(conn)
+    ]
+    queries.add_outbox(conn, defined + [(queue, encode_model_inputs(inputs)) for queue, inputs in parts])
 
 
 def _clean(conn: Connection, outbox_ids: Sequence[int], forget_before: int) -> None:

@@ -39,7 +39,7 @@ from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.turns import Outcome, Slice
 from htmengine.process.progress import Progress
-from htmengine.repository import queries, schema
+from htmengine.repository import counts, queries, schema
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
@@ -190,7 +190,10 @@ class Services:
         )
         self.storer = MetricStorer(bus=self.feeds["samples"], clock=self.clock, options=storer, **wired)
         self.anomaly = AnomalyService(
-            bus=self.feeds["results"], options=AnomalyOptions("results", "exchange"), now=self.clock.seconds, **wired
+            bus=self.feeds["results"],
+            options=AnomalyOptions("results", "exchange", SHARDS),
+            now=self.clock.seconds,
+            **wired,
         )
         alert_options = AlertOptions(alerts, "exchange")
         self.alerts = AlertService(
@@ -250,6 +253,7 @@ class Services:
     def seeds(self, queue: str, after: int = 0) -> list[bytes]:
         """Real messages about the first two metrics: their next rows."""
         one, other, _ = self.uids
+        of_one, of_other = map(self._generation, (one, other))
         rows = tuple(m.InputRow(n, START + 60 * n, float(n)) for n in range(after + 1, after + 4))
         info = m.MetricInfo(one, "web1.cpu", None, None, None, "custom", {"metricSpec": {"metric": "web1.cpu"}})
         scored = [m.ScoredRow(n, START + 60 * n, float(n), 0.5, 0.99) for n in range(after + 1, after + 4)]
@@ -265,22 +269,31 @@ class Services:
                     (m.CLONE_MODEL, {"upTo": 3}),
                     (m.DELETE_MODEL, {}),
                 ]
-                commands = [m.ModelCommand(method, one, 1, "c", each) for method, each in args]
-                inputs = [m.ModelInput(one, 1, after, rows), m.ModelInput(other, 1, after, rows, float(START))]
+                commands = [m.ModelCommand(method, one, of_one, "c", each) for method, each in args]
+                inputs = [
+                    m.ModelInput(one, of_one, after, rows),
+                    m.ModelInput(other, of_other, after, rows, float(START)),
+                ]
                 return [m.encode_model_inputs(inputs), *map(m.encode_model_command, commands)]
             case "results":
                 first = tuple(m.ResultRow(row.rowid, row.timestamp, row.value, 0.5) for row in rows)
                 second = (m.ResultRow(after + 1, START + 60, 1.0, 0.025, forecast),)
+                results = [m.ModelResult(one, of_one, first, float(START)), m.ModelResult(other, of_other, second)]
                 return [
-                    m.encode_results([m.ModelResult(one, 1, first, float(START)), m.ModelResult(other, 1, second)]),
-                    m.encode_command_result(m.CommandResult(m.DEFINE_MODEL, one, 1, "c")),
-                    m.encode_model_snapshot(m.ModelSnapshot(one, 1, "c", 1, after + 3, b"model")),
-                    m.encode_model_error(m.ModelError(other, 1, "cannot go on")),
+                    m.encode_results([*results, m.ModelResult(one, of_one, (), at=after + 3)]),
+                    m.encode_command_result(m.CommandResult(m.DEFINE_MODEL, one, of_one, "c")),
+                    m.encode_model_snapshot(m.ModelSnapshot(one, of_one, "c", 1, after + 3, b"model")),
+                    m.encode_model_error(m.ModelError(other, of_other, "cannot go on")),
                 ]
             case _:
                 command = m.CommandResult(m.DEFINE_MODEL, one, 1, "c")
                 packed = [m.encode_inference(info, scored), m.encode_command_outcome(command, info)]
                 return [zlib.decompress(body) for body in packed]
+
+    def _generation(self, uid: str) -> int:
+        """That of a metric's model now: mutated results can be such as if others were lost."""
+        score = self.database.run_sync(counts.get_scores, [uid]).get(uid)
+        return score.generation if score else 1
 
     def good(self, rowid: int) -> bytes:
         """The result of a row of the metric that no mutated message is about."""

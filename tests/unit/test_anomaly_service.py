@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, delete, update
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -34,6 +34,7 @@ from htmengine.messages import (
     ModelSnapshot,
     ResultRow,
     decode_broadcast,
+    decode_model_message,
     encode_command_result,
     encode_model_error,
     encode_model_snapshot,
@@ -47,16 +48,25 @@ from htmengine.repository.reading import Span
 from htmengine.repository.schema import metric_data
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.detector_states import STATE_EVERY_ROWS, MetricState
+from htmengine.runtime.lost_results import TRIES
+from htmengine.sharding import ShardQueues
 from tests.support.database import InlineDatabase, new_database
 
 ROWS = 700
 
 
 class Listeners:
-    """A bus of which only the results exchange is used."""
+    """A bus with a results exchange that is heard, and queues."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[dict[str, Any], dict[str, str]]] = []
+        self.published: list[tuple[str, bytes]] = []
+
+    async def declare_queue(self, queue: str) -> None:
+        pass
+
+    async def publish(self, queue: str, bodies: Sequence[bytes]) -> None:
+        self.published += [(queue, body) for body in bodies]
 
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         self.heard += [(decode_broadcast(body), dict(headers or {})) for body in bodies]
@@ -86,7 +96,9 @@ class AnomalyServiceTest(SynchronousTestCase):
 
     def new_service(self, *, sequence_only: bool = False) -> AnomalyService:
         """As after a restart."""
-        options = AnomalyOptions("results", "exchange", states_in_memory=10, sequence_only=sequence_only)
+        options = AnomalyOptions(
+            "results", "exchange", ShardQueues("shard.", 1), states_in_memory=10, sequence_only=sequence_only
+        )
         return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.failures.append)
 
     def deliver(self, *bodies: bytes) -> None:
@@ -156,6 +168,50 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assertTrue(any("row 205 of m was scored as" in text for text in told), told)
         self.deliver(self.results(201, ROWS))
         self.assertEqual(self.stored(), self.expected())
+
+    def come_to(self, rowid: int) -> bytes:
+        """What a model says that was loaded after results which the database does not have."""
+        return encode_results([ModelResult(self.metric.uid, 1, (), at=rowid)])
+
+    def generation(self) -> int:
+        return self.database.run_sync(counts.get_scores)[self.metric.uid].generation
+
+    def test_a_model_whose_results_are_lost_is_made_again_and_all_rows_get_their_scores(self) -> None:
+        for later in (self.results(251, 300), self.come_to(300), self.snapshot(300)):
+            self.setUp()
+            self.deliver(self.results(1, 200), later, self.results(301, 310))
+            self.assertEqual(self.stored(), self.expected()[:200] + [None] * (ROWS - 200))
+            self.assertEqual(self.generation(), 2)
+            [(queue, body)] = self.bus.published
+            command = decode_model_message(body)
+            self.assertEqual((queue, command.method, command.args), ("shard.0", DEFINE_MODEL, {"upTo": ROWS}))
+            [told] = [each.message for each in self.database.run_sync(troubles.list_of)]
+            self.assertIn("results of m were lost: of rows 201 to", told)
+            self.deliver(self.results(311, 320))  # of the model as it was
+            self.deliver(self.results(1, ROWS, generation=2))
+            self.assertEqual(self.stored(), self.expected())
+            self.assertEqual(self.scored()[:2], (ROWS, ROWS))
+            self.assertEqual(len(self.bus.published), 1)
+
+    def test_a_model_that_has_come_to_a_row_that_is_scored_lacks_nothing(self) -> None:
+        self.deliver(self.results(1, 200), self.come_to(200), self.results(201, 210))
+        self.assertEqual((self.generation(), self.stored()[:210]), (1, self.expected()[:210]))
+
+    def test_rows_that_were_removed_before_they_were_run_are_no_lost_results(self) -> None:
+        self.deliver(self.results(1, 200))
+        removed = delete(metric_data).where(metric_data.c.rowid.between(201, 250))
+        self.database.run_sync(lambda conn: conn.execute(removed))
+        self.deliver(self.results(251, 300))
+        self.assertEqual((self.generation(), self.scored()[:2]), (1, (300, 250)))
+
+    def test_a_model_whose_results_are_lost_again_and_again_is_in_error(self) -> None:
+        self.deliver(self.results(1, 200))
+        for generation in range(1, TRIES + 2):
+            self.deliver(self.results(1, 200, generation), self.results(202, 210, generation))
+        failed = self.database.run_sync(queries.get_metric, self.metric.uid)
+        self.assertEqual(failed.status, MetricStatus.ERROR)
+        self.assertIn("again and again, results of m were lost", failed.message)
+        self.assertEqual(self.generation(), TRIES + 1)
 
     def test_the_digest_of_the_scored_rows_is_kept_with_them(self) -> None:
         expected = START

@@ -151,7 +151,8 @@ class RepairTest(SynchronousTestCase):
         assert metric.definition is not None
         assert repaired.definition is not None
         self.assertEqual((command.method, command.generation), (DEFINE_MODEL, metric.definition.generation + 1))
-        self.assertEqual(command.args["params"], metric.definition.params)
+        self.assertEqual(command.args, {"upTo": 3})
+        self.assertEqual(repaired.definition.params, metric.definition.params)
         self.assertEqual(repaired.definition.generation, command.generation)
         self.assertEqual(repaired.status, MetricStatus.CREATE_PENDING)
 

@@ -40,7 +40,7 @@ class TurnTest(SynchronousTestCase):
             Slice("plain", 1, 0, (InputRow(1, 60, 1.0),)),
             Slice("é", 3, command=define),
             Slice("d", 1, 3, definition={"params": {}}),
-            Slice("f", 1, 3, verdict=Verdict(Claim(3, BIG, 2), True, 2, None)),
+            Slice("f", 1, 3, verdict=Verdict(Claim(3, BIG), True, 2, None)),
             Slice("e", 1, command=ModelCommand(SNAPSHOT_MODEL, "e", 1, "id"), definition={"after": 4}),
         )
 
@@ -71,7 +71,7 @@ class AnswerTest(SynchronousTestCase):
             Outcome("c", 1, error="ValueError: no"),
             Outcome("d", 1, 7, model=bytes(range(256))),
             Outcome("e", 1, 8, (predicted,), Need.ROWS),
-            Outcome("f", 1, need=Need.PROOF, claim=Claim(7, None, 7)),
+            Outcome("f", 1, need=Need.PROOF, claim=Claim(7, None)),
         )
 
 

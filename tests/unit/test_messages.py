@@ -131,7 +131,8 @@ class ModelMessagesTest(SynchronousTestCase):
     @given(raw=st.floats(0, 1), value=FLOATS)
     def test_results_are_read_back(self, raw: float, value: float) -> None:
         rows = (m.ResultRow(1, 60, value, raw), m.ResultRow(2, 120, value, raw, {"1": [[1.5, 0.25]]}))
-        results = [m.ModelResult("m", 1, rows)]
+        results = [m.ModelResult("m", 1, rows), m.ModelResult("n", 1, (), at=7)]
+        self.assertEqual([(each.follows, each.last_rowid) for each in results], [(0, 2), (7, 7)])
         self.assertEqual(m.decode_result_message(m.encode_results(results)), results)
 
     def test_notices_are_read_back(self) -> None:

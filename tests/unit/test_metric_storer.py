@@ -21,7 +21,7 @@ from htmengine.messages import (
 )
 from htmengine.repository import counts, old_rows, queries, rejects
 from htmengine.repository.counts import MetricScore
-from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
 from htmengine.runtime.metric_storer import Stored, StorerOptions, ask_for_scores, store_batches
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
@@ -177,11 +177,24 @@ class ModelsTest(StorerTestCase):
         self.lines("a 1 60", "a 2 120", "b 1 60")
         a, b = self.metric("a").uid, self.metric("b").uid
         self.database.run_sync(counts.save_scores, [MetricScore(a, 1, 1, 1), MetricScore(b, 1, 1, 1)])
-        before = self.database.run_sync(queries.pending_outbox)
-        self.database.run_sync(ask_for_scores, OPTIONS.shards)
-        [message] = self.database.run_sync(queries.pending_outbox)[len(before) :]
+        for uid in (a, b):
+            self.database.run_sync(queries.set_status, uid, MetricStatus.ACTIVE, None)
+        [message] = self.asked_for()
         self.assertEqual(message.queue, OPTIONS.shards.queue_of(a))
         self.assertEqual(decode_model_message(message.body), [ModelInput(a, 1, 2, ())])
+
+    def asked_for(self) -> list[OutboxMessage]:
+        """What the storer asks for when it starts."""
+        before = self.database.run_sync(queries.pending_outbox)
+        self.database.run_sync(ask_for_scores, OPTIONS.shards)
+        return self.database.run_sync(queries.pending_outbox)[len(before) :]
+
+    def test_models_that_are_not_confirmed_are_defined_again(self) -> None:
+        self.monitor("a")
+        [message] = self.asked_for()
+        command = decode_model_message(message.body)
+        assert isinstance(command, ModelCommand)
+        self.assertEqual((command.method, command.generation, command.args), (DEFINE_MODEL, 1, {"upTo": 0}))
 
     def test_a_new_metric_with_auto_monitor_waits_for_enough_samples(self) -> None:
         self.assertEqual(self.lines(*(f"a {n} {60 * n}" for n in range(1, 5)), options=MONITORING).outbox, [])

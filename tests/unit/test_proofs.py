@@ -44,7 +44,7 @@ class ProofsTest(SynchronousTestCase):
         self.database.run_sync(counts.save_scores, [MetricScore(self.uid, 1, rowid, rowid, digest=known)])
 
     def judged(self, rowid: int, known: int | None, generation: int = 1) -> Verdict | None:
-        return self.database.run_sync(judge, self.uid, generation, Claim(rowid, known, rowid))
+        return self.database.run_sync(judge, self.uid, generation, Claim(rowid, known))
 
     def fits(self, rowid: int, known: int | None) -> bool:
         verdict = self.judged(rowid, known)

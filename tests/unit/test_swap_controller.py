@@ -94,7 +94,7 @@ class RowsTest(SynchronousTestCase):
 
     def test_a_checkpoint_without_proof_waits_for_the_databases_verdict(self) -> None:
         [turn] = self.controller.inputs_arrived(7, [fed(5, 5)])
-        claim = Claim(4, 99, 4)
+        claim = Claim(4, 99)
         [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.PROOF, claim=claim)])
         self.assertEqual(asked, FetchProof("m", 1, claim))
         verdict = Verdict(claim, True, 4, 99)
@@ -104,9 +104,20 @@ class RowsTest(SynchronousTestCase):
         [turn] = self.controller.inputs_arrived(8, [fed(6, 6)])
         self.assertEqual(turn.slices, (Slice("m", 1, 5, rows(6, 6)),))
 
+    def test_a_checkpoint_beyond_what_is_scored_tells_how_far_it_has_come(self) -> None:
+        for scored_to, told in ((3, (ModelResult("m", 1, (), at=4),)), (4, ())):
+            self.setUp()
+            [turn] = self.controller.inputs_arrived(7, [ModelInput("m", 1, 4, ())])
+            claim = Claim(4, 99)
+            [asked] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, need=Need.PROOF, claim=claim)])
+            [again] = self.controller.proof_fetched(asked, Verdict(claim, True, scored_to, 99))
+            [publish] = self.controller.turn_done(0, again.turn, [Outcome("m", 1, at=4)])
+            self.assertEqual(publish.results, told)
+            self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
+
     def test_the_proof_of_a_model_that_is_gone_lets_its_rows_go(self) -> None:
         [turn] = self.controller.inputs_arrived(7, [fed(5, 5)])
-        outcome = Outcome("m", 1, need=Need.PROOF, claim=Claim(4, 99, 4))
+        outcome = Outcome("m", 1, need=Need.PROOF, claim=Claim(4, 99))
         [asked] = self.controller.turn_done(0, turn.turn, [outcome])
         self.assertEqual(self.controller.proof_fetched(asked, None), [Acknowledge((7,))])
         self.assertEqual(self.controller.proof_fetched(asked, None), [])

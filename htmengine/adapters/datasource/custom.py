@@ -212,6 +212,29 @@ def repair_metric(conn: Connection, metric: Metric, latest: int) -> tuple[Repair
     return Repair(metric.uid, metric.name, removed, last_timestamp), messages
 
 
+def make_model_again(conn: Connection, uid: str, generation: int) -> bytes | None:
+    """A model whose results were lost is made again from its first row, and the rows without a score get one.
+
+    Scores that are stored stay.  Returns the message for its shard's queue; None: the metric has no such model now.
+    """
+    metric = queries.find_metric_by_uid(conn, uid, lock=True)
+    score = counts.get_scores(conn, [uid]).get(uid)
+    if metric is None or metric.definition is None or score is None or not metric.status.has_model:
+        return None
+    if not metric.definition.generation == score.generation == generation:
+        return None
+    definition = replace(metric.definition, generation=generation + 1)
+    queries.set_definition(conn, uid, definition, MetricStatus.CREATE_PENDING)
+    counts.start_scores(conn, replace(score, generation=generation + 1))
+    return define_again(uid, generation + 1, metric.last_rowid)
+
+
+def define_again(uid: str, generation: int, last_rowid: int) -> bytes:
+    """The message that makes a model as its metric's definition says, unless there is one."""
+    args = CommandArgs(upTo=last_rowid)
+    return encode_model_command(ModelCommand(DEFINE_MODEL, uid, generation, uuid.uuid4().hex, args))
+
+
 def export_spec(metric: Metric) -> dict[str, Any]:
     """What ``monitor`` needs to monitor this metric the same way elsewhere."""
     spec: dict[str, Any] = json.loads(metric.parameters or "{}") or _spec_of(metric)
@@ -262,8 +285,7 @@ def _start_again(conn: Connection, metric: Metric, old: Definition) -> bytes:
     queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
     counts.start_scores(conn, MetricScore(metric.uid, definition.generation, rowid=definition.after))
     results.forget_anomalies(conn, metric.uid, after=definition.after)
-    args = CommandArgs(params=definition.params, upTo=metric.last_rowid)
-    return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, definition.generation, uuid.uuid4().hex, args))
+    return define_again(metric.uid, definition.generation, metric.last_rowid)
 
 
 def _delete_model(metric: Metric) -> bytes:
