@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes chaos accuracy pages clean
+.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy pages clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -131,6 +131,10 @@ accuracy: $(VENV)/engine
 SEEDS ?= 100
 crashes: $(VENV)/tests
 	$(BIN)/python -m tests.support.crashes --seeds $(SEEDS) $(ARGS)
+
+# Engines' files come back older than they were, each to another moment; no row gets the score of another.
+power-cuts: $(VENV)/tests
+	$(BIN)/python -m tests.support.power_cuts --seeds $(SEEDS) $(ARGS)
 
 # Engines are disturbed in every way that we know; twenty metrics must not notice.  ARGS=--distributed: on RabbitMQ and MariaDB.
 CHAOS_SECONDS ?= 3600

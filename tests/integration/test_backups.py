@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import shutil
-import sqlite3
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +20,7 @@ from htmengine.messages import SampleBatch, encode_samples
 from htmengine.repository.engine import Database
 from tests.support.distributed import QUICK, distributed_engine
 from tests.support.engine import lines, running_engine, wait_for
+from tests.support.power_cuts import copy_database, cut_log
 from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
 
 
@@ -57,11 +55,6 @@ def test_a_distributed_engine_goes_back_to_a_dump(
         assert [row for row in scores if row[1] <= 100 and row[0] < "m2"] == [row for row in before if row[0] < "m2"]
         assert [row[1:] for row in scores if row[0] == "m2"] == [row[1:] for row in scores if row[0] == "m3"]
         assert "does not fit the database" in engine.log("scheduler")
-
-
-def copy_database(source: Path, to: Path) -> None:
-    with contextlib.closing(sqlite3.connect(source)) as running, contextlib.closing(sqlite3.connect(to)) as copy:
-        running.backup(copy)
 
 
 def read_ledger_of(folder: Path) -> Ledger:
@@ -108,16 +101,6 @@ def test_an_embedded_engine_notices_that_its_database_is_older_than_its_models(t
         ledger = read_ledger_of(engine.data_dir)
         assert ledger.adds_up
         assert (ledger.scored, ledger.waiting) == (3 * 360, 0)
-
-
-def cut_log(database: Path, part: float) -> None:
-    """As a power cut may: a part is left of what of the write-ahead log is not in the database yet."""
-    log, index = (database.with_name(database.name + suffix) for suffix in ("-wal", "-shm"))
-    copied_frames = struct.unpack_from("=I", index.read_bytes(), 96)[0]
-    page_bytes = int.from_bytes(log.read_bytes()[8:12], "big")
-    first = 32 + copied_frames * (24 + page_bytes)
-    os.truncate(log, int(first + part * (log.stat().st_size - first)))
-    index.unlink()
 
 
 def test_copies_of_a_busy_engine_go_on_without_a_wrong_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
