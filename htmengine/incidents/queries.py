@@ -261,6 +261,13 @@ def list_incidents(
     return [_incident(row) for row in conn.execute(query)]
 
 
+def incidents_between(conn: Connection, start: int, end: int, most: int) -> list[Incident]:
+    """The newest that began in a range of time, oldest first; ends included."""
+    c = incident.c
+    query = select(incident).where(c.timestamp.between(start, end)).order_by(c.timestamp.desc(), c.id).limit(most)
+    return [_incident(row) for row in conn.execute(query)][::-1]
+
+
 def incidents_by_id(conn: Connection, ids: Sequence[str]) -> dict[str, Incident]:
     """Those that there are."""
     return {

@@ -222,10 +222,12 @@ def find_metric(conn: Connection, name: str) -> MetricRow:
     return row
 
 
-def metrics_with_prefix(conn: Connection, prefix: str) -> dict[str, str]:
-    """The uids of all metrics whose names begin so, by name, in order."""
+def metrics_with_prefix(conn: Connection, prefix: str, limit: int | None = None) -> dict[str, str]:
+    """The uids of the metrics whose names begin so, by name, in order: all, or the first ones."""
     query = select(metric.c.name, metric.c.uid).where(metric.c.name.startswith(prefix, autoescape=True))
-    return {name: uid for name, uid in conn.execute(query.order_by(metric.c.name)) if name.startswith(prefix)}
+    return {
+        name: uid for name, uid in conn.execute(query.order_by(metric.c.name).limit(limit)) if name.startswith(prefix)
+    }
 
 
 def metrics_named(conn: Connection, names: Sequence[str]) -> dict[str, str]:

@@ -93,20 +93,17 @@ class TestGrafana:
         names = ["anomaly_score", "expected", "lower", "raw_anomaly_score", "upper"]
         assert [(node["text"], node["leaf"]) for node in leaves] == [(name, 1) for name in names]
         both = client.get("/metrics/find", params={"query": "prod.web1.*"}).json()
-        assert [(node["text"], node["leaf"]) for node in both] == [("requests", 0), ("requests", 1)]
+        assert [(node["text"], node["leaf"]) for node in both] == [("requests", 1)]
 
     def test_variables_tags_and_annotations(self, client: httpx.Client) -> None:
         assert client.get("/metrics/expand", params={"query": "prod.web*"}).json() == {
             "results": ["prod.web1", "prod.web2"]
         }
-        for path in (
-            "/tags",
-            "/tags/server",
-            "/tags/autoComplete/tags",
-            "/tags/autoComplete/values",
-            "/events/get_data",
-        ):
-            assert client.get(path, params={"tagPrefix": "", "limit": 100}).json() == []
+        assert client.get("/tags").json() == [{"tag": "name"}]
+        assert client.get("/tags/autoComplete/tags", params={"tagPrefix": "", "limit": 100}).json() == ["name"]
+        found = client.get("/tags/autoComplete/values", params={"tag": "name", "expr": "name=~prod.w", "limit": 1})
+        assert found.json() == ["prod.web1.requests"]
+        assert client.get("/events/get_data", params={"tags": "incident"}).json() == []
 
     def test_an_error_tells_the_panel_what_is_wrong(self, client: httpx.Client) -> None:
         for target, word in {

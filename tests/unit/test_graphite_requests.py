@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from htmengine.incidents import queries
+from htmengine.incidents.records import Incident, Phase
 from htmengine.web.graphite.times import parse_time
-from tests.support.graphite import NOW, GraphiteTestCase
+from tests.support.graphite import NOW, STEP, GraphiteTestCase
 
 NAME = "datacenter-1.web(4).requests"
 
@@ -103,6 +107,9 @@ _ROUTES = [
     "/functions",
     "/tags",
     "/tags/autoComplete/tags",
+    "/tags/autoComplete/values",
+    "/tags/findSeries",
+    "/events/get_data",
 ]
 
 
@@ -164,3 +171,136 @@ class ParametersTest(GraphiteTestCase):
         ):
             self.assertEqual(parse_time(text, NOW, zone), parse_time(clock, NOW, zone))
         self.assertEqual(len(self.points(**{"from": "6pm yesterday"})), 10)
+
+
+class BrowsingTest(GraphiteTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.store("site.a.web1.load", 1.0, 2.0)
+        self.store("site.b.web1.load", 1.0)
+        self.store("disk.used;dc=fra;host=web1", 1.0)
+        self.store("disk.used;dc=nyc;host=web2", 2.0)
+
+    def test_a_branch_without_wildcards_is_found(self) -> None:
+        for query, text in (("site", "site"), ("site.a", "a"), ("site.a.web1", "web1")):
+            [node] = self.json("/metrics/find", query=query)
+            self.assertEqual((node["text"], node["id"], node["leaf"], node["expandable"]), (text, query, 0, 1))
+            self.assertEqual(self.json("/metrics/expand", query=query), {"results": [query]})
+        self.assertEqual(self.json("/metrics/find", query="sit"), [])
+
+    def test_a_name_is_listed_once(self) -> None:
+        for query in ("site.a.web1.load", "site.a.web1.*"):
+            [node] = self.json("/metrics/find", query=query)
+            self.assertEqual((node["leaf"], node["expandable"]), (1, 1))
+
+    def test_a_path_may_have_escaped_characters(self) -> None:
+        self.store("site.a.web(4).req", 3.0)
+        for target in (r"site.a.web\(4\).req", r"aliasByNode(site.a.web\(4\).req,2)"):
+            [series] = self.json("/render", target=target)
+            self.assertIn("web(4)", series["target"])
+        self.assertEqual(len(self.json("/metrics/find", query=r"site.a.web\(4\)")), 1)
+
+    def test_tags_and_what_completes_them(self) -> None:
+        self.assertEqual([each["tag"] for each in self.json("/tags")], ["dc", "host", "name"])
+        values = [{"value": "fra", "count": 1}, {"value": "nyc", "count": 1}]
+        self.assertEqual(self.json("/tags/dc"), {"tag": "dc", "values": values})
+        self.assertEqual(self.json("/tags/autoComplete/tags", expr="dc=fra", tagPrefix="h"), ["host"])
+        completed = self.json(
+            "/tags/autoComplete/values", expr=["name=disk.used"], tag="host", valuePrefix="w", limit="1"
+        )
+        self.assertEqual(completed, ["web1"])
+        self.assertEqual(self.json("/tags/findSeries", expr="host=~web[12]"), self.names("host=~web"))
+        self.assertEqual(self.ask("/tags/findSeries", {"expr": "host"})[0], 400)
+
+    def names(self, *conditions: str) -> list[str]:
+        target = f"seriesByTag({','.join(map(repr, conditions))})"
+        return [series["target"] for series in self.json("/render", target=target)]
+
+    def test_series_by_tag(self) -> None:
+        web1, web2 = "disk.used;dc=fra;host=web1", "disk.used;dc=nyc;host=web2"
+        self.assertEqual(self.names("name=disk.used"), [web1, web2])
+        self.assertEqual(self.names("name=~disk", "dc!=fra"), [web2])
+        self.assertEqual(self.names("host=~web", "host!=~.*2"), [web1])
+        [series] = self.json("/render", target="aliasByTags(seriesByTag('dc=fra'),'host','name')")
+        self.assertEqual(series["target"], "web1.disk.used")
+        grouped = self.json("/render", target="groupByTags(seriesByTag('name=disk.used'),'sum','dc')")
+        self.assertEqual([each["target"] for each in grouped], ["disk.used;dc=fra", "disk.used;dc=nyc"])
+
+
+class FormatsTest(GraphiteTestCase):
+    """What graphite-web asks its cluster's servers for, and what people read."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.store("web.a.load", 1.0, 2.5)
+
+    def test_series(self) -> None:
+        asked = {"target": "web.*.load", "from": str(NOW - 2 * STEP), "until": str(NOW)}
+        expected = {
+            "name": "web.a.load",
+            "pathExpression": "web.*.load",
+            "start": NOW - 2 * STEP,
+            "end": NOW + STEP,
+            "step": STEP,
+            "values": [1.0, 2.5, None],
+            "consolidationFunc": "average",
+            "xFilesFactor": 0.0,
+            "valuesPerPoint": 1,
+        }
+        pickled = self.ask("/render", {**asked, "format": "pickle"})[1]
+        self.assertEqual(pickle.loads(pickled), [expected])  # noqa: S301 - our own
+        self.assertEqual(msgspec.msgpack.decode(self.ask("/render", {**asked, "format": "msgpack"})[1]), [expected])
+        _, csv = self.ask("/render/", {**asked, "format": "csv", "tz": "Europe/Berlin"})
+        self.assertEqual(
+            csv.decode().split("\r\n")[1:3], ["web.a.load,2014-05-13 18:59:00,2.5", "web.a.load,2014-05-13 19:00:00,"]
+        )
+        _, script = self.ask("/render", {**asked, "jsonp": "cb"})
+        self.assertTrue(script.startswith(b"cb([{") and script.endswith(b"}])"))
+        self.assertEqual(self.ask("/render", {**asked, "jsonp": "alert(1)//"})[0], 400)
+
+    def test_nodes(self) -> None:
+        leaf = {"path": "web.a.load", "is_leaf": True, "intervals": [(0, 32_503_679_999)]}
+        branch = {"path": "web.a.load", "is_leaf": False}
+        pickled = self.ask("/metrics/find/", {"query": "web.a.load", "format": "pickle"})[1]
+        self.assertEqual(pickle.loads(pickled), [branch, leaf])  # noqa: S301 - our own
+        packed = msgspec.msgpack.decode(self.ask("/metrics/find", {"query": "web", "format": "msgpack"})[1])
+        self.assertEqual(packed, [{"path": "web", "is_leaf": False}])
+        self.assertEqual(self.json("/metrics/find", query="web.*", format="nodelist"), {"nodes": ["web.a"]})
+
+
+class EventsTest(GraphiteTestCase):
+    def test_incidents_are_events(self) -> None:
+        self.assertEqual(self.json("/events/get_data"), [])
+        for number, rule in enumerate(("all", "disks")):
+            made = Incident(
+                f"i{number}",
+                rule,
+                f"{rule}: web1",
+                Phase.OPEN,
+                NOW - 600 + number,
+                NOW,
+                NOW,
+                NOW,
+                None,
+                None,
+                None,
+                True,
+                None,
+                9.0,
+                None,
+                None,
+                3,
+            )
+            self.database.run_sync(queries.save_incident, made)
+        first = {
+            "id": "i0",
+            "when": NOW - 600,
+            "what": "all: web1",
+            "tags": ["incident", "rule:all", "open"],
+            "data": "metrics: 3",
+        }
+        found = self.json("/events/get_data")
+        self.assertEqual((found[0], len(found)), (first, 2))
+        self.assertEqual(self.json("/events/get_data", tags="incident rule:all"), [first])
+        self.assertEqual(len(self.json("/events/get_data", tags="rule:disks rule:all", set="union")), 2)
+        self.assertEqual(self.json("/events/get_data", **{"from": str(NOW - 100)}), [])

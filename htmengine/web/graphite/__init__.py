@@ -13,6 +13,9 @@ Each metric ``a.b.c`` is three series: ``a.b.c``, ``a.b.c.anomaly_score`` and ``
     functions     all of them by name
     evaluator     expressions to series, within bounds
     render        where the series come from
+    formats       JSON, raw, CSV, pickle, msgpack
+    tags          metrics by their labels
+    events        incidents as annotations
     routes     /render, /metrics/find and what else Grafana asks for
 
 docs/grafana.md shows how to set it up.

@@ -8,7 +8,6 @@ one request may ask for is bounded.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -16,13 +15,12 @@ from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.evidence_columns import EvidenceColumns, bucketed, evidence_columns
 from htmengine.errors import ModelNotFound
-from htmengine.repository import counters, queries, reading
+from htmengine.repository import queries, reading
 from htmengine.repository.reading import Span
-from htmengine.selectors import Matcher, Metric
 from htmengine.web.graphite.evaluator import Budget, Evaluator
-from htmengine.web.graphite.expressions import expression
 from htmengine.web.graphite.paths import BAND, Pattern, SeriesKind, find_series
 from htmengine.web.graphite.series import Range, Series, interval_of, series_of
+from htmengine.web.graphite.tags import find_tagged
 from htmengine.web.graphite.targets import parse_target
 from htmengine.web.refused import Refused
 
@@ -68,8 +66,8 @@ class _Database:
         return [replace(each, expression=path) for each in found]
 
     def by_tags(self, conditions: list[str], wanted: Range) -> list[Series]:
-        found = tagged(self._conn, conditions)
-        return self._all(((name, uid, SeriesKind.VALUE) for name, uid in found.items()), wanted)
+        found = find_tagged(self._conn, conditions)
+        return self._all(((each.name, each.uid, SeriesKind.VALUE) for each in found), wanted)
 
     def _all(self, found: Iterable[tuple[str, str, SeriesKind]], wanted: Range) -> list[Series]:
         several = list(found)
@@ -131,29 +129,3 @@ def metrics_of(conn: Connection, pattern: Pattern) -> dict[str, str]:
     if pattern.prefix == pattern.text:
         return reading.metrics_named(conn, [pattern.text, stem])
     return reading.metrics_with_prefix(conn, stem)
-
-
-_CONDITION = re.compile(r"([^\s=!~]+)(!?=)(~?)(.*)", re.DOTALL)
-
-
-def tagged(conn: Connection, conditions: list[str]) -> dict[str, str]:
-    """The uids, by name, of the metrics whose labels meet all conditions; Graphite's tag ``name`` is the name.
-
-    Raises `Refused`.
-    """
-    matchers = tuple(_matcher(text) for text in conditions)
-    texts = counters.long_texts(conn)
-    return {
-        name: uid
-        for name, uid in reading.metrics_with_prefix(conn, "").items()
-        if all(matcher.takes(Metric.of(texts.get(uid, name))) for matcher in matchers)
-    }
-
-
-def _matcher(condition: str) -> Matcher:
-    found = _CONDITION.fullmatch(condition)
-    if found is None:
-        raise Refused(400, f"target: {condition[:60]!r} is no condition; write tag=value, !=, =~ or !=~")
-    label, operator, is_expression, value = found.groups()
-    compiled = expression(f"target: {label[:60]}", f"(?:{value}).*") if is_expression else None
-    return Matcher("__name__" if label == "name" else label, value, compiled, operator == "!=")

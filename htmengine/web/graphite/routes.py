@@ -6,29 +6,28 @@ Parameters come in the query or in a form; those that are not known are nothing,
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
 from htmengine.web.document import parse_query
+from htmengine.web.graphite import tags
+from htmengine.web.graphite.events import events_of
+from htmengine.web.graphite.formats import NODE_FORMATS, SERIES_FORMATS, format_named
 from htmengine.web.graphite.functions import describe, function_named
 from htmengine.web.graphite.paths import DERIVED, Node, Pattern, find_nodes
 from htmengine.web.graphite.render import MOST_POINTS, metrics_of, render
-from htmengine.web.graphite.series import Range, Series
+from htmengine.web.graphite.series import Range
 from htmengine.web.graphite.times import parse_time, parse_zone
-from htmengine.web.http import JSON, TEXT, Call, Reply, dump, reply
+from htmengine.web.http import JSON, Call, Reply, dump, reply
 from htmengine.web.reader import Reader
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
-
-T = TypeVar("T")
 
 FORM = "application/x-www-form-urlencoded"
 #: What we answer like.
@@ -36,9 +35,12 @@ GRAPHITE_VERSION = "1.1.10"
 #: Points a series without maxDataPoints.
 POINTS = 10_000
 _MOST_NODES = 10_000
+#: Metrics of a branch that are looked at; databases may find some that differ in upper and lower case.
+_PROBED = 100
+#: Tags or values that are offered, unless more are asked for.
+_TAGS = 100
 _WHOLE = re.compile(r"\+?[0-9]+")
-#: Points that are encoded at once: each call keeps the interpreter from everybody else.
-_ENCODED_AT_ONCE = 10_000
+JAVASCRIPT = "text/javascript; charset=utf-8"
 
 
 class Form:
@@ -78,6 +80,19 @@ class Form:
             raise Refused(400, f"maxDataPoints: {detail}", [("maxDataPoints", detail)])
         return int(digits or "0") or POINTS
 
+    def limit(self) -> int:
+        """limit, at most and by default so many."""
+        text = self.one("limit").strip()
+        return min(int(text), _MOST_NODES) if re.fullmatch("[0-9]{1,9}", text) else _TAGS
+
+
+def _callback(form: Form) -> str:
+    """The function that JSONP calls.  Raises `Refused` unless it is a name."""
+    name = form.one("jsonp")
+    if name and not re.fullmatch(r"[A-Za-z_$][\w$.]{0,99}", name, re.ASCII):
+        raise Refused(400, "jsonp: is not the name of a function", [("jsonp", "is not the name of a function")])
+    return name
+
 
 @dataclass(frozen=True, slots=True)
 class Graphite:
@@ -96,11 +111,12 @@ class Graphite:
             "/functions": self.functions,
             "/functions/<name:function>": self.function,
             "/version": self.version,
-            "/tags": self.nothing,
-            "/tags/<name:tag>": self.nothing,
-            "/tags/autoComplete/tags": self.nothing,
-            "/tags/autoComplete/values": self.nothing,
-            "/events/get_data": self.nothing,
+            "/tags": self.tags,
+            "/tags/<name:tag>": self.tag,
+            "/tags/findSeries": self.find_series,
+            "/tags/autoComplete/tags": self.complete_tags,
+            "/tags/autoComplete/values": self.complete_values,
+            "/events/get_data": self.events,
         }
         for path, handler in handlers.items():
             routes.add(["GET", "POST"], path, "read", handler)
@@ -108,26 +124,29 @@ class Graphite:
     async def render(self, call: Call) -> Reply:
         """Series as lists of [value, timestamp]."""
         form = Form(call)
-        kind = form.one("format", "json")
-        if kind not in _SERIES_FORMATS:
-            raise _no_format(kind, _SERIES_FORMATS)
-        targets, wanted = [each for each in form.all("target") if each], self._range(form)
+        shown, callback = format_named(form.one("format", "json"), SERIES_FORMATS), _callback(form)
+        targets, zone = [each for each in form.all("target") if each], parse_zone(form.one("tz") or "UTC")
+        wanted = self._range(form)
         if not targets:
             raise Refused(400, "target: is missing", [("target", "is missing")])
-        encode, content_type = _SERIES_FORMATS[kind]
 
         def read(conn: Connection) -> bytes:
-            return encode(render(conn, targets, wanted))
+            return shown.encode(render(conn, targets, wanted), zone)
 
-        return Reply(await self.reader.compute(read), content_type)
+        body = await self.reader.compute(read)
+        if callback and shown.content_type == JSON:
+            return Reply(f"{callback}(".encode() + body + b")", JAVASCRIPT)
+        return Reply(body, shown.content_type)
 
     async def find(self, call: Call) -> Reply:
         """One level of the tree of names."""
         form = Form(call)
-        kind = form.one("format", "treejson")
-        if kind not in _NODE_FORMATS:
-            raise _no_format(kind, _NODE_FORMATS)
-        return await self._read(_find, Pattern.parse(form.wanted("query")), _NODE_FORMATS[kind])
+        shown, pattern = format_named(form.one("format", "treejson"), NODE_FORMATS), Pattern.parse(form.wanted("query"))
+
+        def read(conn: Connection) -> bytes:
+            return shown.encode(_nodes(conn, pattern))
+
+        return Reply(await self.reader.read(read), shown.content_type)
 
     async def expand(self, call: Call) -> Reply:
         """The paths that globs match."""
@@ -153,9 +172,36 @@ class Graphite:
         """The version of Graphite that we answer like."""
         return reply(GRAPHITE_VERSION)
 
-    async def nothing(self, call: Call) -> Reply:
-        """What we do not have: tags and events."""
-        return reply([])
+    async def tags(self, call: Call) -> Reply:
+        """All tags of metrics."""
+        return await self._read(_tag_list)
+
+    async def tag(self, call: Call) -> Reply:
+        """The values of a tag."""
+        return await self._read(_tag, call.path["tag"])
+
+    async def find_series(self, call: Call) -> Reply:
+        """The names of metrics by their tags."""
+        Form(call).wanted("expr")
+        return await self._read(_tagged, Form(call).all("expr"))
+
+    async def complete_tags(self, call: Call) -> Reply:
+        """Tags that a query editor may offer."""
+        form = Form(call)
+        return await self._read(_complete_tags, form.all("expr"), form.one("tagPrefix"), form.limit())
+
+    async def complete_values(self, call: Call) -> Reply:
+        """Values of a tag that it may offer."""
+        form = Form(call)
+        return await self._read(
+            _complete_values, form.one("tag"), form.all("expr"), form.one("valuePrefix"), form.limit()
+        )
+
+    async def events(self, call: Call) -> Reply:
+        """Incidents, for annotations."""
+        form = Form(call)
+        every = form.one("set", "intersection") != "union"
+        return await self._read(events_of, self._range(form), form.one("tags").split(), every)
 
     def _range(self, form: Form) -> Range:
         zone = parse_zone(form.one("tz") or "UTC")
@@ -177,43 +223,11 @@ class Graphite:
 # --- views ----------------------------------------------------------------------------------------------
 
 
-def _json(found: list[Series]) -> bytes:
-    return b"[" + b",".join(map(_json_series, found)) + b"]"
-
-
-def _json_series(series: Series) -> bytes:
-    head = dump({"target": series.name, "tags": {"name": series.path}})[:-1]
-    points = (msgspec.json.encode(piece)[1:-1] for piece in _pieces(series.datapoints))
-    return head + b',"datapoints":[' + b",".join(points) + b"]}"
-
-
-def _raw(found: list[Series]) -> bytes:
-    """A line each: ``name,start,end,step|values``."""
-    return b"".join(
-        f"{series.name},{series.start},{series.end},{series.step}|".encode()
-        + ",".join(",".join(map(str, piece)) for piece in _pieces(series.values)).encode()
-        + b"\n"
-        for series in found
-    )
-
-
-def _pieces(items: Iterable[T]) -> Iterator[list[T]]:
-    items = iter(items)
-    while piece := list(itertools.islice(items, _ENCODED_AT_ONCE)):
-        yield piece
-
-
-def _no_format(kind: str, formats: Iterable[str]) -> Refused:
-    allowed = ", ".join(sorted(formats))
-    return Refused(400, f"format: {kind[:60]} is none of {allowed}", [("format", f"allowed are {allowed}")])
-
-
-def _find(conn: Connection, pattern: Pattern, shown: Callable[[list[Node]], Any]) -> Any:
-    return shown(_nodes(conn, pattern))
-
-
 def _nodes(conn: Connection, pattern: Pattern) -> list[Node]:
-    return find_nodes(pattern, metrics_of(conn, pattern))[:_MOST_NODES]
+    names = metrics_of(conn, pattern)
+    if pattern.prefix == pattern.text:  # no wildcard: a branch is told by some of its metrics
+        names = names | reading.metrics_with_prefix(conn, f"{pattern.text}.", _PROBED)
+    return find_nodes(pattern, names)[:_MOST_NODES]
 
 
 def _expand(conn: Connection, patterns: list[Pattern], leaves: bool) -> dict[str, list[str]]:
@@ -226,32 +240,23 @@ def _index(conn: Connection) -> list[str]:
     return sorted({*names, *(f"{name}.{kind.value}" for name in names for kind in DERIVED)})
 
 
-def _tree(nodes: list[Node]) -> list[dict[str, Any]]:
-    return [
-        {
-            "text": node.name,
-            "id": node.path,
-            "leaf": int(node.is_leaf),
-            "expandable": int(not node.is_leaf),
-            "allowChildren": int(not node.is_leaf),
-            "context": {},
-        }
-        for node in nodes
-    ]
+def _tag_list(conn: Connection) -> list[dict[str, str]]:
+    return [{"tag": tag} for tag in tags.tag_names(conn, [], "")]
 
 
-def _completer(nodes: list[Node]) -> dict[str, Any]:
-    return {
-        "metrics": [
-            {
-                "name": node.name,
-                "path": node.path if node.is_leaf else f"{node.path}.",
-                "is_leaf": str(int(node.is_leaf)),
-            }
-            for node in nodes
-        ]
-    }
+def _tag(conn: Connection, tag: str) -> dict[str, Any]:
+    values = tags.tag_values(conn, tag, [], "")
+    return {"tag": tag, "values": [{"value": value, "count": values[value]} for value in sorted(values)]}
 
 
-_SERIES_FORMATS: dict[str, tuple[Callable[[list[Series]], bytes], str]] = {"json": (_json, JSON), "raw": (_raw, TEXT)}
-_NODE_FORMATS: dict[str, Callable[[list[Node]], Any]] = {"treejson": _tree, "completer": _completer}
+def _complete_tags(conn: Connection, conditions: list[str], prefix: str, most: int) -> list[str]:
+    given = {tags.tag_of(condition) for condition in conditions}
+    return [tag for tag in tags.tag_names(conn, conditions, prefix) if tag not in given][:most]
+
+
+def _complete_values(conn: Connection, tag: str, conditions: list[str], prefix: str, most: int) -> list[str]:
+    return sorted(tags.tag_values(conn, tag, conditions, prefix))[:most]
+
+
+def _tagged(conn: Connection, conditions: list[str]) -> list[str]:
+    return [each.name for each in tags.find_tagged(conn, conditions)]
