@@ -3,9 +3,22 @@
 
 from __future__ import annotations
 
+import functools
+import gc
+import importlib.metadata
 from pathlib import Path
 
 import pytest
+
+# pytest asks before each test which Twisted this is, and the answer is read from a file.
+importlib.metadata.version = functools.cache(importlib.metadata.version)
+# What is imported stays: the garbage collector need not look through it again and again.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -3,19 +3,32 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable, Hashable
+from typing import Any
 
+import pytest
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.repository import schema
+from htmengine.repository.engine import Database
 from tests.support.servers import MariaDB, PostgreSQL
 from tests.unit import test_alert_courier, test_alert_service, test_incident_queries, test_incident_service
 
 
-class _OnServer:
+class _OnServer(SynchronousTestCase):
     """Takes a new database of a server for each test."""
 
     server: MariaDB | PostgreSQL
 
-    def new_database(self) -> str:
-        return self.server.new_database()
+    def new_database(self) -> Database:
+        database = Database(self.server.new_database())
+        self.addCleanup(database.close)
+        database.run_sync(schema.metadata.create_all)
+        return database
+
+    def filled_database(self, _key: Hashable, fill: Callable[[Database], Any]) -> tuple[Database, Any]:
+        database = self.new_database()
+        return database, fill(database)
 
 
 class _OnMariaDB(_OnServer):

@@ -16,9 +16,8 @@ from htmengine.alerts.courier import Courier
 from htmengine.alerts.notifications import Notification
 from htmengine.alerts.queries import DeliveryState
 from htmengine.errors import DeliveryFailed
-from htmengine.repository import schema
 from htmengine.repository.engine import Database
-from tests.support.database import InlineDatabase
+from tests.support.database import InlineDatabase, new_database
 from tests.support.notifications import FIRING, RESOLVED
 
 START = 1_400_000_000.0
@@ -50,18 +49,15 @@ class FakeSender:
 
 class CourierTest(SynchronousTestCase):
     def setUp(self) -> None:
-        database = Database(self.new_database())
-        database.run_sync(schema.metadata.create_all)
-        self.addCleanup(database.close)
-        self.database = InlineDatabase(database)
+        self.database = InlineDatabase(self.new_database())
         self.clock = Clock()
         self.clock.advance(START)
         self.sender = FakeSender()
         self.courier = self.new_courier()
 
-    def new_database(self) -> str:
-        """The URL of an empty database; the integration tests have the same tests on servers."""
-        return f"sqlite:///{self.mktemp()}"
+    def new_database(self) -> Database:
+        """An empty database; the integration tests have the same tests on servers."""
+        return new_database(self)
 
     def new_courier(self) -> Courier:
         courier = Courier(

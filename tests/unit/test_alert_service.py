@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -26,11 +26,11 @@ from htmengine.bus.interface import QueueLimits
 from htmengine.errors import DeliveryFailed
 from htmengine.incidents.budget_rules import BudgetRules
 from htmengine.messages import MetricInfo, ScoredRow, encode_inference
-from htmengine.repository import queries, results, schema, troubles
+from htmengine.repository import queries, results, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Score
 from htmengine.testing import MemoryBus
-from tests.support.database import InlineDatabase, new_url
+from tests.support.database import InlineDatabase, filled_database
 
 START = 1_400_000_000
 EXCHANGE = "results"
@@ -71,10 +71,10 @@ class ServiceCase(SynchronousTestCase):
     names: Sequence[str] = ("web.a", "db.b")
 
     def setUp(self) -> None:
-        database = Database(self.new_database())
-        database.run_sync(schema.metadata.create_all)
-        self.addCleanup(database.close)
+        key = type(self).new_metric, tuple(self.names)
+        database, uids = self.filled_database(key, self.fill)
         self.database = InlineDatabase(database)
+        self.uids = dict(uids)
         self.clock = Clock()
         self.clock.advance(START)
         self.bus = MemoryBus(self.clock)
@@ -83,16 +83,19 @@ class ServiceCase(SynchronousTestCase):
         self.done(self.bus.declare_fanout(EXCHANGE))
         self.sender = FakeSender()
         self.failures: list[Failure] = []
-        self.uids = {name: self.new_metric(name) for name in self.names}
         self.service = self.start(self.config)
 
     def tearDown(self) -> None:
         self.successResultOf(self.service.stopService())
         self.assertEqual(self.failures, [])
 
-    def new_database(self) -> str:
-        """The URL of an empty database; the integration tests have the same tests on servers."""
-        return new_url(self)
+    def filled_database(self, key: Hashable, fill: Callable[[Database], Any]) -> tuple[Database, Any]:
+        """A database with the metrics, and their uids; the integration tests have the same tests on servers."""
+        return filled_database(self, key, fill)
+
+    def fill(self, database: Database) -> dict[str, str]:
+        self.database = InlineDatabase(database)
+        return {name: self.new_metric(name) for name in self.names}
 
     def done(self, coroutine: Any) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coroutine))

@@ -94,7 +94,7 @@ class AnyNumberTest(SynchronousTestCase):
 
 
 class UnitTest(SynchronousTestCase):
-    @given(st.integers(-(10**6), 10**6), st.lists(st.integers(-100, 100), min_size=10, max_size=60))
+    @given(st.integers(-(10**6), 10**6), st.lists(st.integers(-100, 100), min_size=10, max_size=30))
     def test_raw_scores_do_not_depend_on_the_unit(self, offset: int, steps: list[int]) -> None:
         values = np.array([offset + step for step in steps * 3], dtype=float)
         expected = _raw(ModelParams.for_sample(values.tolist()), values.tolist()).tolist()

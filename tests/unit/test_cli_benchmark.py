@@ -17,6 +17,7 @@ from htmengine.cli.benchmark import benchmark
 
 class BenchmarkModelTest(SynchronousTestCase):
     def setUp(self) -> None:
+        self.patch(sys.modules["htmengine.cli.benchmark"], "_RUNS", 1)
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)

@@ -12,9 +12,8 @@ from htmengine.errors import IncidentNotFound, InvalidRule, SilenceNotFound
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import AlarmState, Did, Incident, Marks, Member, Phase, Verdict
-from htmengine.repository import schema
 from htmengine.repository.engine import Database
-from tests.support.database import new_url
+from tests.support.database import new_database
 
 NOW = 1_400_000_000.0
 OPEN = Incident(
@@ -45,13 +44,11 @@ VERDICT = Verdict("all", "u1", 7, "level 36", 1_399_999_800, 5.5, 4.0, 5.0, "pag
 
 class IncidentQueriesTest(SynchronousTestCase):
     def setUp(self) -> None:
-        self.database = Database(self.new_database())
-        self.database.run_sync(schema.metadata.create_all)
-        self.addCleanup(self.database.close)
+        self.database = self.new_database()
 
-    def new_database(self) -> str:
-        """The URL of an empty one; the integration tests have the same tests on servers."""
-        return new_url(self)
+    def new_database(self) -> Database:
+        """An empty one; the integration tests have the same tests on servers."""
+        return new_database(self)
 
     def run_(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
         return self.database.run_sync(fn, *args, **kwargs)

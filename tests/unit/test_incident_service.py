@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import bindparam, update
 
 from htmengine.alerts.calendars import Calendar, Window
 from htmengine.alerts.configuration import AlertConfig, Maintenance, Rule, Webhook
@@ -71,12 +71,9 @@ def _as_if_since(conn: Any, uid: str, first: int) -> None:
     """The metric's rows are from then on, 60 seconds apart; the last is of now."""
     rows = queries.get_rows(conn, uid, 0, 1000)
     step = 20 * DAY // len(rows)
-    for row in rows:
-        conn.execute(
-            update(metric_data)
-            .where(metric_data.c.uid == uid, metric_data.c.rowid == row.rowid)
-            .values(timestamp=to_datetime(first + step * (row.rowid - 1)))
-        )
+    times = [{"row": row.rowid, "at": to_datetime(first + step * (row.rowid - 1))} for row in rows]
+    this_row = (metric_data.c.uid == uid) & (metric_data.c.rowid == bindparam("row"))
+    conn.execute(update(metric_data).where(this_row).values(timestamp=bindparam("at")), times)
     queries.update_tails(conn, [(uid, len(rows), START)])
 
 

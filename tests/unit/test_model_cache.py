@@ -83,12 +83,12 @@ class ModelCacheTest(SynchronousTestCase):
         for name in names:  # their first checkpoints
             self.learn(name, 1)
         written = []
-        for rowid in range(2, 66):
+        for rowid in range(2, 34):
             before = self.cache.checkpoints
             for name in names:
                 self.learn(name, rowid)
             written.append(self.cache.checkpoints - before)
-        self.assertAlmostEqual(sum(written), len(names) * 64 / 16, delta=len(names))
+        self.assertAlmostEqual(sum(written), len(names) * 32 / 16, delta=len(names))
         self.assertLess(max(written), len(names) / 2)
 
     def test_a_new_process_finds_the_last_checkpoint_and_tells_its_row(self) -> None:

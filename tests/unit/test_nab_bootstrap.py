@@ -9,6 +9,7 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.nab import intervals
+from htmengine.nab import bootstrap
 from htmengine.nab.alarms import sweep
 from htmengine.nab.bootstrap import Worth, interval, worth_by_profile
 from htmengine.nab.runner import LabelledSeries, Run
@@ -60,6 +61,7 @@ class IntervalTest(SynchronousTestCase):
 
 class ReportTest(SynchronousTestCase):
     def test_the_command_tells_the_score_and_the_difference_for_each_profile(self) -> None:
+        self.patch(bootstrap, "DRAWS", 100)
         at = np.arange(250)
         labelled = [LabelledSeries(f"a/{n}.csv", at, at * 1.0, tuple(one.windows)) for n, one in enumerate(series(1))]
         runs = [

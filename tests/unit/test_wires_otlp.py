@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""OTLP: what the real SDK exports, each kind of point, partial success, JSON."""
+"""OTLP: each kind of point, partial success, JSON."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from typing import Any
 from google.protobuf import json_format
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
-from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider
-from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
-from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
-from opentelemetry.sdk.resources import Resource
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
@@ -269,44 +264,3 @@ class JsonTest(SynchronousTestCase):
     def test_any_bytes_are_samples_or_refused(self, body: bytes, as_json: bool) -> None:
         with contextlib.suppress(InvalidBody):
             OtlpReader().read(body, as_json)
-
-
-class RealSdkTest(SynchronousTestCase):
-    def exported(self, temporality: AggregationTemporality) -> Received:
-        reader = InMemoryMetricReader({Counter: temporality, Histogram: temporality})
-        views = [View(instrument_name="size", aggregation=ExponentialBucketHistogramAggregation())]
-        provider = MeterProvider([reader], Resource({"service.name": "shop"}), views=views)
-        self.addCleanup(provider.shutdown)
-        meter = provider.get_meter("tests")
-        counter = meter.create_counter("logins")
-        latency = meter.create_histogram("latency", explicit_bucket_boundaries_advisory=[10.0, 20.0, 40.0])
-        size = meter.create_histogram("size")
-        meter.create_up_down_counter("queue").add(-2)
-        engine = OtlpReader(OtlpOptions(quantiles=(0.5,)))
-        for value in (5, 15):
-            counter.add(3, {"site": "de"})
-            latency.record(value)
-            size.record(100)
-            body = encode_metrics(reader.get_metrics_data()).SerializeToString()
-            received = engine.read(body)
-            self.assertEqual(dict(received.rejected), {})
-        return received
-
-    def test_cumulative_metrics_of_the_sdk(self) -> None:
-        self.assertEqual(
-            values(self.exported(AggregationTemporality.CUMULATIVE)),
-            {
-                "logins;service.name=shop;site=de": (6.0, Kind.COUNTER),
-                "queue;service.name=shop": (-2.0, Kind.GAUGE),
-                "latency.count;service.name=shop": (2.0, Kind.COUNTER),
-                "latency.sum;service.name=shop": (20.0, Kind.COUNTER),
-                "latency.p50;service.name=shop": (15.0, Kind.GAUGE),
-                "size.count;service.name=shop": (2.0, Kind.COUNTER),
-                "size.sum;service.name=shop": (200.0, Kind.COUNTER),
-            },
-        )
-
-    def test_delta_metrics_of_the_sdk(self) -> None:
-        found = values(self.exported(AggregationTemporality.DELTA))
-        self.assertEqual(found["logins;service.name=shop;site=de"], (3.0, Kind.DELTA))
-        self.assertEqual(found["latency.p50;service.name=shop"], (15.0, Kind.GAUGE))

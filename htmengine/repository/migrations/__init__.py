@@ -11,6 +11,7 @@ needs live code, since its result is read by live code, runs after the last vers
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from alembic import command
@@ -115,7 +116,12 @@ def _current(conn: Connection) -> str | None:
 
 
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
+    return _read_scripts(SCRIPTS)
+
+
+@functools.cache
+def _read_scripts(folder: Path) -> ScriptDirectory:
+    return ScriptDirectory(str(folder))
 
 
 def _config() -> Config:
