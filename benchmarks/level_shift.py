@@ -6,7 +6,7 @@ range that it had before.  Out: the benchmark's standard score of what the engin
 the range, of buckets of one width (NuPIC's encoder: its table ends four ranges away), and of a model that was told
 the new range.  Then the middle third alone is ten times as large: the mean raw anomaly score of the 288 rows after
 the metric has come back tells what was forgotten, beside that of a model that never saw the shift and of one that
-begins there.  Results: docs/accuracy.md.
+begins there.  Results: docs/decisions/0007-range-of-a-sample.md.
 
     python benchmarks/level_shift.py NAB/data NAB/labels/combined_windows.json --seeds 5 --jobs 2
 """
