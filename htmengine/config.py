@@ -190,7 +190,7 @@ class AdmissionSection:
         10_000, whole(0, 100_000_000), "samples of further new metrics are rejected until the next minute; 0: no limit"
     )
     max_metrics: int = option(
-        500_000, whole(0, 100_000_000), "samples of new metrics are rejected while there are so many; 0: no limit"
+        500_000, whole(0, 100_000_000), "samples of new metrics are rejected while there are that many; 0: no limit"
     )
 
 
@@ -304,7 +304,7 @@ class Storage:
     root: str = option("", FOLDER, "folder of the checkpoints; empty: checkpoints in the data folder")
     checkpoint_rows: int = option(1000, whole(1, 10_000_000), "write a model after this many rows")
     checkpoint_seconds: float = option(900.0, real(0.1), "write a model this long after its first unwritten row")
-    replay_rows: int = option(16, whole(1, 10_000), "swapped-out models are written every so many rows")
+    replay_rows: int = option(16, whole(1, 10_000), "rows after which a swapped-out model is written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +394,7 @@ def load(
 ) -> Config:
     """The configuration of a directory (None: all defaults) and an environment.  Raises `ConfigError`.
 
-    ``warn`` is told of each option that only HTM Engine knew, and of sections that look misspelt.
+    ``warn`` gets each option that only HTM Engine knew, and of sections that look misspelt.
 
     >>> load(None, {"HTMENGINE__APPLICATION__METRIC_LISTENER__PORT": "2103"}).metric_listener.port
     2103

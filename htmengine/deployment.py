@@ -48,7 +48,7 @@ def load_all(
 ) -> tuple[Config, AlertConfig]:
     """The whole configuration.  Raises `ConfigError` with all that is wrong in any file.
 
-    ``warn`` is told of what only HTM Engine's configuration had.
+    ``warn`` gets what only HTM Engine's configuration had.
     """
     loaded: list[Any] = []
     problems: dict[str, None] = {}  # in order, each once

@@ -55,7 +55,7 @@ NEVER = Calendar(lambda since, until: iter(()))
 
 
 def cron_calendar(expression: str, seconds: float, zone: ZoneInfo) -> Calendar:
-    """A window of so many seconds after each time that a cron expression names.
+    """A window of that many seconds after each time that a cron expression names.
 
     A time that daylight saving skips counts at the change; one that comes twice counts once.  Raises
     ValueError for an expression that is none, and ImportError without the extra.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a receiver is told of an incident, whatever the receiver's kind: title, since when, its metrics, the reasons.
+"""What a receiver learns of an incident, whatever the receiver's kind: title, since when, its metrics, the reasons.
 
 Made by the Alert Service for rules with a budget, kept as JSON in the table alert_delivery beside the notifications of
 single metrics, and turned into requests and mails by `htmengine.alerts.formats`.

@@ -22,7 +22,7 @@ MOST_RULES = 1000
 
 
 def stored_rules(conn: Connection, warn: Callable[[InvalidAlertRule], None] = lambda _: None) -> list[KnownRule]:
-    """In the order of their names.  ``warn`` is told of those that this version cannot read."""
+    """In the order of their names.  ``warn`` gets those that this version cannot read."""
     found = []
     for row in conn.execute(select(alert_rule).order_by(alert_rule.c.name)):
         try:

@@ -160,7 +160,7 @@ class Link(Service):
         return Deferred.fromCoroutine(self._shake_hands(connection, connection.ready))
 
     async def _shake_hands(self, connection: AmqpConnection, ready: Deferred[Any]) -> None:
-        """ClientService does not expect that a connection is lost now: it is told of the loss when this has ended."""
+        """ClientService does not expect that a connection is lost now: it hears of the loss when this has ended."""
         try:
             await ready
         except LOST:

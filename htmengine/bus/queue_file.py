@@ -211,7 +211,7 @@ class QueueFile:
         self._db.executemany("UPDATE queue SET used_at = ? WHERE name = ?", [(now, name) for name in names])
 
     def states(self, now: float, read_within_s: float) -> list[QueueState]:
-        """All queues, by name; one that was in use within so many seconds has a reader."""
+        """All queues, by name; one that was in use within that many seconds has a reader."""
         states = []
         rows = self._db.execute("SELECT id, name, messages, bytes, dropped, used_at FROM queue ORDER BY name")
         oldest = "SELECT put_at FROM message WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1"

@@ -22,7 +22,7 @@ from htmengine.nab.runner import LabelledSeries, load_series
 
 #: Rows after which the figures are taken; "all" is every row of the series.
 _POINTS = {"1000": 1000, "5000": 5000}
-#: The best of so many runs counts: what else the machine does can only slow a run down.
+#: The best of this many runs counts: what else the machine does can only slow a run down.
 _RUNS = 3
 
 #: Run by a Python 2.7 that has NuPIC 1.0.5: prints the CPU seconds that it took up to each point.

@@ -59,7 +59,7 @@ from htmengine.nab.scorer import PROFILES, ScoredWindows, best_threshold, counts
     "--restore-every",
     type=click.IntRange(1),
     metavar="ROWS",
-    help="Save and restore model and evidence after so many rows each time: the scores stay the same.",
+    help="Save and restore model and evidence each time after this many rows: the scores stay the same.",
 )
 @click.option(
     "--bootstrap",

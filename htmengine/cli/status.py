@@ -22,7 +22,7 @@ _LINE = "{:<14}{:>12}  {:<26}{:>12}  {}"
 @click.command(epilog=example("htmengine status --every 60 --send"))
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-@click.option("--every", "every_s", type=click.FloatRange(min=2.0), help="Repeat after so many seconds.")
+@click.option("--every", "every_s", type=click.FloatRange(min=2.0), help="Repeat after this many seconds.")
 @click.option("--send", is_flag=True, help="Send the queues' lengths to the engine, as metrics htmengine.queues.*.")
 @failing_cleanly
 def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> None:

@@ -58,7 +58,7 @@ class Detector:
     """The evidence of one metric, one pass, no look-ahead; the same constants for every metric.
 
     ``likelihood``: the raw scores so far and the parameters that they have; None for a model of 40 active columns
-    before its first row.  It is copied.  ``gap_steps``: a silence of more than so many steps is a gap: windows of
+    before its first row.  It is copied.  ``gap_steps``: a silence of more steps is a gap: windows of
     values start again after it; infinity: there are no gaps.  Evidence e says that one waits 10^e rows for a row at
     least so extreme; it is at most 7.
 

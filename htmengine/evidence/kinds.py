@@ -157,7 +157,7 @@ def duration(seconds: float) -> str:
 
 
 def period_s(decades: float, step_s: float, rows_seen: int) -> float:
-    """Seconds that evidence of so many decades speaks of: 10^decades rows, at most those that were seen.
+    """Seconds that evidence of that many decades speaks of: 10^decades rows, at most those that were seen.
 
     ``rows_seen``: of the metric; peaks older than 16,128 rows are forgotten.
 

@@ -30,7 +30,7 @@ LEAST_SPAN = 2.0**-1000
 RANGE_MARGIN = 0.2
 #: The same where the data are only a metric's first: most go on to leave their first day's range.
 SAMPLE_MARGIN = 1.0
-#: First values that are further away than so many spans of their middle half are outliers.
+#: First values that are further away than this many spans of their middle half are outliers.
 OUTLIER_SPANS = 10
 
 _TIE = 1e-9  # so near to a limit a value is at it: the last digit depends on the unit

@@ -71,7 +71,7 @@ class Fleet:
             self._cadences[uid] = replace(cadence, step=step, gap=max(cadence.gap, *gaps))
 
     def silent(self, given_s: float) -> list[Newest]:
-        """Who is silent: by its own past, or, if ``given_s`` is not 0, for at least so many seconds."""
+        """Who is silent: by its own past, or, if ``given_s`` is not 0, for at least that many seconds."""
         return [
             self.newest[uid]
             for uid, cadence in self._cadences.items()

@@ -33,7 +33,7 @@ class PastRow:
 
 
 def budget_of(rule: Rule, metrics: int) -> Budget:
-    """The budget of a rule that so many metrics match; one a metric grows with them."""
+    """The budget of a rule that this many metrics match; one a metric grows with them."""
     return Budget(rule.pages_per_week or rule.pages_per_metric_week * max(metrics, 1))
 
 

@@ -204,7 +204,7 @@ def row_times(conn: Connection, uid: str, most: int) -> list[int]:
 
 
 def past_rows(conn: Connection, since: int, most: int) -> list[PastRow]:
-    """The listed rows of all metrics since an epoch second, in the order of time; at most so many, the newest."""
+    """The listed rows of all metrics since an epoch second, in the order of time; of more than ``most`` the newest."""
     c = anomaly.c
     columns = (c.uid, metric.c.name, c.rowid, c.timestamp, c.metric_value, c.anomaly_score, c.why)
     query = select(*columns).join(metric, metric.c.uid == c.uid).where(c.timestamp >= to_datetime(since))
@@ -319,7 +319,7 @@ def similar(conn: Connection, to: Incident, uids: Iterable[str], most: int) -> l
 
 
 def member_uids(conn: Connection, incident_id: str, most: int) -> tuple[str, ...]:
-    """The metrics of an incident by uid, those that moved first, at most so many."""
+    """The metrics of an incident by uid, at most ``most``, those that moved first."""
     c = incident_member.c
     query = select(c.uid).where(c.incident_id == incident_id).order_by(c.timestamp, c.uid).limit(most)
     return tuple(conn.execute(query).scalars())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 #: No silence is shorter.
 LEAST_S = 600.0
-#: A silence is longer than so many of the metric's steps, and so many times its longest gap.
+#: A silence is longer than this many of the metric's steps, and than its longest gap as often.
 STEPS, GAPS = 3.0, 2.0
 #: After a longer time without a look nobody knows what was reported: the clock does not count it.
 LOOKS_APART_S = 900.0
@@ -28,7 +28,7 @@ class FleetClock:
     at: float | None = None
 
     def looked(self, now: float, *, reporting: int, metrics: int) -> FleetClock:
-        """The clock after a look: so many of the metrics report.
+        """The clock after a look at which that many of the metrics report.
 
         >>> clock = FleetClock().looked(0.0, reporting=3, metrics=4).looked(60.0, reporting=2, metrics=4)
         >>> clock.seconds, clock.looked(120.0, reporting=1, metrics=4).seconds

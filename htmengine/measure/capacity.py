@@ -157,7 +157,7 @@ class _Cost:
         return read_s + self.row.swapped_written_bytes / self.model.written_bytes_per_s
 
     def bound(self, metrics: int) -> str | None:
-        """What so many metrics exceed; None if the machine carries them."""
+        """What that many metrics exceed; None if the machine carries them."""
         rows_per_s = metrics / self.cadence_s
         swapped = 1.0 - self.in_memory(metrics)
         engine = rows_per_s * self.row.engine_ms / 1000

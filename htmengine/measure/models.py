@@ -35,7 +35,7 @@ class Template:
 
     @classmethod
     def trained(cls, rows: int) -> Self:
-        """A model that has learnt so many rows."""
+        """A model that has learnt that many rows."""
         with resources.as_file(resources.files("htmengine") / "data" / _FILE) as path:
             series = load_series(path.name, path, [])
         model = Model(ModelParams.for_range(*range_of(series.values)))

@@ -59,5 +59,5 @@ SERIES = tuple(_MAKERS)
 
 
 def named(name: str, rows: int = 12_100) -> LabelledSeries:
-    """The series of that name; those that are made have so many rows."""
+    """The series of that name; those that are made have that many rows."""
     return _MAKERS[name](rows, np.random.default_rng(1))

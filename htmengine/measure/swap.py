@@ -50,7 +50,7 @@ TIMEOUT_S = 60.0
 #: Files that are written to learn what the disk takes.
 _PLAIN_FILES = 50
 
-#: Told of each step that is done: so many models made, or rows run.
+#: Called for each step that is done, with the number of models made, or rows run.
 Progress = Callable[[int], object]
 
 

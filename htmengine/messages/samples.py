@@ -32,7 +32,7 @@ MAX_TIMESTAMP = 4_102_444_800
 MAX_LINE_LENGTH = 16_384
 #: So far may a sample be ahead of the clock, unless [admission] max_future_s says otherwise.
 MAX_FUTURE_S = 600.0
-#: A message of ours is closed at so many lines, or bytes of lines; it has at least one line.
+#: A message of ours is closed at this number of lines, or of their bytes; it has at least one line.
 MESSAGE_LINES = 1000
 MESSAGE_BYTES = 1 << 16
 
@@ -69,7 +69,7 @@ BatchId: TypeAlias = Annotated[
 
 
 Sender: TypeAlias = Annotated[str, Meta(max_length=MAX_SENDER_LENGTH)]
-#: Of so many lines in order.
+#: Lines in order.
 Run: TypeAlias = tuple[Sender, Count]
 Runs: TypeAlias = Annotated[list[Run], Meta(description="Who sent the lines, in order: [address, number of lines].")]
 

@@ -359,7 +359,7 @@ class ModelCache:
     # --- swapping --------------------------------------------------------------------------------------
 
     def _swap_in(self, model_id: str, generation: int, verdict: Verdict | None) -> Resident | None:
-        """From the newest checkpoint that is intact and fits the database; what is wrong with newer ones is told of."""
+        """From the newest checkpoint that is intact and fits the database; faults of newer ones are reported."""
         out = self._swapped_out.get(model_id)
         for checkpoint in self._intact(model_id, generation):
             ours = out is not None and (out.generation, out.saved_rowid) == (generation, checkpoint.rowid)

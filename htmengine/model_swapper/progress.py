@@ -149,7 +149,7 @@ class Progress:
     # --- rows in memory
 
     def keep(self, model_input: ModelInput, most: int) -> None:
-        """Keep new rows if they follow those in memory, which stay at most so many; others are fetched later."""
+        """Keep new rows if they follow those in memory, which stay at most ``most``; others are fetched later."""
         if self.rows:
             last = self.rows[-1].rowid
             if model_input.after > last:

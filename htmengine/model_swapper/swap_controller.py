@@ -5,7 +5,7 @@ In: events (messages from the shard queues, answers of the workers, rows from th
 Out: instructions, a list for each event, that `model_scheduler_service` performs.  `progress` has the states of a
 model and what leads from one to another.
 
-The database holds every row before its model is told of it, so this class may forget rows at any time:
+The database holds every row before its model hears of it, so this class may forget rows at any time:
 it keeps for each model how far it should get (``target``), how far it got (``done``) and a few rows; whatever
 is missing is fetched again.  The worker alone knows how far a model really is: it answers a slice that does
 not fit with what it needs.

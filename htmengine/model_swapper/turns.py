@@ -34,7 +34,7 @@ class Verdict:
     """What the database says to a claim."""
 
     claim: Claim
-    fits: bool  #: False: it has other rows, or not so many
+    fits: bool  #: False: it has other rows, or fewer
     scored: int  #: the rows up to here have their scores
     digest: int | None = None  #: after the claim's last row, as far as it is known
 

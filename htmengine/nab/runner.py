@@ -56,7 +56,7 @@ class Setup:
     ``range_rows``: the model is made for the first rows, as by a live engine that is given no minimum and
     maximum; None: it is told the minimum and maximum of all.  ``seed`` is the model's.  ``backtracking``: inference
     goes back where it is lost, as NuPIC's does, instead of bursting.  ``restore_every``: model and detector are saved
-    and restored after so many rows each time, which must change nothing.
+    and restored each time after that many rows, which must change nothing.
     """
 
     without: tuple[str, ...] = ()

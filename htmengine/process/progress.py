@@ -79,7 +79,7 @@ class Progress:
         return stage
 
     def stalled(self, patience_s: float) -> list[str]:
-        """What has not ended within so many seconds, each once, since when the first of its kind waits."""
+        """What has not ended within that many seconds, each once, since when the first of its kind waits."""
         now = self._now()
         oldest: dict[str, float] = {}
         for what, since in [*self._under_way.values(), *((stage.what, stage.since) for stage in self._stages)]:

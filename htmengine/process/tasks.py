@@ -21,7 +21,7 @@ from htmengine.process.twisted_types import Clock, every
 
 
 class Tasks:
-    """The coroutines in flight.  ``on_failure`` is told of an unexpected end: the service cannot go on."""
+    """The coroutines in flight.  ``on_failure`` gets an unexpected end: the service cannot go on."""
 
     log = Logger()
 

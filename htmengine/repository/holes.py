@@ -14,7 +14,7 @@ from htmengine.repository.schema import metric, metric_data, metric_score
 
 #: Metrics that are looked at in one transaction.
 METRICS_AT_ONCE = 100
-#: So many rows behind each metric's newest scored one.
+#: Rows behind each metric's newest scored one.
 ROWS_BACK = 300
 
 

@@ -76,7 +76,7 @@ async def each_alone(
     handle: Callable[[Sequence[T]], Awaitable[None]],
     blame: Callable[[T, Exception], Awaitable[None]],
 ) -> None:
-    """Handle all items, together as far as that goes; ``blame`` is told of those that fail alone."""
+    """Handle all items, together as far as that goes; ``blame`` gets those that fail alone."""
     try:
         await handle(items)
     except BLAMELESS:

@@ -72,7 +72,7 @@ class LogEntry:
 
 
 def save_anomalies(conn: Connection, scores: Sequence[tuple[str, ScoredRow]], floor: float) -> None:
-    """Keep those of (uid, row) whose score is at least ``floor``, and those that are told of with their reasons."""
+    """Keep those of (uid, row) whose score is at least ``floor``, and those that are reported with their reasons."""
     great = [(uid, row) for uid, row in scores if row.anomaly >= floor or row.why is not UNSET]
     for uid, row in great:
         conn.execute(delete(anomaly).where(anomaly.c.uid == uid, anomaly.c.rowid == row.rowid))

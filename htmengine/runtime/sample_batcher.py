@@ -107,7 +107,7 @@ class Lane:
             self._on_pressure(True)
 
     def take(self, most: int, most_bytes: int) -> list[WaitingLine]:
-        """Remove the oldest lines, at most so many, and bytes of them; one of any size is given alone."""
+        """Remove the oldest lines, within a number of lines and bytes; one of any size is given alone."""
         taken: list[WaitingLine] = []
         size = 0
         while self._lines and len(taken) < most:

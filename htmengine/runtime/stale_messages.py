@@ -40,7 +40,7 @@ Subject: TypeAlias = tuple[str, int, int]
 
 
 def drop_stale(file: QueueFile, database: Database, model_queues: Sequence[str], results_queue: str, now: int) -> int:
-    """Remove and count them; they are told of as messages that were set aside.  Returns how many."""
+    """Remove and count them; they are reported as messages that were set aside.  Returns how many."""
     readers = [(queue, decode_model_message) for queue in model_queues] + [(results_queue, decode_result_message)]
     return sum(_drop_from(queue, decode, file, database, now) for queue, decode in readers)
 

@@ -107,7 +107,7 @@ class ProgressWatch(PeriodicService):
             await self._troubles.write(self.stalled)
 
     async def _look_at_queues(self) -> None:
-        """A bus that does not answer is told of by itself."""
+        """A bus that does not answer reports itself."""
         if not self._queues:
             return
         with contextlib.suppress(BusError, DeferTimeout):

@@ -57,7 +57,7 @@ class Filter:
 
     patterns: Sequence[re.Pattern[str]] = ()
     threshold: float = 0.0
-    limit: int | None = None  #: the stream ends after so many
+    limit: int | None = None  #: the stream ends after this many
     timeout_s: float | None = None  #: it ends then
 
     @classmethod

@@ -33,7 +33,7 @@ class Outbox:
 
     @contextmanager
     def place(self, size: int) -> Iterator[None]:
-        """Hold so many bytes.  Raises `Refused` when there is no room beside the others."""
+        """Hold those bytes.  Raises `Refused` when there is no room beside the others."""
         if self.held and self.held + size > MOST_HELD:
             raise Refused(503, "too many long answers are on their way", headers={"Retry-After": "5"})
         self.held += size

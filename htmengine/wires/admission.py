@@ -212,7 +212,7 @@ class NewMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What one service lets in: metrics by their names, and so many new ones."""
+    """What one service lets in: metrics by their names, and a number of new ones."""
 
     rules: Admission
     new: NewMetrics

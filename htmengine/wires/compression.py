@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Bodies made long again: gzip, deflate, and snappy's block format.
 
-In: a body and its Content-Encoding.  Out: what it holds, at most so many bytes; a body that would be longer is refused
+In: a body and its Content-Encoding.  Out: what it holds, within a bound; a body that would be longer is refused
 before it takes the memory.
 """
 

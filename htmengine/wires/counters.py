@@ -12,7 +12,7 @@ from typing import NamedTuple
 from htmengine.wires.samples import Kind, Sample
 
 DAY_S = 86_400
-#: So many rows are looked at before one is said to look like a counter.
+#: Rows that are looked at before one is said to look like a counter.
 WATCHED_ROWS = 288
 
 

@@ -46,7 +46,7 @@ def message_classes(package: str, messages: Mapping[str, Sequence[Field]]) -> di
 
 
 def parse(message_class: Any, body: bytes, most: int) -> Any:
-    """The message in a body of at most so many bytes; raises `InvalidBody`."""
+    """The message in a body of at most ``most`` bytes; raises `InvalidBody`."""
     if len(body) > most:
         raise InvalidBody("body_too_long", f"{len(body)} bytes; at most {most} are allowed")
     try:

@@ -27,7 +27,7 @@ from htmengine.errors import InvalidSample
 from htmengine.labels import shown
 from htmengine.wires.samples import Received, number
 
-#: Of a timer's values so many are kept for its percentiles, chosen at random when there are more.
+#: Values of a timer that are kept for its percentiles, chosen at random when there are more.
 MAX_TIMER_VALUES = 1000
 #: Different members of a set between two flushes.
 MAX_SET_MEMBERS = 10_000
@@ -187,7 +187,7 @@ class _Timer:
             yield ".upper", self._upper
             ordered = sorted(self._values)
             for percentile in options.percentiles:
-                # The highest of the lowest so many per cent, rounded as statsd's server rounds.
+                # The highest of the lowest ``percentile`` per cent, rounded as statsd's server rounds.
                 below = int(percentile / 100 * len(ordered) + 0.5)
                 yield f".upper_{f'{percentile:g}'.replace('.', '_')}", ordered[max(below, 1) - 1]
         self._clear()

@@ -362,7 +362,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mutations", type=int, default=10_000_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--handled", type=int, default=10, help="one of so many valid messages goes to its service")
+    parser.add_argument("--handled", type=int, default=10, help="one of this many valid messages goes to its service")
     options = parser.parse_args()
     counts = run(options.mutations, options.seed, options.handled)
     sys.stdout.write(", ".join(f"{number} {what}" for what, number in counts.items()) + "\n")

@@ -12,7 +12,7 @@ from htmengine.process import crash_points
 from tests.support.crashes import Run, Scenario, distributed, embedded, run_seed
 from tests.support.servers import MariaDB, RabbitMQ
 
-#: So many that every point is among them; with those of the services 30.
+#: Enough that every point is among them; with those of the services 30.
 SEEDS = len(crash_points.POINTS) + 2
 
 

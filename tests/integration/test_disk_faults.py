@@ -23,7 +23,7 @@ from tests.support.engine import Engine, wait_for
 
 METRICS = ("a", "b", "c")
 FIRST, SECOND = 80, 100
-#: No model is written when it has grown old, only after so many rows: the test knows what is on the disk.
+#: No model is written when it has grown old, only after this many rows: the test knows what is on the disk.
 QUIET = SETTINGS | {"HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_SECONDS": "3600"}
 
 

@@ -51,7 +51,7 @@ def connect(engine: Engine) -> socket.socket:
 
 
 def answer(engine: Engine, request: bytes, most: int | None = None) -> bytes:
-    """What comes back until the connection is closed, or until so many bytes are there."""
+    """What comes back until the connection is closed, or until that many bytes are there."""
     with connect(engine) as connection:
         received = b""
         with contextlib.suppress(ConnectionError):

@@ -22,7 +22,7 @@ class PlainSpatialPooler:
         self._rows = 0
 
     def compute(self, on: Sequence[int]) -> list[int]:
-        """The winning columns, ascending; every so many rows they learn."""
+        """The winning columns, ascending; every few rows they learn."""
         overlaps = [sum(column[place] >= self._connected for place in on) for column in self.permanences]
         by_rank = sorted(range(len(overlaps)), key=lambda column: (overlaps[column], column), reverse=True)
         winners = sorted(by_rank[: self._winners])

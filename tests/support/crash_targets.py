@@ -207,7 +207,7 @@ class DistributedTarget(Target):
             channel.queue_bind(self._audit_queue, exchange)
 
     def start(self, order: str | None) -> None:
-        """The service that is to die is started anew; the others go on."""
+        """The service that is to die is started again; the others go on."""
         condemned = _PROCESS_OF.get(order.split(".")[0], order.split(".")[0]) if order else ""
         for service in self.SERVICES:
             process = self._engine.processes.get(service)
@@ -221,7 +221,7 @@ class DistributedTarget(Target):
                 self._wait_for_port(listened)
 
     def _wait_for_port(self, listened: int) -> None:
-        """A listener that was started again says anew where it listens."""
+        """A listener that was started again says again where it listens."""
         wait_for(
             lambda: self.listener_dead() or self._engine.log("listener").count(_LISTENING) > listened,
             "the listener to listen",

@@ -409,7 +409,7 @@ class PostgreSQL(Server):
             return list(command)
         user, group = self._as_user, str(pwd.getpwnam(self._as_user).pw_gid)
         drop = ["--reuid", user, "--regid", group, "--clear-groups"]
-        # Changing the user forgets the wish to die with the parent: it is made anew.
+        # Changing the user forgets the wish to die with the parent: it is set again.
         return [program("setpriv"), *drop, "--pdeathsig", "KILL", *command]
 
 

@@ -31,7 +31,7 @@ EPOCH = "1970-01-01 00:00:00 UTC"
 
 
 class TroublesTable:
-    """A database that takes down what it is told of troubles; told to hang, it never answers."""
+    """A database that writes down the troubles that it gets; told to hang, it never answers."""
 
     def __init__(self) -> None:
         self.written: list[list[str]] = []

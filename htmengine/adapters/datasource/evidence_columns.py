@@ -45,7 +45,7 @@ class EvidenceColumns(NamedTuple):
 def evidence_columns(conn: Connection, metric: Metric, span: Span) -> EvidenceColumns:
     """Of a span's rows that have a raw score.  Raises `ModelNotFound` for a metric without a model.
 
-    Of a span longer than `MOST_ROWS` the newest rows are told of.
+    Of a span longer than `MOST_ROWS` the newest rows are given.
     """
     after = first_detector(conn, metric).after
     complete = span.last - after <= MOST_ROWS

@@ -75,7 +75,7 @@ class Range:
         return replace(self, points=ALL_POINTS)
 
     def moved(self, start: int, end: int = 0) -> Range:
-        """With its ends moved by so many seconds.  Raises `Refused` when that is before 1970 or no date at all."""
+        """With its ends moved by those seconds.  Raises `Refused` when that is before 1970 or no date at all."""
         moved = replace(self, start=self.start + start, end=self.end + end)
         if not 0 <= moved.start <= moved.end <= LATEST:
             raise Refused(400, "target: a function asks for a time before 1970 or after 2999")

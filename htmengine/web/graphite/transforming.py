@@ -10,7 +10,7 @@ from htmengine.web.graphite.aggregations import finite, there
 from htmengine.web.graphite.series import Series, Value
 from htmengine.web.graphite.signatures import SERIES, Context, Function, Parameter
 
-#: Graphite rounds rates to so many digits.
+#: Digits to which Graphite rounds rates.
 _DIGITS = 6
 
 
@@ -192,7 +192,7 @@ def _changed(_context: Context, series: list[Series]) -> list[Series]:
 def _fill(
     values: Sequence[Value], most: float | None, fill: Callable[[float, Value, int], Sequence[Value]]
 ) -> list[Value]:
-    """Gaps of at most so many points (None: of any length), filled by ``fill`` from the values beside them."""
+    """Gaps of at most ``most`` points (None: of any length), filled by ``fill`` from the values beside them."""
     filled: list[Value] = []
     limit = math.inf if most is None else most
     gap = 0
@@ -249,7 +249,7 @@ def _transform(name: str, description: str, run: Callable[..., list[Series]], *m
 
 FUNCTIONS = (
     _transform("scale", "Each value times a factor.", _scale, _FACTOR),
-    _transform("scaleToSeconds", "Values per so many seconds.", _scale_to_seconds, Parameter("seconds", "float")),
+    _transform("scaleToSeconds", "Values per a number of seconds.", _scale_to_seconds, Parameter("seconds", "float")),
     _transform("offset", "A number added to each value.", _offset, _FACTOR),
     _transform("offsetToZero", "Each value less the series' least.", _offset_to_zero),
     _transform("absolute", "Values without their signs.", _absolute),
@@ -259,7 +259,7 @@ FUNCTIONS = (
     _transform("log", "The logarithm of each value.", _logarithm, Parameter("base", "float", False, 10)),
     _transform("round", "Each value rounded.", _round, Parameter("precision", "integer", False)),
     _transform("minMax", "Values between the series' least (0) and greatest (1).", _min_max),
-    _transform("delay", "Values later by so many points.", _delay, Parameter("steps", "integer")),
+    _transform("delay", "Values later by a number of points.", _delay, Parameter("steps", "integer")),
     Function("derivative", "Each value less the one before.", "Transform", (SERIES,), _derivative, of_rows=True),
     Function(
         "nonNegativeDerivative",

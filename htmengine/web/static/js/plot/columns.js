@@ -4,7 +4,7 @@
 
 const COLUMNS = ["timestamp", "count", "min", "max", "last", "raw_anomaly_score", "anomaly_score"];
 
-//: Longer than so many usual distances between samples is a gap: no line crosses it.
+//: Longer than this many usual distances between samples is a gap: no line crosses it.
 const GAP = 5;
 
 export const EMPTY = { step: null, ...Object.fromEntries(COLUMNS.map((name) => [name, []])) };

@@ -19,7 +19,7 @@ const FETCH_PAUSE_MS = 120;
 //: The evidence of live results comes so much later: it is found by replay.
 const EVIDENCE_PAUSE_MS = 30000;
 const MINIMAP_POINTS = 600;
-//: So many samples are seen at first.
+//: Samples that are seen at first.
 const FIRST_ROWS = 2000;
 //: Longer ranges are told to the minute.
 const MINUTES_FROM_S = 3600;
