@@ -200,6 +200,13 @@ class MetricStorerSection:
 
     auto_monitor: bool = option(False, FLAG, "give each new metric a model (the embedded engine's default: yes)")
     pending_samples: int = option(288, whole(1, 100_000), "samples that define a metric's range if it is not given")
+    late_window_intervals: float = option(
+        2.0, real(0), "intervals of its metric that a sample waits at most for earlier ones; 0: it never waits"
+    )
+    late_window_s: float = option(60.0, real(0), "seconds that it waits at most; 0: it never waits")
+    late_samples: int = option(
+        10_000, whole(0, 1_000_000), "samples of a metric that came still later and are kept for its next rebuild"
+    )
 
 
 @dataclass(frozen=True, slots=True)

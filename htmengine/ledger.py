@@ -8,7 +8,7 @@ A sample counts as received when the Metric Storer takes it (or the listener's w
 samples queue; in the same transaction it is stored or rejected.  So the counters are the rows' own, whatever
 crashes::
 
-    received = stored + rejected
+    received = stored + rejected + held + late
     stored   = scored + waiting + constant + unmonitored + skipped + deleted + expired
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from htmengine.repository import counts, queries
+from htmengine.repository import counts, late_samples, queries
 from htmengine.repository.counts import DELETED, EXPIRED, RECEIVED, SET_ASIDE, MetricScore, RejectTotal, StatusTotal
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus
@@ -45,6 +45,8 @@ class Ledger:
     skipped: int = 0  #: rows that were removed as too old before the current model could run them
     deleted: int = 0  #: rows of metrics that were deleted
     expired: int = 0  #: rows of metrics that were removed as no samples came any more
+    held: int = 0  #: samples that wait for earlier ones
+    late: int = 0  #: samples that came too late and are kept for the metric's next rebuild
     set_aside: int = 0  #: messages between the services that none could process; of the whole engine
     newest_stored: int | None = None  #: the newest sample's own time, epoch seconds
     newest_scored: int | None = None  #: the newest scored sample's own time, epoch seconds
@@ -55,9 +57,8 @@ class Ledger:
         """Whether each sample is in exactly one place."""
         lasting = (self.scored, self.waiting, self.constant, self.unmonitored, self.skipped)
         parts = (*lasting, self.deleted, self.expired)
-        return (
-            self.received == self.stored + sum(self.rejected.values()) and self.stored == sum(parts) and min(parts) >= 0
-        )
+        received = self.stored + sum(self.rejected.values()) + self.held + self.late
+        return self.received == received and self.stored == sum(parts) and min(parts) >= 0
 
     def to_json(self) -> dict[str, Any]:
         """As ``htmengine ledger --json`` prints it."""
@@ -74,7 +75,8 @@ def _engine_ledger(conn: Connection) -> Ledger:
     totals = counts.get_totals(conn)
     by_status, rejects = counts.status_totals(conn), counts.reject_totals(conn)
     found = _sum_up(None, totals[RECEIVED], by_status, rejects, deleted=totals[DELETED], expired=totals[EXPIRED])
-    return replace(found, set_aside=totals[SET_ASIDE])
+    held, late = late_samples.count_held(conn), late_samples.count_late(conn)
+    return replace(found, held=held, late=late, set_aside=totals[SET_ASIDE])
 
 
 def _metric_ledger(conn: Connection, metric: Metric) -> Ledger:
@@ -88,8 +90,9 @@ def _metric_ledger(conn: Connection, metric: Metric) -> Ledger:
         metric.last_timestamp,
         score.timestamp,
     )
-    received = metric.last_rowid + sum(each.count for each in rejects)
-    return _sum_up(metric.name, received, [total], rejects)
+    held, late = late_samples.count_held(conn, metric.uid), late_samples.count_late(conn, metric.uid)
+    received = metric.last_rowid + sum(each.count for each in rejects) + held + late
+    return replace(_sum_up(metric.name, received, [total], rejects), held=held, late=late)
 
 
 def _sum_up(

@@ -37,6 +37,7 @@ from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.metric_expiry import MetricExpiry
 from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, kept_rows
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
@@ -122,6 +123,8 @@ class Parts:
             deny=config.admission.deny.split(),
             new_metrics_a_minute=config.admission.new_metrics_a_minute,
             max_metrics=config.admission.max_metrics,
+            late_window=LateWindow(config.metric_storer.late_window_intervals, config.metric_storer.late_window_s),
+            late_samples=config.metric_storer.late_samples,
         )
         return MetricStorer(
             clock=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail

@@ -25,8 +25,8 @@ _LINE = "{:<32}{:>14}  {}"
 def ledger(name: str | None, engine: Engine, as_json: bool) -> None:
     """Count the samples of a metric, or of the whole engine: stored, rejected, scored, waiting.
 
-    Status 1 if they do not add up: received = stored + rejected; stored = scored + waiting + constant + unmonitored +
-    skipped + deleted + expired.
+    Status 1 if they do not add up: received = stored + rejected + held + late; stored = scored + waiting + constant +
+    unmonitored + skipped + deleted + expired.
     """
     with engine.database() as database:
         found = database.read_sync(read_ledger, name)
@@ -52,6 +52,9 @@ def _lines(found: Ledger) -> Iterator[str]:
     for name in ("constant", "unmonitored", "skipped", "deleted", "expired"):
         if getattr(found, name):
             yield _LINE.format(f"    {name}", getattr(found, name), "")
+    for name in ("held", "late"):
+        if getattr(found, name):
+            yield _LINE.format(f"  {name}", getattr(found, name), "")
     if found.set_aside:
         yield _LINE.format("messages set aside", found.set_aside, "")
 

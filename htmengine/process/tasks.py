@@ -8,7 +8,7 @@ still in flight.  A service that does one thing now and then is a `PeriodicServi
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -18,6 +18,9 @@ from twisted.python.failure import Failure
 
 from htmengine.errors import BusClosed, DatabaseClosed
 from htmengine.process.twisted_types import Clock, every
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Tasks:
@@ -80,6 +83,15 @@ class PeriodicService(Service):
         super().stopService()
         self._timer.stop()
         return self._tasks.finished()
+
+
+def in_coroutine(call: Callable[P, Coroutine[Deferred[Any], Any, T]]) -> Callable[P, Deferred[T]]:
+    """The same as a function that returns a Deferred, as Twisted's own functions call them."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return Deferred.fromCoroutine(call(*args, **kwargs))
+
+    return run
 
 
 async def together(coroutines: Iterable[Coroutine[Deferred[Any], Any, Any]]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from htmengine.messages.digest import START
+from htmengine.repository import late_samples
 from htmengine.repository.bulk import bulk_update
 from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus, in_parts
 from htmengine.repository.schema import ledger_total, metric, metric_score, reject_count
@@ -145,8 +146,12 @@ def add_rejects(conn: Connection, rejects: Mapping[tuple[str, str], int], now: i
 
 
 def keep_counts_of_removed(conn: Connection, gone: Metric, counted_as: str) -> None:
-    """What a metric that is about to be removed leaves in the engine's totals, its rows as `DELETED` or `EXPIRED`."""
-    add_total(conn, counted_as, gone.last_rowid)
+    """What a metric that is about to be removed leaves in the engine's totals, its rows as `DELETED` or `EXPIRED`.
+
+    So are its samples that never became rows.
+    """
+    others = late_samples.count_held(conn, gone.uid) + late_samples.count_late(conn, gone.uid)
+    add_total(conn, counted_as, gone.last_rowid + others)
     rejects = reject_totals(conn, gone.uid)
     conn.execute(delete(reject_count).where(reject_count.c.uid == gone.uid))
     for each in rejects:

@@ -429,6 +429,29 @@ metric_idle = Table(
     Column("idle_s", Double, nullable=False),
 )
 
+#: Samples that wait for earlier ones of their metric, until ``due_at`` (epoch seconds) at most.
+held_sample = Table(
+    "held_sample",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), nullable=False, index=True),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("kind", String(1), nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False, index=True),
+    sqlite_autoincrement=True,
+)
+
+#: Samples older than their metric's newest row: the next rebuild makes rows of them.
+late_sample = Table(
+    "late_sample",
+    metadata,
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("timestamp", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Double, nullable=False),
+)
+
 #: What is wrong now, by who says so.
 trouble = Table(
     "trouble",

@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from types import MappingProxyType
 
 from msgspec import structs
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -42,13 +43,15 @@ from htmengine.process import crash_points
 from htmengine.process.figures import SECONDS, SIZES, Figure, Observations, counter, histogram
 from htmengine.process.probes import Probe, runs
 from htmengine.process.reject_log import RejectLog
-from htmengine.process.tasks import together
+from htmengine.process.tasks import in_coroutine, repeated, together
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import counters, counts, queries, rejects
+from htmengine.repository import counters, counts, late_samples, queries, rejects
 from htmengine.repository.engine import Database
-from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
+from htmengine.repository.quarantine import BLAMELESS, Quarantine, each_alone, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
 from htmengine.runtime.counter_rates import rates_of
+from htmengine.runtime.late_window import Cadence, LateWindow
+from htmengine.runtime.sample_order import Came, in_order
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
 
@@ -63,6 +66,13 @@ MODELS_IN_MESSAGE = 1000
 REMEMBER_BATCHES_S = 86_400
 #: Rejected lines of one reason that are shown of one transaction.
 SHOWN_REJECTS = 5
+#: How often samples are looked for that have waited long enough, and of how many metrics at once.
+RELEASE_S = 1.0
+METRICS_DUE = 5000
+#: Metrics whose cadences are remembered; those of others are learnt from their rows.
+CADENCES = 1_000_000
+DEFAULT_WINDOW = LateWindow()
+NONE_KNOWN: Mapping[str, Cadence] = MappingProxyType({})
 #: How often what other processes left in the outbox is looked for, and old batch ids are forgotten.
 HOUSEKEEPING_S = 30.0
 
@@ -80,6 +90,8 @@ class StorerOptions:
     deny: Sequence[str] = ()
     new_metrics_a_minute: int = 0  #: 0: no limit
     max_metrics: int = 0
+    late_window: LateWindow = DEFAULT_WINDOW
+    late_samples: int = 10_000  #: late samples of a metric that are kept
 
 
 @dataclass(slots=True)
@@ -92,14 +104,9 @@ class Stored:
     rejected: Counter[str] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)  #: some of them, to be shown
     failed: dict[str, str] = field(default_factory=dict)  #: metrics whose models could not be defined, and why
-
-
-class Came(NamedTuple):
-    """A sample, and where its line is."""
-
-    sample: Sample
-    batch: SampleBatch
-    number: int  #: of the line in the batch
+    late: int = 0  #: samples that came too late and are kept
+    waiting: bool = False  #: whether samples of some metric wait for earlier ones
+    cadences: dict[str, Cadence] = field(default_factory=dict)  #: of the metrics, with the rows that were stored
 
 
 class MetricStorer(QueueConsumer):
@@ -130,6 +137,10 @@ class MetricStorer(QueueConsumer):
             Admission(allow=options.allow, deny=options.deny),
             NewMetrics(options.new_metrics_a_minute, options.max_metrics),
         )
+        self._one_at_a_time = DeferredLock()
+        self._cadences: dict[str, Cadence] = {}
+        self._waiting = True  #: whether samples may wait for earlier ones
+        self.late = 0
         self.transaction_samples = Observations(SIZES)
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_stored_seconds = Observations(SECONDS)
@@ -138,6 +149,7 @@ class MetricStorer(QueueConsumer):
         """What was stored and rejected, and how long it took."""
         yield counter("htmengine_storer_samples", "Samples that came, accepted or not", self.received)
         yield counter("htmengine_storer_stored", "Samples that were stored", self.stored)
+        yield counter("htmengine_storer_late", "Samples that came too late and are kept for a rebuild", self.late)
         rejected = "Samples that were rejected, by the listener too"
         yield counter("htmengine_storer_rejected", rejected, self.rejected, by="reason")
         yield histogram("htmengine_storer_transaction_samples", "Samples in a transaction", self.transaction_samples)
@@ -160,44 +172,89 @@ class MetricStorer(QueueConsumer):
         await self._tidy()
         tidied_at = self._clock.seconds()
         self._subscription = await self._bus.subscribe(self._options.samples_queue, prefetch=PREFETCH)
-        while self.running:
-            deliveries = await self._subscription.get(PREFETCH)
-            with self._bus.progress.doing("storing samples"):
-                for batch in _in_transactions(await self._decode(deliveries)):
-                    await self._quarantine.each(batch, self._store, self._store_without_culprits)
-            if self._clock.seconds() - tidied_at > HOUSEKEEPING_S:
-                await self._tidy()
-                tidied_at = self._clock.seconds()
+        releasing = repeated(self._release, self._tasks, self._clock)
+        releasing.start(RELEASE_S)
+        try:
+            while self.running:
+                deliveries = await self._subscription.get(PREFETCH)
+                with self._bus.progress.doing("storing samples"):
+                    await self._one_at_a_time.run(in_coroutine(self._take), deliveries)
+                if self._clock.seconds() - tidied_at > HOUSEKEEPING_S:
+                    await self._one_at_a_time.run(in_coroutine(self._tidy))
+                    tidied_at = self._clock.seconds()
+        finally:
+            releasing.stop()
+
+    async def _take(self, deliveries: Sequence[Delivery]) -> None:
+        for batch in _in_transactions(await self._decode(deliveries)):
+            await self._quarantine.each(batch, self._store, self._store_without_culprits)
 
     async def _store(self, batch: Sequence[tuple[Delivery, SampleBatch]]) -> None:
         """One transaction and what follows from it."""
         crash_points.reached("storer.received")
-        with self.transaction_seconds.timed(self._clock.seconds):
-            stored = await self._database.run(
-                store_batches,
-                [each for _, each in batch],
-                self._options,
-                self._clock.seconds(),
-                [message.id for message in self._published],
-                self._gate,
-            )
-        crash_points.reached("storer.committed")
-        self._published = []
-        for name, reason in stored.failed.items():
-            self.log.error("metric {name} gets no model: {reason}", name=name, reason=reason)
-        self.received += stored.received
-        self.stored += stored.stored
-        self.rejected.update(stored.rejected)
-        for reject in stored.rejects:
-            self._reject_log.tell(reject.reason, reject.sender, reject.line)
-        self.transaction_samples.observe(stored.received)
-        for received_at in (each.received_at for _, each in batch if each.received_at is not None):
-            self.received_to_stored_seconds.observe(self._clock.seconds() - received_at)
-        await self._publish(stored.outbox)
+        await self._transact([each for _, each in batch])
         crash_points.reached("storer.published")
         assert self._subscription is not None
         await self._subscription.ack([delivery for delivery, _ in batch])
         crash_points.reached("storer.acknowledged")
+
+    async def _transact(self, batches: Sequence[SampleBatch], due: Sequence[str] = ()) -> None:
+        """Store batches, and what has waited long enough of the metrics ``due``; then publish the models' messages."""
+        with self.transaction_seconds.timed(self._clock.seconds):
+            stored = await self._database.run(
+                store_batches,
+                batches,
+                self._options,
+                self._clock.seconds(),
+                [message.id for message in self._published],
+                self._gate,
+                self._cadences,
+                due,
+            )
+        crash_points.reached("storer.committed")
+        self._published = []
+        self._learn(stored)
+        self._count(stored)
+        for received_at in (each.received_at for each in batches if each.received_at is not None):
+            self.received_to_stored_seconds.observe(self._clock.seconds() - received_at)
+        await self._publish(stored.outbox)
+
+    def _learn(self, stored: Stored) -> None:
+        self._waiting = stored.waiting
+        if len(self._cadences) > CADENCES:
+            self._cadences.clear()
+        self._cadences |= stored.cadences
+
+    def _count(self, stored: Stored) -> None:
+        for name, reason in stored.failed.items():
+            self.log.error("metric {name} gets no model: {reason}", name=name, reason=reason)
+        self.received += stored.received
+        self.stored += stored.stored
+        self.late += stored.late
+        self.rejected.update(stored.rejected)
+        for reject in stored.rejects:
+            self._reject_log.tell(reject.reason, reject.sender, reject.line)
+        self.transaction_samples.observe(stored.received)
+
+    async def _release(self) -> None:
+        """Store samples that have waited long enough for earlier ones."""
+        if self._waiting:
+            await self._one_at_a_time.run(in_coroutine(self._store_due))
+
+    async def _store_due(self) -> None:
+        due = await self._database.read(late_samples.metrics_due, self._clock.seconds(), METRICS_DUE)
+        if due:
+            await each_alone(due, self._store_waited, self._give_up)
+        else:
+            self._waiting = await self._database.read(late_samples.any_held)
+
+    async def _store_waited(self, names: Sequence[str]) -> None:
+        await self._transact([], names)
+
+    async def _give_up(self, name: str, error: Exception) -> None:
+        """Reject what has waited of a metric that makes its transaction fail."""
+        self.log.error("samples of {name} rejected: {reason}", name=name, reason=reason_of(error))
+        self.rejected["not_storable"] += await self._database.run(_drop_held, name, int(self._clock.seconds()))
 
     async def _publish(self, outbox: Sequence[OutboxMessage]) -> None:
         """Publish in order within each queue.  The next transaction removes them from the outbox."""
@@ -307,6 +364,15 @@ def ask_for_scores(conn: Connection, shards: ShardQueues) -> None:
     queries.add_outbox(conn, defined + [(queue, encode_model_inputs(inputs)) for queue, inputs in parts])
 
 
+def _drop_held(conn: Connection, name: str, now: int) -> int:
+    """Reject all that waits of a metric; how many there were."""
+    uid = queries.find_metric(conn, name, lock=True).uid
+    held = late_samples.held_of(conn, [uid])
+    late_samples.release(conn, [each.id for each in held])
+    counts.add_rejects(conn, {(uid, "not_storable"): len(held)}, now)
+    return len(held)
+
+
 def _clean(conn: Connection, outbox_ids: Sequence[int], forget_before: int) -> None:
     queries.delete_outbox(conn, outbox_ids)
     queries.prune_batches(conn, forget_before)
@@ -322,17 +388,21 @@ def store_batches(
     now: float,
     published_outbox: Sequence[int],
     gate: Gate = OPEN_GATE,
+    cadences: Mapping[str, Cadence] = NONE_KNOWN,
+    due: Sequence[str] = (),
 ) -> Stored:
-    """Store batches: the path of the data, once for each batch id."""
+    """Store batches: the path of the data, once for each batch id; and what has waited of the metrics ``due``."""
     queries.delete_outbox(conn, published_outbox)
     done = Stored()
     fresh = _unknown_batches(conn, batches, now)
     came = _judge(_parse(fresh, now, options, done), gate.rules, done, options)
-    tails, kept_out = _tails_of(conn, came, options, gate.new, now)
+    tails, kept_out = _tails_of(conn, came, options, gate.new, now, due)
     came = _keep_out(came, kept_out, done, options)
+    came, done.cadences, done.waiting = in_order(conn, came, tails, options.late_window, cadences, now)
     came, without_rate = _with_rates(conn, came, tails, done, options)
-    rows, counted = _number(came, tails, done, options)
-    _count_rejects(conn, fresh, counted + without_rate, done, int(now))
+    rows, late, counted = _number(came, tails, done, options)
+    counted += without_rate + _keep_late(conn, late, tails, done, options)
+    _count_rejects(conn, fresh, counted, done, int(now))
     rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
     counts.add_total(conn, counts.RECEIVED, done.received)
     if rows:
@@ -419,11 +489,19 @@ def _keep_out(came: list[Came], reasons: Mapping[str, str], done: Stored, option
 
 
 def _tails_of(
-    conn: Connection, came: Sequence[Came], options: StorerOptions, limits: NewMetrics, now: float
+    conn: Connection,
+    came: Sequence[Came],
+    options: StorerOptions,
+    limits: NewMetrics,
+    now: float,
+    due: Sequence[str],
 ) -> tuple[dict[str, Tail], dict[str, str]]:
-    """The metrics of the samples by name, locked, and why others are kept out; those that are new are made."""
+    """The metrics of the samples by name, and those that are due, locked, and why others are kept out.
+
+    Those of the samples that are new are made.
+    """
     names = list(dict.fromkeys(each.sample.name for each in came))
-    tails = queries.lock_tails(conn, names)
+    tails = queries.lock_tails(conn, list({*names, *due}))
     new = [name for name in names if name not in tails]
     kept_out = _beyond(conn, new, limits, now)
     specs = [ModelSpec.for_name(name) for name in sorted(new) if name not in kept_out]
@@ -450,22 +528,67 @@ def _beyond(conn: Connection, new: Sequence[str], limits: NewMetrics, now: float
 
 def _number(
     came: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
-) -> tuple[dict[str, list[InputRow]], Counter[tuple[str, str]]]:
-    """Rows by uid with their rowids, and the rejects by (uid, reason): old and repeated timestamps."""
+) -> tuple[dict[str, list[InputRow]], list[Came], Counter[tuple[str, str]]]:
+    """Rows by uid with their rowids, samples that are older than the newest row, and the rejects by (uid, reason)."""
     rows: dict[str, list[InputRow]] = {}
+    late = []
     counted: Counter[tuple[str, str]] = Counter()
-    for sample, batch, number in came:
+    for each in came:
+        sample, batch, number = each
         tail = tails[sample.name]
         mine = rows.get(tail.uid)
         newest = mine[-1].timestamp if mine else tail.last_timestamp
         if newest is not None and sample.timestamp <= newest:
-            reason = "timestamp_duplicate" if sample.timestamp == newest else "timestamp_old"
-            counted[tail.uid, reason] += 1
-            _reject(done, reason, batch, number, options)
+            if sample.timestamp < newest:
+                late.append(each)
+            else:
+                counted[tail.uid, "timestamp_duplicate"] += 1
+                _reject(done, "timestamp_duplicate", batch, number, options)
             continue
         rowid = (mine[-1].rowid if mine else tail.last_rowid) + 1
         rows.setdefault(tail.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
-    return rows, counted
+    return rows, late, counted
+
+
+def _keep_late(
+    conn: Connection, late: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
+) -> Counter[tuple[str, str]]:
+    """Keep samples for the next rebuild of their metrics; the others' rejects by (uid, reason).
+
+    Those that are stored or kept already count as duplicates, and those that there is no room for as old.
+    """
+    counted: Counter[tuple[str, str]] = Counter()
+    by_metric: defaultdict[str, list[Came]] = defaultdict(list)
+    for each in late:
+        by_metric[each.sample.name].append(each)
+    for name, mine in by_metric.items():
+        kept, refused = _with_room(conn, tails[name], mine, options)
+        late_samples.keep(conn, tails[name].uid, kept)
+        done.late += len(kept)
+        for each, reason in refused:
+            counted[tails[name].uid, reason] += 1
+            _reject(done, reason, each.batch, each.number, options)
+    return counted
+
+
+def _with_room(
+    conn: Connection, tail: Tail, late: Sequence[Came], options: StorerOptions
+) -> tuple[dict[int, float], list[tuple[Came, str]]]:
+    """The late samples of a metric to be kept, by their timestamps, and the others with the reason."""
+    times = [each.sample.timestamp for each in late]
+    taken = late_samples.times_taken(conn, tail.uid, tail.last_rowid, min(times), max(times))
+    room = options.late_samples - late_samples.count_late(conn, tail.uid)
+    kept: dict[int, float] = {}
+    refused = []
+    for each in late:
+        timestamp = each.sample.timestamp
+        if timestamp in taken or timestamp in kept:
+            refused.append((each, "timestamp_duplicate"))
+        elif len(kept) < room:
+            kept[timestamp] = each.sample.value
+        else:
+            refused.append((each, "timestamp_old"))
+    return kept, refused
 
 
 def _count_rejects(

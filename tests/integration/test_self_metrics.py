@@ -75,7 +75,7 @@ class TestEmbedded:
         assert shown["htmengine_listener_lines_total",] == 322
         assert shown["htmengine_listener_rejected_total", "field_count"] == 1
         assert shown["htmengine_storer_rejected_total", "field_count"] == 1
-        assert shown["htmengine_storer_rejected_total", "timestamp_old"] == 1
+        assert shown["htmengine_storer_rejected_total", "timestamp_duplicate"] == 1
         assert shown["htmengine_storer_stored_total",] >= 320
         assert shown["htmengine_anomaly_scored_total",] == 320
         assert shown["htmengine_scheduler_scored_total",] == 320

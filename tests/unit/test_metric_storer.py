@@ -72,13 +72,13 @@ class RowsTest(StorerTestCase):
         self.assertEqual([rowid for rowid, _, _ in self.rows("a")], [1, 2, 3])
         self.assertEqual((self.metric("a").last_rowid, self.metric("a").last_timestamp), (3, 180))
 
-    def test_old_and_repeated_timestamps_are_rejected_within_and_between_batches(self) -> None:
+    def test_repeated_timestamps_are_rejected_within_and_between_batches(self) -> None:
         self.lines("a 1 60", "a 1 60", "a 1 59")
-        done = self.lines("a 1 60", "a 1 1", "a 1 61")
-        self.assertEqual(self.rows("a"), [(1, 60, 1.0), (2, 61, 1.0)])
-        self.assertEqual(dict(done.rejected), {"timestamp_duplicate": 1, "timestamp_old": 1})
+        done = self.lines("a 1 60", "a 2 59", "a 1 61", "a 1 1")
+        self.assertEqual(self.rows("a"), [(1, 59, 1.0), (2, 60, 1.0), (3, 61, 1.0)])
+        self.assertEqual((dict(done.rejected), done.late), ({"timestamp_duplicate": 2}, 1))
         counted = self.database.run_sync(counts.get_rejects, self.metric("a").uid)
-        self.assertEqual(counted, {"timestamp_duplicate": 2, "timestamp_old": 2})
+        self.assertEqual(counted, {"timestamp_duplicate": 3})
 
     def test_a_bad_line_is_rejected_alone_and_counted_under_no_metric(self) -> None:
         self.lines("a 1 60", "nonsense", "a x 120", "a 2 180")

@@ -64,6 +64,11 @@ export function showLedger(panel, ledger) {
     ["of deleted metrics", ledger.deleted],
     ["of expired metrics", ledger.expired],
   ];
+  const unordered = [
+    ["Wait for earlier ones", ledger.held],
+    ["Came too late, kept", ledger.late],
+  ];
+  const some = (places) => places.filter(([, number]) => number);
   fill(
     panel,
     h("h2", {}, "Ledger"),
@@ -74,7 +79,8 @@ export function showLedger(panel, ledger) {
       ["Stored", format.count(ledger.stored)],
       sub("scored", ledger.scored),
       sub("waiting for a score", ledger.waiting),
-      ...rare.filter(([, number]) => number).map(([text, number]) => sub(text, number)),
+      ...some(rare).map(([text, number]) => sub(text, number)),
+      ...some(unordered).map(([text, number]) => [text, format.count(number)]),
       ["Adds up", ledger.adds_up ? "✓ yes" : h("span", { class: "failure" }, "✗ no")],
     ]),
   );

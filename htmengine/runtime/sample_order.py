@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Samples into the order of their times, in the transaction that stores them.
+
+In: the samples that came, in the order of arrival.  Out: those to be stored now, by metric in the order of time, among
+them some that came earlier and waited.  Those that wait now are in the table held_sample: they are as durable as rows,
+so the batch that brought them may be acknowledged.  `late_window` decides.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from htmengine.messages import Sample, SampleBatch
+from htmengine.repository import late_samples
+from htmengine.repository.late_samples import HeldSample
+from htmengine.repository.queries import Tail
+from htmengine.runtime.late_window import LEARNT, Cadence, LateWindow, cadence_of, take
+
+
+class Came(NamedTuple):
+    """A sample, and where its line is."""
+
+    sample: Sample
+    batch: SampleBatch
+    number: int  #: of the line in the batch
+
+
+class Waiting(NamedTuple):
+    """A sample with the time until which it may wait."""
+
+    came: Came
+    timestamp: int
+    due_at: float
+    id: int = 0  #: of its row in held_sample; 0: it has just come
+
+
+def in_order(
+    conn: Connection,
+    came: Sequence[Came],
+    tails: Mapping[str, Tail],
+    window: LateWindow,
+    cadences: Mapping[str, Cadence],
+    now: float,
+) -> tuple[list[Came], dict[str, Cadence], bool]:
+    """The samples to be stored now, the cadences of their metrics, by uid, and whether any sample waits."""
+    known = _cadences_of(conn, tails.values(), cadences)
+    anybody = late_samples.any_held(conn)
+    by_metric = _held(conn, tails) if anybody else defaultdict(list)
+    for each in came:
+        due_at = now + window.wait_s(known[tails[each.sample.name].uid])
+        by_metric[each.sample.name].append(Waiting(each, each.sample.timestamp, due_at))
+    taken: list[Waiting] = []
+    waiting: list[Waiting] = []
+    for name, mine in by_metric.items():
+        tail = tails[name]
+        mine.sort(key=_time_of)
+        count, known[tail.uid] = take(tail.last_timestamp, known[tail.uid], mine, now)
+        taken += mine[:count]
+        waiting += mine[count:]
+    late_samples.release(conn, [each.id for each in taken if each.id])
+    late_samples.hold(conn, [_to_hold(each, tails) for each in waiting if not each.id])
+    return [each.came for each in taken], known, anybody or bool(waiting)
+
+
+def _time_of(each: Waiting) -> int:
+    return each.timestamp
+
+
+def _cadences_of(conn: Connection, tails: Iterable[Tail], cadences: Mapping[str, Cadence]) -> dict[str, Cadence]:
+    """Those of all these metrics: as they are known, or from the newest rows."""
+    known = {}
+    unknown = {}
+    for tail in tails:
+        if tail.uid in cadences:
+            known[tail.uid] = cadences[tail.uid]
+        elif tail.last_rowid > LEARNT:
+            unknown[tail.uid] = tail.last_rowid
+        else:
+            known[tail.uid] = Cadence()
+    times = late_samples.newest_times(conn, unknown, LEARNT + 1)
+    return known | {uid: cadence_of(each) for uid, each in times.items()}
+
+
+def _held(conn: Connection, tails: Mapping[str, Tail]) -> defaultdict[str, list[Waiting]]:
+    """Samples that wait, by the names of their metrics."""
+    names = {tail.uid: tail.name for tail in tails.values()}
+    found: defaultdict[str, list[Waiting]] = defaultdict(list)
+    for each in late_samples.held_of(conn, names):
+        name = names[each.uid]
+        sample = Sample(name, each.value, each.timestamp, each.kind, each.started_at)
+        line = SampleBatch([f"{name} {each.value!r} {each.timestamp}"])
+        found[name].append(Waiting(Came(sample, line, 0), each.timestamp, each.due_at, each.id))
+    return found
+
+
+def _to_hold(each: Waiting, tails: Mapping[str, Tail]) -> HeldSample:
+    sample = each.came.sample
+    uid = tails[sample.name].uid
+    return HeldSample(uid, sample.timestamp, sample.value, sample.kind, sample.started_at, each.due_at)
