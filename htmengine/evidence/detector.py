@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_MAGIC, _VERSION = b"HTME", 1
+_MAGIC, _VERSION = b"HTME", 2
 _FRAME = struct.Struct("<4sHI")
 #: More than any state has: 3 MB of raw scores with the largest window, 40 KB of the rest.
 _MOST_BYTES = 1 << 22
@@ -68,7 +68,10 @@ class Detector:
     A value that is not finite is missing: its evidence is 0 but for the sequence's, and nothing else is learnt from it.
     A value farther from 0 than 1e140, or than a billion times the farthest so far, counts as that far: so sums stay
     finite, and ordinary values beside it are not lost for ever.  Only the first value has no such measure: if it is
-    a freak, spreads, shapes and the hours' deviations stay blind to ordinary changes.
+    a freak, spreads and the hours' deviations stay blind to ordinary changes.
+
+    The unit of the values changes nothing: what differs by less than 1e-12 of the magnitude of the values lately is
+    equal, and there is no other measure of what is small.
 
     >>> detector = Detector()
     >>> scores = [detector.update(300 * row, float(row % 7), raw=0.0) for row in range(1000)]

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-_Vector = NDArray[np.float32]
+_Vector = NDArray[np.float64]
 
 CAP = 7.0
 KEEP, EVENT, MEMORY = 32, 12, 16128
@@ -28,32 +28,32 @@ class Rarity:
         self.peaks: list[tuple[float, int]] = []
         self.rows = 0
 
-    def update(self, z: float) -> float:
+    def update(self, z: float, rounding: float = 0.0) -> float:
         row, self.rows = self.rows, self.rows + 1
         if row % 288 == 0 and row >= MEMORY:
             self.peaks = [peak for peak in self.peaks if peak[1] >= row - MEMORY]
-        evidence = self.decades([height for height, _ in self.peaks], z)
-        self.learn(z, row)
+        evidence = self.decades([height for height, _ in self.peaks], z, rounding)
+        self.learn(z, rounding, row)
         return min(evidence, CAP)
 
-    def decades(self, heights: list[float], z: float) -> float:
+    def decades(self, heights: list[float], z: float, rounding: float) -> float:
         seen = min(self.rows, MEMORY)
-        if len(heights) < 4 or z <= heights[-1]:
+        if len(heights) < 4 or z <= heights[-1] + rounding:
             return 0.0
-        if z <= heights[0]:
-            return math.log10(seen / (sum(height >= z for height in heights) + 1))
+        if z <= heights[0] + rounding:
+            return math.log10(seen / (sum(height >= z - rounding for height in heights) + 1))
         excess = sum(height - heights[-1] for height in heights) / (len(heights) - 1)
-        scale = max(0.5 * excess, 1e-9 * abs(heights[0]), 1e-12)
+        scale = max(0.5 * excess, 1e-9 * abs(heights[0]), rounding, 1e-300)
         return math.log10(seen) + (z - heights[0]) / scale / math.log(10)
 
-    def learn(self, z: float, row: int) -> None:
+    def learn(self, z: float, rounding: float, row: int) -> None:
         newest = max(self.peaks, key=lambda peak: peak[1], default=(0.0, -EVENT - 1))
         if row - newest[1] <= EVENT:
-            if newest[0] >= z:
+            if z <= newest[0] + rounding:
                 return
             self.peaks.remove(newest)
         elif len(self.peaks) == KEEP:
-            if z <= self.peaks[-1][0]:
+            if z <= self.peaks[-1][0] + rounding:
                 return
             self.peaks.pop()
         place = sum(height >= z for height, _ in self.peaks)
@@ -64,8 +64,8 @@ class TwoSided:
     def __init__(self) -> None:
         self.up, self.down = Rarity(), Rarity()
 
-    def update(self, z: float) -> float:
-        return max(self.up.update(z), self.down.update(-z))
+    def update(self, z: float, rounding: float = 0.0) -> float:
+        return max(self.up.update(z, rounding), self.down.update(-z, rounding))
 
 
 class Mean:
@@ -104,7 +104,7 @@ class Welford:
 class Kind(Protocol):
     """A kind of evidence of the value."""
 
-    def update(self, timestamp: int, x: float, step: float, /) -> float: ...
+    def update(self, timestamp: int, x: float, step: float, rounding: float, /) -> float: ...
     def gap(self) -> None: ...
 
 
@@ -112,8 +112,8 @@ class Level:
     def __init__(self, size: int) -> None:
         self.mean, self.rarity = Mean(size), TwoSided()
 
-    def update(self, _timestamp: int, x: float, _step: float) -> float:
-        return self.rarity.update(self.mean.update(x))
+    def update(self, _timestamp: int, x: float, _step: float, rounding: float) -> float:
+        return self.rarity.update(self.mean.update(x), rounding)
 
     def gap(self) -> None:
         self.mean.gap()
@@ -121,25 +121,23 @@ class Level:
 
 class Spread:
     def __init__(self, size: int) -> None:
-        self.size, self.rows, self.first = size, 0, 0.0
-        self.mean, self.square, self.early, self.rarity = Mean(size), Mean(size), Welford(), TwoSided()
+        self.size, self.rarity = size, TwoSided()
+        self.all: list[float] = []
+        self.values: list[float] = []
 
-    def update(self, _timestamp: int, x: float, _step: float) -> float:
-        if self.rows == 0:
-            self.first = x
-        self.rows += 1
-        x -= self.first
-        if self.rows <= 200:
-            self.early.update(x)
-        mean, square = self.mean.update(x), self.square.update(x * x)
-        if self.rows < 100 or len(self.mean.values) < self.size:
+    def update(self, _timestamp: int, x: float, _step: float, _rounding: float) -> float:
+        self.all.append(x)
+        self.values.append(x)
+        if len(self.all) < 100 or len(self.values) < self.size:
             return 0.0
-        floor = 1e-3 * math.sqrt(self.early.variance())
-        return self.rarity.update(math.log(math.sqrt(max(square - mean * mean, 0.0)) + floor + 1e-9))
+        change = abs(next((value for value in self.all if value != self.all[0]), self.all[0]) - self.all[0])
+        if change == 0:
+            return self.rarity.update(math.log(1e-6), 1e-12)
+        floor = max(1e-3 * statistics.pstdev(self.all[:200]), 1e-6 * change)
+        return self.rarity.update(math.log((statistics.pstdev(self.values[-self.size :]) + floor) / change), 1e-12)
 
     def gap(self) -> None:
-        self.mean.gap()
-        self.square.gap()
+        self.values = []
 
 
 class Shape:
@@ -147,40 +145,33 @@ class Shape:
 
     def __init__(self, block: int) -> None:
         self.block, self.span = block, 8 * block
-        self.sums, self.rows, self.slot = [0.0], 0, 0
+        self.rows, self.slot = 0, 0
+        self.values: list[float] = []
         self.vectors: list[tuple[int, _Vector]] = []
         self.rarity = Rarity()
 
-    def update(self, _timestamp: int, x: float, _step: float) -> float:
-        self.sums.append(self.sums[-1] + x)
+    def update(self, _timestamp: int, x: float, _step: float, rounding: float) -> float:
+        self.values.append(x)
         self.slot += 1
         self.rows += 1
         distance = 0.0
-        if len(self.sums) > self.span:
-            vector = self.vector()
+        if len(self.values) >= self.span:
+            vector = np.array(self.values[-self.span :]).reshape(8, self.block).mean(axis=1)
             apart = self.slot - self.span
             found = [(slot, v) for slot, v in self.vectors if slot <= apart]
             if len(found) > 20:
                 distance = self.nearest([v for slot, v in found if slot > apart - 256], vector)
             self.vectors.append((self.slot, vector))
-        return self.rarity.update(distance) if self.rows > 100 else 0.0
-
-    def vector(self) -> _Vector:
-        ends = np.array(self.sums)[[-1 - block * self.block for block in range(9)]]
-        means: NDArray[np.float64] = np.clip((ends[:-1] - ends[1:]) / self.block, -1e18, 1e18)
-        return means.astype(np.float32)
+        return self.rarity.update(distance, rounding) if self.rows > 100 else 0.0
 
     @staticmethod
     def nearest(vectors: list[_Vector], now: _Vector) -> float:
         if not vectors:
             return 0.0
-        q = (np.array(vectors) - now) ** 2  # the order of these sums is a part of the result
-        pairs = q[:, :4] + q[:, 4:]
-        squares = (pairs[:, 0] + pairs[:, 1]) + (pairs[:, 2] + pairs[:, 3])
-        return math.sqrt(float(squares.min()) / 8)
+        return math.sqrt(float(((np.array(vectors) - now) ** 2).mean(axis=1).min()))
 
     def gap(self) -> None:
-        self.sums = [0.0]
+        self.values = []
         self.slot += self.span
 
 
@@ -214,20 +205,20 @@ class Hours:
         if self.today and len(days) >= 4:
             self.usual = min(h for h, _ in days), max(low for _, low in days)
 
-    def update(self, timestamp: int, x: float, _step: float) -> float:
+    def update(self, timestamp: int, x: float, _step: float, rounding: float) -> float:
         hour = timestamp // 3600
         if hour != self.hour:
             self.enter(hour)
         above, below, no_peak, no_trough = self.rarities
         evidence, away = [0.0], [0.0]
         if self.bounds:
-            evidence += [above.update(x - self.bounds[0]), below.update(self.bounds[1] - x)]
+            evidence += [above.update(x - self.bounds[0], rounding), below.update(self.bounds[1] - x, rounding)]
         was, high, low = self.hours.get(hour % 384, (None, x, x))
         high, low = (max(high, x), min(low, x)) if was == hour else (x, x)
         self.hours[hour % 384] = hour, high, low
         if self.usual and self.today:
-            away.append(no_peak.update(self.usual[0] - max(self.today[0], high)))
-            away.append(no_trough.update(min(self.today[1], low) - self.usual[1]))
+            away.append(no_peak.update(self.usual[0] - max(self.today[0], high), rounding))
+            away.append(no_trough.update(min(self.today[1], low) - self.usual[1], rounding))
         self.away = max(away)
         return max(*evidence, *away)
 
@@ -242,7 +233,7 @@ class SeasonDeviation:
         self.distances: list[float] = []
         self.first: int | None = None
 
-    def update(self, timestamp: int, x: float, step: float) -> float:
+    def update(self, timestamp: int, x: float, step: float, rounding: float) -> float:
         hour = timestamp // 3600
         slot = hour % 24
         self.first = hour if self.first is None else self.first
@@ -252,11 +243,12 @@ class SeasonDeviation:
         distance = x - mean if rows else 0.0
         if rows >= 3 and self.all.rows > 50 and hour - self.first >= 24:
             deviation = math.sqrt((variance * rows + 2 * whole) / (rows + 2))
-            z = distance / (deviation + 1e-3 * math.sqrt(whole) + 1e-12)
-            evidence = self.rarity.update(z)
+            unit = deviation + 1e-3 * math.sqrt(whole) + rounding
+            z = distance / unit if unit else 0.0
+            evidence = self.rarity.update(z, 1e-12)
             self.distances.append(min(max(z, -20.0), 20.0))
             six = self.distances[-6:]
-            self.level = self.level_rarity.update(sum(six) / len(six))
+            self.level = self.level_rarity.update(sum(six) / len(six), 1e-12)
         else:
             self.distances.append(0.0)
             self.level = 0.0
@@ -275,12 +267,15 @@ class SeasonDeviation:
 class Run:
     def __init__(self) -> None:
         self.values: list[float] = []
+        self.seen, self.repeats = 0, 0
         self.rarity = Rarity()
 
-    def update(self, _timestamp: int, x: float, _step: float) -> float:
+    def update(self, _timestamp: int, x: float, _step: float, _rounding: float) -> float:
         self.values.append(x)
-        equal = next((n for n, value in enumerate(reversed(self.values)) if value != x), len(self.values))
-        return self.rarity.update(math.log1p(equal - 1))
+        length = next((n for n, value in enumerate(reversed(self.values)) if value != x), len(self.values)) - 1
+        share = (self.repeats + 1) / (self.seen + 2)
+        self.seen, self.repeats = self.seen + 1, self.repeats + (length > 0)
+        return min(self.rarity.update(math.log1p(length)), -length * math.log10(share))
 
     def gap(self) -> None:
         self.values = []
@@ -288,18 +283,17 @@ class Run:
 
 class Jump:
     def __init__(self) -> None:
-        self.short, self.long, self.rarity = Mean(6), Mean(12), TwoSided()
+        self.values: list[float] = []
+        self.rarity = TwoSided()
 
-    def update(self, _timestamp: int, x: float, _step: float) -> float:
-        self.short.update(x)
-        self.long.update(x)
-        if len(self.long.values) < 12:
+    def update(self, _timestamp: int, x: float, _step: float, rounding: float) -> float:
+        self.values.append(x)
+        if len(self.values) < 12:
             return 0.0
-        return self.rarity.update((2 * self.short.total - self.long.total) / 6)
+        return self.rarity.update((math.fsum(self.values[-6:]) - math.fsum(self.values[-12:-6])) / 6, rounding)
 
     def gap(self) -> None:
-        self.short.gap()
-        self.long.gap()
+        self.values = []
 
 
 class Sequence:
@@ -340,7 +334,7 @@ class Detector:
         self.gap_steps = gap_steps
         self.timestamps: list[int] = []
         self.last_value: int | None = None
-        self.farthest = 0.0
+        self.farthest, self.magnitude = 0.0, 0.0
         self.bin: list[tuple[int, float, float]] = []
 
     def step(self) -> float:
@@ -391,8 +385,10 @@ class Detector:
             for kind in (*self.kinds, *alone):
                 kind.gap()
         self.last_value = timestamp
-        found = [kind.update(timestamp, x, step) for kind in self.kinds]
-        run, jump = (kind.update(timestamp, x, step) for kind in alone)
+        self.magnitude = max(abs(x), 31 / 32 * self.magnitude)
+        row = timestamp, x, step, 1e-12 * self.magnitude
+        found = [kind.update(*row) for kind in self.kinds]
+        run, jump = (kind.update(*row) for kind in alone)
         judged = [*found, self.season.level, 0.0, run, self.hours.away, jump]
         self.evidence = [max(pair) for pair in zip(self.evidence, judged, strict=True)]
 

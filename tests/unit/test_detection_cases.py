@@ -79,8 +79,15 @@ class UnitTest(SynchronousTestCase):
         found = scored(values)
         self.assertTrue(any(found.scores[1400:1412] >= ALARM_SCORE))
         self.assertGreaterEqual(found.heights[1400:1412].max(), FLOOR)
-        many = scored([value * 2.0**20 for value in values])
-        np.testing.assert_allclose(many.scores, found.scores, atol=1e-4)
+
+    def test_the_unit_changes_no_score(self) -> None:
+        values = daily(700, low=0.2, high=0.8)
+        values[600:610] = [0.5] * 10
+        found = scored(values)
+        for factor in (1e-15, 1e-9, 1e9, 1e12):
+            other = scored([value * factor for value in values])
+            np.testing.assert_allclose(other.scores, found.scores, rtol=0, atol=1e-9)
+            np.testing.assert_allclose(other.heights, found.heights, rtol=0, atol=1e-9)
 
 
 class AwayTest(SynchronousTestCase):

@@ -33,14 +33,13 @@ constexpr unsigned kLongest = 144;               // the longest of them
 constexpr uint32_t kSpreadLeast = 100;           // rows before a spread is remembered
 constexpr uint32_t kFloorRows = 200;             // first rows, whose deviation is the floor's unit
 constexpr double kFloorShare = 1e-3;             // of that deviation: spreads below are alike
-constexpr double kSpreadFloor = 1e-9;
+constexpr double kChangeShare = 1e-6;            // the same of the metric's first change, for what was constant before
 
-constexpr unsigned kBlocks = 8;         // block means in a shape
-constexpr unsigned kShapes = 256;       // earlier shapes that the newest is compared with
-constexpr unsigned kShapesLeast = 20;   // up to so many tell nothing
-constexpr uint32_t kShapeLeast = 100;   // rows before a distance is remembered
-constexpr unsigned kBlockRows = 3;      // rows in a block
-constexpr double kShapeLargest = 1e18;  // block means beyond count as this: squares stay finite in 4 bytes
+constexpr unsigned kBlocks = 8;        // block means in a shape
+constexpr unsigned kShapes = 256;      // earlier shapes that the newest is compared with
+constexpr unsigned kShapesLeast = 20;  // up to so many tell nothing
+constexpr uint32_t kShapeLeast = 100;  // rows before a distance is remembered
+constexpr unsigned kBlockRows = 3;     // rows in a block
 
 constexpr unsigned kHoursRing = 384;  // hours whose highest and lowest value are kept: 16 days
 constexpr int kBoundsDays = 14;       // days that bound an hour of the day
@@ -56,12 +55,16 @@ constexpr unsigned kSeasonPrior = 2;        // rows that the metric's own varian
 constexpr unsigned kSeasonLeast = 3;        // rows of an hour before it is known
 constexpr uint32_t kSeasonFirst = 50;       // rows of the metric before any hour is known
 constexpr double kSeasonFloorShare = 1e-3;  // of the metric's deviation
-constexpr double kSeasonFloor = 1e-12;
-constexpr unsigned kSeasonLevel = 6;  // distances that are averaged
-constexpr double kSeasonClip = 20.0;  // a distance counts as no more, in deviations
+constexpr unsigned kSeasonLevel = 6;        // distances that are averaged
+constexpr double kSeasonClip = 20.0;        // a distance counts as no more, in deviations
 
 constexpr int64_t kSequenceLeast = 100;   // averages before the sequence tells anything
 constexpr double kSequenceUnknown = 0.3;  // until then
+
+// --- rounding, in the metric's own unit
+
+constexpr double kRounding = 1e-12;             // of the metric's magnitude: what differs by less is equal
+constexpr double kMagnitudeKept = 1 - 1. / 32;  // of the magnitude from row to row
 
 // --- time
 
@@ -76,6 +79,7 @@ constexpr int64_t kLatest = int64_t{1} << 42;  // seconds from 1970 in either di
 // --- numbers that no metric has: sums and squares stay finite, and what is small beside them is not lost for ever
 
 constexpr double kFarthest = 1e140;  // values beyond count as this
+constexpr double kNearest = 1e-140;  // a change that is smaller is none
 constexpr double kLeap = 1e9;        // times the farthest value so far; a value beyond counts as this
 
 constexpr unsigned kBandRows = 48;       // last values that the band comes from while the season is not known

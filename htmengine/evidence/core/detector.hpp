@@ -173,9 +173,10 @@ class Detector {
     spread_scale_.update(value);
     for (unsigned i = 0; i < levels_.size(); ++i) take(kLevelKinds + i, levels_[i].update(recent_));
     take(kSpreadKind, spread_.update(recent_, spread_scale_));
-    take(kShapeKind, shape_.update(value));
-    take(kSeasonBounds, hours_.update(timestamp, value));
-    take(kSeasonDeviation, season_.update(timestamp, value, step(), hours_.first_day_over(timestamp)));
+    take(kShapeKind, shape_.update(recent_));
+    take(kSeasonBounds, hours_.update(timestamp, value, recent_.rounding()));
+    bool first_day_over = hours_.first_day_over(timestamp);
+    take(kSeasonDeviation, season_.update(timestamp, value, step(), recent_.rounding(), first_day_over));
     take(kSeasonLevelKind, season_.level());
     take(kRunKind, run_.update(recent_));
     take(kAwayKind, hours_.away());
@@ -189,10 +190,8 @@ class Detector {
   void gap() {
     recent_.clear();
     for (Level& level : levels_) level.gap();
-    spread_.gap();
     shape_.gap();
     season_.gap();
-    jump_.gap();
   }
 
   double within_reach(double value) {

@@ -15,14 +15,14 @@ inline int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 // the five hours before this hour of the day a peak (trough) came every day; has none as high (low) come today?
 class Hours {
  public:
-  Finding update(int64_t timestamp, double value) {
+  Finding update(int64_t timestamp, double value, double rounding) {
     int32_t hour = static_cast<int32_t>(floor_div(timestamp, 3600));
     if (!begun_) begin(hour);
     if (hour != hour_) enter(hour);
     Finding finding;
     if (bounds_.known) {
-      finding.take(above_.update(value - bounds_.high), Side::up);
-      finding.take(below_.update(bounds_.low - value), Side::down);
+      finding.take(above_.update(value - bounds_.high, rounding), Side::up);
+      finding.take(below_.update(bounds_.low - value, rounding), Side::down);
     }
     Cell& cell = cell_of(hour);
     if (cell.hour != hour) cell = {hour, value, value};
@@ -30,8 +30,8 @@ class Hours {
     cell.low = std::min(cell.low, value);
     away_ = {};
     if (usual_.known) {
-      away_.take(no_peak_.update(usual_.high - std::max(today_.high, cell.high)), Side::missing_peak);
-      away_.take(no_trough_.update(std::min(today_.low, cell.low) - usual_.low), Side::missing_trough);
+      away_.take(no_peak_.update(usual_.high - std::max(today_.high, cell.high), rounding), Side::missing_peak);
+      away_.take(no_trough_.update(std::min(today_.low, cell.low) - usual_.low, rounding), Side::missing_trough);
     }
     finding.take(away_.decades, away_.side);
     return finding;

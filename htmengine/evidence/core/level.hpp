@@ -11,9 +11,7 @@ class Level {
  public:
   explicit Level(unsigned size) : size_(size) {}
 
-  Finding update(const Recent& recent) {
-    return rarity_.update(mean_.update(recent, size_, [](double value) { return value; }));
-  }
+  Finding update(const Recent& recent) { return rarity_.update(mean_.update(recent, size_), recent.rounding()); }
 
   void gap() { mean_.clear(); }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "constants.hpp"
 #include "finding.hpp"
@@ -14,12 +15,13 @@ namespace evidence {
 // the highest the tail is exponential.  (Peaks over a threshold, declustered: Davison and Smith 1990.)
 class Rarity {
  public:
-  // Decades of the next row's height; then learns it.
-  double update(double height) {
+  // Decades of the next row's height; then learns it.  Heights that differ by `rounding` at most are equal.
+  double update(double height, double rounding = 0.0) {
     uint32_t row = rows_++;
     if (row % kForgetEvery == 0 && row >= kMemoryRows) forget_before(row - kMemoryRows);
-    double decades = count_ >= kLeastPeaks && height > lowest() ? return_period(height) : 0.0;
-    learn(height, row);
+    bool is_peak = count_ >= kLeastPeaks && height > lowest() + rounding;
+    double decades = is_peak ? return_period(height, rounding) : 0.0;
+    learn(height, rounding, row);
     return std::min(decades, kCap);
   }
 
@@ -48,10 +50,10 @@ class Rarity {
   double highest() const { return heights_[0]; }
   double lowest() const { return heights_[count_ - 1]; }
 
-  double return_period(double height) const {
+  double return_period(double height, double rounding) const {
     double seen = std::min(rows_, kMemoryRows);
-    if (height <= highest()) return std::log10(seen / (peaks_from(height) + 1));
-    double scale = std::max({kTailShare * mean_excess(), 1e-9 * std::fabs(highest()), 1e-12});
+    if (height <= highest() + rounding) return std::log10(seen / (peaks_from(height - rounding) + 1));
+    double scale = std::max({kTailShare * mean_excess(), 1e-9 * std::fabs(highest()), rounding, kLeastScale});
     return std::log10(seen) + (height - highest()) / scale / kLog10;
   }
 
@@ -68,12 +70,12 @@ class Rarity {
   }
 
   // A row of the newest event can only raise it.
-  void learn(double height, uint32_t row) {
+  void learn(double height, double rounding, uint32_t row) {
     if (count_ > 0 && row - at_[newest_] <= kEventRows) {
-      if (heights_[newest_] >= height) return;
+      if (height <= heights_[newest_] + rounding) return;
       remove(newest_);
     } else if (count_ == kPeaks) {
-      if (height <= lowest()) return;
+      if (height <= lowest() + rounding) return;
       --count_;
     }
     insert(height, row);
@@ -111,6 +113,7 @@ class Rarity {
   void find_newest() { newest_ = static_cast<unsigned>(std::max_element(at_, at_ + count_) - at_); }
 
   static constexpr double kLog10 = 2.302585092994045684;
+  static constexpr double kLeastScale = std::numeric_limits<double>::min();  // it divides
 
   double heights_[kPeaks] = {};  // highest first
   uint32_t at_[kPeaks] = {};     // the row of each
@@ -122,10 +125,10 @@ class Rarity {
 // Both sides of a statistic.
 class TwoSided {
  public:
-  Finding update(double height) {
+  Finding update(double height, double rounding = 0.0) {
     Finding finding;
-    finding.take(up_.update(height), Side::up);
-    finding.take(down_.update(-height), Side::down);
+    finding.take(up_.update(height, rounding), Side::up);
+    finding.take(down_.update(-height, rounding), Side::down);
     return finding;
   }
 

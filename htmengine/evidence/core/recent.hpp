@@ -14,6 +14,7 @@ class Recent {
     place_ = place_ + 1 == kRoom ? 0 : place_ + 1;
     ring_[place_] = value;
     ++rows_;
+    magnitude_ = std::max(std::fabs(value), kMagnitudeKept * magnitude_);
   }
 
   void clear() { rows_ = 0; }
@@ -24,14 +25,35 @@ class Recent {
   // The value of so many rows ago, up to kLongest.
   double back(unsigned rows) const { return ring_[place_ >= rows ? place_ - rows : place_ + kRoom - rows]; }
 
+  // The sum of `count` values that end so many rows ago, the newest first: equal rows give equal sums.
+  double sum(unsigned count, unsigned rows = 0) const {
+    double sum = 0.0;
+    for (unsigned i = 0; i < count; ++i) sum += back(rows + i);
+    return sum;
+  }
+
+  // The standard deviation of the last `count` values, seen from the newest: it is 0 if they are equal.
+  double deviation(unsigned count) const {
+    double sum = 0.0, squares = 0.0;
+    for (unsigned i = 1; i < count; ++i) sum += back(i) - back(0);
+    double mean = sum / count;
+    for (unsigned i = 0; i < count; ++i) squares += (back(i) - back(0) - mean) * (back(i) - back(0) - mean);
+    return std::sqrt(squares / count);
+  }
+
+  // Differences up to this are those of rounding: the metric's unit does not decide what is equal.
+  double rounding() const { return kRounding * magnitude_; }
+
   void save(Writer& out) const {
     out.varint(rows_);
+    out.real(magnitude_);
     for (unsigned i = kept(); i-- > 0;) out.real(back(i));
   }
 
   void restore(Reader& in) {
-    uint32_t rows = in.varint();
-    rows_ = rows;
+    rows_ = in.varint();
+    magnitude_ = finite(in);
+    require(magnitude_ >= 0.0, "a negative magnitude");
     for (unsigned i = kept(); i > 0; --i) {
       place_ = place_ + 1 == kRoom ? 0 : place_ + 1;
       ring_[place_] = finite(in);
@@ -45,25 +67,24 @@ class Recent {
   double ring_[kRoom] = {};
   unsigned place_ = 0;  // of the newest
   uint32_t rows_ = 0;
+  double magnitude_ = 0.0;  // of the values lately
 };
 
-// Mean of f(value) over the last `size` values, of fewer at first.  Once a round the sum is made from the values, so
-// that it does not drift.
+// Mean of the last `size` values, of fewer at first.  Once a round the sum is made from the values, so that it does not
+// drift.
 class WindowMean {
  public:
-  template <class F>
-  double update(const Recent& recent, unsigned size, F f) {
+  double update(const Recent& recent, unsigned size) {
     uint32_t rows = recent.rows();
-    sum_ += f(recent.back(0)) - (rows > size ? f(recent.back(size)) : 0.0);
+    sum_ += recent.back(0) - (rows > size ? recent.back(size) : 0.0);
     if (rows % size == 0) {
       ExactSum exact;
-      for (unsigned i = 0; i < size; ++i) exact.add(f(recent.back(i)));
+      for (unsigned i = 0; i < size; ++i) exact.add(recent.back(i));
       sum_ = exact.rounded();
     }
     return sum_ / (rows < size ? rows : size);
   }
 
-  double sum() const { return sum_; }
   void clear() { sum_ = 0.0; }
   void save(Writer& out) const { out.real(sum_); }
   void restore(Reader& in) { sum_ = finite(in); }

@@ -18,17 +18,18 @@ class SeasonDeviation {
     double mean = 0.0, variance = 0.0;
   };
 
-  Finding update(int64_t timestamp, double value, double step, bool first_day_over) {
+  Finding update(int64_t timestamp, double value, double step, double rounding, bool first_day_over) {
     Slot& slot = slots_[slot_of(timestamp)];
     all_.update(value);
     double distance = slot.rows ? value - slot.mean : 0.0;
     Finding finding;
     level_ = {};
     if (is_known(slot, first_day_over)) {
-      double unit = deviation(slot) + kSeasonFloorShare * std::sqrt(all_.variance()) + kSeasonFloor;
-      finding = rarity_.update(distance / unit);
-      put(std::min(std::max(distance / unit, -kSeasonClip), kSeasonClip));
-      level_ = level_rarity_.update(mean_distance());
+      double unit = deviation(slot) + kSeasonFloorShare * std::sqrt(all_.variance()) + rounding;
+      double units = unit > 0.0 ? distance / unit : 0.0;
+      finding = rarity_.update(units, kRounding);
+      put(std::min(std::max(units, -kSeasonClip), kSeasonClip));
+      level_ = level_rarity_.update(mean_distance(), kRounding);
     } else {
       put(0.0);
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "rarity.hpp"
+#include "recent.hpp"
 
 namespace evidence {
 
@@ -16,85 +17,55 @@ namespace evidence {
 // is nearest to nothing.
 class Shape {
  public:
-  Shape() : sums_(kSpan + 1, 0.0) {}
-
-  Finding update(double value) {
+  Finding update(const Recent& recent) {
     ++rows_;
-    add(value);
-    remember(since_gap_ >= kBlockRows ? block_mean(0) : kNotWhole);
-    double distance = since_gap_ >= kSpan && found_ > kShapesLeast ? nearest() : 0.0;
+    remember(recent.rows() >= kBlockRows ? recent.sum(kBlockRows) / kBlockRows : kNotWhole);
+    double distance = recent.rows() >= kSpan && found_ > kShapesLeast ? nearest() : 0.0;
     if (rows_ <= kShapeLeast) return {};
-    return {rarity_.update(distance), Side::none};
+    return {rarity_.update(distance, recent.rounding()), Side::none};
   }
 
   // No shape reaches across a gap: so many blocks are not whole that all before may be found, and none is mixed.
   void gap() {
-    since_gap_ = place_ = 0;
-    sums_.assign(sums_.size(), 0.0);
     for (unsigned i = 0; i < kSpan; ++i) remember(kNotWhole);
   }
 
-  size_t bytes() const { return sums_.capacity() * sizeof(double) + means_.capacity() * sizeof(float); }
+  size_t bytes() const { return means_.capacity() * sizeof(double); }
 
   void save(Writer& out) const {
     out.varint(rows_);
-    out.varint(since_gap_);
-    for (unsigned i = sums_kept(); i-- > 0;) out.real(sum_back(i));
     out.number(static_cast<uint8_t>(found_));
     unsigned kept = static_cast<unsigned>(std::min<size_t>(means_.size(), kMeans));
     out.varint(kept);
-    for (size_t i = means_.size() - kept; i < means_.size(); ++i) out.real32(means_[i]);
+    for (size_t i = means_.size() - kept; i < means_.size(); ++i) out.real(means_[i]);
     rarity_.save(out);
   }
 
   void restore(Reader& in) {
     rows_ = in.varint();
-    since_gap_ = in.varint();
-    place_ = 0;
-    for (unsigned i = 0, kept = sums_kept(); i < kept; ++i) {
-      sums_[i] = finite(in);
-      place_ = i;
-    }
     found_ = in.number_to<uint8_t>(kShapesLeast + 1, "too many shapes");
     uint32_t kept = in.varint();
     require(kept <= kMeans, "too many block means");
     require(found_ <= kShapesLeast || kept > kSpan + kReach + kShapesLeast, "more shapes than block means");
     means_.resize(kept);
-    for (float& mean : means_) {
-      mean = in.real32();
-      require(!(std::fabs(mean) > static_cast<float>(kShapeLargest)), "a block mean that is too large");
+    for (double& mean : means_) {
+      mean = in.real();
+      require(!(std::fabs(mean) > kFarthest), "a block mean that is too large");
     }
     rarity_.restore(in);
   }
 
  private:
-  static constexpr float kNotWhole = std::numeric_limits<float>::quiet_NaN();
-  static constexpr unsigned kLanes = 4;
-  typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+  static constexpr double kNotWhole = std::numeric_limits<double>::quiet_NaN();
+  static constexpr unsigned kLanes = 2;
+  typedef double Lanes __attribute__((vector_size(kLanes * sizeof(double))));
   static constexpr unsigned kSpare = 64;  // means are moved down once in so many
 
   static constexpr unsigned kSpan = kBlocks * kBlockRows;  // rows; from the newest to the newest that may be found
   static constexpr unsigned kReach = kSpan - kBlockRows;   // from a shape to its oldest block
   static constexpr unsigned kMeans = kShapes + kSpan + kReach;
-  unsigned sums_kept() const { return std::min<uint32_t>(since_gap_, kSpan) + 1; }
 
-  // The sum of all values since the gap, up to so many rows ago.
-  double sum_back(unsigned rows) const { return sums_[place_ >= rows ? place_ - rows : place_ + sums_.size() - rows]; }
-
-  void add(double value) {
-    double sum = sums_[place_] + value;
-    place_ = place_ + 1 == sums_.size() ? 0 : place_ + 1;
-    sums_[place_] = sum;
-    ++since_gap_;
-  }
-
-  // The mean of the block that ends so many blocks ago.
-  float block_mean(unsigned blocks) const {
-    double mean = (sum_back(blocks * kBlockRows) - sum_back((blocks + 1) * kBlockRows)) / kBlockRows;
-    return static_cast<float>(std::min(std::max(mean, -kShapeLargest), kShapeLargest));
-  }
-
-  void remember(float mean) {
+  void remember(double mean) {
     if (means_.size() == kMeans + kSpare) means_.erase(means_.begin(), means_.begin() + kSpare);
     append(means_, mean, kMeans + kSpare);
     if (found_ <= kShapesLeast && means_.size() > kSpan + kReach && is_whole(means_.size() - 1 - kSpan)) ++found_;
@@ -110,18 +81,18 @@ class Shape {
   double nearest() const {
     size_t end = means_.size() - kSpan;
     size_t count = std::min<size_t>(kShapes, end - kReach);
-    float least = least_square_distance(&means_[end - count], count);
-    return least == kFar ? 0.0 : std::sqrt(static_cast<double>(least) / kBlocks);
+    double least = least_square_distance(&means_[end - count], count);
+    return least == kFar ? 0.0 : std::sqrt(least / kBlocks);
   }
 
   // To the nearest of `count` > kLanes shapes, whose newest blocks these are; kFar if none of them is whole.
-  float least_square_distance(const float* newest, size_t count) const {
-    float now[kBlocks];
-    for (unsigned block = 0; block < kBlocks; ++block) now[block] = block_mean(block);
+  double least_square_distance(const double* newest, size_t count) const {
+    double now[kBlocks];
+    for (unsigned block = 0; block < kBlocks; ++block) now[block] = means_[means_.size() - 1 - block * kBlockRows];
     Lanes least = Lanes{} + kFar;
     for (size_t i = 0; i < count; i += kLanes) {
-      const float* at = newest + std::min(i, count - kLanes);  // the last lanes overlap those before
-      Lanes pairs[kBlocks / 2];                                // the order of the sums is a part of the result
+      const double* at = newest + std::min(i, count - kLanes);  // the last lanes overlap those before
+      Lanes pairs[kBlocks / 2];                                 // the order of the sums is a part of the result
       for (unsigned block = 0; block < kBlocks / 2; ++block) {
         Lanes a = lanes_at(at - block * kBlockRows) - now[block];
         Lanes b = lanes_at(at - (block + kBlocks / 2) * kBlockRows) - now[block + kBlocks / 2];
@@ -130,22 +101,20 @@ class Shape {
       Lanes square = (pairs[0] + pairs[1]) + (pairs[2] + pairs[3]);
       least = square < least ? square : least;  // NaN is less than nothing
     }
-    return std::min(std::min(least[0], least[1]), std::min(least[2], least[3]));
+    return std::min(least[0], least[1]);
   }
 
-  static Lanes lanes_at(const float* from) {
+  static Lanes lanes_at(const double* from) {
     Lanes lanes;
     std::memcpy(&lanes, from, sizeof lanes);
     return lanes;
   }
 
-  static constexpr float kFar = std::numeric_limits<float>::max();
+  static constexpr double kFar = std::numeric_limits<double>::max();
 
-  std::vector<double> sums_;  // running sums, a ring
-  unsigned place_ = 0;        // of the newest sum
-  uint32_t rows_ = 0, since_gap_ = 0;
-  std::vector<float> means_;  // of the block that ends at each remembered row, the newest last
-  unsigned found_ = 0;        // shapes that may have been found so far, counted to one more than the least
+  uint32_t rows_ = 0;
+  std::vector<double> means_;  // of the block that ends at each remembered row, the newest last
+  unsigned found_ = 0;         // shapes that may have been found so far, counted to one more than the least
   Rarity rarity_;
 };
 

@@ -7,37 +7,44 @@
 
 namespace evidence {
 
-// The metric's first value, which keeps the squares small, and the floor under which spreads are alike.
+// What a metric's spreads are measured by: its first change, and the floor under which they are alike.
 class SpreadScale {
  public:
   void update(double value) {
     if (rows_++ == 0) first_ = value;
-    if (early_.rows() < kFloorRows) {
-      early_.update(value - first_);
-      floor_ = kFloorShare * std::sqrt(early_.variance());
-    }
+    if (change_ == 0.0 && std::fabs(value - first_) >= kNearest) change_ = std::fabs(value - first_);
+    if (early_.rows() < kFloorRows) early_.update(value - first_);
+    measure();
   }
 
   uint32_t rows() const { return rows_; }
-  double first() const { return first_; }
-  double floor() const { return floor_; }
+
+  // A standard deviation in the metric's own unit, on a log scale.
+  double height(double deviation) const {
+    return change_ > 0.0 ? std::log((deviation + floor_) / change_) : std::log(kChangeShare);
+  }
 
   void save(Writer& out) const {
     out.varint(rows_);
     out.real(first_);
+    out.real(change_);
     early_.save(out);
   }
 
   void restore(Reader& in) {
     rows_ = in.varint();
     first_ = finite(in);
+    change_ = finite(in);
+    require(change_ == 0.0 || change_ >= kNearest, "a change that is none");
     early_.restore(in);
-    floor_ = kFloorShare * std::sqrt(early_.variance());
+    measure();
   }
 
  private:
-  uint32_t rows_ = 0;  // values of the metric
-  double first_ = 0.0;
+  void measure() { floor_ = std::max(kFloorShare * std::sqrt(early_.variance()), kChangeShare * change_); }
+
+  uint32_t rows_ = 0;                  // values of the metric
+  double first_ = 0.0, change_ = 0.0;  // the first value, and the first distance from it; 0: no change so far
   Welford early_;
   double floor_ = 0.0;
 };
@@ -45,35 +52,15 @@ class SpreadScale {
 class Spread {
  public:
   Finding update(const Recent& recent, const SpreadScale& scale) {
-    double first = scale.first();
-    double mean = mean_.update(recent, kSpread, [first](double value) { return value - first; });
-    double square =
-        square_.update(recent, kSpread, [first](double value) { return (value - first) * (value - first); });
     // A window that fills looks flatter than any flat line.
     if (scale.rows() < kSpreadLeast || recent.rows() < kSpread) return {};
-    double deviation = std::sqrt(std::max(square - mean * mean, 0.0));
-    return rarity_.update(std::log(deviation + scale.floor() + kSpreadFloor));
+    return rarity_.update(scale.height(recent.deviation(kSpread)), kRounding);
   }
 
-  void gap() {
-    mean_.clear();
-    square_.clear();
-  }
-
-  void save(Writer& out) const {
-    mean_.save(out);
-    square_.save(out);
-    rarity_.save(out);
-  }
-
-  void restore(Reader& in) {
-    mean_.restore(in);
-    square_.restore(in);
-    rarity_.restore(in);
-  }
+  void save(Writer& out) const { rarity_.save(out); }
+  void restore(Reader& in) { rarity_.restore(in); }
 
  private:
-  WindowMean mean_, square_;
   TwoSided rarity_;
 };
 
