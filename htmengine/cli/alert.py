@@ -7,16 +7,19 @@ import math
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from sqlalchemy import Connection
 
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, Receiver, Rule, described
+from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, Receiver, Rule, described, load_rules
 from htmengine.alerts.evaluation import matches
+from htmengine.alerts.incident_messages import IncidentMessage, MovedMetric
 from htmengine.alerts.notifications import Notification, RecentRow, metric_page, utc
 from htmengine.alerts.queries import AlertRecord
+from htmengine.alerts.rules import options_of, rule_of
 from htmengine.alerts.sender import Sender
 from htmengine.cli import alert_rules
 from htmengine.cli.common import (
@@ -32,19 +35,15 @@ from htmengine.cli.common import (
 )
 from htmengine.errors import DeliveryFailed
 from htmengine.incidents import feedback
-from htmengine.incidents import preview as previewing
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.judging import Judging, tokens
-from htmengine.incidents.preview import USUAL, PastRow, alerts_by_threshold
 from htmengine.incidents.records import Did, Marks
-from htmengine.incidents.roots import ranked, title
+from htmengine.incidents.trial import MOST_ROWS, Tried, trial
 from htmengine.process.twisted_types import Reactor
 
 WEEK_S = 604_800
 #: A metric without samples for so long is called silent beside its alert.
 SILENT_S = 3600
-#: Rows that a preview looks at, at most.
-MOST_ROWS = 200_000
 NO_OPTIONS = AlertOptions(NO_ALERTS, "")
 
 
@@ -75,9 +74,9 @@ def test(engine: Engine, rule: str | None) -> None:
         sys.exit(1)
 
 
-def _rules(engine: Engine, name: str | None) -> list[Rule]:
-    """The rule of that name, or all that are in force."""
-    known = engine.rules()
+def _rules(engine: Engine, name: str | None, given: Sequence[Rule] | None = None) -> list[Rule]:
+    """The rule of that name, or all, of those that are given or else in force."""
+    known = engine.rules() if given is None else given
     rules = [rule for rule in known if name in {None, rule.name}]
     if not rules:
         names = ", ".join(rule.name for rule in known) or "none"
@@ -90,10 +89,11 @@ def _pairs(config: AlertConfig, rules: Sequence[Rule]) -> list[tuple[Rule, Recei
 
 
 async def _try(sender: Sender, rule: Rule, receiver: Receiver, public_url: str) -> bool:
-    notification = _test_notification(rule, time.time(), public_url)
+    make = _test_incident if rule.has_budget else _test_notification
+    notification = make(rule, time.time(), public_url)
     where = f"{rule.name} -> {described(receiver)}"
     try:
-        answer = await sender.send(receiver, notification, f"{notification.alert_id}.test.{receiver.name}")
+        answer = await sender.send(receiver, notification, f"{notification.id}.test.{receiver.name}")
     except DeliveryFailed as failure:
         click.echo(f"{where}: FAILED: {failure}")
         return False
@@ -101,17 +101,46 @@ async def _try(sender: Sender, rule: Rule, receiver: Receiver, public_url: str) 
     return True
 
 
+#: A metric that does not exist.
+_TEST_UID = uuid.UUID(int=0).hex
+
+
+def _test_rows(now: float) -> tuple[RecentRow, ...]:
+    usual = [RecentRow(int(now) + 60 * (at - 29), 10 + 3 * math.sin(at / 4), 0.5) for at in range(29)]
+    return (*usual, RecentRow(int(now), 42.0, 1.0))
+
+
+def _test_incident(rule: Rule, now: float, public_url: str) -> IncidentMessage:
+    """An incident as the rule would make it, of a metric that does not exist."""
+    link = metric_page(public_url, _TEST_UID)
+    told = ("the mean is the highest in 9 weeks", "up", 42.0, 10.0, 7.0, 13.0, link)
+    return IncidentMessage(
+        id=str(uuid.uuid4()),
+        status="test",
+        rule=rule.name,
+        title="htmengine.test",
+        started=int(now),
+        timestamp=int(now),
+        members=1,
+        height=7.0,
+        threshold=4.0,
+        moved=(MovedMetric("htmengine.test", _TEST_UID, int(now), 7.0, *told),),
+        created=now,
+        labels=rule.labels_at(7.0),
+        link=link,
+        recent=_test_rows(now),
+    )
+
+
 def _test_notification(rule: Rule, now: float, public_url: str) -> Notification:
     """An alert as the rule would make it, of a metric that does not exist."""
-    uid = uuid.UUID(int=0).hex
-    rows = [RecentRow(int(now) + 60 * (at - 29), 10 + 3 * math.sin(at / 4), 0.5) for at in range(29)]
-    rows.append(RecentRow(int(now), 42.0, 1.0))
+    rows = _test_rows(now)
     return Notification(
         alert_id=str(uuid.uuid4()),
         status="test",
         rule=rule.name,
         metric="htmengine.test",
-        uid=uid,
+        uid=_TEST_UID,
         threshold=rule.threshold,
         rowid=len(rows),
         timestamp=int(now),
@@ -120,8 +149,8 @@ def _test_notification(rule: Rule, now: float, public_url: str) -> Notification:
         started=int(now),
         created=now,
         labels=rule.labels,
-        link=metric_page(public_url, uid),
-        recent=tuple(rows),
+        link=metric_page(public_url, _TEST_UID),
+        recent=rows,
     )
 
 
@@ -270,43 +299,38 @@ def mark(engine: Engine, incident: str, what: str, who: str, note: str) -> None:
 # --- what a rule would have done ------------------------------------------------------------------------
 
 
-@alert.command(epilog=example("htmengine alert preview all --since 30d"))
+@alert.command(epilog=example("htmengine alert preview all --since 30d --set pages_per_week=2"))
 @click.argument("rule")
 @click.option("--since", default="30d", show_default=True, help="From when on: a time, or how long ago.")
+@click.option("--file", type=click.Path(path_type=Path), help="RULE is in this file, as for alert apply.")
+@click.option("--set", "options", multiple=True, metavar="OPTION=VALUE", help="Another value; may be repeated.")
 @engine_options
 @failing_cleanly
-def preview(engine: Engine, rule: str, since: str) -> None:
-    """Show what RULE would have done with the stored rows, and how many alerts a threshold would have raised.
+def preview(engine: Engine, rule: str, since: str, file: Path | None, options: tuple[str, ...]) -> None:
+    """Show what RULE would have done with the stored rows, beside the alerts of the usual threshold.
 
-    Silences and metrics that fell silent are left out.
+    Silences, windows of maintenance and metrics that fell silent are left out.
     """
-    [wanted] = _rules(engine, rule)
+    known = None if file is None else load_rules(file, engine.deployment.alerts)
+    [wanted] = _rules(engine, rule, known)
+    wanted = rule_of(wanted.name, {**options_of(wanted), **dict(map(_option, options))})
     with engine.database() as database:
-        rows, learnt, metrics = database.read_sync(_past, wanted, int(moment("--since", since)))
-    for line in _previewed(wanted, rows, learnt, metrics):
-        click.echo(printable(line))
+        found = database.read_sync(trial, wanted, int(moment("--since", since)))
+    for each in found.found:
+        click.echo(printable(_tried(each)))
+    click.echo(found.summary)
+    if not found.complete:
+        click.echo(f"only the newest {MOST_ROWS} rows were looked at")
 
 
-def _past(conn: Connection, rule: Rule, since: int) -> tuple[list[PastRow], dict[str, float], int]:
-    rows = [each for each in incident_queries.past_rows(conn, since, MOST_ROWS) if matches(rule, each.metric)]
-    uids = sorted({each.uid for each in rows})
-    metrics = sum(matches(rule, each.name) for each in incident_queries.newest_rows(conn))
-    return rows, incident_queries.learnt_since(conn, uids), metrics
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--set: {text!r}; OPTION=VALUE is allowed, with the options of [alert:NAME]")
+    return name.strip(), value.strip()
 
 
-def _previewed(rule: Rule, rows: list[PastRow], learnt: dict[str, float], metrics: int) -> Iterator[str]:
-    if not rule.has_budget:
-        yield f"{alerts_by_threshold(rows, rule)} alerts by the threshold {rule.threshold:g}"
-        return
-    found = previewing.preview(rule, rows, learnt, metrics)
-    for story in found.stories.values():
-        names = [each.metric for each in ranked(story.alarms)]
-        incident, first = story.incident, story.alarms[0]
-        verdict = "paged  " if incident.paged else "no page"
-        yield (
-            f"{utc(incident.timestamp)}  {verdict}  {incident.height:4.1f}  {title(list(dict.fromkeys(names)))}  "
-            f"{first.text or first.kind}"
-        )
-    yield f"{len(found.pages)} pages instead of {alerts_by_threshold(rows)} by the threshold {USUAL.threshold:g}"
-    if len(rows) == MOST_ROWS:
-        yield f"only the newest {MOST_ROWS} rows were looked at"
+def _tried(each: Tried) -> str:
+    height = "" if each.height is None else f"{each.height:4.1f}  "
+    verdict = "paged" if each.paged else f"no page ({each.verdict})"
+    return f"{utc(each.timestamp)}  {verdict:<18}  {height}{each.title}  {each.reason}"

@@ -7,10 +7,11 @@ pages; how many alerts a threshold would have raised.  Pure.  Silence is left ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from htmengine.alerts.configuration import Rule
+from htmengine.alerts.evaluation import AlertState, Fire, Phase, evaluate
 from htmengine.incidents.budget import Budget
 from htmengine.incidents.candidates import Candidate, alarm_of, counted, height_for
 from htmengine.incidents.grouping import RuleState, decide, review
@@ -65,19 +66,25 @@ def _candidates(rule: Rule, rows: Iterable[PastRow]) -> Iterable[Candidate]:
             yield Candidate(each.uid, each.metric, each.row, height)
 
 
-def alerts_by_threshold(rows: Iterable[PastRow], rule: Rule = USUAL) -> int:
-    """Alerts of single metrics that a threshold with its cool-down raises.
+def fires(rule: Rule, rows: Iterable[PastRow]) -> Iterator[PastRow]:
+    """The rows at which a rule with a threshold fires.  Rows that are not given count as usual ones."""
+    rule = replace(rule, max_age_s=0.0)
+    states: dict[str, AlertState] = {}
+    for each in rows:
+        state = states.get(each.uid) or AlertState(rule.name, each.uid)
+        if all(hit <= each.row.timestamp - rule.window_s for hit in state.hits):  # the rows between have ended it
+            state = replace(state, phase=Phase.RESOLVED, hits=())
+        states[each.uid], instructions = evaluate(rule, state, [each.row], now=0.0)
+        if any(isinstance(instruction, Fire) for instruction in instructions):
+            yield each
 
-    >>> scores = {0: 1.0, 600: 1.0, 3600: 1.0, 7200: 0.5}
-    >>> rows = [PastRow("u", "m", ScoredRow(at, at, 1.0, 0.5, score)) for at, score in scores.items()]
+
+def alerts_by_threshold(rows: Iterable[PastRow], rule: Rule = USUAL) -> int:
+    """Alerts of single metrics that a threshold raises.
+
+    >>> scores = {0: 1.0, 600: 1.0, 4200: 1.0, 7200: 0.5}
+    >>> rows = [PastRow("u", "m", ScoredRow(at + 1, at, 1.0, 0.5, score)) for at, score in scores.items()]
     >>> alerts_by_threshold(rows)
     2
     """
-    fired: dict[str, int] = {}
-    alerts = 0
-    for each in rows:
-        last = fired.get(each.uid)
-        if each.row.anomaly >= rule.threshold and (last is None or each.row.timestamp >= last + rule.cooldown_s):
-            fired[each.uid] = each.row.timestamp
-            alerts += 1
-    return alerts
+    return sum(1 for _ in fires(rule, rows))

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, insert, or_, select, update
 
 from htmengine.errors import IncidentNotFound, SilenceNotFound
 from htmengine.incidents.fleet import Newest
@@ -210,6 +210,22 @@ def past_rows(conn: Connection, since: int, most: int) -> list[PastRow]:
     query = select(*columns).join(metric, metric.c.uid == c.uid).where(c.timestamp >= to_datetime(since))
     newest = conn.execute(query.order_by(c.timestamp.desc(), c.uid, c.rowid).limit(most)).all()
     return [_past_row(*row) for row in reversed(newest)]
+
+
+def rows_outside(
+    conn: Connection, names: Mapping[str, str], valid: tuple[float, float], since: int, most: int
+) -> list[PastRow]:
+    """Rows since an epoch second with values outside a range, of metrics by uid with their names; at most so many."""
+    c = metric_data.c
+    columns = (c.uid, c.rowid, c.timestamp, c.metric_value, c.anomaly_score)
+    outside = or_(c.metric_value < valid[0], c.metric_value > valid[1])
+    found: list[PastRow] = []
+    for part in in_parts(sorted(names)):
+        query = select(*columns).where(c.uid.in_(part), c.timestamp >= to_datetime(since), outside)
+        for uid, rowid, at, value, score in conn.execute(query.limit(most - len(found))):
+            row = ScoredRow(rowid, from_datetime(at), value, 0.0, score or 0.0)
+            found.append(PastRow(uid, names[uid], row))
+    return found
 
 
 def _past_row(uid: str, name: str, rowid: int, at: datetime, value: float, score: float, why: str | None) -> PastRow:

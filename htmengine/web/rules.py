@@ -17,6 +17,7 @@ from htmengine.alerts import rule_queries
 from htmengine.alerts.configuration import AlertConfig, Rule
 from htmengine.alerts.rules import KnownRule, known_rules, options_of, rule_of
 from htmengine.errors import AlertRuleNotFound, InvalidAlertRule
+from htmengine.incidents.trial import Tried, trial
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import audit
 from htmengine.repository.engine import Database
@@ -25,6 +26,12 @@ from htmengine.web.http import JSON, Call, Reply
 from htmengine.web.reader import Reader, shielded
 from htmengine.web.refused import Refused
 from htmengine.web.views import encoded
+
+#: What a preview looks at by default.
+PREVIEWED_S = 30 * 86_400
+#: Incidents that it shows, pages before the others and the newest first; and metrics of each.
+MOST_TRIED = 200
+MOST_MOVED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,15 @@ class RulesApi:
                 raise _declared(name) from None
             raise
         return Reply(status=204, content_type="")
+
+    async def preview_alert_rule(self, call: Call) -> Reply:
+        body = self.document.operations["preview_alert_rule"].read_body(call.body(JSON))
+        try:
+            rule = rule_of("preview", body["options"])
+        except InvalidAlertRule as error:
+            raise Refused(422, str(error), error.problems) from None
+        since = body.get("since", int(self.clock.seconds()) - PREVIEWED_S)
+        return Reply(await self.reader.compute(encoded, _trial, rule, since))
 
     async def list_audit(self, call: Call) -> Reply:
         given = self.document.operations["list_audit"].read_query(call.query)
@@ -114,6 +130,25 @@ def _rule_json(each: KnownRule) -> dict[str, Any]:
         "changed_at": each.changed_at,
         "changed_by": each.changed_by,
     }
+
+
+def _trial(conn: Connection, rule: Rule, since: int) -> dict[str, Any]:
+    found = trial(conn, rule, since)
+    shown = sorted(found.found, key=lambda each: (each.paged, each.timestamp))[-MOST_TRIED:]
+    return {
+        "since": since,
+        "summary": found.summary,
+        "pages": found.pages,
+        "usual": found.usual,
+        "metrics": found.metrics,
+        "complete": found.complete and len(shown) == len(found.found),
+        "incidents": [_tried_json(each) for each in sorted(shown, key=lambda each: each.timestamp, reverse=True)],
+    }
+
+
+def _tried_json(each: Tried) -> dict[str, Any]:
+    fields = asdict(each)
+    return {**fields, "members": len(each.metrics), "metrics": fields["metrics"][:MOST_MOVED]}
 
 
 def _audit(conn: Connection, limit: int, before: int | None) -> Mapping[str, Any]:

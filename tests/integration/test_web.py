@@ -88,6 +88,17 @@ class TestRules:
         entries = client.get("/api/v1/audit", params={"limit": 3}).json()["entries"]
         assert [each["what"] for each in entries] == ["removed a rule", "changed a rule", "added a rule"]
 
+    def test_a_preview_tells_what_a_rule_would_have_done(self, client: httpx.Client) -> None:
+        asked = {"options": {"metrics": ["web.requests"], "threshold": 0.99999}, "since": START}
+        found = client.post("/api/v1/alert/preview", json=asked).json()
+        assert (found["pages"], found["metrics"], found["complete"]) == (found["usual"], 1, True)
+        [newest, *_] = found["incidents"]
+        assert (newest["title"], newest["timestamp"]) == ("web.requests", START + STEP * (ROWS - 1))
+        young = client.post("/api/v1/alert/preview", json={"options": {"pages_per_week": 5}, "since": START}).json()
+        assert (young["pages"], young["usual"]) == (0, found["usual"])
+        wrong = client.post("/api/v1/alert/preview", json={"options": {"metrics": ["{job}"]}})
+        assert [each["field"] for each in problem(wrong, 422)["errors"]] == ["metrics"]
+
     def test_what_is_wrong_with_a_rule_is_named(self, client: httpx.Client) -> None:
         at = "/api/v1/alert/rules/web"
         wrong = problem(client.put(at, json={"pages_per_week": -1, "colour": 1}), 400)

@@ -104,12 +104,30 @@ class IncidentCommandsTest(SynchronousTestCase):
         for rowid in (20, 25, 26, 39):
             self.judge("web.a", rowid, 7.5)
         said = self.command("alert", "preview", "all", "--since", str(NOW - 60 * DAY)).splitlines()
-        self.assertIn("paged     7.5  web.a  the mean is the highest in 9 weeks", said[0])
+        self.assertIn("paged                7.5  web.a  the mean is the highest in 9 weeks", said[0])
         self.assertIn("no page", said[1])
         self.assertEqual(said[-1], "2 pages instead of 4 by the threshold 0.99999")
         old = self.command("alert", "preview", "old", "--since", str(NOW - 60 * DAY))
-        self.assertEqual(old, "4 alerts by the threshold 0.99999\n")
+        self.assertIn("paged               web.a  value 20, anomaly score", old)
+        self.assertEqual(old.splitlines()[-1], "4 pages instead of 4 by the threshold 0.99999")
         self.assertIn("no rule x; there are all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_a_preview_is_of_any_rule(self) -> None:
+        for rowid in (20, 25, 26, 39):
+            self.judge("web.a", rowid, 7.5)
+        rules = self.folder / "rules.conf"
+        rules.write_text('[alert:new]\nmetrics = {__name__=~"db.*"}\npages_per_week = 1\nreceivers = hook\n')
+        since = ("--since", str(NOW - 60 * DAY))
+        new = ("alert", "preview", "new", "--file", str(rules), *since)
+        self.assertEqual(self.command(*new), "0 pages instead of 0 by the threshold 0.99999\n")
+        more = self.command(*new, "--set", "metrics=web.*", "--set", "pages_per_week=100")
+        self.assertTrue(more.endswith("4 pages instead of 4 by the threshold 0.99999\n"), more)
+        outside = self.command(*new, "--set", "metrics=web.*", "--set", "valid_range=..39", "--set", "direction=down")
+        self.assertIn("paged               10.0  web.a  the value is outside the valid range", outside)
+        self.assertTrue(outside.endswith("1 pages instead of 4 by the threshold 0.99999\n"), outside)
+        self.assertIn("rows: a whole number from 1 to 1000", self.command(*new, "--set", "rows=0", status=1))
+        self.assertIn("OPTION=VALUE", self.command(*new, "--set", "rows", status=2))
+        self.assertIn("no rule x; there are new", self.command("alert", "preview", "x", "--file", str(rules), status=1))
 
     def test_the_stored_rules_become_those_of_a_file(self) -> None:
         rules = self.folder / "rules.conf"

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, update
 
 from htmengine.alerts.calendars import Calendar, Window
-from htmengine.alerts.configuration import AlertConfig, Maintenance, Rule, Webhook
+from htmengine.alerts.configuration import AlertConfig, Change, Maintenance, Rule, Webhook
 from htmengine.alerts.incident_messages import IncidentMessage
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
@@ -229,6 +229,26 @@ class ConditionsTest(IncidentCase):
             self.clock.advance(300)
             if number == 2:
                 return
+
+    def test_small_changes_are_ignored_by_amount_or_by_share(self) -> None:
+        self.assertFalse(self.judged(min_change=Change(7.5)))
+        self.assertFalse(self.judged(min_change=Change(4.0, relative=True)))
+        self.assertTrue(self.judged(min_change=Change(3.4, relative=True)))
+
+    def test_several_rows_may_have_to_count_within_the_window(self) -> None:
+        self.restart(config(replace(RULE, rows=2, window_s=600.0)))
+        self.rise("web.a")
+        self.clock.advance(601)
+        self.rise("web.a", rowid=51)
+        self.assertEqual(self.incidents(), [])
+        self.clock.advance(600)
+        self.rise("web.a", rowid=52)
+        self.assertEqual(len(self.incidents()), 1)
+
+    def test_the_severity_is_by_the_height(self) -> None:
+        self.assertTrue(self.judged(severity=(("low", 4.0), ("high", 5.0), ("huge", 9.0))))
+        [(_, message)] = self.sender.sent
+        self.assertEqual(message.labels, (("severity", "high"),))
 
     def test_a_value_outside_the_valid_range_is_always_an_alarm(self) -> None:
         self.restart(config(replace(RULE, valid_range=(0.0, 100.0), direction="down")))

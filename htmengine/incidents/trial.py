@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""A rule tried on the stored past: what it would have told, each with its time and reason, beside the usual threshold.
+
+In: a rule, and since when.  Out: a `Trial`.  For the command line, the HTTP API and the page.  Silences, windows of
+maintenance and metrics that fell silent are left out, as rows alone do not tell them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from htmengine.alerts.configuration import Rule
+from htmengine.alerts.evaluation import matches
+from htmengine.incidents import queries
+from htmengine.incidents.preview import USUAL, PastRow, alerts_by_threshold, fires, preview
+from htmengine.incidents.replay import Story
+from htmengine.incidents.roots import ranked, title
+
+#: Rows that are looked at, at most; the newest.
+MOST_ROWS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A metric with its first alarm."""
+
+    uid: str
+    metric: str
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a rule would have told, or held back.  ``until``: when the last alarm joined."""
+
+    timestamp: int
+    until: int
+    paged: bool
+    verdict: str  #: paged, or why not
+    height: float | None  #: None: by a threshold
+    title: str
+    reason: str
+    metrics: tuple[Moved, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """All of it, in the order of time.  ``usual``: alerts of single metrics by the usual threshold."""
+
+    found: tuple[Tried, ...]
+    pages: int
+    usual: int
+    metrics: int  #: that the rule is for
+    complete: bool  #: whether all rows were looked at
+
+    @property
+    def summary(self) -> str:
+        """In one line.
+
+        >>> Trial((), 3, 41, 2, True).summary
+        '3 pages instead of 41 by the threshold 0.99999'
+        """
+        return f"{self.pages} pages instead of {self.usual} by the threshold {USUAL.threshold:g}"
+
+
+def trial(conn: Connection, rule: Rule, since: int) -> Trial:
+    """What a rule would have done with the rows since an epoch second."""
+    uids = {each.uid: each.name for each in queries.newest_rows(conn) if matches(rule, each.name)}
+    listed = queries.past_rows(conn, since, MOST_ROWS)
+    rows = [each for each in listed if each.uid in uids]
+    usual = alerts_by_threshold(rows)
+    if rule.valid_range is not None:
+        outside = queries.rows_outside(conn, uids, rule.valid_range, since, MOST_ROWS)
+        rows = _in_order([*rows, *outside])
+    found = _incidents(conn, rule, rows, len(uids)) if rule.has_budget else [_alert(each) for each in fires(rule, rows)]
+    pages = sum(each.paged for each in found)
+    return Trial(tuple(found), pages, usual, len(uids), len(listed) < MOST_ROWS)
+
+
+def _in_order(rows: Sequence[PastRow]) -> list[PastRow]:
+    """Each row once; one that has its evidence before the same without."""
+    once = {(each.uid, each.row.rowid): each for each in reversed(rows)}
+    return sorted(once.values(), key=lambda each: (each.row.timestamp, each.uid, each.row.rowid))
+
+
+def _incidents(conn: Connection, rule: Rule, rows: Sequence[PastRow], metrics: int) -> list[Tried]:
+    learnt = queries.learnt_since(conn, sorted({each.uid for each in rows}))
+    found = preview(rule, rows, learnt, metrics)
+    verdicts = {each.incident_id: each.outcome.value for each in reversed(found.judgements)}
+    return [_tried(story, verdicts[story.incident.id]) for story in found.stories.values()]
+
+
+def _tried(story: Story, verdict: str) -> Tried:
+    incident, first = story.incident, story.alarms[0]
+    names = list(dict.fromkeys(each.metric for each in ranked(story.alarms)))
+    moved = {each.uid: Moved(each.uid, each.metric, each.timestamp) for each in reversed(story.alarms)}
+    return Tried(
+        timestamp=incident.timestamp,
+        until=incident.joined_at,
+        paged=incident.paged,
+        verdict="paged" if incident.paged else verdict.removeprefix("held back: "),
+        height=incident.height,
+        title=title(names),
+        reason=first.text or first.kind,
+        metrics=tuple(sorted(moved.values(), key=lambda each: each.timestamp)),
+    )
+
+
+def _alert(each: PastRow) -> Tried:
+    at = each.row.timestamp
+    reason = f"value {each.row.value:g}, anomaly score {each.row.anomaly:.6f}"
+    return Tried(at, at, True, "paged", None, each.metric, reason, (Moved(each.uid, each.metric, at),))
