@@ -123,9 +123,12 @@ $(VENV)/tests: $(VENV)/engine
 	touch $@
 
 # Both benchmarks of accuracy: make accuracy NAB=NAB/data WINDOWS=NAB/labels/combined_windows.json FLEET=folder
+# The report with pictures is REPORT.
+REPORT ?= build/accuracy.html
 accuracy: $(VENV)/engine
 	$(BIN)/htmengine nab $(NAB) --windows $(WINDOWS) --jobs 2 --bootstrap
-	$(BIN)/python benchmarks/fleet.py $(FLEET)
+	mkdir -p $(dir $(REPORT))
+	$(BIN)/python benchmarks/fleet.py $(FLEET) --report $(REPORT)
 
 # Engines are killed at seeded points and moments; what is left is compared with an undisturbed run.
 SEEDS ?= 100

@@ -39,7 +39,7 @@ from htmengine.evidence.scale import ALARM_SCORE
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.incidents.budget import WEEK_S, Budget
+from htmengine.incidents.budget import FLOOR, WEEK_S, Budget
 from htmengine.incidents.replay import Replay, Replayed, Row
 from htmengine.incidents.roots import ranked
 from htmengine.measure.fleet import (
@@ -52,6 +52,7 @@ from htmengine.measure.fleet import (
     score_alarms,
     score_groups,
 )
+from htmengine.measure.pictures import examples, page
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -338,6 +339,15 @@ def write_groups(path: Path, groups: Iterable[Sequence[Alarmed]]) -> None:
         csv.writer(file).writerows([("incident", "metric", "timestamp"), *rows])
 
 
+def write_report(path: Path, fleet: Fleet, scores: Sequence[Scores], results: Sequence[Result]) -> None:
+    """All figures as text, and what the engine found and missed as pictures."""
+    ours = results[0]
+    chosen = examples(fleet, [each.heights for each in scores], ours.score, ours.detected.alarms)
+    path.write_text(
+        page("What the engine found in a fleet, and what it missed", as_text(fleet, results), chosen, FLOOR)
+    )
+
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -349,15 +359,21 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of the table.")
 @click.option("--alarms", type=_FILE, help="Write the engine's alarms: metric, timestamp.")
 @click.option("--groups", type=_FILE, help="Write its incidents: incident, metric, timestamp.")
+@click.option("--report", type=_FILE, help="Write the table and pictures, a found and a missed example a fault: HTML.")
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1), help="Processes to run models in.")
-def main(folder: Path, budget: float, as_json: bool, alarms: Path | None, groups: Path | None, jobs: int) -> None:
+def main(
+    folder: Path, budget: float, as_json: bool, alarms: Path | None, groups: Path | None, report: Path | None, jobs: int
+) -> None:
     """What people are told of the fleet in DIR."""
     fleet = load_fleet(folder)
-    results = measure(fleet, score_fleet(fleet, folder, jobs), budget)
+    scores = score_fleet(fleet, folder, jobs)
+    results = measure(fleet, scores, budget)
     if alarms:
         write_alarms(alarms, results[0].detected.alarms)
     if groups:
         write_groups(groups, results[0].detected.groups)
+    if report:
+        write_report(report, fleet, scores, results)
     if as_json:
         click.echo(json.dumps({each.detected.title: each.as_json() for each in results}, indent=1))
     else:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: MIT
+"""Pictures of labelled events: a metric's values, and the heights of its rows below, around a fault.
+
+In: a fleet, its rows' heights P, alarms and how good they are.  Out: one HTML page without scripts: what is given as
+text, then for each kind of fault an example that was found and one that was missed.  Called by benchmarks/fleet.py.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htmengine.measure.fleet import TAIL_S, Alarmed, Fleet, FleetScore, FleetSeries
+
+Floats: TypeAlias = NDArray[np.float64]
+
+#: Seconds that are drawn before and after an event.
+AROUND_S = 86_400
+#: Of a picture, in pixels: its width, and the heights of the lanes of values and of heights P.
+WIDTH, VALUES, HEIGHTS = 720, 110, 40
+#: The greatest height P that is drawn.
+HIGHEST = 7.0
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 14px sans-serif; max-width: 46em; margin: 2em auto }}
+svg {{ display: block; background: #fafafa; margin-bottom: 1.5em }}
+svg rect {{ fill: #f6c7b6 }} svg polyline {{ fill: none; stroke: #24598a }}
+svg .height {{ stroke: #666 }} svg .alarm {{ stroke: #c00; stroke-width: 2 }} svg .floor {{ stroke: #bbb }}
+</style></head><body><h1>{title}</h1>
+<pre>{text}</pre>
+<p>Shaded: the fault. Blue: the metric. Grey: the height of its rows, with the least height of a page. Red: alarms.</p>
+{pictures}
+</body></html>
+"""
+
+
+class Example(NamedTuple):
+    """An event and the metric that shows it: the root of an incident.  Times are epoch seconds."""
+
+    kind: str
+    found: bool
+    series: FleetSeries
+    heights: Floats
+    first: int
+    last: int
+    alarms: list[int]
+
+
+def examples(fleet: Fleet, heights: Sequence[Floats], score: FleetScore, alarms: Iterable[Alarmed]) -> list[Example]:
+    """For each kind of fault the first event that was found and the first that was missed; ``heights`` by series."""
+    alarms, chosen = list(alarms), []
+    events = list(_events(fleet))
+    for kind in sorted({each.kind for each in score.events.values()}):
+        for found in (True, False):
+            of_kind = (
+                each for each in events if score.events[each[0]].kind == kind and (each[0] in score.hits) is found
+            )
+            if (event := next(of_kind, None)) is not None:
+                chosen.append(_example(fleet, heights, alarms, kind, found, *event[1:]))
+    return chosen
+
+
+def _events(fleet: Fleet) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Each event's id, the metric that shows it, and what its label says."""
+    for incident in fleet.labels["incidents"]:
+        yield incident["id"], incident["root"], incident
+    for name, metric in fleet.labels["metrics"].items():
+        for fault in metric["faults"]:
+            if not fault["incident"]:
+                yield f"{name}@{fault['first']}", name, fault
+
+
+def _example(
+    fleet: Fleet,
+    heights: Sequence[Floats],
+    alarms: Iterable[Alarmed],
+    kind: str,
+    found: bool,
+    name: str,
+    label: dict[str, Any],
+) -> Example:
+    place = next(place for place, each in enumerate(fleet.series) if each.name == name)
+    first, last = label["first"], label["last"]
+    ours = [each.timestamp for each in alarms if each.metric == name and first <= each.timestamp <= last + TAIL_S]
+    return Example(kind, found, fleet.series[place], heights[place], first, last, ours)
+
+
+def page(title: str, text: str, chosen: Iterable[Example], floor: float) -> str:
+    """The page as HTML; ``floor``: the least height of a page."""
+    pictures = "\n".join(figure(each, floor) for each in chosen)
+    return _PAGE.format(title=html.escape(title), text=html.escape(text), pictures=pictures)
+
+
+def figure(example: Example, floor: float) -> str:
+    """An example with its heading."""
+    outcome = "found" if example.found else "missed"
+    return f"<h2>{html.escape(f'{example.kind}, {outcome}: {example.series.name}')}</h2>\n{svg(example, floor)}"
+
+
+def svg(example: Example, floor: float) -> str:
+    """An example as an SVG element.
+
+    >>> series = FleetSeries("cpu", np.array([0, 300, 600]), np.array([1.0, 5.0, 1.0]))
+    >>> print(svg(Example("spike", True, series, np.array([0.0, 7.0, 0.0]), 300, 300, [300]), 4.0))
+    <svg width="720" height="150" role="img">
+    <rect x="360.0" y="0" width="1.0" height="150"/>
+    <polyline points="0.0,105.0 360.0,5.0 720.0,105.0"/>
+    <line class="floor" x1="0" y1="127.1" x2="720" y2="127.1"/>
+    <polyline class="height" points="0.0,150.0 360.0,110.0 720.0,150.0"/>
+    <line class="alarm" x1="360.0" y1="0" x2="360.0" y2="110"/>
+    </svg>
+    """
+    first, last = example.first - AROUND_S, example.last + AROUND_S
+    inside = (example.series.timestamps >= first) & (example.series.timestamps <= last)
+    times, values = example.series.timestamps[inside], example.series.values[inside]
+    heights = example.heights[inside]
+    if not len(times):
+        return ""
+    across = _Scale(float(times[0]), float(times[-1]), 0.0, WIDTH)
+    up = _Scale(float(values.min()), float(values.max()), VALUES - 5.0, 5.0)
+    below = _Scale(0.0, HIGHEST, VALUES + HEIGHTS, VALUES)
+    left, width = across(example.first), max(across(example.last) - across(example.first), 1.0)
+    places = [f"{across(timestamp):.1f}" for timestamp in example.alarms]
+    marks = [f'<line class="alarm" x1="{at}" y1="0" x2="{at}" y2="{VALUES}"/>' for at in places]
+    return "\n".join(
+        [
+            f'<svg width="{WIDTH}" height="{VALUES + HEIGHTS}" role="img">',
+            f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="{VALUES + HEIGHTS}"/>',
+            f'<polyline points="{_points(times, values, across, up)}"/>',
+            f'<line class="floor" x1="0" y1="{below(floor):.1f}" x2="{WIDTH}" y2="{below(floor):.1f}"/>',
+            f'<polyline class="height" points="{_points(times, heights, across, below)}"/>',
+            *marks,
+            "</svg>",
+        ]
+    )
+
+
+class _Scale(NamedTuple):
+    """A number's place, in pixels: ``low`` lies at ``begin`` and ``high`` at ``end``."""
+
+    low: float
+    high: float
+    begin: float
+    end: float
+
+    def __call__(self, number: float) -> float:
+        share = (min(max(number, self.low), self.high) - self.low) / ((self.high - self.low) or 1.0)
+        return self.begin + share * (self.end - self.begin)
+
+
+def _points(times: NDArray[np.int64], numbers: Floats, across: _Scale, up: _Scale) -> str:
+    return " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in zip(times.tolist(), numbers.tolist(), strict=True))
