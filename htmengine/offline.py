@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Scores of a series without an engine: exactly those that an engine gives to the same samples.
 
-In: samples in the order in which they would be sent.  Out: scored rows.  What the engine would reject is left out
+In: samples in any order.  Out: scored rows, in the order of time.  What the engine would reject is left out
 and counted; without a given range the model starts as the engine's does, from the first samples.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from htmengine.evidence import Detector
 from htmengine.evidence.scoring import row_score
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.messages import parse_sample
+from htmengine.messages import Sample, parse_sample
 
 #: Rows that go through the model at once; the caller's progress moves on after each.
 CHUNK_ROWS = 1000
@@ -33,28 +34,30 @@ class Accepted:
     rejected: Counter[str]
 
 
-def accept(samples: Iterable[tuple[float, float]]) -> Accepted:
-    """Apply the listener's and the storer's rules to (timestamp, value) pairs.
+def accept(samples: Iterable[tuple[float, float]], now: float = 0.0, max_future_s: float = math.inf) -> Accepted:
+    """Apply the engine's rules to (timestamp, value) pairs, sorted by their times; of equal times the first counts.
 
-    >>> accept([(60, 1.0), (60, 2.0), (0, 3.0), (120, float("nan"))]).rejected == {
-    ...     "timestamp_duplicate": 1, "timestamp_old": 1, "value_not_finite": 1}
-    True
+    >>> accept([(60, 1.0), (60, 2.0), (0, 3.0), (120, float("nan"))])
+    Accepted(timestamps=[0, 60], values=[3.0, 1.0], rejected=Counter({'value_not_finite': 1, 'timestamp_duplicate': 1}))
     """
     accepted = Accepted([], [], Counter())
+    good = []
     for timestamp, value in samples:
         try:
-            sample = parse_sample(f"name {value!r} {timestamp!r}", now=0.0)
+            good.append(parse_sample(f"name {value!r} {timestamp!r}", now, max_future_s))
         except InvalidSample as refused:
             accepted.rejected[refused.reason] += 1
-            continue
-        newest = accepted.timestamps[-1] if accepted.timestamps else -1
-        if sample.timestamp <= newest:
-            reason = "timestamp_duplicate" if sample.timestamp == newest else "timestamp_old"
-            accepted.rejected[reason] += 1
+    for sample in sorted(good, key=_time_of):
+        if accepted.timestamps and sample.timestamp == accepted.timestamps[-1]:
+            accepted.rejected["timestamp_duplicate"] += 1
             continue
         accepted.timestamps.append(sample.timestamp)
         accepted.values.append(sample.value)
     return accepted
+
+
+def _time_of(sample: Sample) -> int:
+    return sample.timestamp
 
 
 def params_for(

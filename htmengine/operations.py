@@ -17,12 +17,12 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from htmengine.adapters.datasource import custom, models
-from htmengine.adapters.datasource.custom import ModelSpec, Repair
+from htmengine.adapters.datasource.custom import ModelSpec, Rebuild, Repair
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import MAX_FUTURE_S, Reject, SampleBatch, encode_samples, in_messages
-from htmengine.repository import queries, snapshots
+from htmengine.repository import joining, queries, snapshots
 from htmengine.repository.audit import Act, record
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
@@ -33,7 +33,7 @@ from htmengine.sharding import ShardQueues
 SHOWN_REJECTS = 10
 
 #: What a change is about: it has a ``uid``, whose shard's queue its messages go to.
-Changed = TypeVar("Changed", Metric, Snapshot, Repair)
+Changed = TypeVar("Changed", Metric, Snapshot, Repair, Rebuild)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,42 @@ class Operations:
             return custom.repair_metric(conn, queries.find_metric(conn, name, lock=True), latest)
 
         return await self._change(change, "repaired a metric", name)
+
+    async def rebuild(self, name: str) -> Rebuild:
+        """Make rows of a metric's late samples, and its model again from the first row.  Raises `MetricNotFound`."""
+
+        def change(conn: Connection) -> tuple[Rebuild, list[bytes]]:
+            metric = queries.find_metric(conn, name, lock=True)
+            return custom.rebuild_metric(conn, metric, self.pending_samples, int(time.time()))
+
+        return await self._change(change, "rebuilt a metric", name)
+
+    async def load(self, name: str, samples: Sequence[tuple[int, float]], *, monitor: bool) -> int:
+        """Keep samples, in the order of time, for a metric's next rebuild; how many of them were not kept already.
+
+        A metric that does not exist is created; with ``monitor`` it gets a model.
+        """
+
+        def change(conn: Connection) -> int:
+            spec = ModelSpec.for_name(name)
+            found = queries.find_metrics(conn, [str(spec.name)], lock=True).get(str(spec.name))
+            metric = found or custom.create_metric(conn, spec, monitor=monitor)
+            return joining.stage(conn, metric.uid, samples)
+
+        return await self.database.run(change)
+
+    async def late_metrics(self) -> list[str]:
+        """Names of the metrics that have late samples."""
+        return await self.database.read(joining.late_metrics)
+
+    async def times_of(self, name: str) -> list[int]:
+        """The timestamps of all rows of a metric, in order; none of one that does not exist."""
+
+        def read(conn: Connection) -> list[int]:
+            found = queries.find_metrics(conn, [str(ModelSpec.for_name(name).name)])
+            return [at for metric in found.values() for at in joining.times_of(conn, metric.uid)]
+
+        return await self.database.read(read)
 
     async def snapshot_model(self, name: str) -> Snapshot:
         """Ask for a snapshot of a metric's model; it is ready when the model has run all rows that are stored now.

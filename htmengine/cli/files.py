@@ -16,13 +16,14 @@ import click
 from tqdm import tqdm
 
 from htmengine.cli.common import example, failing_cleanly
-from htmengine.csv_files import format_timestamp, read_rows
+from htmengine.cli.load import left_out, timestamp_option, value_option
+from htmengine.csv_files import Columns, Notes, format_timestamp, read_rows
 from htmengine.errors import HtmEngineError
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.offline import CHUNK_ROWS, Accepted, accept, params_for, score_rows
 
-CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+CSV_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.command(epilog=example("htmengine score cpu.csv --min 0 --max 100 -o scores.csv"))
@@ -38,6 +39,8 @@ CSV_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--pending-samples", default=288, show_default=True, help="Samples that define the range without --min.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of standard output.")
+@timestamp_option
+@value_option
 @failing_cleanly
 def score(
     file: Path,
@@ -46,25 +49,36 @@ def score(
     evidence: str,
     pending_samples: int,
     output: Path | None,
+    timestamp: str,
+    value: str,
 ) -> None:
     """Score a series without an engine, with exactly the scores of an engine.
 
-    Columns: timestamp, value, raw_anomaly_score, anomaly_score.  Rows that the engine would reject are left out
-    and counted on standard error.
+    FILE is CSV, also compressed by gzip, or - for standard input; its rows may be in any order.  Columns of the output:
+    timestamp, value, raw_anomaly_score, anomaly_score.  Rows that the engine would reject are left out and counted on
+    standard error.
     """
     if (minimum is None) != (maximum is None):
         raise click.UsageError("--min and --max go together")
-    accepted = accept(read_rows(file))
+    notes = Notes()
+    accepted = accept(read_rows(file, Columns(timestamp, value), notes))
     params = params_for(accepted.values, minimum, maximum, pending_samples)
     if params is None:
         raise HtmEngineError(
-            f"{len(accepted.values)} rows; without --min and --max the first {pending_samples} define the range"
+            f"{len(accepted.values)} rows{_rejected(accepted)}; without --min and --max the first {pending_samples} "
+            "define the range"
         )
     score_next = partial(score_rows, Model(params), detector_for(params), sequence_only=evidence == "sequence")
     with click.open_file(str(output or "-"), "w", atomic=output is not None) as out:
         _write_scores(out, accepted, score_next)
-    for reason, count in sorted(accepted.rejected.items()):
-        click.echo(f"rejected: {count} {reason}", err=True)
+    for line in left_out(accepted, notes):
+        click.echo(line, err=True)
+
+
+def _rejected(accepted: Accepted) -> str:
+    """What was rejected, as a part of a sentence; nothing if all rows are good."""
+    parts = [f"{count} {reason}" for reason, count in sorted(accepted.rejected.items())]
+    return f" ({', '.join(parts)} rejected)" if parts else ""
 
 
 def _write_scores(

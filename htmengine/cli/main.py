@@ -30,6 +30,8 @@ _PLACES = {
     "import": ("metrics", "import_"),
     "score": ("files", "score"),
     "replay": ("files", "replay"),
+    "load": ("load", "load"),
+    "rebuild": ("load", "rebuild"),
     "alert": ("alert", "alert"),
     "audit": ("audit", "audit"),
     "token": ("token", "token"),

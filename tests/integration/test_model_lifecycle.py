@@ -160,3 +160,21 @@ class TestCopies:
         file.write_bytes(file.read_bytes()[:-1])
         refused = htmengine(engine, "model", "import", str(file), "--name", "n", status=1)
         assert refused == "Error: the file is damaged or cut short: its checksum does not match\n"
+
+
+def test_history_and_late_samples_end_in_the_scores_of_the_sorted_series(engine: Engine, tmp_path: Path) -> None:
+    live = lines("m", 301, 340)
+    engine.send(live[:10])
+    engine.wait_until_scored("m", 10)
+    engine.send(live[12:])
+    engine.send([*live[10:12], *lines("m", 299, 299)])
+    engine.wait_until_scored("m", 40)
+    history = tmp_path / "m.csv"
+    rows = "".join(f"{1_400_000_000_000 + 60_000 * row};{value(row)!r}\n" for row in range(310, 0, -1))
+    history.write_text(f"time;load\n{rows}")
+    loading = ["load", str(history), "--timestamp", "time", "--value", "load"]
+    assert htmengine(engine, *loading).startswith("m: 300 new rows; CREATE_PENDING\n")
+    engine.send(lines("m", 341, 350))
+    scores = engine.wait_until_scored("m", 350)
+    assert [(raw, anomaly) for _, raw, anomaly in scores] == Reference().run(1, 350)
+    assert htmengine(engine, *loading).startswith("m: nothing new in 310 rows\n")

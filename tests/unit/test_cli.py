@@ -92,14 +92,14 @@ class ScoreTest(CommandLineTestCase):
             self.assertEqual(float(line["anomaly_score"]), expected(60 * row, value, raw))
 
     def test_rows_that_an_engine_would_reject_are_left_out_and_counted(self) -> None:
-        path = self.write(self.series(3) + "60,1\n180,1\n240,nan\n1400000000000,1\n")
+        path = self.write(self.series(3) + "60,1\n180,1\n240,nan\n30000000000,1\n300,\n")
         done = self.run_command("score", path, "--min", 0, "--max", 10)
         self.assertEqual(len(done.stdout.splitlines()), 1 + 3)
         self.assertEqual(
             done.stderr.splitlines()[-4:],
             [
-                "rejected: 1 timestamp_duplicate",
-                "rejected: 1 timestamp_old",
+                "left out: 1 rows without a value",
+                "rejected: 2 timestamp_duplicate",
                 "rejected: 1 timestamp_out_of_range",
                 "rejected: 1 value_not_finite",
             ],

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.csv_files import read_rows
+from htmengine.csv_files import Columns, Notes, read_rows, series_files
 from htmengine.errors import InvalidCsv
 
 
@@ -43,3 +44,40 @@ class ReadRowsTest(SynchronousTestCase):
         self.assertIn(
             r"line 2: could not convert string to float: '\\xff'", self.refused(b"timestamp,value\n60,\xff\n")
         )
+
+    def test_semicolons_tabs_and_gzip_are_recognised(self) -> None:
+        for text in ("timestamp;value\n60;1\n", "value\ttimestamp\n1\t60\n"):
+            self.assertEqual(self.read(text), [(60.0, 1.0)])
+            self.assertEqual(self.read(gzip.compress(text.encode())), [(60.0, 1.0)])
+        self.assertIn("end-of-stream", self.refused(gzip.compress(b"timestamp,value\n" * 999)[:20]))
+
+    def test_nupics_three_lines_of_header_are_passed_over(self) -> None:
+        self.assertEqual(self.read("timestamp,value\ndatetime,float\nT,\n60,1\n"), [(60.0, 1.0)])
+
+    def test_columns_have_the_names_that_are_given(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text("Time,Load\n60,1\n")
+        self.assertEqual(list(read_rows(path, Columns("time", "load"))), [(60.0, 1.0)])
+        self.assertIn("there are time, load", self.refused("Time,Load\n60,1\n"))
+
+    def test_rows_without_a_value_are_left_out_and_counted(self) -> None:
+        path, notes = Path(self.mktemp()), Notes()
+        path.write_text("timestamp,value\n60,1\n120,\n180,N/A\n240, null \n300,2\n")
+        self.assertEqual(list(read_rows(path, notes=notes)), [(60.0, 1.0), (300.0, 2.0)])
+        self.assertEqual(notes.empty, 3)
+
+    def test_epoch_numbers_that_are_no_seconds_are_made_seconds_and_counted(self) -> None:
+        path, notes = Path(self.mktemp()), Notes()
+        path.write_text("timestamp,value\n" + "".join(f"14000000{'0' * n},1\n" for n in (2, 5, 8, 11)))
+        self.assertEqual({timestamp for timestamp, _ in read_rows(path, notes=notes)}, {1_400_000_000.0})
+        self.assertEqual(notes.units, {"milliseconds": 1, "microseconds": 1, "nanoseconds": 1})
+
+
+class SeriesFilesTest(SynchronousTestCase):
+    def test_files_of_folders_have_their_names(self) -> None:
+        folder = Path(self.mktemp())
+        (folder / "web1").mkdir(parents=True)
+        for name in ("web1/cpu.csv.gz", "load.csv", "readme.txt", "web1/mem.TSV"):
+            (folder / name).touch()
+        named = [name for name, _ in series_files([folder, folder / "readme.txt"])]
+        self.assertEqual(named, ["load", "web1.cpu", "web1.mem", "readme"])

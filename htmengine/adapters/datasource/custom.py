@@ -32,7 +32,7 @@ from htmengine.messages import (
     ModelCommand,
     encode_model_command,
 )
-from htmengine.repository import counts, queries, results
+from htmengine.repository import counts, joining, queries, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 
@@ -127,6 +127,17 @@ class Repair:
     name: str
     removed: int  #: rows
     last_timestamp: int | None  #: of the newest row that is left, epoch seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """What `rebuild_metric` did."""
+
+    uid: str
+    name: str
+    status: MetricStatus
+    joined: int  #: late samples that have become rows
+    duplicates: int  #: late samples whose times had rows already
 
 
 # --- operations -----------------------------------------------------------------------------------------
@@ -233,6 +244,24 @@ def define_again(uid: str, generation: int, last_rowid: int) -> bytes:
     """The message that makes a model as its metric's definition says, unless there is one."""
     args = CommandArgs(upTo=last_rowid)
     return encode_model_command(ModelCommand(DEFINE_MODEL, uid, generation, uuid.uuid4().hex, args))
+
+
+def rebuild_metric(conn: Connection, metric: Metric, pending_samples: int, now: int) -> tuple[Rebuild, list[bytes]]:
+    """Make rows of a metric's late samples, and its model again from the first row.
+
+    Returns what was done, and messages for its shard's queue.  A model that began with a snapshot begins with it again.
+    """
+    rows, duplicates, moved_to = joining.join_late(conn, metric, now)
+    joined = queries.get_metric(conn, metric.uid)
+    results.forget_anomalies(conn, metric.uid)
+    message = None
+    if joined.definition is not None and joined.definition.snapshot is not None and joined.status.has_model:
+        message = _start_again(conn, joined, replace(joined.definition, after=moved_to(joined.definition.after)))
+    elif joined.status is not MetricStatus.UNMONITORED:
+        message = define_from_data(conn, joined, pending_samples, joined.last_rowid)
+    status = queries.get_metric(conn, metric.uid).status
+    done = Rebuild(metric.uid, metric.name, status, rows, duplicates)
+    return done, [message] if message is not None else []
 
 
 def export_spec(metric: Metric) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Late samples become rows of their metric: in the order of time, under new rowids.
+
+In: the samples that table late_sample keeps.  Out: rows of metric_data, dense up to the metric's newest rowid, and the
+rowids that other tables keep moved along.  Rows that are moved lose their scores: whoever joins them starts a new
+generation of the model in the same transaction.  As in `queries`: synchronous, ``conn`` first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Column, Connection, delete, insert, select, update
+
+from htmengine.repository import counts, queries
+from htmengine.repository.queries import Metric
+from htmengine.repository.schema import (
+    alarm_state,
+    alarm_verdict,
+    alert,
+    alert_state,
+    fine_span,
+    incident_member,
+    late_sample,
+    metric_data,
+    metric_idle,
+    model_snapshot,
+)
+from htmengine.repository.times import from_datetime, to_datetime
+
+#: Rowids that are kept beside the rows; a metric has few of them, but in metric_data.
+_KEPT = (
+    (alert_state.c.uid, alert_state.c.rowid),
+    (alarm_state.c.uid, alarm_state.c.rowid),
+    (alarm_verdict.c.uid, alarm_verdict.c.rowid),
+    (alert.c.uid, alert.c.rowid),
+    (incident_member.c.uid, incident_member.c.rowid),
+    (model_snapshot.c.uid, model_snapshot.c.rowid),
+    (metric_idle.c.uid, metric_idle.c.last_rowid),
+    *((fine_span.c.uid, column) for column in (fine_span.c.first, fine_span.c.last, fine_span.c.after)),
+    (fine_span.c.uid, fine_span.c.until),
+)
+#: Rows in one statement.
+ROWS_AT_ONCE = 10_000
+
+
+class Joined(NamedTuple):
+    """What became of a metric's late samples."""
+
+    rows: int  #: new ones
+    duplicates: int  #: samples whose times had rows already
+    moved_to: Callable[[int], int]  #: the new rowid of a row
+
+
+class _Row(NamedTuple):
+    timestamp: int
+    value: float
+    rowid: int = 0  #: 0: new
+
+
+def join_late(conn: Connection, metric: Metric, now: int) -> Joined:
+    """Make rows of all late samples of a metric, which the caller has locked."""
+    c = late_sample.c
+    query = select(c.timestamp, c.value).where(c.uid == metric.uid).order_by(c.timestamp)
+    late = [_Row(timestamp, value) for timestamp, value in conn.execute(query)]
+    if not late:
+        return Joined(0, 0, lambda rowid: rowid)
+    later = _rows_from(conn, metric.uid, late[0].timestamp)
+    known = {row.timestamp for row in later}
+    new = [row for row in late if row.timestamp not in known]
+    moved_to = _renumber(conn, metric, later, new) if new else lambda rowid: rowid
+    conn.execute(delete(late_sample).where(c.uid == metric.uid))
+    duplicates = len(late) - len(new)
+    if duplicates:
+        counts.add_rejects(conn, {(metric.uid, "timestamp_duplicate"): duplicates}, now)
+    return Joined(len(new), duplicates, moved_to)
+
+
+def stage(conn: Connection, uid: str, samples: Sequence[tuple[int, float]]) -> int:
+    """Keep loaded samples as late ones; how many of them were not kept before.  They count as received."""
+    c = late_sample.c
+    span = c.timestamp.between(samples[0][0], samples[-1][0])
+    known = set(conn.execute(select(c.timestamp).where(c.uid == uid, span)).scalars())
+    rows = [{"uid": uid, "timestamp": at, "value": value} for at, value in samples if at not in known]
+    if rows:
+        conn.execute(insert(late_sample), rows)
+    counts.add_total(conn, counts.RECEIVED, len(rows))
+    return len(rows)
+
+
+def times_of(conn: Connection, uid: str) -> list[int]:
+    """The timestamps of all rows of a metric, in order."""
+    d = metric_data.c
+    query = select(d.timestamp).where(d.uid == uid).order_by(d.rowid)
+    return [from_datetime(timestamp) for timestamp in conn.execute(query).scalars()]
+
+
+def late_metrics(conn: Connection) -> list[str]:
+    """Names of the metrics that have late samples."""
+    uids = conn.execute(select(late_sample.c.uid).distinct()).scalars().all()
+    return sorted(each.name for each in queries.get_metrics(conn, uids))
+
+
+def _rows_from(conn: Connection, uid: str, timestamp: int) -> list[_Row]:
+    d = metric_data.c
+    query = select(d.timestamp, d.metric_value, d.rowid).where(d.uid == uid, d.timestamp >= to_datetime(timestamp))
+    return [_Row(from_datetime(at), value, rowid) for at, value, rowid in conn.execute(query.order_by(d.rowid))]
+
+
+def _renumber(conn: Connection, metric: Metric, later: Sequence[_Row], new: Sequence[_Row]) -> Callable[[int], int]:
+    """Put new rows between the later ones; the last of all gets the metric's next rowids.  Where each row has moved."""
+    rows = sorted([*later, *new])
+    last = metric.last_rowid + len(new)
+    first = last - len(rows) + 1
+    d = metric_data.c
+    if later:
+        conn.execute(delete(metric_data).where(d.uid == metric.uid, d.rowid >= later[0].rowid))
+    for part in _parts(rows):
+        values = [(metric.uid, first + place, row.timestamp, row.value) for place, row in part]
+        queries.insert_samples(conn, values)
+    newest = max(rows[-1].timestamp, metric.last_timestamp or 0)
+    queries.update_tails(conn, [(metric.uid, last, newest)])
+    return _move(conn, metric.uid, [(row.rowid, first + place) for place, row in enumerate(rows) if row.rowid])
+
+
+def _parts(rows: Sequence[_Row]) -> Iterator[list[tuple[int, _Row]]]:
+    numbered = list(enumerate(rows))
+    for at in range(0, len(numbered), ROWS_AT_ONCE):
+        yield numbered[at : at + ROWS_AT_ONCE]
+
+
+def _move(conn: Connection, uid: str, moves: Sequence[tuple[int, int]]) -> Callable[[int], int]:
+    """Move the rowids that other tables keep: (old, new), in order."""
+    old = [before for before, _ in moves]
+
+    def moved_to(rowid: int) -> int:
+        place = bisect_right(old, rowid)
+        return rowid if not place else rowid + moves[place - 1][1] - moves[place - 1][0]
+
+    for of, column in _KEPT:
+        _move_column(conn, of, column, uid, moved_to)
+    return moved_to
+
+
+def _move_column(
+    conn: Connection, of: Column[str], column: Column[int], uid: str, moved_to: Callable[[int], int]
+) -> None:
+    """The greatest first: rows move up only, so none meets another."""
+    rowids = conn.execute(select(column).where(of == uid, column.is_not(None)).distinct()).scalars()
+    for rowid in sorted(rowids, reverse=True):
+        if moved_to(rowid) != rowid:
+            where = (of == uid) & (column == rowid)
+            conn.execute(update(column.table).where(where).values({column.name: moved_to(rowid)}))

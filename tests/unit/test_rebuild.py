@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""Late and loaded samples become rows: whatever the order in which they came, the end is the sorted series."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, insert, select
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
+from htmengine.htm.params import ModelParams
+from htmengine.ledger import read_ledger
+from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
+from htmengine.repository import joining, old_rows, queries, schema
+from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.sharding import ShardQueues
+from tests.support.database import new_database
+
+PENDING = 10
+OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, pending_samples=PENDING)
+NOW = 10_000_000
+
+
+def value_of(minute: int) -> float:
+    return float(minute * 7 % 11)
+
+
+class RebuildTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.database = new_database(self)
+        self.ids = itertools.count()
+
+    def send(self, minutes: Sequence[int], name: str = "m", now: float = NOW) -> None:
+        batch = SampleBatch([f"{name} {value_of(each)} {60 * each}" for each in minutes], f"{next(self.ids)}")
+        self.database.run_sync(store_batches, [batch], OPTIONS, now, [])
+
+    def load(self, minutes: Sequence[int], name: str = "m") -> int:
+        uid = self.metric(name).uid
+        return self.database.run_sync(joining.stage, uid, [(60 * each, value_of(each)) for each in sorted(minutes)])
+
+    def release(self, name: str = "m") -> None:
+        self.database.run_sync(lambda conn: store_batches(conn, [], OPTIONS, NOW + 60.0, [], due=[name]))
+
+    def rebuild(self, name: str = "m") -> tuple[Rebuild, list[bytes]]:
+        def change(conn: Connection) -> tuple[Rebuild, list[bytes]]:
+            return custom.rebuild_metric(conn, queries.find_metric(conn, name, lock=True), PENDING, NOW)
+
+        return self.database.run_sync(change)
+
+    def metric(self, name: str = "m") -> Metric:
+        return self.database.run_sync(queries.find_metrics, [name])[name]
+
+    def rows(self, name: str = "m") -> list[tuple[int, float, float]]:
+        rows = self.database.run_sync(queries.get_rows, self.metric(name).uid, 0, 5000)
+        return [(row.rowid, row.timestamp / 60, row.value) for row in rows]
+
+    def assert_adds_up(self) -> None:
+        for name in (None, "m"):
+            ledger = self.database.run_sync(read_ledger, name)
+            self.assertTrue(ledger.adds_up, ledger)
+
+
+def as_rows(minutes: Sequence[int]) -> list[tuple[int, float, float]]:
+    return [(place, minute, value_of(minute)) for place, minute in enumerate(sorted(minutes), 1)]
+
+
+class OrderTest(RebuildTestCase):
+    @settings(max_examples=5, deadline=None)
+    @given(st.integers(0, 2**32))
+    def test_any_order_of_live_late_and_loaded_samples_ends_in_the_sorted_series(self, seed: int) -> None:
+        chance = random.Random(seed)
+        name = f"m{seed}"
+        minutes = sorted(chance.sample(range(200), 60))
+        left = [*minutes]
+        for _ in range(chance.randrange(len(left))):
+            one, other = chance.randrange(len(left)), chance.randrange(len(left))
+            left[one], left[other] = left[other], left[one]
+        self.send(left[:1], name)
+        while left:
+            part, left = left[: (count := chance.randrange(1, 20))], left[count:]
+            if chance.random() < 0.7:
+                self.send(part, name)
+            else:
+                self.load(part, name)
+            if chance.random() < 0.2:
+                self.rebuild(name)
+        self.release(name)
+        self.rebuild(name)
+        self.assertEqual(self.rows(name), as_rows(minutes))
+        definition = self.metric(name).definition
+        assert definition is not None
+        first = [value_of(minute) for minute in minutes[:PENDING]]
+        self.assertEqual(ModelParams.from_json(definition.params), ModelParams.for_sample(first))
+        ledger = self.database.run_sync(read_ledger, name)
+        self.assertEqual((ledger.adds_up, ledger.late, ledger.held), (True, 0, 0))
+
+
+class RebuildTest(RebuildTestCase):
+    def test_history_goes_before_live_rows_and_the_model_starts_again(self) -> None:
+        self.send(range(100, 120))
+        self.assertEqual(self.load(range(60)), 60)
+        done, [message] = self.rebuild()
+        self.assertEqual((done.joined, done.duplicates, done.status), (60, 0, MetricStatus.CREATE_PENDING))
+        command = decode_model_message(message)
+        assert isinstance(command, ModelCommand)
+        self.assertEqual((command.generation, command.args["upTo"]), (2, 80))
+        self.assertEqual(self.rows(), as_rows([*range(60), *range(100, 120)]))
+        self.send([120])
+        self.assertEqual(self.rows()[-1], (81, 120, value_of(120)))
+        self.assert_adds_up()
+
+    def test_what_is_there_already_is_no_row_and_loading_twice_changes_nothing(self) -> None:
+        self.send(range(20))
+        self.assertEqual((self.load(range(10, 30)), self.load(range(15, 30))), (20, 0))
+        done, _ = self.rebuild()
+        self.assertEqual((done.joined, done.duplicates), (10, 10))
+        self.assertEqual(self.rows(), as_rows(range(30)))
+        self.assert_adds_up()
+
+    def test_rows_that_were_removed_stay_removed(self) -> None:
+        self.send(range(0, 60, 2))
+        uid = self.metric().uid
+        self.database.run_sync(lambda conn: conn.execute(schema.metric_score.update().values(rowid=30)))
+        self.database.run_sync(lambda conn: old_rows.remove(conn, after="", before=60 * 20, keep=1, most=5000))
+        self.assertEqual(len(self.rows()), 20)
+        self.load([31])
+        self.rebuild()
+        self.assertEqual([rowid for rowid, _, _ in self.rows()], list(range(11, 32)))
+        self.assertEqual(self.metric().last_rowid, 31)
+        self.assertEqual(self.database.run_sync(joining.times_of, uid)[0], 60 * 20)
+
+    def test_rowids_that_others_keep_move_with_their_rows(self) -> None:
+        self.send(range(10, 30))
+        uid = self.metric().uid
+        states = [
+            {"rule": rule, "uid": uid, "rowid": rowid, "phase": "RESOLVED", "open": False, "hits": "[]"}
+            | {"alert_id": "", "changed_at": 0.0}
+            for rule, rowid in (("one", 3), ("two", 20))
+        ]
+        verdicts = [
+            {"rule": "one", "uid": uid, "rowid": rowid, "kind": "x", "timestamp": 1, "height": 9.0, "verdict": "page"}
+            for rowid in (4, 5, 6)
+        ]
+        self.database.run_sync(lambda conn: conn.execute(insert(schema.alert_state), states))
+        self.database.run_sync(lambda conn: conn.execute(insert(schema.alarm_verdict), verdicts))
+        self.load([5, 6, 7])
+        self.rebuild()
+        moved = self.database.run_sync(
+            lambda conn: [
+                list(conn.execute(select(table.c.rowid).order_by(table.c.rowid)).scalars())
+                for table in (schema.alert_state, schema.alarm_verdict)
+            ]
+        )
+        self.assertEqual(moved, [[6, 23], [7, 8, 9]])
+
+    def test_a_metric_that_nobody_monitors_gets_rows_and_no_model(self) -> None:
+        self.database.run_sync(custom.create_metric, ModelSpec.for_name("m"))
+        self.load(range(40))
+        done, messages = self.rebuild()
+        self.assertEqual((done.joined, done.status, messages), (40, MetricStatus.UNMONITORED, []))
+        self.assertEqual(self.rows(), as_rows(range(40)))
+        self.assert_adds_up()
