@@ -151,6 +151,7 @@ class TestPages:
             ("#/metrics", rows_of(page).filter(has_text=MACHINE)),
             (metric_address(engine, MACHINE), page.locator(".anomaly-list")),
             ("#/anomalies", page.locator(".timeline")),
+            ("#/rules", page.get_by_role("heading", name="instead of")),
             ("#/health", page.get_by_role("heading", name="Queues")),
         ):
             page.evaluate("address => { location.hash = address }", address)
@@ -159,6 +160,26 @@ class TestPages:
             faults = Axe().run(page).response["violations"]
             assert [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in faults] == [], address
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{address} is too wide"
+
+    def test_a_rule_is_made_from_a_metric_with_its_preview_and_removed(
+        self, open_page: OpenPage, engine: Engine
+    ) -> None:
+        page = open_page(metric_address(engine, MACHINE))
+        page.get_by_role("button", name="Rule from here…").click()
+        expect(page.get_by_label("Metrics")).to_have_value(MACHINE)
+        expect(page.get_by_role("heading", name="0 pages instead of 0")).to_be_visible()
+        page.get_by_label("Name").fill("machine")
+        page.get_by_label("Least change").fill("much")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("a number from 0, or one with % is allowed")).to_be_visible()
+        page.get_by_label("Least change").fill("10%")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("link", name="machine")).to_have_attribute("aria-current", "true")
+        stored = httpx.get(f"{engine.url}/api/v1/alert/rules/machine").json()
+        assert stored["options"] == {"metrics": [MACHINE], "pages_per_week": 5, "min_change": "10%"} | stored["options"]
+        page.get_by_role("button", name="Delete…").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("link", name="machine")).to_have_count(0)
 
     def test_names_of_metrics_are_only_text(self, open_page: OpenPage, engine: Engine) -> None:
         page = open_page("#/metrics?sort=name")

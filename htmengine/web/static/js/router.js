@@ -7,6 +7,7 @@ import { openHealth } from "./pages/health.js";
 import { openMetric } from "./pages/metric.js";
 import { openMetrics } from "./pages/metrics.js";
 import { openNow } from "./pages/now.js";
+import { openRules } from "./pages/rules.js";
 
 /**
  * A route has the name of its tab, and opens a page in an element: it returns what closes the page.
@@ -18,6 +19,8 @@ const ROUTES = [
   { pattern: /^\/metrics$/, tab: "metrics", open: openMetrics },
   { pattern: /^\/metrics\/([^/]+)$/, tab: "metrics", open: openMetric },
   { pattern: /^\/anomalies$/, tab: "anomalies", open: openAnomalies },
+  { pattern: /^\/rules$/, tab: "rules", open: openRules },
+  { pattern: /^\/rules\/([^/]+)$/, tab: "rules", open: openRules },
   { pattern: /^\/health$/, tab: "health", open: openHealth },
 ];
 

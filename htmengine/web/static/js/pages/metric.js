@@ -208,6 +208,7 @@ function layout(metric, actions) {
   const start = h("button", { type: "button", onclick: actions.monitor }, "Start model…");
   const stop = h("button", { type: "button", onclick: actions.unmonitor }, "Stop model…");
   const remover = h("button", { type: "button", class: "danger", onclick: actions.remove }, "Delete…");
+  const rule = h("button", { type: "button", onclick: () => ruleFor(metric) }, "Rule from here…");
   const plot = h("div", { class: "plot-column" });
   const [incidents, model, ledger, anomalies] = ["Incidents", "Model", "Ledger", "Anomalies"].map((label) =>
     h("section", { class: "panel", "aria-label": label }),
@@ -223,11 +224,15 @@ function layout(metric, actions) {
       state,
       score,
       h("span", { class: "spring" }),
-      h("div", { class: "button-row" }, start, stop, remover),
+      h("div", { class: "button-row" }, rule, start, stop, remover),
     ),
     h("div", { class: "metric-grid" }, plot, h("div", { class: "side" }, incidents, model, ledger, anomalies)),
   );
   return { page, state, score, start, stop, plot, incidents, model, ledger, anomalies };
+}
+
+function ruleFor({ name }) {
+  location.hash = `#/rules?${new URLSearchParams({ metrics: name })}`;
 }
 
 function noSamples(name) {
