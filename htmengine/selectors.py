@@ -39,8 +39,10 @@ class Metric(NamedTuple):
     labels: dict[str, str]
 
     @classmethod
-    def of(cls, text: str) -> Metric:
-        return cls(text, *split(text))
+    def of(cls, text: str, patterns: tuple[str, ...] = ()) -> Metric:
+        """With labels of its name, too, by the first pattern that it has; its own labels win."""
+        name, labels = split(text)
+        return cls(text, name, {**labels_of_name(name, patterns), **labels} if patterns else labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,45 @@ class Selection:
         excluded = [parse_selector(text[1:]) for text in texts if text.startswith("!")]
         return cls(tuple(wanted), tuple(excluded))
 
-    def takes(self, text: str) -> bool:
-        """Whether it takes the metric of this text."""
-        metric = Metric.of(text)
+    def takes(self, text: str, patterns: tuple[str, ...] = ()) -> bool:
+        """Whether it takes the metric of this text; ``patterns``: see `labels_of_name`."""
+        metric = Metric.of(text, patterns)
         wanted = not self.wanted or any(each.takes(metric) for each in self.wanted)
         return wanted and not any(each.takes(metric) for each in self.excluded)
+
+
+def labels_of_name(name: str, patterns: tuple[str, ...]) -> dict[str, str]:
+    """The labels of a plain name by the first pattern that fits it; none if none does.
+
+    In a pattern ``{label}`` is a node of the name, or, at the end, all that is left; ``*`` is any node.
+
+    >>> labels_of_name("servers.web1.cpu.user", ("servers.{host}.{what}",))
+    {'host': 'web1', 'what': 'cpu.user'}
+    """
+    found = next((match for each in patterns if (match := name_pattern(each).fullmatch(name))), None)
+    return {} if found is None else found.groupdict()
+
+
+@lru_cache(maxsize=1000)
+def name_pattern(text: str) -> re.Pattern[str]:
+    """A pattern of names as an expression.  Raises `InvalidRule`."""
+    *nodes, last = text.split(".")
+    try:
+        return re.compile(r"\.".join([*(_node(node, "[^.]+") for node in nodes), _node(last, ".+")]))
+    except (re.error, ValueError):
+        raise InvalidRule(
+            f"pattern {shown(text)}; nodes of a name are allowed, and {{label}}, each once, or * in place of a node"
+        ) from None
+
+
+def _node(node: str, anything: str) -> str:
+    if node == "*":
+        return "[^.]+"
+    if node.startswith("{") and node.endswith("}") and node[1:-1].isidentifier() and node.isascii():
+        return f"(?P<{node[1:-1]}>{anything})"
+    if not node or set(node) & set("{}*"):
+        raise ValueError(node)
+    return re.escape(node)
 
 
 def separated(text: str) -> list[str]:

@@ -40,7 +40,7 @@ from htmengine.config import (
     whole,
 )
 from htmengine.errors import ConfigError, InvalidRule
-from htmengine.selectors import Selection, separated
+from htmengine.selectors import Metric, Selection, name_pattern, separated
 
 FILE = "alerts"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
@@ -68,6 +68,16 @@ def _selectors(text: str) -> tuple[str, ...]:
     except InvalidRule as error:
         raise ValueError(str(error)) from None
     return parts
+
+
+def _name_patterns(text: str) -> tuple[str, ...]:
+    patterns = _list(text) if text else ()
+    try:
+        for each in patterns:
+            name_pattern(each)
+    except InvalidRule as error:
+        raise ValueError(str(error)) from None
+    return patterns
 
 
 def _labels(text: str) -> tuple[tuple[str, str], ...]:
@@ -161,6 +171,7 @@ SELECTORS = Kind(
     'globs (web.*), labels ({job="api",host=~"web.*"}) or both, separated by commas; one with a ! before it excludes',
     _selectors,
 )
+NAME_PATTERNS = Kind("patterns of names such as servers.{host}.{what}, separated by commas", _name_patterns)
 NAMES = Kind("names, separated by commas", partial(_list, fits=NAME.fullmatch))
 LABELS = Kind("name=value pairs, separated by commas", _labels)
 URL = Kind("an http or https URL without user and password", _url)
@@ -189,6 +200,9 @@ class General:
         True, FLAG, "an embedded engine without rules and receivers makes incidents of all metrics"
     )
     keep_days: int = option(30, whole(1, 3650), "alerts and deliveries that are over are kept this long")
+    name_labels: tuple[str, ...] = option(
+        (), NAME_PATTERNS, "labels of plain names, by patterns: servers.{host}.{what}"
+    )
     audit_days: int = option(365, whole(1, 3650), "what people changed is remembered this long")
 
 
@@ -216,6 +230,7 @@ class Rule:
     resolved: bool = option(True, FLAG, "tell the receivers too when it is over")
     receivers: tuple[str, ...] = option((), NAMES, "who is told: sections [receiver:NAME]")
     labels: tuple[tuple[str, str], ...] = option((), LABELS, "given to the receivers with every alert")
+    name_labels: tuple[str, ...] = field(default=(), compare=False)  #: as in [alerts]
 
     @property
     def has_budget(self) -> bool:
@@ -304,6 +319,7 @@ class Maintenance:
         UTC, ZONE, "of cron, and of the calendar's times without one"
     )
     windows: Calendar = field(default=NEVER, compare=False)  #: made of the options above
+    name_labels: tuple[str, ...] = field(default=(), compare=False)  #: as in [alerts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +334,10 @@ class AlertConfig:
     def receivers_of(self, rule: Rule) -> list[Receiver]:
         """Whom a rule tells."""
         return [receiver for receiver in self.receivers if receiver.name in rule.receivers]
+
+    def labels_of(self, metric: str) -> dict[str, str]:
+        """A metric's labels: its own, and those of its name by ``name_labels``."""
+        return Metric.of(metric, self.general.name_labels).labels
 
     def with_default_rule(self) -> AlertConfig:
         """With a rule for all metrics if there is nothing else: incidents to be looked at, of which nobody is told.
@@ -375,6 +395,10 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
     kinds = _kinds(path, values, parser.sections(), problems)
     _read_environment(environ, kinds, values, problems)
     general, *named = [_read(section, kind, values, problems) for section, kind in kinds.items()]
+    named = [
+        dataclasses.replace(each, name_labels=general.name_labels) if isinstance(each, Rule | Maintenance) else each
+        for each in named
+    ]
     rules = tuple(each for each in named if isinstance(each, Rule))
     windows = tuple(_with_windows(each, path, problems) for each in named if isinstance(each, Maintenance))
     receivers = tuple(each for each in named if isinstance(each, Receiver))
@@ -402,7 +426,8 @@ def load_rules(path: Path, config: AlertConfig) -> tuple[Rule, ...]:
         if not each.startswith("alert:")
     ]
     values = _values(path, parser)
-    rules = tuple(_read(section, kind, values, problems) for section, kind in kinds.items() if kind is Rule)
+    read = [_read(section, kind, values, problems) for section, kind in kinds.items() if kind is Rule]
+    rules = tuple(dataclasses.replace(each, name_labels=config.general.name_labels) for each in read)
     if not problems:
         problems += [f"{path} {problem}" for problem in _contradictions(dataclasses.replace(config, rules=rules))]
         declared = {rule.name for rule in config.rules if rule != DEFAULT_RULE}

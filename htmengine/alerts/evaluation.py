@@ -108,17 +108,17 @@ def matches(rule: Rule, name: str) -> bool:
     >>> [matches(Rule(metrics=("web.*", "!*.test")), name) for name in ("web.cpu.load", "web.test", "db.load")]
     [True, False, False]
     """
-    return _matches(rule.metrics, name)
+    return _matches(rule.metrics, name, rule.name_labels)
 
 
 @functools.lru_cache(maxsize=100_000)
-def _matches(metrics: tuple[str, ...], name: str) -> bool:
-    return Selection.of(metrics).takes(name)
+def _matches(metrics: tuple[str, ...], name: str, name_labels: tuple[str, ...]) -> bool:
+    return Selection.of(metrics).takes(name, name_labels)
 
 
 def in_maintenance(maintenance: Iterable[Maintenance], name: str, at: float) -> bool:
     """Whether a metric's row of epoch second ``at`` pages nobody."""
-    return any(_matches(each.metrics, name) and each.windows.window(at) for each in maintenance)
+    return any(_matches(each.metrics, name, each.name_labels) and each.windows.window(at) for each in maintenance)
 
 
 def outside_maintenance(maintenance: Sequence[Maintenance], scored: Sequence[Scored]) -> Sequence[Scored]:

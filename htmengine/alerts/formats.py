@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -66,7 +67,8 @@ def alertmanager_request(receiver: Alertmanager, notifications: Sequence[Message
 
 def _alertmanager_alert(notification: Message, now: float) -> dict[str, Any]:
     ends = notification.created if notification.status == "resolved" else now + 4 * RESEND_S
-    labels = {**dict(notification.labels), "alertname": notification.rule, **notification.identity}
+    own = {_label_name(name): value for name, value in notification.metric_labels if value}
+    labels = {**own, **dict(notification.labels), "alertname": notification.rule, **notification.identity}
     if notification.status == "test":
         labels["test"] = "true"
     alert = {
@@ -76,6 +78,15 @@ def _alertmanager_alert(notification: Message, now: float) -> dict[str, Any]:
         "endsAt": utc(ends),
     }
     return {**alert, "generatorURL": notification.link} if notification.link else alert
+
+
+def _label_name(name: str) -> str:
+    """A tag's name as Alertmanager takes it.
+
+    >>> _label_name("service.name"), _label_name("5xx")
+    ('service_name', '_5xx')
+    """
+    return re.sub(r"^(?=[0-9])|[^A-Za-z0-9_]", "_", name)
 
 
 _SIGNS = {

@@ -75,6 +75,7 @@ class IncidentMessage:
     reason: str = ""  #: why it is over, or matters more
     created: float = 0.0
     labels: tuple[tuple[str, str], ...] = ()
+    metric_labels: tuple[tuple[str, str], ...] = ()  #: that all its metrics had when it was told first
     link: str = ""  #: the incident's page
     recent: tuple[RecentRow, ...] = ()  #: of the likeliest root
 
@@ -144,7 +145,8 @@ class IncidentMessage:
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> IncidentMessage:
         """What `to_json` made, as an object of JSON without its type."""
-        fields["labels"] = tuple((name, value) for name, value in fields["labels"])
+        for each in ("labels", "metric_labels"):
+            fields[each] = tuple((name, value) for name, value in fields.get(each, ()))
         fields["recent"] = tuple(RecentRow(**row) for row in fields["recent"])
         fields["moved"] = tuple(MovedMetric(**each) for each in fields["moved"])
         return cls(**fields)
@@ -159,6 +161,7 @@ class IncidentMessage:
             "title": self.title,
             "rule": self.rule,
             "labels": dict(self.labels),
+            "metric_labels": dict(self.metric_labels),
             "started": utc(self.started),
             "timestamp": self.timestamp,
             "time": utc(self.timestamp),

@@ -51,6 +51,7 @@ class Notification:
     reason: str = ""  #: why it is over
     created: float = 0.0  #: wall clock
     labels: tuple[tuple[str, str], ...] = ()
+    metric_labels: tuple[tuple[str, str], ...] = ()  #: the metric's own
     link: str = ""  #: the metric's page
     recent: tuple[RecentRow, ...] = ()
 
@@ -122,7 +123,8 @@ class Notification:
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Notification:
         """What `to_json` made, as an object of JSON."""
-        fields["labels"] = tuple((name, value) for name, value in fields["labels"])
+        for each in ("labels", "metric_labels"):
+            fields[each] = tuple((name, value) for name, value in fields.get(each, ()))
         fields["recent"] = tuple(RecentRow(**row) for row in fields["recent"])
         return cls(**fields)
 
@@ -134,6 +136,7 @@ class Notification:
             "summary": self.summary,
             "rule": self.rule,
             "labels": dict(self.labels),
+            "metric_labels": dict(self.metric_labels),
             "metric": {"name": self.metric, "uid": self.uid},
             "rowid": self.rowid,
             "timestamp": self.timestamp,

@@ -43,8 +43,13 @@ def known_rules(config: AlertConfig, stored: Sequence[KnownRule]) -> list[KnownR
     hidden = {each.name for each in declared}
     return [
         *(KnownRule(each, "default" if each == DEFAULT_RULE else "alerts.conf") for each in declared),
-        *(each for each in stored if each.rule.name not in hidden),
+        *(_with_name_labels(each, config) for each in stored if each.rule.name not in hidden),
     ]
+
+
+def _with_name_labels(each: KnownRule, config: AlertConfig) -> KnownRule:
+    rule = dataclasses.replace(each.rule, name_labels=config.general.name_labels)
+    return dataclasses.replace(each, rule=rule)
 
 
 def rule_of(name: str, options: Mapping[str, Any], config: AlertConfig | None = None) -> Rule:
@@ -63,7 +68,7 @@ def rule_of(name: str, options: Mapping[str, Any], config: AlertConfig | None = 
         except ValueError:
             problems.append((option, f"{_OPTIONS[option].metadata['kind'].allowed} is allowed"))
     if not problems:
-        rule = Rule(name, **read)
+        rule = Rule(name, **read, name_labels=config.general.name_labels if config else ())
         problems = [*contradictions_of(rule), *_unknown_receivers(rule, config)]
     if problems:
         raise InvalidAlertRule(name, problems)

@@ -390,6 +390,7 @@ def _fire(conn: Connection, change: Change, fire: Fire, options: AlertOptions, n
         started=row.timestamp,
         created=now,
         labels=rule.labels,
+        metric_labels=tuple(sorted(options.config.labels_of(change.metric).items())),
         link=metric_page(options.public_url, change.state.uid),
         recent=alert_queries.recent_rows(conn, change.state.uid, row.rowid),
     )

@@ -313,7 +313,7 @@ def preview(engine: Engine, rule: str, since: str, file: Path | None, options: t
     """
     known = None if file is None else load_rules(file, engine.deployment.alerts)
     [wanted] = _rules(engine, rule, known)
-    wanted = rule_of(wanted.name, {**options_of(wanted), **dict(map(_option, options))})
+    wanted = rule_of(wanted.name, {**options_of(wanted), **dict(map(_option, options))}, engine.deployment.alerts)
     with engine.database() as database:
         found = database.read_sync(trial, wanted, int(moment("--since", since)))
     for each in found.found:

@@ -99,8 +99,11 @@ def _reason(each: Candidate) -> tuple[str, str, str | None]:
 class Quiet:
     """The silences that are in force now, and the windows of maintenance."""
 
-    def __init__(self, silences: Iterable[Silence], maintenance: Sequence[Maintenance], now: float) -> None:
-        self._silenced = [Rule(metrics=each.metrics) for each in silences if each.from_at <= now < each.until_at]
+    def __init__(
+        self, silences: Iterable[Silence], maintenance: Sequence[Maintenance], now: float, labels: tuple[str, ...] = ()
+    ) -> None:
+        active = (each for each in silences if each.from_at <= now < each.until_at)
+        self._silenced = [Rule(metrics=each.metrics, name_labels=labels) for each in active]
         self._maintenance = maintenance
 
     def reason(self, metric: str, at: float) -> Outcome | None:

@@ -102,7 +102,9 @@ def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent
     work = _Work(states=queries.alarm_states(conn, name, uids))
     work.learnt_since = queries.learnt_since(conn, sorted({each.uid for each in found}))
     work.fine = fine_spans.of_metrics(conn, uids)
-    quiet = Quiet(queries.silences(conn, judging.now), judging.options.config.maintenance, judging.now)
+    config = judging.options.config
+    silences = queries.silences(conn, judging.now)
+    quiet = Quiet(silences, config.maintenance, judging.now, config.general.name_labels)
     for each in found:
         _take_row(judging, work, quiet, each)
     for stopped in silent:
@@ -318,14 +320,26 @@ def _statuses(instructions: Sequence[Instruction]) -> list[Status]:
 
 
 def _tell(conn: Connection, judging: Judging, record: Incident, suspects: Sequence[Member], status: Status) -> None:
-    receivers: Collection[str] = judging.rule.receivers
-    if status == "resolved":
-        receivers = alert_queries.told_of(conn, record.id) if judging.rule.resolved else ()
-    elif status == "worse":
-        receivers = alert_queries.told_of(conn, record.id)
+    told = {} if status == "firing" else alert_queries.told_of(conn, record.id)
+    receivers: Collection[str] = judging.rule.receivers if status == "firing" else told
+    if status == "resolved" and not judging.rule.resolved:
+        return
     known = [each.name for each in judging.options.config.receivers if each.name in receivers]
     if known:
-        alert_queries.add_deliveries(conn, _message(conn, judging, record, suspects, status), known)
+        message = _message(conn, judging, record, suspects, status)
+        first = next(iter(told.values()), None)
+        if first is not None:  # Alertmanager knows an alert by its labels
+            message = replace(message, metric_labels=first.metric_labels)
+        alert_queries.add_deliveries(conn, message, known)
+
+
+def _shared(labels: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Labels that all metrics have with the same values.
+
+    >>> _shared([{"host": "a", "job": "api"}, {"host": "b", "job": "api"}])
+    (('job', 'api'),)
+    """
+    return tuple(sorted(set.intersection(*(set(each.items()) for each in labels))))
 
 
 def _message(
@@ -347,6 +361,7 @@ def _message(
         reason=record.reason or "",
         created=judging.now,
         labels=judging.rule.labels_at(record.height),
+        metric_labels=_shared(judging.options.config.labels_of(each.metric) for each in suspects),
         link=incident_page(url, record.id),
         recent=alert_queries.recent_rows(conn, first.uid, first.rowid),
     )

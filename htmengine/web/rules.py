@@ -72,7 +72,7 @@ class RulesApi:
     async def preview_alert_rule(self, call: Call) -> Reply:
         body = self.document.operations["preview_alert_rule"].read_body(call.body(JSON))
         try:
-            rule = rule_of("preview", body["options"])
+            rule = rule_of("preview", body["options"], self.config)
         except InvalidAlertRule as error:
             raise Refused(422, str(error), error.problems) from None
         since = body.get("since", int(self.clock.seconds()) - PREVIEWED_S)

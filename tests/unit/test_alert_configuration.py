@@ -240,6 +240,14 @@ class BudgetTest(AlertsCase):
             with self.assertRaises(ConfigError):
                 self.rule(f"metrics = {wrong}")
 
+    def test_patterns_give_labels_to_all_rules(self) -> None:
+        config = self.load(f"[alerts]\nname_labels = servers.{{host}}.{{what}}\n{HOOK}[alert:a]\nreceivers = hook\n")
+        self.assertEqual(config.rules[0].name_labels, ("servers.{host}.{what}",))
+        self.assertEqual(config.labels_of("servers.a.cpu"), {"host": "a", "what": "cpu"})
+        for wrong in ("a.{b", "{a}.{a}", "{1}", "a..b", "a*"):
+            [problem] = self.problems(f"[alerts]\nname_labels = {wrong}\n")
+            self.assertIn("patterns of names such as", problem)
+
     def test_what_contradicts_itself_is_refused(self) -> None:
         for options, said in (
             ("pages_per_week = 1\npages_per_metric_week = 1", "a rule has one budget"),

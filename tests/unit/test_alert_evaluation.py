@@ -178,6 +178,13 @@ class DecideTest(SynchronousTestCase):
         self.assertEqual([matches(rule, name) for name in names], [True, True, False, True, False, False])
         self.assertTrue(matches(Rule(metrics=("!a",)), "b"))
 
+    def test_plain_names_have_labels_by_patterns(self) -> None:
+        patterns = ("servers.*.{host}.{what}", "apps.{app}")
+        rule = Rule(metrics=('{host=~"web.*",what="cpu.user"}', '{app="shop"}'), name_labels=patterns)
+        names = ["servers.eu.web1.cpu.user", "servers.eu.db1.cpu.user", "servers.web1.cpu.user", "apps.shop", "x"]
+        self.assertEqual([matches(rule, name) for name in names], [True, False, False, True, False])
+        self.assertTrue(matches(rule, "servers.eu.db1.cpu.user;host=web9"))  # its own labels win
+
     def test_labels_select_as_in_prometheus(self) -> None:
         rule = Rule(metrics=('cpu*{job="api",host=~"web.*"}', '!{dc="test"}'))
         names = ["cpu.user;host=web1;job=api", "cpu;dc=test;host=web1;job=api", "cpu;host=db1;job=api", "cpu"]

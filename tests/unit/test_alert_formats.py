@@ -58,6 +58,7 @@ class WebhookTest(SynchronousTestCase):
                 "summary": FIRING.summary,
                 "rule": "load",
                 "labels": {"severity": "page"},
+                "metric_labels": {},
                 "metric": {"name": "web.cpu", "uid": "u1"},
                 "rowid": 3,
                 "timestamp": 1_400_000_120,
@@ -102,6 +103,11 @@ class AlertmanagerTest(SynchronousTestCase):
         self.assertEqual(alert["startsAt"], "2014-05-13T16:55:20Z")
         self.assertEqual(alert["endsAt"], "2014-05-13T16:59:40Z")
         self.assertEqual(alert["generatorURL"], FIRING.link)
+
+    def test_the_metrics_labels_are_told_but_hide_no_other(self) -> None:
+        alert = self.alert(replace(FIRING, metric_labels=(("host", "a"), ("service.name", "b"), ("alertname", "x"))))
+        named = {"alertname": "load", "metric": "web.cpu", "severity": "page"}
+        self.assertEqual(alert["labels"], {**named, "host": "a", "service_name": "b"})
 
     def test_one_that_is_over_has_the_same_labels_and_its_end(self) -> None:
         alert = self.alert(RESOLVED)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, update
 
 from htmengine.alerts.calendars import Calendar, Window
-from htmengine.alerts.configuration import AlertConfig, Change, Maintenance, Rule, Webhook
+from htmengine.alerts.configuration import AlertConfig, Change, General, Maintenance, Rule, Webhook
 from htmengine.alerts.incident_messages import IncidentMessage
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
@@ -101,6 +101,16 @@ class IncidentServiceTest(IncidentCase):
         self.assertEqual(self.messages(), [("firing", 1)])
         [incident] = self.incidents()
         self.assertEqual((incident.members, incident.title), (2, "web.a and 1 more"))
+
+    def test_messages_have_the_labels_that_the_first_metrics_share(self) -> None:
+        general = General(name_labels=("{app}.{what}",))
+        self.restart(replace(config(), general=general))
+        self.rise("web.a")
+        self.rise("db.b", height=9.0)
+        self.clock.pump([60] * 62)
+        statuses = [(each.status, each.metric_labels) for _, each in self.sender.sent]
+        labels = (("app", "web"), ("what", "a"))
+        self.assertEqual(statuses, [("firing", labels), ("worse", labels), ("resolved", labels)])
 
     def test_a_member_that_goes_on_keeps_its_incident_open(self) -> None:
         self.rise("web.a")
