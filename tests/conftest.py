@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib.metadata
-from pathlib import Path
+import os
 
 import pytest
 
@@ -21,6 +21,6 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True, scope="session")
+def _in_a_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.chdir(tmp_path_factory.mktemp("trial"))

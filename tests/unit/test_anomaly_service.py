@@ -42,6 +42,7 @@ from htmengine.messages import (
 )
 from htmengine.messages.digest import START, extended
 from htmengine.repository import counts, fine_spans, queries, results, snapshots, troubles
+from htmengine.repository.engine import Database
 from htmengine.repository.fine_spans import FineSpan, learnt_at, turns
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.reading import Span
@@ -50,7 +51,7 @@ from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.detector_states import STATE_EVERY_ROWS, MetricState
 from htmengine.runtime.lost_results import TRIES
 from htmengine.sharding import ShardQueues
-from tests.support.database import InlineDatabase, new_database
+from tests.support.database import InlineDatabase, filled_database
 
 ROWS = 700
 
@@ -80,16 +81,20 @@ def _set_values(conn: Connection, uid: str, values: Sequence[float]) -> None:
 
 class AnomalyServiceTest(SynchronousTestCase):
     def setUp(self) -> None:
-        self.database = InlineDatabase(new_database(self))
         self.bus = Listeners()
         self.failures: list[Failure] = []
-        self.metric, _ = self.database.run_sync(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 288)
         self.raws = [(n * 7 % 41) / 40 if n % 50 == 0 else 0.0 for n in range(1, ROWS + 1)]
         self.values = [float(n * 3 % 11) for n in range(1, ROWS + 1)]
-        rows = [(self.metric.uid, n, 60 * n, self.values[n - 1]) for n in range(1, ROWS + 1)]
-        self.database.run_sync(queries.insert_samples, rows)
-        self.database.run_sync(queries.update_tails, [(self.metric.uid, ROWS, 60 * ROWS)])
+        database, self.metric = filled_database(self, type(self).fill, self.fill)
+        self.database = InlineDatabase(database)
         self.service = self.new_service()
+
+    def fill(self, database: Database) -> Metric:
+        metric, _ = database.run_sync(custom.monitor_metric, ModelSpec.for_name("m", min=0, max=10), 288)
+        rows = [(metric.uid, n, 60 * n, value) for n, value in enumerate(self.values, 1)]
+        database.run_sync(queries.insert_samples, rows)
+        database.run_sync(queries.update_tails, [(metric.uid, ROWS, 60 * ROWS)])
+        return metric
 
     def tearDown(self) -> None:
         self.assertEqual(self.failures, [])

@@ -271,13 +271,9 @@ class FleetTest(IncidentCase):
     names = tuple(f"host{host}.m{number}" for host in range(4) for number in range(2))
 
     def report(self, *names: str) -> None:
-        for name in names:
-            tail = update(metric).where(metric.c.name == name)
-            self.database.run_sync(
-                lambda conn, tail=tail: conn.execute(
-                    tail.values(last_rowid=600, last_timestamp=to_datetime(int(self.clock.seconds())))
-                )
-            )
+        now = to_datetime(int(self.clock.seconds()))
+        tails = update(metric).where(metric.c.name.in_(names)).values(last_rowid=600, last_timestamp=now)
+        self.database.run_sync(lambda conn: conn.execute(tails))
 
     def minutes(self, count: int, *names: str) -> None:
         for _ in range(count):
