@@ -45,7 +45,7 @@ from htmengine.process.probes import Probe, runs
 from htmengine.process.reject_log import RejectLog
 from htmengine.process.tasks import in_coroutine, repeated, together
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import counters, counts, late_samples, queries, rejects
+from htmengine.repository import counters, counts, durability, late_samples, queries, rejects
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, each_alone, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
@@ -168,6 +168,8 @@ class MetricStorer(QueueConsumer):
         await self._bus.declare_queue(self._options.samples_queue, limits=SAMPLES_LIMITS)
         for queue in self._options.shards.queues:
             await self._bus.declare_queue(queue)
+        for weakness in await self._database.read(durability.weaknesses):
+            self.log.warn("{weakness}", weakness=weakness)
         await self._database.run(ask_for_scores, self._options.shards)
         await self._tidy()
         tidied_at = self._clock.seconds()

@@ -22,7 +22,7 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ConfigError, DatabaseClosed, MetricExists, StartError
 from htmengine.messages import CHECKPOINTS_REFUSED, Reject, SampleBatch, encode_samples
-from htmengine.repository import counts, engine, migrations, queries, rejects, schema, troubles
+from htmengine.repository import counts, durability, engine, migrations, queries, rejects, schema, troubles
 from htmengine.repository.connections import make_engine
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
@@ -85,6 +85,24 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
     """Their results, when all have been run in threads of their own."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [future.result(120) for future in [pool.submit(call) for call in calls]]
+
+
+def test_a_server_that_confirms_before_it_syncs_is_told(database: Database) -> None:
+    """As our PostgreSQL does, so that tests are quick."""
+
+    def told(conn: Connection) -> list[str]:
+        if conn.dialect.name != "mysql":
+            return durability.weaknesses(conn)
+        assert durability.weaknesses(conn) == []
+        conn.exec_driver_sql("SET GLOBAL innodb_flush_log_at_trx_commit = 2")
+        try:
+            return durability.weaknesses(conn)
+        finally:
+            conn.exec_driver_sql("SET GLOBAL innodb_flush_log_at_trx_commit = 1")
+
+    expected = {"mysql": ["innodb_flush_log_at_trx_commit is 2"], "postgresql": ["fsync is off"], "sqlite": []}
+    kind = database.run_sync(lambda conn: conn.dialect.name)
+    assert [text.partition(":")[0] for text in database.run_sync(told)] == expected[kind]
 
 
 class TestSchema:
