@@ -308,6 +308,12 @@ def count_open_metrics(conn: Connection) -> int:
     return int(conn.execute(query.where(incident.c.phase == Phase.OPEN.value)).scalar_one())
 
 
+def uids_in_open_incidents(conn: Connection) -> set[str]:
+    """The metrics that are part of open incidents."""
+    query = select(incident_member.c.uid).join(incident, incident.c.id == incident_member.c.incident_id)
+    return set(conn.execute(query.where(incident.c.phase == Phase.OPEN.value)).scalars())
+
+
 def newest_judged(conn: Connection, uids: Sequence[str]) -> dict[str, float]:
     """When each metric's newest scored row was, by uid, epoch seconds."""
     c = metric_score.c

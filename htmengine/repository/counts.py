@@ -41,6 +41,9 @@ class MetricScore:
     anomaly: float | None = None
     evidence_from: int | None = None  #: from this row on the scores are the evidence's; None: they are HTM Engine's
     digest: int | None = START  #: of the rows that were scored; None: not known, in a model of an earlier release
+    expected: float | None = None  #: of the newest scored row; None: nothing was known
+    lower: float | None = None  #: ends of its band
+    upper: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,9 @@ def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str,
             row.anomaly_score,
             row.evidence_from,
             row.digest,
+            row.expected,
+            row.lower_bound,
+            row.upper_bound,
         )
         for row in conn.execute(query)
     }
@@ -102,14 +108,15 @@ def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str,
 
 _CHANGING = (
     *("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score"),
-    *("evidence_from", "digest"),
+    *("evidence_from", "digest", "expected", "lower_bound", "upper_bound"),
 )
 
 
 def _changing_values(score: MetricScore) -> dict[str, object]:
     timestamp = None if score.timestamp is None else to_datetime(score.timestamp)
     row = (score.rowid, score.scored, timestamp, score.value, score.raw, score.anomaly)
-    return dict(zip(_CHANGING, (*row, score.evidence_from, score.digest), strict=True))
+    band = (score.expected, score.lower, score.upper)
+    return dict(zip(_CHANGING, (*row, score.evidence_from, score.digest, *band), strict=True))
 
 
 def _score_values(score: MetricScore) -> dict[str, object]:

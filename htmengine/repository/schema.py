@@ -167,6 +167,9 @@ metric_score = Table(
     Column("anomaly_score", Double),
     Column("evidence_from", Integer),
     Column("digest", BigInteger),  # of the rows up to this one (`messages.digest`); NULL: not known
+    Column("expected", Double),  # of the newest scored row; NULL: nothing was known
+    Column("lower_bound", Double),
+    Column("upper_bound", Double),
 )
 
 #: The ledger's counters of the whole engine (`counts.RECEIVED`, `counts.DELETED`).

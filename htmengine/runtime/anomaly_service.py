@@ -86,6 +86,10 @@ class TakenSnapshot:
     detector: bytes
 
 
+#: Expected value and band of a row of which nothing was known.
+_NOTHING_KNOWN = (None, None, None)
+
+
 @dataclass(slots=True)
 class Batch:
     """What a batch of messages leads to."""
@@ -109,6 +113,7 @@ class Batch:
                 *(uid, s.generation, row.rowid, s.scored, row.timestamp, row.value, row.raw, row.anomaly),
                 s.evidence_from,
                 s.digest,
+                *(s.detector.expected or _NOTHING_KNOWN),
             )
             for (uid, row), s in ((item, self.touched[item[0]]) for item in rows.items())
         ]

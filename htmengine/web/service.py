@@ -30,6 +30,7 @@ from htmengine.web.access import Access, AccessRules
 from htmengine.web.api import Api
 from htmengine.web.document import Document
 from htmengine.web.events import EventFeed
+from htmengine.web.federation import Federation
 from htmengine.web.graphite.routes import Graphite
 from htmengine.web.incidents import IncidentsApi
 from htmengine.web.peers import Peers
@@ -94,6 +95,7 @@ class WebService(Service):
         )
         api.add_to(self.routes)
         Graphite(self.reader, reactor).add_to(self.routes)
+        Federation(self.reader, reactor).add_to(self.routes)
         Wires(operations, reactor).add_to(self.routes)
         Page().add_to(self.routes)
         Skeleton(api).add_to(self.routes)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from htmengine.web.graphite.paths import Pattern
 from htmengine.web.graphite.times import parse_time
 from tests.support.engine import Engine, running_engine, wait_for
-from tests.support.servers import program
+from tests.support.servers import Prometheus, program
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it misses a configuration file that nobody needs here
@@ -119,6 +119,26 @@ class TestGrafana:
             response = client.post("/render", data={"target": target})
             assert response.status_code == 400
             assert word in response.json()["detail"]
+
+
+class TestPrometheus:
+    def test_it_records_values_and_scores(self, engine: Engine) -> None:
+        scrape = {
+            "metrics_path": "/federate",
+            "params": {"match[]": ["prod.web*"], "max_age": ["900000000"]},
+        }
+        with Prometheus(engine.url.removeprefix("http://"), **scrape) as prometheus:
+            name = "htmengine_metric_{}%7Bmetric=%22prod.web1.requests%22%7D"
+            wait_for(lambda: prometheus.value(name.format("value")) == 9.0, "the newest value")
+            score = prometheus.value(name.format("anomaly_score"))
+            assert score == engine.scores("prod.web1.requests")[-1][2]
+            expected, lower, upper = (
+                prometheus.value(name.format(figure)) for figure in ("expected", "expected_lower", "expected_upper")
+            )
+            assert sorted(filter(None, (upper, lower, expected))) == [lower, expected, upper]
+            assert prometheus.value(name.format("alarm")) == 0.0
+            assert prometheus.value(name.format("timestamp_seconds")) == START + 60 * (ROWS - 1)
+            assert prometheus.value("count(htmengine_metric_value)") == 2.0
 
 
 class TestRender:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
 
+from sqlalchemy import update
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,7 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.repository import queries
 from htmengine.repository.engine import Database
+from htmengine.repository.schema import metric as metric_table
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.graphite.routes import Graphite
 from htmengine.web.reader import Reader
@@ -36,9 +38,10 @@ class GraphiteTestCase(SynchronousTestCase):
         self.database = new_database(self)
         self.reactor = MemoryReactorClock()
         self.reactor.advance(NOW)
-        routes = Routes(Access(AccessRules(), self.reactor.seconds), self.reactor, 30.0)
-        Graphite(Reader(cast(Database, InlineDatabase(self.database))), self.reactor).add_to(routes)
-        self.site = BoundedSite(routes.resource, self.reactor)
+        self.inline = cast(Database, InlineDatabase(self.database))
+        self.routes = Routes(Access(AccessRules(), self.reactor.seconds), self.reactor, 30.0)
+        Graphite(Reader(self.inline), self.reactor).add_to(self.routes)
+        self.site = BoundedSite(self.routes.resource, self.reactor)
 
     def store(self, name: str, *values: float) -> None:
         """A metric whose newest row is a minute old."""
@@ -46,6 +49,8 @@ class GraphiteTestCase(SynchronousTestCase):
         start = NOW - STEP * len(values)
         rows = [(metric.uid, number + 1, start + STEP * number, value) for number, value in enumerate(values)]
         self.database.run_sync(queries.insert_samples, rows)
+        newest = update(metric_table).where(metric_table.c.uid == metric.uid).values(last_rowid=len(rows))
+        self.database.run_sync(lambda conn: conn.execute(newest))
 
     def ask(self, path: str, parameters: Parameters | None = None, query: str = "") -> tuple[int, bytes]:
         """Status and body of a GET."""

@@ -450,8 +450,9 @@ class Prometheus(Server):
     greeting = b"GET /-/ready HTTP/1.0\r\n\r\n"
     answer = b"HTTP/1.0 200"
 
-    def __init__(self, target: str = "", rules: str = "", *, write_to: str = "") -> None:
+    def __init__(self, target: str = "", rules: str = "", *, write_to: str = "", **scrape: Any) -> None:
         super().__init__()
+        self._scrape = scrape  #: further options of what it looks at
         self._target = target
         self._rules = rules
         self._write_to = write_to
@@ -462,7 +463,11 @@ class Prometheus(Server):
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": ["rules.yml"],
             "scrape_configs": [
-                {"job_name": "htmengine", "static_configs": [{"targets": [self._target or f"127.0.0.1:{self.port}"]}]}
+                {
+                    "job_name": "htmengine",
+                    "static_configs": [{"targets": [self._target or f"127.0.0.1:{self.port}"]}],
+                    **self._scrape,
+                }
             ],
         }
         if self._write_to:
