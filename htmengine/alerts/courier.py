@@ -18,6 +18,7 @@ from htmengine.alerts.configuration import Alertmanager, Receiver, described
 from htmengine.alerts.incident_messages import Message
 from htmengine.alerts.queries import DeliveryState, QueuedMessage
 from htmengine.errors import DeliveryFailed
+from htmengine.process import crash_points
 from htmengine.process.twisted_types import Clock
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import reason_of
@@ -109,6 +110,7 @@ class Courier:
         delivery = await self._database.run(alert_queries.claim_delivery, self._receiver.name, now, lease_s)
         if delivery is None or self._stopped:
             return
+        crash_points.reached("alerts.claimed")
         self._sending = Deferred.fromCoroutine(self._sender.send(self._receiver, delivery.notification, delivery.id))
         try:
             answer = await self._sending
@@ -118,6 +120,7 @@ class Courier:
             else:
                 await self._failed(delivery, error if isinstance(error, DeliveryFailed) else _unexpected(error))
         else:
+            crash_points.reached("alerts.sent")
             self.delivered += 1
             await self._end(delivery, DeliveryState.DELIVERED, answer)
         finally:

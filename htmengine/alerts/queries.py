@@ -74,6 +74,20 @@ class DeliveryRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A message that a receiver has refused so far, or for good."""
+
+    alert_id: str  #: of an alert or an incident
+    subject: str
+    status: str
+    receiver: str
+    state: DeliveryState
+    attempts: int
+    answer: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class MissedRows:
     """Rows of a metric, those after ``after`` up to ``last``."""
 
@@ -288,8 +302,8 @@ def list_alerts(conn: Connection, limit: int) -> list[AlertRecord]:
 # --- deliveries -----------------------------------------------------------------------------------------
 
 
-def add_deliveries(conn: Connection, notification: Message, receivers: Iterable[str]) -> None:
-    """Queue a message for each receiver that has not been queued before."""
+def add_deliveries(conn: Connection, notification: Message, receivers: Iterable[str], *, after_s: float = 0.0) -> None:
+    """Queue a message for each receiver that has not been queued before; it is due after so many seconds."""
     c = alert_delivery.c
     same = select(c.receiver).where(c.alert_id == notification.id, c.status == notification.status)
     known = set(conn.execute(same).scalars())
@@ -307,9 +321,17 @@ def add_deliveries(conn: Connection, notification: Message, receivers: Iterable[
                 "body": notification.to_json(),
                 "attempts": 0,
                 "created_at": notification.created,
-                "next_at": notification.created,
+                "next_at": notification.created + after_s,
             },
         )
+
+
+def renew_waiting(conn: Connection, notification: Message) -> None:
+    """A message that nobody has tried to send yet says what is known now."""
+    c = alert_delivery.c
+    same = and_(c.alert_id == notification.id, c.status == notification.status)
+    unsent = and_(same, c.state == DeliveryState.WAITING.value, c.attempts == 0)
+    conn.execute(update(alert_delivery).where(unsent).values(body=notification.to_json()))
 
 
 def claim_delivery(conn: Connection, receiver: str, now: float, lease_s: float) -> QueuedMessage | None:
@@ -361,6 +383,29 @@ def end_delivery(conn: Connection, delivery_id: str, state: DeliveryState, now: 
 def postpone_delivery(conn: Connection, delivery_id: str, next_at: float, answer: str) -> None:
     """It is tried again later."""
     _update(conn, delivery_id, next_at=next_at, answer=answer)
+
+
+def undelivered(conn: Connection, since: float, limit: int) -> list[Undelivered]:
+    """What still waits after an attempt that failed, and what was given up since then; the newest first."""
+    c = alert_delivery.c
+    failing = and_(c.state == DeliveryState.WAITING.value, c.attempts > 0, c.answer.is_not(None))
+    lost = and_(c.state == DeliveryState.GIVEN_UP.value, c.ended_at >= since)
+    rows = conn.execute(
+        select(alert_delivery).where(or_(failing, lost)).order_by(c.created_at.desc(), c.id).limit(limit)
+    )
+    return [
+        Undelivered(
+            row.alert_id,
+            message_from_json(row.body).subject,
+            row.status,
+            row.receiver,
+            DeliveryState(row.state),
+            row.attempts,
+            row.answer or "",
+            row.created_at,
+        )
+        for row in rows
+    ]
 
 
 def _update(conn: Connection, delivery_id: str, **values: Any) -> None:

@@ -34,6 +34,7 @@ from htmengine.bus.interface import Bus, Delivery, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import DeliveryFailed, InvalidAlertRule, InvalidMessage
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
+from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import repeated
@@ -228,6 +229,7 @@ class AlertService(QueueConsumer):
         )
         while self.running:
             deliveries = await subscription.get(PREFETCH)
+            crash_points.reached("alerts.received")
             with self._bus.progress.doing("evaluating alerts"):
                 await self._quarantine.each(await self._decode(deliveries), self._evaluate)
                 await subscription.ack(deliveries)

@@ -18,7 +18,7 @@ from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions,
 from htmengine.alerts.evaluation import matches
 from htmengine.alerts.incident_messages import IncidentMessage, MovedMetric
 from htmengine.alerts.notifications import Notification, RecentRow, metric_page, utc
-from htmengine.alerts.queries import AlertRecord
+from htmengine.alerts.queries import AlertRecord, DeliveryState, Undelivered
 from htmengine.alerts.rules import options_of, rule_of
 from htmengine.alerts.sender import Sender
 from htmengine.cli import alert_rules
@@ -45,6 +45,7 @@ WEEK_S = 604_800
 #: A metric without samples for so long is called silent beside its alert.
 SILENT_S = 3600
 NO_OPTIONS = AlertOptions(NO_ALERTS, "")
+_UNSENT = {DeliveryState.WAITING: "tried again", DeliveryState.GIVEN_UP: "given up"}
 
 
 @click.group()
@@ -159,19 +160,22 @@ def _test_notification(rule: Rule, now: float, public_url: str) -> Notification:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Alerts to show.")
 @failing_cleanly
 def list_(engine: Engine, limit: int) -> None:
-    """List the budgets and what they paid for, then open alerts of single metrics, then recent ones."""
+    """List the budgets and what they paid for, messages that no receiver accepted, and alerts of single metrics."""
     rules, now = engine.rules(), time.time()
     with engine.database() as database:
         records = database.read_sync(alert_queries.list_alerts, limit)
+        unsent = database.read_sync(alert_queries.undelivered, now - WEEK_S, limit)
         budgets = [*database.read_sync(_budgets, [rule for rule in rules if rule.has_budget], now)]
     for line in budgets:
         click.echo(line)
+    for message in unsent:
+        click.echo(printable(_unsent(message)))
     for record in records:
         click.echo(printable(_line(record, now)))
         for each in record.deliveries:
             said = f": {each.answer}" if each.answer else ""
             click.echo(f"    {each.status} to {each.receiver}: {each.state.value}, {each.attempts} attempts{said}")
-    if not records and not budgets:
+    if not records and not budgets and not unsent:
         click.echo("no alerts")
 
 
@@ -192,6 +196,11 @@ def _budgets(conn: Connection, rules: Sequence[Rule], now: float) -> list[str]:
             + _marked(marks.get(rule.name, Marks()))
         )
     return lines
+
+
+def _unsent(message: Undelivered) -> str:
+    about = f"{message.subject} ({message.status}, {message.attempts} attempts)"
+    return f"{message.receiver} has not accepted: {about}, {_UNSENT[message.state]}: {message.answer}"
 
 
 def _marked(marks: Marks) -> str:

@@ -19,6 +19,7 @@ from htmengine.incidents.candidates import Candidate, candidates
 from htmengine.incidents.fleet import Fleet
 from htmengine.incidents.grouping import Instruction
 from htmengine.incidents.judging import Judging, Silent
+from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.twisted_types import Clock
 from htmengine.repository.engine import Database
@@ -85,6 +86,7 @@ class BudgetRules:
         if not self._fleet.newest:
             await self._look()
         decision = await self._database.run(judging.judge, self._judging(rule), found, silent)
+        crash_points.reached("alerts.judged")
         self.pages[rule.name] += judging.paged(decision.instructions)
         self.held_back[rule.name] += judging.held_back(decision.judgements)
         self._log_instructions(rule, decision.instructions)

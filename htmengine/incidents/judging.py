@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import AlertOptions, Rule
-from htmengine.alerts.incident_messages import SHOWN_MEMBERS, IncidentMessage, MovedMetric, incident_page
+from htmengine.alerts.incident_messages import SHOWN_MEMBERS, IncidentMessage, Message, MovedMetric, incident_page
 from htmengine.alerts.notifications import Status, metric_page
 from htmengine.incidents import queries
 from htmengine.incidents.budget import Budget
@@ -47,10 +47,13 @@ from htmengine.incidents.hold_off import HoldOff, learning
 from htmengine.incidents.preview import budget_of
 from htmengine.incidents.records import AlarmState, Incident, Member, Phase, Verdict
 from htmengine.incidents.roots import ranked, title
+from htmengine.process import crash_points
 from htmengine.repository import fine_spans
 from htmengine.repository.fine_spans import FineSpan
 
 HELD_BACK = frozenset({Outcome.HELD_BACK, Outcome.SPENT, Outcome.QUIET, Outcome.MAINTENANCE, Outcome.FINE})
+#: The message that an incident matters more waits so long, so that it tells of all that moves with it.
+WORSE_AFTER_S = 30.0
 #: The verdict about a row of a metric that is still learnt.
 LEARNING = "learning"
 
@@ -112,6 +115,7 @@ def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent
     hold_offs = {uid: HoldOff(each.timestamp, each.height or 0.0) for uid, each in work.states.items()}
     decision = decide(name, judging.budget, state, hold_offs, work.alarms)
     _store(conn, judging, work, decision)
+    crash_points.reached("alerts.judging")
     return decision
 
 
@@ -268,8 +272,11 @@ def _follow(
     record = replace(record, title=title([each.metric for each in suspects]))
     queries.save_incident(conn, record)
     queries.save_members(conn, changed.values())
-    for status in _statuses(instructions):
+    statuses = _statuses(instructions)
+    for status in statuses:
         _tell(conn, judging, record, suspects, status)
+    if record.mattered_at is not None and "worse" not in statuses and judging.now < record.mattered_at + WORSE_AFTER_S:
+        _renew(conn, judging, record, suspects)
 
 
 def _advanced(judging: Judging, record: Incident, instruction: Instruction) -> Incident:
@@ -326,11 +333,20 @@ def _tell(conn: Connection, judging: Judging, record: Incident, suspects: Sequen
         return
     known = [each.name for each in judging.options.config.receivers if each.name in receivers]
     if known:
-        message = _message(conn, judging, record, suspects, status)
-        first = next(iter(told.values()), None)
-        if first is not None:  # Alertmanager knows an alert by its labels
-            message = replace(message, metric_labels=first.metric_labels)
-        alert_queries.add_deliveries(conn, message, known)
+        message = _labelled(_message(conn, judging, record, suspects, status), told)
+        alert_queries.add_deliveries(conn, message, known, after_s=WORSE_AFTER_S if status == "worse" else 0.0)
+
+
+def _renew(conn: Connection, judging: Judging, record: Incident, suspects: Sequence[Member]) -> None:
+    """The message that it matters more tells what is known when it goes out."""
+    told = alert_queries.told_of(conn, record.id)
+    alert_queries.renew_waiting(conn, _labelled(_message(conn, judging, record, suspects, "worse"), told))
+
+
+def _labelled(message: IncidentMessage, told: Mapping[str, Message]) -> IncidentMessage:
+    """With the labels that it began with: Alertmanager knows an alert by them."""
+    first = next(iter(told.values()), None)
+    return message if first is None else replace(message, metric_labels=first.metric_labels)
 
 
 def _shared(labels: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -263,7 +263,7 @@ def find_incident(conn: Connection, incident_id: str) -> Incident:
 def list_incidents(
     conn: Connection, *, open_only: bool = False, rule: str | None = None, uid: str | None = None, limit: int = 100
 ) -> list[Incident]:
-    """Open incidents first, then the newest; of one rule, or with a metric, if they are given."""
+    """Open incidents first, of these the paged ones, then the newest; of one rule, or with a metric, if given."""
     c = incident.c
     query = select(incident)
     if open_only:
@@ -273,7 +273,8 @@ def list_incidents(
     if uid is not None:
         member = incident_member.c
         query = query.where(exists().where(member.incident_id == c.id, member.uid == uid))
-    query = query.order_by(c.phase == Phase.OVER.value, c.opened_at.desc(), c.id).limit(limit)
+    over = c.phase == Phase.OVER.value
+    query = query.order_by(over, or_(over, c.paged).desc(), c.opened_at.desc(), c.id).limit(limit)
     return [_incident(row) for row in conn.execute(query)]
 
 
@@ -298,6 +299,12 @@ def members_of(conn: Connection, incident_id: str) -> list[Member]:
     c = incident_member.c
     query = select(incident_member).where(c.incident_id == incident_id).order_by(c.timestamp, c.height.desc(), c.metric)
     return [_member(row) for row in conn.execute(query)]
+
+
+def count_open(conn: Connection) -> int:
+    """How many incidents are open."""
+    query = select(func.count()).select_from(incident).where(incident.c.phase == Phase.OPEN.value)
+    return int(conn.execute(query).scalar_one())
 
 
 def count_open_metrics(conn: Connection) -> int:

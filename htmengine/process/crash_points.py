@@ -47,6 +47,15 @@ POINTS = {
     "anomaly.acknowledged": "the results are gone from the results queue",
 }
 
+#: Those of alerts, in the order in which a high row passes them.  A row that is not high passes none of the last four.
+ALERT_POINTS = {
+    "alerts.received": "scored rows were taken from the alerts' queue",
+    "alerts.judging": "a transaction of incidents and messages is complete but not committed",
+    "alerts.judged": "incidents and messages are stored, the rows are not acknowledged",
+    "alerts.claimed": "a message was taken from the table, the receiver knows nothing",
+    "alerts.sent": "the receiver has accepted a message, the table does not say so",
+}
+
 
 @dataclass(slots=True)
 class Order:
@@ -65,8 +74,8 @@ class Order:
         """
         place, *options = text.strip().split(":")
         point, _, value = place.partition("=")
-        if point not in POINTS:
-            raise ConfigError([f"{VARIABLE}: no crash point {point!r}; there are {', '.join(POINTS)}"])
+        if point not in POINTS and point not in ALERT_POINTS:
+            raise ConfigError([f"{VARIABLE}: no crash point {point!r}; there are {', '.join(POINTS | ALERT_POINTS)}"])
         try:
             times = [int(option) for option in options if option != "hang"] or [1]
             return point, cls(float(value) if value else None, times[-1], "hang" in options)

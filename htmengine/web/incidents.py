@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from htmengine import labels
 from htmengine.adapters.datasource.why import LEAST_HEIGHT
+from htmengine.alerts.queries import Undelivered, undelivered
 from htmengine.incidents import feedback, queries
 from htmengine.incidents.records import Did, Event, Incident, Marks, Member, Silence
 from htmengine.operations import Operations
@@ -31,6 +32,7 @@ DAY_S = 86_400
 AROUND_S = 900
 MOST_OTHERS = 20
 MOST_SIMILAR = 5
+MOST_UNDELIVERED = 20
 #: Parts of names that a picture of the fleet has, and the buckets of time.
 MOST_PARTS = 30
 HEAT_BUCKETS = 72
@@ -124,7 +126,9 @@ def _list(conn: Connection, given: Mapping[str, Any], now: float) -> dict[str, A
         "incidents": [_incident_json(incident) for incident in found],
         "rules": _rules(conn, now),
         "metrics": reading.count_metrics(conn, reading.MetricQuery()),
+        "open": queries.count_open(conn),
         "touched": queries.count_open_metrics(conn),
+        "undelivered": [_undelivered_json(each) for each in undelivered(conn, now - WEEK_S, MOST_UNDELIVERED)],
     }
 
 
@@ -197,6 +201,10 @@ def part_of(name: str) -> str:
 
 def _incident_json(incident: Incident) -> dict[str, Any]:
     return {**asdict(incident), "phase": incident.phase.value}
+
+
+def _undelivered_json(each: Undelivered) -> dict[str, Any]:
+    return {**asdict(each), "state": each.state.value}
 
 
 def _member_json(member: Member) -> dict[str, Any]:

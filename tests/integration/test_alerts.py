@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from htmengine.process import crash_points
 from tests.support.distributed import distributed_engine
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.receivers import (
@@ -192,35 +195,97 @@ class TestEngine:
 class TestBudget:
     """A rule with a budget, in a real engine."""
 
-    def test_a_spike_on_two_metrics_is_one_incident_that_is_told_once_though_the_engine_is_killed(
+    def test_incidents_are_told_once_wherever_the_engine_dies_and_what_people_said_lasts(
         self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
     ) -> None:
-        hook.answers = [hang(60)]
         folder = config(
-            "[alert:all]\npages_per_week = 5\nreceivers = hook\n"
+            "[alert:all]\npages_per_week = 50\nmax_age_s = 0\nreceivers = hook\n"
             f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\ntimeout_s = 2\n"
         )
-        rows, metrics = 4100, ("web.load", "web.users")  # 14 days and a few hours, until now
-        first_at = int(time.time()) - STEP_S * rows
-        usual_rows = [f"{metric} {50 + n % 3} {first_at + STEP_S * n}" for n in range(rows) for metric in metrics]
         with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
-            engine.send(usual_rows)
-            for metric in metrics:
-                engine.wait_until_scored(metric, rows)
-            assert engine.query("SELECT count(*) FROM incident") == [(0,)]
-            engine.send([f"{metric} 1000 {first_at + STEP_S * rows}" for metric in metrics])
-            wait_for(lambda: len(hook.requests) == 1, "the first attempt")
+            days = Days(engine, ("web.load", "web.users"))
+            days.pass_by(15)
+            assert engine.query("SELECT count(*) FROM alarm_verdict") == [(0,)]
+            engine.stop()
+            lines = days.with_a_spike()
+            for number, point in enumerate(crash_points.ALERT_POINTS):
+                engine.environment[crash_points.VARIABLE] = point
+                with contextlib.suppress(AssertionError):  # it may die before it listens
+                    engine.start()
+                if number == 0:
+                    engine.send(lines)
+                assert engine.process is not None
+                assert engine.process.wait(60) == -signal.SIGKILL, point
+            del engine.environment[crash_points.VARIABLE]
+            engine.start()
+            engine.send(lines)  # what had not been stored
+            days.wait_until_scored()
+            wait_for(lambda: engine.query(TOLD) == [(1, 2)], "the incident and its message")
+            firing = [request for request in hook.requests if request.json["status"] == "firing"]
+            assert {request.headers["HTMEngine-Delivery"] for request in firing} == {
+                f"{firing[0].json['id']}.firing.hook"
+            }
+            assert engine.query("SELECT count(*) FROM alarm_verdict WHERE verdict = 'paged'") == [(1,)]
+            told = firing[-1].json
+            assert (told["type"], told["moved"][0]["direction"]) == ("incident", "up")
+
+            here = ("--data-dir", str(engine.data_dir), "--config", str(folder))
+            command("alert", "mark", told["id"], "fine", *here)
+            command("alert", "silence", "web.users", "--for", "1h", *here)
             engine.kill()
             engine.start()
-            wait_for(lambda: len(hook.requests) == 2, "the second attempt")
-            delivered = "SELECT state FROM alert_delivery WHERE status = 'firing'"
-            wait_for(lambda: engine.query(delivered) == [("DELIVERED",)], "its delivery")
-            wait_for(lambda: engine.query("SELECT members, paged FROM incident") == [(2, 1)], "the incident")
-            listed = command("incidents", "--data-dir", str(engine.data_dir), "--config", str(folder))
-        first, second = hook.requests
-        assert first.headers["HTMEngine-Delivery"] == second.headers["HTMEngine-Delivery"]
-        assert (first.json["type"], first.json["moved"][0]["value"]) == ("incident", 1000.0)
-        assert "2 metrics" in listed
+            days.pass_by(1)
+            engine.send(days.with_a_spike())
+            days.wait_until_scored()
+            wait_for(lambda: len(engine.query(NEWEST, days.spiked_at)) == 2, "the verdicts")
+            assert engine.query(NEWEST, days.spiked_at) == [("held back: fine",), ("held back: silenced",)]
+            assert "2 metrics" in command("incidents", *here)
+            assert "called the like of it fine" in command(
+                "why", "--page", "all", "web.load", str(days.spiked_at), *here
+            )
+
+
+#: Incidents that the receiver knows of, and the metrics in them.
+TOLD = """SELECT count(*), sum(members) FROM incident JOIN alert_delivery ON alert_id = incident.id
+    WHERE alert_delivery.status = 'firing' AND state = 'DELIVERED'"""
+NEWEST = """SELECT verdict FROM alarm_verdict JOIN metric USING (uid)
+    WHERE alarm_verdict.timestamp = ? AND verdict <> 'held off' ORDER BY name"""
+
+
+class Days:
+    """Days of 5-minute rows up to some weeks ago; each spike is higher than the one before."""
+
+    def __init__(self, engine: Engine, metrics: Sequence[str]) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._at = int(time.time()) - 40 * 86_400
+        self._rows = 0
+        self.spiked_at = 0
+        self._spike = 1000.0
+
+    def pass_by(self, days: int) -> None:
+        """Usual rows are sent and scored."""
+        self._engine.send(self._usual(288 * days))
+        self.wait_until_scored()
+
+    def with_a_spike(self) -> list[str]:
+        """Lines of a usual day that begins with a spike of all metrics."""
+        self._spike *= 3
+        self.spiked_at = self._at
+        return [*self._lines(self._spike), *self._usual(287)]
+
+    def wait_until_scored(self) -> None:
+        for metric in self._metrics:
+            self._engine.wait_until_scored(metric, self._rows)
+
+    def _usual(self, rows: int) -> list[str]:
+        return [line for n in range(rows) for line in self._lines(50.0 + n % 3)]
+
+    def _lines(self, value: float) -> list[str]:
+        lines = [f"{metric} {value} {self._at}" for metric in self._metrics]
+        self._at += STEP_S
+        self._rows += 1
+        return lines
 
 
 class TestDistributed:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -11,7 +12,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import NO_ALERTS, AlertOptions, Rule
+from htmengine.alerts.incident_messages import IncidentMessage
+from htmengine.alerts.queries import DeliveryState
 from htmengine.cli.main import main
 from htmengine.incidents.candidates import Candidate
 from htmengine.incidents.judging import Judging, judge
@@ -99,6 +103,21 @@ class IncidentCommandsTest(SynchronousTestCase):
 
     def test_the_budget_stands_beside_what_it_paid_for(self) -> None:
         self.assertIn("all  0 pages in the last week, budget 1; 0 incidents without", self.command("alert", "list"))
+
+    def test_messages_that_no_receiver_accepted_are_listed(self) -> None:
+        self.judge("web.a", 40, 5.5)
+        message = IncidentMessage("i", "firing", "all", "web.a", NOW, NOW, 1, 5.5, 4.0, (), created=NOW)
+        for receiver in ("hook", "mail", "slack"):
+            self.database.run_sync(alert_queries.add_deliveries, message, [receiver])
+        self.database.run_sync(alert_queries.claim_delivery, "hook", NOW + 1, 5.0)
+        self.database.run_sync(alert_queries.postpone_delivery, "i.firing.hook", NOW + 9, "503 Busy")
+        self.database.run_sync(
+            alert_queries.end_delivery, "i.firing.mail", DeliveryState.GIVEN_UP, time.time(), "no such user"
+        )
+        listed = self.command("alert", "list")
+        self.assertIn("hook has not accepted: web.a (firing, 1 attempts), tried again: 503 Busy", listed)
+        self.assertIn("mail has not accepted: web.a (firing, 0 attempts), given up: no such user", listed)
+        self.assertNotIn("slack", listed)  # nobody has tried yet
 
     def test_a_preview_tells_pages_beside_those_of_a_threshold(self) -> None:
         for rowid in (20, 25, 26, 39):

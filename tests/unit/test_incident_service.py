@@ -320,9 +320,14 @@ class FleetTest(IncidentCase):
         self.patch(incidents, "row_times", lambda conn, uid, most: [START - 60 * n for n in range(100, 0, -1)])
 
     def test_a_storm_is_one_incident_and_few_messages(self) -> None:
-        for name in self.names:
+        for name in self.names[:6]:
             self.rise(name)
-        self.clock.pump([60, 3600, 60])
+        self.clock.advance(20)
+        self.assertEqual([status for status, _ in self.messages()], ["firing"])
+        for name in self.names[6:]:
+            self.rise(name)
+        self.clock.pump([40, 3600, 60])
+        self.assertEqual(self.messages()[1], ("worse", 8))
         [incident] = self.incidents()
         self.assertEqual(incident.members, 8)
         self.assertEqual([status for status, _ in self.messages()], ["firing", "worse", "resolved"])

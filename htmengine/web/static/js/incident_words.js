@@ -35,5 +35,18 @@ export function pagedText({ paged, held_back: why, opened_at: at }) {
   return paged ? `paged ${format.time(Math.round(at))}` : `not paged: ${why ?? "no receiver"}`;
 }
 
+/** What a rule did in a week, and how people found it. */
+export function ruleText({ rule, pages, held_back: held, right, fine, precision }) {
+  const heldText = held ? `, ${format.count(held)} held back` : "";
+  const marked = precision === null ? "" : `, ${format.count(right)} of ${format.count(right + fine)} marked right`;
+  return `${rule}: ${format.counted(pages, "page")} this week${heldText}${marked}`;
+}
+
+/** A message that a receiver has not accepted. */
+export function undeliveredText({ subject, receiver, state, attempts, answer }) {
+  const end = state === "WAITING" ? "it is tried again" : "it was given up";
+  return `${receiver} has not accepted the message about ${subject} (${format.counted(attempts, "attempt")}); ${end}: ${answer}`;
+}
+
 /** How grave an open incident is: a level of scores.js. */
 export const gravity = ({ phase, paged }) => (phase === "OVER" ? "usual" : paged ? "anomalous" : "unusual");

@@ -9,12 +9,14 @@ import { sendingCommand } from "../engine.js";
 import * as format from "../format.js";
 import { heatTable } from "../heat.js";
 import { incidentLink, showIncident, stateBadge } from "../incident_view.js";
-import { gravity, pagedText, sinceText } from "../incident_words.js";
+import { gravity, pagedText, ruleText, sinceText, undeliveredText } from "../incident_words.js";
 import { repeated } from "../tasks.js";
 import { announce } from "../toasts.js";
 
 const REFRESH_MS = 10000;
-const MOST = 200;
+//: Incidents that are listed at first, and with each press of the button; the API gives no more than MOST at once.
+const STEP = 100;
+const MOST = 1000;
 const OVER_S = 86400;
 
 export function openNow(main, { uid: id }) {
@@ -27,6 +29,7 @@ export function openNow(main, { uid: id }) {
 class NowPage {
   #parts = layout();
   #id;
+  #limit = STEP;
   #shown = null;
   #given = new AbortController();
   #loading = new AbortController();
@@ -34,6 +37,7 @@ class NowPage {
 
   constructor(main, id) {
     this.#id = id ?? null;
+    this.#parts.more.addEventListener("click", () => this.#showMore());
     main.append(this.#parts.page);
     const load = () => this.load();
     connection.addEventListener("back", load);
@@ -46,12 +50,7 @@ class NowPage {
 
   async load() {
     try {
-      const [found, unusual] = await Promise.all([
-        get("incidents", { limit: MOST }, this.#given.signal),
-        get("unusual", {}, this.#given.signal),
-      ]);
-      this.#show(found, unusual);
-      await this.#showOne(found.incidents);
+      await Promise.all([this.#loadIncidents(), this.#loadUnusual()]);
     } catch (error) {
       if (isAbort(error)) return;
       tolerate(error);
@@ -59,19 +58,34 @@ class NowPage {
     }
   }
 
-  #show({ incidents, rules, metrics, touched }, unusual) {
-    const { title, sub, budget, open, over, overHead, heat } = this.#parts;
+  async #loadIncidents() {
+    const found = await get("incidents", { limit: this.#limit }, this.#given.signal);
+    this.#show(found);
+    await this.#showOne(found.incidents);
+  }
+
+  async #loadUnusual() {
+    const { heat } = this.#parts;
+    const unusual = await get("unusual", {}, this.#given.signal);
+    heat.hidden = !unusual.parts.length;
+    fill(heat, h("h2", {}, "Unusual, by host"), h("p", { class: "muted small" }, `${format.time(unusual.from)} – ${format.time(unusual.until)}`), heatTable(unusual));
+  }
+
+  #show({ incidents, rules, metrics, open: count, touched, undelivered }) {
+    const { title, sub, budget, unsent, open, more, over, overHead } = this.#parts;
     const now = Date.now() / 1000;
     const opened = gravestFirst(incidents);
     const ended = incidents.filter(({ phase, over_at: at }) => phase === "OVER" && at > now - OVER_S);
-    setText(title, opened.length ? `${format.counted(opened.length, "incident")} open` : "Nothing is wrong");
-    setText(sub, opened.length ? `${format.counted(touched, "metric")} of ${format.count(metrics)}` : `${format.counted(metrics, "metric")}, all as expected`);
+    setText(title, count ? `${format.counted(count, "incident")} open` : "Nothing is wrong");
+    setText(sub, count ? `${format.counted(touched, "metric")} of ${format.count(metrics)}` : `${format.counted(metrics, "metric")}, all as expected`);
     setText(budget, rules.map(ruleText).join(" · "));
+    unsent.hidden = !undelivered.length;
+    fill(unsent, ...undelivered.map((message) => h("li", {}, undeliveredText(message))));
     fill(open, ...opened.map((incident) => this.#card(incident, now)));
+    more.hidden = opened.length === count || this.#limit >= MOST;
+    setText(more, `Show more of ${format.count(count)}`);
     overHead.hidden = !ended.length;
     fill(over, ...ended.map((incident) => this.#card(incident, now)));
-    heat.hidden = !unusual.parts.length;
-    fill(heat, h("h2", {}, "Unusual, by host"), h("p", { class: "muted small" }, `${format.time(unusual.from)} – ${format.time(unusual.until)}`), heatTable(unusual));
     this.#parts.metrics = metrics;
   }
 
@@ -88,6 +102,11 @@ class NowPage {
         h("span", { class: "card-badges" }, stateBadge(incident), h("span", { class: "badge" }, format.counted(incident.members, "metric")), h("span", { class: "badge" }, seen(incident))),
       ),
     );
+  }
+
+  #showMore() {
+    this.#limit = Math.min(MOST, this.#limit + STEP);
+    this.load();
   }
 
   /** The incident of the address, or the first open one. */
@@ -125,8 +144,6 @@ const fingerprint = ({ id, last_at: at, members, phase, acknowledged_at: acknowl
 
 const seen = (incident) => (incident.acknowledged_by ? `acknowledged by ${incident.acknowledged_by}` : pagedText(incident));
 
-const ruleText = ({ rule, pages, held_back: held }) => `${rule}: ${format.counted(pages, "page")} this week${held ? `, ${format.count(held)} held back` : ""}`;
-
 function nothing(metrics) {
   if (!metrics) return emptyBox("No metric yet", "Send samples, and each metric gets a model:", sendingCommand("web1.cpu.load"));
   return emptyBox("No incident is open", "Rules make incidents of what is unusual together.", h("a", { href: "#/metrics" }, "All metrics"), h("a", { href: "#/anomalies" }, "Anomalies"));
@@ -136,6 +153,8 @@ function layout() {
   const title = h("h1", {}, "Now");
   const sub = h("span", { class: "muted" });
   const budget = h("span", { class: "muted small" });
+  const unsent = h("ul", { class: "plain-list", "aria-label": "Messages that were not accepted", hidden: true });
+  const more = h("button", { type: "button", hidden: true });
   const open = h("ul", { class: "cards", "aria-label": "Open incidents" });
   const over = h("ul", { class: "cards", "aria-label": "Incidents that are over" });
   const overHead = h("h2", { hidden: true }, "Over, last 24 hours");
@@ -145,7 +164,8 @@ function layout() {
     "div",
     { class: "page" },
     h("div", { class: "page-head" }, title, sub, h("span", { class: "spring" }), budget),
-    h("div", { class: "now-grid" }, h("div", { class: "side now-list" }, open, overHead, over), detail, heat),
+    unsent,
+    h("div", { class: "now-grid" }, h("div", { class: "side now-list" }, open, more, overHead, over), detail, heat),
   );
-  return { page, title, sub, budget, open, over, overHead, heat, detail, metrics: 0 };
+  return { page, title, sub, budget, unsent, open, more, over, overHead, heat, detail, metrics: 0 };
 }
