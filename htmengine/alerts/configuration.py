@@ -318,6 +318,7 @@ class Maintenance:
     timezone: ZoneInfo = option(  # noqa: RUF009  (a ZoneInfo is frozen)
         UTC, ZONE, "of cron, and of the calendar's times without one"
     )
+    learning: bool = option(True, FLAG, "no: the rows of a window are not learnt")
     windows: Calendar = field(default=NEVER, compare=False)  #: made of the options above
     name_labels: tuple[str, ...] = field(default=(), compare=False)  #: as in [alerts]
 

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from htmengine.alerts.calendars import Window
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Maintenance, Rule
 from htmengine.messages import ScoredRow
@@ -119,6 +120,12 @@ def _matches(metrics: tuple[str, ...], name: str, name_labels: tuple[str, ...]) 
 def in_maintenance(maintenance: Iterable[Maintenance], name: str, at: float) -> bool:
     """Whether a metric's row of epoch second ``at`` pages nobody."""
     return any(_matches(each.metrics, name, each.name_labels) and each.windows.window(at) for each in maintenance)
+
+
+def unlearnt_window(maintenance: Iterable[Maintenance], name: str, at: float) -> Window | None:
+    """The window that a metric's row of epoch second ``at`` is in, if it is one whose rows are not learnt."""
+    found = (each.windows.window(at) for each in maintenance if not each.learning and _matches(each.metrics, name))
+    return next((window for window in found if window is not None), None)
 
 
 def outside_maintenance(maintenance: Sequence[Maintenance], scored: Sequence[Scored]) -> Sequence[Scored]:

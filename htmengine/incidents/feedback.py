@@ -19,7 +19,7 @@ from htmengine.incidents.hold_off import MARGIN
 from htmengine.incidents.records import Did, Event, Incident, Member
 from htmengine.repository import fine_spans, reading
 from htmengine.repository.fine_spans import FineSpan
-from htmengine.repository.queries import Metric, find_metrics, get_rows
+from htmengine.repository.queries import Metric, find_metrics
 
 _KINDS = frozenset(kind.name for kind in KINDS)
 
@@ -42,18 +42,10 @@ def mark(conn: Connection, incident_id: str, what: Did, who: str, now: float, no
 def _span(conn: Connection, metric: Metric, member: Member) -> FineSpan:
     """The rows of a member's alarms.  The metric is locked: no row comes between."""
     first, last = member.rowid, reading.span_of(conn, metric.uid, member.timestamp, member.last_timestamp).last
-    if not _replays(conn, metric):
+    if not fine_spans.replays(conn, metric):
         first, last = 1, 0
     about = (metric.uid, member.incident_id, first, last, metric.last_rowid)
     return FineSpan(*about, direction=member.direction, height=member.height)
-
-
-def _replays(conn: Connection, metric: Metric) -> bool:
-    """Whether what the metric's detector has learnt is still there to be learnt again."""
-    if metric.definition is None:
-        return False
-    rows = get_rows(conn, metric.uid, metric.definition.after, 1)
-    return bool(rows) and rows[0].rowid == metric.definition.after + 1
 
 
 def is_like(spans: Iterable[FineSpan], alarm: Alarm) -> bool:

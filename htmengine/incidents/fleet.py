@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from htmengine.evidence.kinds import duration
 from htmengine.incidents.silence import LEAST_S, Cadence, FleetClock
@@ -21,6 +22,8 @@ LIVE_S = 3600.0
 FORGOTTEN_S = 7 * 86_400.0
 #: Rows without which a metric's cadence is not known.
 LEAST_ROWS = 288
+#: Rows that come late, and by so much later or sooner than a look before, come from a backlog.
+SHIFT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Fleet:
     newest: dict[str, Newest] = field(default_factory=dict)
     _cadences: dict[str, Cadence] = field(default_factory=dict)
     _studied: set[str] = field(default_factory=set)  #: whose longest gap is known from their rows
+    _age: float | None = None  #: seconds, of the rows that were heard last: their median
 
     def look(self, now: float, metrics: Sequence[Newest]) -> None:
         """Take the metrics' newest rows into account."""
@@ -49,7 +53,8 @@ class Fleet:
         self._forget(live)
         heard = [each for uid, each in live.items() if uid in before and each.timestamp > before[uid].timestamp]
         reporting = {each.uid for each in heard} | {uid for uid, each in live.items() if self._reports(now, each)}
-        self.clock = self.clock.looked(now, reporting=len(reporting), metrics=len(live))
+        reported = 0 if self._catches_up(now, heard) else len(reporting)
+        self.clock = self.clock.looked(now, reporting=reported, metrics=len(live))
         for each in heard:
             self._hear(now, each)
         if first_look:
@@ -93,6 +98,16 @@ class Fleet:
 
     def _quiet_s(self, cadence: Cadence) -> float:
         return self.clock.seconds - cadence.last
+
+    def _catches_up(self, now: float, heard: Sequence[Newest]) -> bool:
+        """Whether a backlog comes in: a metric whose rows are still in it is not silent.
+
+        Its rows are late, and sooner or later by the minute.  A fleet that is always as late has no backlog.
+        """
+        if not heard:
+            return False
+        before, self._age = self._age, median(now - each.timestamp for each in heard)
+        return self._age >= LEAST_S and (before is None or abs(self._age - before) >= SHIFT_S)
 
     def _reports(self, now: float, each: Newest) -> bool:
         cadence = self._cadences.get(each.uid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Spans of rows that somebody called fine: they are not learnt, and their like raises less.
+"""Spans of rows that somebody called fine, or of maintenance: they are not learnt, and their like may raise less.
 
 A span counts for the rows of its metric after the row ``after``, up to the row ``until``.  So what a detector knows at
 any row follows from the stored rows and spans alone, whenever and by whom it is asked.
@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
 
-from htmengine.repository.queries import in_parts
+from htmengine.repository.queries import Metric, get_rows, in_parts
 from htmengine.repository.schema import fine_span
 
 
@@ -66,6 +66,14 @@ def learnt_at(spans: Iterable[FineSpan], rowid: int) -> Callable[[int], bool]:
     """
     counting = [(each.first, each.last) for each in spans if each.counts_at(rowid)]
     return lambda row: not any(first <= row <= last for first, last in counting)
+
+
+def replays(conn: Connection, metric: Metric) -> bool:
+    """Whether all that a metric's detector has learnt is still stored, so that it can learn it again without a span."""
+    if metric.definition is None:
+        return True
+    rows = get_rows(conn, metric.uid, metric.definition.after, 1)
+    return not rows or rows[0].rowid == metric.definition.after + 1
 
 
 def put(conn: Connection, spans: Sequence[FineSpan]) -> None:

@@ -51,6 +51,7 @@ from htmengine.repository.quarantine import BLAMELESS, Quarantine, each_alone, r
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
 from htmengine.runtime.counter_rates import rates_of
 from htmengine.runtime.late_window import Cadence, LateWindow
+from htmengine.runtime.maintenance import WindowAt, leave_out
 from htmengine.runtime.sample_order import Came, in_order
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
@@ -92,6 +93,7 @@ class StorerOptions:
     max_metrics: int = 0
     late_window: LateWindow = DEFAULT_WINDOW
     late_samples: int = 10_000  #: late samples of a metric that are kept
+    unlearnt_window: WindowAt | None = None
 
 
 @dataclass(slots=True)
@@ -412,6 +414,8 @@ def store_batches(
             conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
+        if options.unlearnt_window is not None:
+            leave_out(conn, tails.values(), rows, options.unlearnt_window)
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
         messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest, done)
         done.outbox = queries.add_outbox(conn, messages)

@@ -23,7 +23,10 @@ class FleetTest(SynchronousTestCase):
         for _ in range(count):
             self.now += 60
             self.last |= dict.fromkeys(reporting, self.now)
-            self.fleet.look(self.now, [Newest(name, name, self.rows, at) for name, at in self.last.items()])
+            self.look()
+
+    def look(self) -> None:
+        self.fleet.look(self.now, [Newest(name, name, self.rows, at) for name, at in self.last.items()])
 
     def silent(self, given_s: float = 0.0, past: tuple[int, ...] = (0, 60, 120)) -> list[str]:
         for each in list(self.fleet.unstudied()):
@@ -71,6 +74,26 @@ class FleetTest(SynchronousTestCase):
         self.now += 3 * 3600  # the engine was away
         self.minutes(1, "")
         self.minutes(12, "bc")
+        self.assertEqual(self.silent(), ["a"])
+
+    def test_while_a_backlog_comes_in_nobody_is_silent(self) -> None:
+        self.minutes(5, "abc")
+        self.now += 3000  # the engine was away; then b and c come first, and a is still in the queue
+        for late in range(3000, 0, -100):
+            self.now += 60
+            self.last |= dict.fromkeys("bc", self.now - late)
+            self.look()
+            self.assertEqual(self.silent(), [])
+        self.minutes(3, "abc")
+        self.assertEqual(self.silent(), [])
+        self.minutes(12, "bc")
+        self.assertEqual(self.silent(), ["a"])
+
+    def test_a_fleet_that_is_always_late_is_watched(self) -> None:
+        for minute in range(20):
+            self.now += 60
+            self.last |= dict.fromkeys("bc" if minute > 5 else "abc", self.now - 900)
+            self.look()
         self.assertEqual(self.silent(), ["a"])
 
     def test_a_metric_of_few_rows_and_one_long_forgotten_are_not_watched(self) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from sqlalchemy import Connection
 from twisted.trial.unittest import SynchronousTestCase
@@ -19,7 +20,7 @@ from htmengine.messages import (
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import counts, old_rows, queries, rejects
+from htmengine.repository import counts, fine_spans, old_rows, queries, rejects
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
 from htmengine.runtime.metric_storer import Stored, StorerOptions, ask_for_scores, store_batches
@@ -148,6 +149,31 @@ class RowsTest(StorerTestCase):
     def test_a_batch_that_comes_twice_in_one_transaction_is_stored_once(self) -> None:
         batch = SampleBatch(["a 1 60"], "batch-1")
         self.assertEqual(self.store(batch, batch).received, 1)
+
+
+def _window(name: str, at: float) -> tuple[float, float] | None:
+    return (120.0, 300.0) if name == "a" and 120.0 <= at < 300.0 else None
+
+
+class MaintenanceTest(StorerTestCase):
+    def spans(self) -> list[tuple[int, int, int]]:
+        uid = self.metric("a").uid
+        found = self.database.run_sync(fine_spans.of_metrics, [uid]).get(uid, ())
+        return [(each.first, each.last, each.after) for each in found]
+
+    def store_lines(self, *lines: str) -> None:
+        self.lines(*lines, options=replace(OPTIONS, unlearnt_window=_window))
+
+    def test_the_first_row_after_a_window_ends_it(self) -> None:
+        self.store_lines("a 1 60", "b 1 120", "a 2 120", "a 3 180")
+        self.assertEqual(self.spans(), [])
+        self.store_lines("a 3 240")
+        self.store_lines("a 4 360", "a 4 420", "b 1 420")
+        self.assertEqual(self.spans(), [(2, 4, 4)])
+
+    def test_all_of_it_may_come_at_once(self) -> None:
+        self.store_lines("a 1 60", "a 2 120", "a 3 300")
+        self.assertEqual(self.spans(), [(2, 2, 2)])
 
 
 class ModelsTest(StorerTestCase):
