@@ -256,6 +256,7 @@ class Webhook:
     url: str = option("", URL, "where to POST", secret=True)
     secret: str = option("", ANY_TEXT, "key of the signature (HMAC-SHA256); empty: not signed", secret=True)
     authorization: str = option("", ANY_TEXT, "value of the header Authorization", secret=True)
+    form: str = option("json", one_of("json", "cloudevents"), "of the body: ours, or an event of CloudEvents with it")
     timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
     tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
 
@@ -300,10 +301,87 @@ class Slack:
     tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
 
 
-Receiver: TypeAlias = Webhook | Alertmanager | Email | Slack
-RECEIVERS: Mapping[str, type[Receiver]] = {each.type: each for each in (Webhook, Alertmanager, Email, Slack)}
+@dataclass(frozen=True, slots=True)
+class PagerDuty:
+    """[receiver:NAME] with ``type = pagerduty``: PagerDuty's Events API v2."""
+
+    type: ClassVar[str] = "pagerduty"
+    name: str = ""
+    url: str = option("https://events.pagerduty.com/v2/enqueue", URL, "where to POST", secret=True)
+    routing_key: str = option("", ANY_TEXT, "the integration key", secret=True)
+    severity: str = option("error", one_of("critical", "error", "warning", "info"), "of its events")
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+@dataclass(frozen=True, slots=True)
+class Opsgenie:
+    """[receiver:NAME] with ``type = opsgenie``: Opsgenie's Alert API."""
+
+    type: ClassVar[str] = "opsgenie"
+    name: str = ""
+    url: str = option("https://api.opsgenie.com", URL, "of the API, without /v2", secret=True)
+    api_key: str = option("", ANY_TEXT, "the integration's key", secret=True)
+    priority: str = option("P3", one_of("P1", "P2", "P3", "P4", "P5"), "of its alerts")
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+@dataclass(frozen=True, slots=True)
+class Teams:
+    """[receiver:NAME] with ``type = teams``: a Microsoft Teams workflow that posts adaptive cards."""
+
+    type: ClassVar[str] = "teams"
+    name: str = ""
+    url: str = option("", URL, "of the workflow", secret=True)
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    """[receiver:NAME] with ``type = telegram``: a bot's messages in a chat."""
+
+    type: ClassVar[str] = "telegram"
+    name: str = ""
+    url: str = option("https://api.telegram.org", URL, "of the Bot API", secret=True)
+    token: str = option("", ANY_TEXT, "the bot's token", secret=True)
+    chat_id: str = option("", ANY_TEXT, "the chat's id, or @channel")
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+@dataclass(frozen=True, slots=True)
+class Ntfy:
+    """[receiver:NAME] with ``type = ntfy``: notifications on a topic of ntfy."""
+
+    type: ClassVar[str] = "ntfy"
+    name: str = ""
+    url: str = option("https://ntfy.sh", URL, "of the server, without the topic", secret=True)
+    topic: str = option("", ANY_TEXT, "the topic", secret=True)
+    token: str = option("", ANY_TEXT, "access token; empty: none", secret=True)
+    priority: int = option(4, whole(1, 5), "of what fires")
+    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+
+
+Vendor: TypeAlias = PagerDuty | Opsgenie | Teams | Telegram | Ntfy
+Receiver: TypeAlias = Webhook | Alertmanager | Email | Slack | Vendor
+RECEIVERS: Mapping[str, type[Receiver]] = {
+    each.type: each for each in (Webhook, Alertmanager, Email, Slack, PagerDuty, Opsgenie, Teams, Telegram, Ntfy)
+}
 #: Options without which a receiver cannot be reached.
-_NEEDED = {"webhook": ("url",), "alertmanager": ("url",), "email": ("sender", "to"), "slack": ("url",)}
+_NEEDED = {
+    "webhook": ("url",),
+    "alertmanager": ("url",),
+    "email": ("sender", "to"),
+    "slack": ("url",),
+    "pagerduty": ("routing_key",),
+    "opsgenie": ("api_key",),
+    "teams": ("url",),
+    "telegram": ("token", "chat_id"),
+    "ntfy": ("topic",),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
-from htmengine.alerts import formats
-from htmengine.alerts.configuration import Alertmanager, Email, Receiver, Slack, Webhook
+from htmengine.alerts import formats, vendors
+from htmengine.alerts.configuration import Alertmanager, Email, Receiver, Slack, Vendor, Webhook
 from htmengine.alerts.formats import HttpRequest
 from htmengine.alerts.incident_messages import Message
 from htmengine.errors import DeliveryFailed
@@ -59,6 +59,8 @@ class Sender:
             case Email():
                 message = formats.email_message(receiver, notification, delivery_id, now)
                 return await self._mail(receiver, message.as_bytes())
+            case _:
+                return await self._post(receiver, vendors.request_for(receiver, notification))
 
     async def send_all(self, receiver: Alertmanager, notifications: Sequence[Message]) -> str:
         """Several alerts in one request.  Raises `DeliveryFailed`."""
@@ -67,7 +69,7 @@ class Sender:
 
     # --- HTTP ------------------------------------------------------------------------------------------
 
-    async def _post(self, receiver: Webhook | Alertmanager | Slack, request: HttpRequest) -> str:
+    async def _post(self, receiver: Webhook | Alertmanager | Slack | Vendor, request: HttpRequest) -> str:
         try:
             exchange = Deferred.fromCoroutine(self._exchange(receiver, request))
             status, reason, retry_after, answer = await within(exchange, receiver.timeout_s, self._reactor)
@@ -79,7 +81,7 @@ class Sender:
         return said
 
     async def _exchange(
-        self, receiver: Webhook | Alertmanager | Slack, request: HttpRequest
+        self, receiver: Webhook | Alertmanager | Slack | Vendor, request: HttpRequest
     ) -> tuple[int, str, float, str]:
         policy = BrowserLikePolicyForHTTPS(trustRoot=_trust(receiver.tls_ca_file))
         agent: Any = Agent(for_twisted(self._reactor), policy, receiver.timeout_s, pool=self._pool)

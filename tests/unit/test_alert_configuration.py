@@ -152,7 +152,8 @@ class ConfigurationTest(AlertsCase):
         self.assertEqual(
             problems,
             [
-                "[receiver:pigeon] type = 'pigeon': webhook, alertmanager, email, slack are allowed",
+                "[receiver:pigeon] type = 'pigeon': webhook, alertmanager, email, slack, pagerduty, opsgenie, teams,"
+                " telegram, ntfy are allowed",
                 "[receivers:x]: [alerts], [alert:NAME], [receiver:NAME] and [maintenance:NAME] are allowed, "
                 "NAME of at most 60 letters, digits, - and _",
                 "[receiver:hook] url: an http or https URL without user and password is allowed",
