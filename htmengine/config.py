@@ -186,6 +186,7 @@ class AdmissionSection:
     max_future_s: float = option(600.0, real(0, 4e9), "samples further ahead of the clock are rejected")
     allow: str = option("", GLOBS, "only metrics with such names are taken; empty: all")
     deny: str = option("", GLOBS, "metrics with such names are rejected, whatever is allowed")
+    rules: str = option("", ANY_TEXT, "rules of admission, one a line, for names and labels: docs/admission.md")
     new_metrics_a_minute: int = option(
         10_000, whole(0, 100_000_000), "samples of further new metrics are rejected until the next minute; 0: no limit"
     )

@@ -49,6 +49,7 @@ from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
 from htmengine.telemetry.trouble_watch import TroubleWatch
+from htmengine.wires.admission import rule_lines
 from htmengine.wires.statsd import StatsdOptions
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
@@ -124,6 +125,7 @@ class Parts:
             max_future_s=config.admission.max_future_s,
             allow=config.admission.allow.split(),
             deny=config.admission.deny.split(),
+            rules=rule_lines(config.admission.rules),
             new_metrics_a_minute=config.admission.new_metrics_a_minute,
             max_metrics=config.admission.max_metrics,
             late_window=LateWindow(config.metric_storer.late_window_intervals, config.metric_storer.late_window_s),

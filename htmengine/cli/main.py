@@ -25,6 +25,7 @@ _PLACES = {
     "model": ("model", "model"),
     "troubles": ("troubles", "troubles"),
     "rejects": ("rejects", "rejects"),
+    "admission": ("admission", "admission"),
     "queues": ("queues", "queues"),
     "export": ("metrics", "export"),
     "import": ("metrics", "import_"),

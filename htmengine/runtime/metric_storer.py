@@ -28,6 +28,7 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus, Delivery
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import InvalidMessage, InvalidSample
+from htmengine.labels import identity, is_short
 from htmengine.messages import (
     MAX_FUTURE_S,
     InputRow,
@@ -54,7 +55,7 @@ from htmengine.runtime.late_window import Cadence, LateWindow
 from htmengine.runtime.maintenance import WindowAt, leave_out
 from htmengine.runtime.sample_order import Came, in_order
 from htmengine.sharding import ShardQueues
-from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
+from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics, Verdict
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
 #: them for the queue's bound.
@@ -89,6 +90,7 @@ class StorerOptions:
     max_future_s: float = MAX_FUTURE_S
     allow: Sequence[str] = ()  #: globs
     deny: Sequence[str] = ()
+    rules: Sequence[str] = ()  #: of `htmengine.wires.admission`
     new_metrics_a_minute: int = 0  #: 0: no limit
     max_metrics: int = 0
     late_window: LateWindow = DEFAULT_WINDOW
@@ -136,7 +138,7 @@ class MetricStorer(QueueConsumer):
         self.rejected: Counter[str] = Counter()
         self._reject_log = RejectLog(clock.seconds)
         self._gate = Gate(
-            Admission(allow=options.allow, deny=options.deny),
+            Admission(options.rules, options.allow, options.deny),
             NewMetrics(options.new_metrics_a_minute, options.max_metrics),
         )
         self._one_at_a_time = DeferredLock()
@@ -473,11 +475,30 @@ def _with_rates(
 
 
 def _judge(came: list[Came], rules: Admission, done: Stored, options: StorerOptions) -> list[Came]:
-    """Without the samples of metrics whose names may not come in."""
+    """Without the samples of metrics whose names may not come in; the others under the names that the rules give."""
     if rules.takes_all:
         return came
-    verdicts = {name: rules.judge(name) for name in {each.sample.name for each in came}}
-    return _keep_out(came, {name: each.reason for name, each in verdicts.items() if each.reason}, done, options)
+    texts = {each.sample.name: each.batch.texts.get(each.sample.name, each.sample.name) for each in came}
+    verdicts = {name: rules.judge(text) for name, text in texts.items()}
+    renamed = {name: _renamed(name, verdict) for name, verdict in verdicts.items() if verdict.name != texts[name]}
+    reasons = {name: verdict.reason for name, verdict in renamed.items() if verdict.reason}
+    return [
+        each if (verdict := renamed.get(each.sample.name)) is None else _named(each, verdict.name or each.sample.name)
+        for each in _keep_out(came, reasons, done, options)
+    ]
+
+
+def _renamed(name: str, verdict: Verdict) -> Verdict:
+    """What becomes of a metric that does not stay as it is; one whose name stands for a longer text keeps it."""
+    if verdict.name is None:
+        return verdict
+    if is_short(name):
+        return Verdict(name)
+    return verdict if identity(verdict.name) == verdict.name else Verdict(None, "name_too_long", verdict.rule)
+
+
+def _named(came: Came, name: str) -> Came:
+    return came._replace(sample=structs.replace(came.sample, name=name))
 
 
 def _keep_out(came: list[Came], reasons: Mapping[str, str], done: Stored, options: StorerOptions) -> list[Came]:

@@ -19,7 +19,7 @@ from twisted.web.server import Request
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
 from htmengine.adapters.datasource.evidence_columns import bucketed, evidence_columns
 from htmengine.adapters.datasource.why import why_at
-from htmengine.errors import UnroutableMessage
+from htmengine.errors import InvalidBody, UnroutableMessage
 from htmengine.incidents.hold_off import learning
 from htmengine.incidents.queries import learnt_since
 from htmengine.messages import MAX_SENDER_LENGTH, Reject, shown_line
@@ -56,7 +56,10 @@ from htmengine.web.views import (
     round_step,
     sparkline,
 )
+from htmengine.wires.compression import decompress
 
+#: Bytes of a compressed body of samples, decompressed.
+MOST_DECOMPRESSED = 10 << 20
 TEXT_LINES = "text/plain"
 #: As the document has it: what JavaScript counts to.
 GREATEST_EVENT_ID = 2**53 - 1
@@ -194,9 +197,20 @@ class Api:
     async def post_samples(self, call: Call) -> Reply:
         return await self.send(call, None)
 
+    async def _decompressed(self, call: Call, body: bytes) -> bytes:
+        encoding = header(call.request, "Content-Encoding")
+        if not encoding:
+            return body
+        try:
+            return await in_thread(
+                self.reactor, self.reactor.getThreadPool(), decompress, body, encoding, MOST_DECOMPRESSED
+            )
+        except InvalidBody as bad:
+            raise Refused(415 if bad.reason == "encoding" else 400, bad.detail) from None
+
     async def send(self, call: Call, metric: str | None, types: Sequence[str] = (JSON, TEXT_LINES)) -> Reply:
         """Samples of one metric, or of those that they name."""
-        body = call.body(*types)
+        body = await self._decompressed(call, call.body(*types))
         read = read_json if call.content_type == JSON else read_text
         pool = self.reactor.getThreadPool()  # thousands of samples keep a reactor busy for too long
         sender = self._sender(call.request)

@@ -31,6 +31,8 @@ PRECISIONS = {
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
+#: Bytes that were not UTF-8.
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 #: A comment, or a line whose quotes count after its first space.
 _LINE = re.compile(
     r"""[ \t]*+(?:\#[^\n]*+|(?:[^ \n\\]|\\[^\n]?)*+(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\n])*+)(?:\n|\Z)""", re.DOTALL
@@ -49,14 +51,14 @@ def read_lines(body: bytes, precision: str, now: float) -> Received:
         raise InvalidBody("body_too_long", f"{len(body)} bytes; at most {MAX_BODY_BYTES} are allowed")
     bound(body.count(b"\n"))
     bound(body.count(b"="), MAX_PARTS)
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        raise InvalidBody("not_utf8", "the body is not UTF-8") from None
+    text = body.decode(errors="surrogateescape")  # a bad byte harms its line alone
     multiplier, divisor = PRECISIONS[precision]
     parser = optional("line_protocol_parser")
     received = Received()
     for line in _lines(text):
+        if _NOT_UTF8.search(line):
+            received.reject("not_utf8", f"{line.encode(errors='surrogateescape')[:60]!r} is not UTF-8")
+            continue
         try:
             point = parser.parse_line(line)
         except (parser.LineFormatError, ValueError) as error:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import socket
 import subprocess
@@ -71,7 +72,7 @@ def test_a_metric_has_one_name_however_it_is_written(engine: Engine) -> None:
 def test_rejects_name_their_sender_in_the_log_the_api_and_the_command(engine: Engine) -> None:
     engine.send(["ohm.disk.w 2,25 1700000000", "\x1b[31m 1 1700000000"])
     wait_for(lambda: len(get(engine, "rejects")["rejects"]) >= 2, "two rejects")
-    assert "from 127.0.0.1: b'ohm.disk.w 2,25 1700000000'" in engine.log_path.read_text()
+    assert "from 127.0.0.1: 'ohm.disk.w 2,25 1700000000'" in engine.log_path.read_text()
     told = htmengine(engine, "rejects")
     assert "  value_not_a_number  127.0.0.1  ohm.disk.w 2,25 1700000000\n" in told
     assert "\\x1b[31m 1" in told
@@ -126,3 +127,27 @@ def test_repair_frees_metrics_that_ran_ahead_offline_and_while_the_engine_runs(t
     finally:
         if engine.process is not None and engine.process.poll() is None:
             engine.kill()
+
+
+def test_a_body_of_samples_may_be_compressed(engine: Engine) -> None:
+    body = gzip.compress(b"zip.a 1 1400000000\nzip.a 2 1400000060\n")
+    headers = {"Content-Type": "text/plain", "Content-Encoding": "gzip"}
+    answer = httpx.post(f"{engine.url}/api/v1/samples", content=body, headers=headers)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 2})
+    wait_for_values(engine, "zip.a", 1, 2)
+    for bad, encoding, status in ((b"no gzip", "gzip", 400), (body, "br", 415)):
+        refused = httpx.post(
+            f"{engine.url}/api/v1/samples", content=bad, headers={**headers, "Content-Encoding": encoding}
+        )
+        assert refused.status_code == status
+
+
+def test_rules_are_previewed_on_the_metrics_that_there_are(engine: Engine, tmp_path: Path) -> None:
+    engine.send(["preview.web1.cpu 1 1400000000", "preview.debug 1 1400000000"])
+    wait_for_values(engine, "preview.debug", 1)
+    rules = tmp_path / "rules.txt"
+    rules.write_text("# what may come in\nrename preview.*.cpu to cpu.$1\ndrop preview.debug\n")
+    said = htmengine(engine, "admission", "--rules", str(rules))
+    assert "preview.web1.cpu -> cpu.web1\n" in said
+    assert "preview.debug: dropped_by_rule, rule 2\n" in said
+    assert "1 renamed, 1 kept out" in said

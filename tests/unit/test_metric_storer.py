@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.labels import identity
 from htmengine.messages import (
     DEFINE_MODEL,
     InputRow,
@@ -125,6 +126,28 @@ class RowsTest(StorerTestCase):
         self.assertEqual(self.rows("web.cpu"), [(1, 60, 1.0), (2, 120, 2.0)])
         self.assertEqual((done.received, dict(done.rejected)), (4, {"denied": 1, "not_allowed": 1}))
         self.assertEqual(self.database.run_sync(counts.get_rejects), {"denied": 1, "not_allowed": 1})
+
+    def test_rules_drop_and_rename_and_a_long_name_is_judged_by_all_of_its_labels(self) -> None:
+        long = f"cpu;env=test;host={'x' * 300}"
+        kept = f"cpu;env=live;host={'x' * 300}"
+        rules = [
+            'drop {env="test"}',
+            "rename servers.*.cpu to cpu.$1",
+            "rename huge.* to " + "n" * 250 + ".$1",
+            "drop_labels pid",
+        ]
+        batch = SampleBatch(
+            [
+                *("servers.web1.cpu 1 60", "cpu.web1 2 120", "a;pid=7 3 60", "a;pid=8 4 120", "huge.metric 1 60"),
+                *(f"{identity(each)} 1 60" for each in (long, kept)),
+            ],
+            texts={identity(each): each for each in (long, kept)},
+        )
+        done = self.store(batch, gate=Gate(Admission(rules), NewMetrics()))
+        self.assertEqual(self.rows("cpu.web1"), [(1, 60, 1.0), (2, 120, 2.0)])
+        self.assertEqual(self.rows("a"), [(1, 60, 3.0), (2, 120, 4.0)])
+        self.assertEqual(self.rows(identity(kept)), [(1, 60, 1.0)])
+        self.assertEqual(dict(done.rejected), {"dropped_by_rule": 1, "name_too_long": 1})
 
     def test_a_flood_of_new_metrics_is_bounded_and_harms_no_known_one(self) -> None:
         gate = Gate(Admission(), NewMetrics(most_a_minute=3, most=5))

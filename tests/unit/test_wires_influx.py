@@ -54,8 +54,12 @@ class InfluxTest(SynchronousTestCase):
         self.assertEqual([s.value for s in received.samples], [1.0, 2.0, 3.0])
         self.assertEqual(dict(received.rejected), {"line_form": 1})
 
-    def test_bodies_that_are_no_text_or_too_long_are_refused(self) -> None:
-        self.assertEqual(self.reason(b"m v=1\xff"), "not_utf8")
+    def test_a_byte_that_is_not_utf_8_harms_its_line_alone(self) -> None:
+        received = read_lines(b"m v=1 1\nm,host=\xff v=2 2\nm v=3 3\n", "s", 0.0)
+        self.assertEqual([s.value for s in received.samples], [1.0, 3.0])
+        self.assertEqual(dict(received.rejected), {"not_utf8": 1})
+
+    def test_bodies_that_are_too_long_are_refused(self) -> None:
         self.assertEqual(self.reason(bytes(MAX_BODY_BYTES + 1)), "body_too_long")
 
     def test_a_body_of_too_many_lines_or_fields_is_refused(self) -> None:
