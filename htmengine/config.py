@@ -205,6 +205,11 @@ class MetricStorerSection:
         2.0, real(0), "intervals of its metric that a sample waits at most for earlier ones; 0: it never waits"
     )
     late_window_s: float = option(60.0, real(0), "seconds that it waits at most; 0: it never waits")
+    same_time: str = option(
+        "first",
+        one_of("first", "last", "sum"),
+        "which of several samples of a metric with the same time counts; last, sum: a sample waits for the next one",
+    )
     late_samples: int = option(
         10_000, whole(0, 1_000_000), "samples of a metric that came still later and are kept for its next rebuild"
     )

@@ -128,7 +128,11 @@ class Parts:
             rules=rule_lines(config.admission.rules),
             new_metrics_a_minute=config.admission.new_metrics_a_minute,
             max_metrics=config.admission.max_metrics,
-            late_window=LateWindow(config.metric_storer.late_window_intervals, config.metric_storer.late_window_s),
+            late_window=LateWindow(
+                config.metric_storer.late_window_intervals,
+                config.metric_storer.late_window_s,
+                config.metric_storer.same_time,
+            ),
             late_samples=config.metric_storer.late_samples,
         )
         return MetricStorer(

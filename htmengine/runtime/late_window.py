@@ -22,6 +22,8 @@ LEARNT = 8
 FIRM = 12
 #: A step that does not fit counts as much as so many that do.
 MISFIT = 2
+#: Which of several samples with the same time counts.
+FIRST, LAST, SUM = "first", "last", "sum"
 #: Samples of one metric that wait at most: a backlog with gaps is not held up.
 MOST_WAITING = 1000
 
@@ -80,12 +82,17 @@ class LateWindow:
 
     intervals: float = 2.0
     most_s: float = 60.0
+    same_time: str = FIRST  #: LAST and SUM: a sample waits for the next one
 
     def wait_s(self, cadence: Cadence) -> float:
-        return min(self.intervals * cadence.interval, self.most_s) if cadence.known else 0.0
+        if cadence.known:
+            return min(self.intervals * cadence.interval, self.most_s)
+        return 0.0 if self.same_time == FIRST else self.most_s
 
 
-def take(newest: int | None, cadence: Cadence, samples: Sequence[T], now: float) -> tuple[int, Cadence]:
+def take(
+    newest: int | None, cadence: Cadence, samples: Sequence[T], now: float, same_time: str = FIRST
+) -> tuple[int, Cadence]:
     """How many of the samples, in the order of time, are stored now, and the cadence with them.
 
     ``newest`` is the time of the metric's newest row.
@@ -93,9 +100,10 @@ def take(newest: int | None, cadence: Cadence, samples: Sequence[T], now: float)
     last, learnt = newest, cadence
     for place, sample in enumerate(samples):
         step = 0 if last is None else sample.timestamp - last
-        if learnt.jumps(step) and sample.due_at > now:
+        incomplete = same_time != FIRST and sample.timestamp == samples[-1].timestamp and last != sample.timestamp
+        if (learnt.jumps(step) or incomplete) and sample.due_at > now:
             too_many = len(samples) - place > MOST_WAITING
-            return take(newest, cadence, samples, math.inf) if too_many else (place, learnt)
+            return take(newest, cadence, samples, math.inf, same_time) if too_many else (place, learnt)
         if last is None or step > 0:
             last, learnt = sample.timestamp, learnt.after(step) if step else learnt
     return len(samples), learnt

@@ -51,7 +51,7 @@ from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, each_alone, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
 from htmengine.runtime.counter_rates import rates_of
-from htmengine.runtime.late_window import Cadence, LateWindow
+from htmengine.runtime.late_window import SUM, Cadence, LateWindow
 from htmengine.runtime.maintenance import WindowAt, leave_out
 from htmengine.runtime.sample_order import Came, in_order
 from htmengine.sharding import ShardQueues
@@ -404,10 +404,12 @@ def store_batches(
     came = _judge(_parse(fresh, now, options, done), gate.rules, done, options)
     tails, kept_out = _tails_of(conn, came, options, gate.new, now, due)
     came = _keep_out(came, kept_out, done, options)
-    came, done.cadences, done.waiting = in_order(conn, came, tails, options.late_window, cadences, now)
+    ordered = in_order(conn, came, tails, options.late_window, cadences, now)
+    came, done.cadences, done.waiting = ordered.taken, ordered.cadences, ordered.waiting
+    merged = _count_merged(ordered.merged, tails, done, options)
     came, without_rate = _with_rates(conn, came, tails, done, options)
     rows, late, counted = _number(came, tails, done, options)
-    counted += without_rate + _keep_late(conn, late, tails, done, options)
+    counted += merged + without_rate + _keep_late(conn, late, tails, done, options)
     _count_rejects(conn, fresh, counted, done, int(now))
     rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
     counts.add_total(conn, counts.RECEIVED, done.received)
@@ -551,6 +553,16 @@ def _beyond(conn: Connection, new: Sequence[str], limits: NewMetrics, now: float
         else:
             kept_out[name] = reason
     return kept_out
+
+
+def _count_merged(
+    merged: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
+) -> Counter[tuple[str, str]]:
+    """The rejects of samples whose time another one has: they are no rows of their own."""
+    reason = "timestamp_summed" if options.late_window.same_time == SUM else "timestamp_duplicate"
+    for each in merged:
+        _reject(done, reason, each.batch, each.number, options)
+    return Counter((tails[each.sample.name].uid, reason) for each in merged)
 
 
 def _number(

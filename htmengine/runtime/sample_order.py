@@ -12,13 +12,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec import structs
 from sqlalchemy import Connection
 
-from htmengine.messages import Sample, SampleBatch
+from htmengine.messages import GAUGE, Sample, SampleBatch
 from htmengine.repository import late_samples
 from htmengine.repository.late_samples import HeldSample
 from htmengine.repository.queries import Tail
-from htmengine.runtime.late_window import LEARNT, Cadence, LateWindow, cadence_of, take
+from htmengine.runtime.late_window import FIRST, LEARNT, SUM, Cadence, LateWindow, cadence_of, take
 
 
 class Came(NamedTuple):
@@ -38,6 +39,15 @@ class Waiting(NamedTuple):
     id: int = 0  #: of its row in held_sample; 0: it has just come
 
 
+class Ordered(NamedTuple):
+    """What becomes of samples, and what is known of their metrics."""
+
+    taken: list[Came]  #: to be stored now, by metric in the order of time
+    merged: list[Came]  #: stored with, or replaced by, another one of the same time
+    cadences: dict[str, Cadence]  #: by uid
+    waiting: bool  #: whether any sample waits
+
+
 def in_order(
     conn: Connection,
     came: Sequence[Came],
@@ -45,8 +55,8 @@ def in_order(
     window: LateWindow,
     cadences: Mapping[str, Cadence],
     now: float,
-) -> tuple[list[Came], dict[str, Cadence], bool]:
-    """The samples to be stored now, the cadences of their metrics, by uid, and whether any sample waits."""
+) -> Ordered:
+    """Which samples are stored now, and which wait."""
     known = _cadences_of(conn, tails.values(), cadences)
     anybody = late_samples.any_held(conn)
     by_metric = _held(conn, tails) if anybody else defaultdict(list)
@@ -58,12 +68,34 @@ def in_order(
     for name, mine in by_metric.items():
         tail = tails[name]
         mine.sort(key=_time_of)
-        count, known[tail.uid] = take(tail.last_timestamp, known[tail.uid], mine, now)
+        count, known[tail.uid] = take(tail.last_timestamp, known[tail.uid], mine, now, window.same_time)
         taken += mine[:count]
         waiting += mine[count:]
     late_samples.release(conn, [each.id for each in taken if each.id])
     late_samples.hold(conn, [_to_hold(each, tails) for each in waiting if not each.id])
-    return [each.came for each in taken], known, anybody or bool(waiting)
+    came, merged = one_a_time([each.came for each in taken], window.same_time)
+    return Ordered(came, merged, known, anybody or bool(waiting))
+
+
+def one_a_time(taken: Iterable[Came], same_time: str) -> tuple[list[Came], list[Came]]:
+    """One sample of each time of a metric, and those that it stands for, too.
+
+    With FIRST nothing is done: what repeats a row's time is rejected later.  Counters' totals are not summed.
+    """
+    if same_time == FIRST:
+        return list(taken), []
+    kept: list[Came] = []
+    merged = []
+    for each in taken:
+        before = kept[-1].sample if kept else None
+        if before is None or (before.name, before.timestamp) != (each.sample.name, each.sample.timestamp):
+            kept.append(each)
+            continue
+        merged.append(kept[-1])
+        summed = same_time == SUM and before.kind == each.sample.kind == GAUGE
+        value = before.value + each.sample.value if summed else each.sample.value
+        kept[-1] = each._replace(sample=structs.replace(each.sample, value=value))
+    return kept, merged
 
 
 def _time_of(each: Waiting) -> int:

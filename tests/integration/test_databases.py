@@ -21,8 +21,20 @@ from twisted.trial.unittest import TestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ConfigError, DatabaseClosed, MetricExists, StartError
+from htmengine.ledger import read_ledger
 from htmengine.messages import CHECKPOINTS_REFUSED, Reject, SampleBatch, encode_samples
-from htmengine.repository import counts, durability, engine, migrations, queries, rejects, schema, troubles
+from htmengine.repository import (
+    counts,
+    durability,
+    engine,
+    joining,
+    late_samples,
+    migrations,
+    queries,
+    rejects,
+    schema,
+    troubles,
+)
 from htmengine.repository.connections import make_engine
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
@@ -231,6 +243,32 @@ class TestQueries:
         assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=1)) == [0]
         database.run_sync(troubles.replace, "worker 0", [], 0)
         assert list(collect(database, 10 * DAY_S, threshold_days=1, keep=1)) == [4]
+
+    def test_late_and_loaded_samples_become_rows_in_the_order_of_time(self, database: Database) -> None:
+        def store(*minutes: int, due: tuple[str, ...] = (), now: float = 1e6) -> None:
+            batch = SampleBatch([f"m {minute} {60 * minute}" for minute in minutes])
+            database.run_sync(lambda conn: store_batches(conn, [batch], OPTIONS, now, [], due=due))
+
+        store(*range(10, 30))
+        store(40, 41)
+        store(15, 5, 7)
+        assert database.run_sync(late_samples.metrics_due, 1e6 + 60, 10) == ["m"]
+        store(due=("m",), now=1e6 + 60)
+        uid = database_uid(database, "m")
+        verdict = {"rule": "r", "uid": uid, "kind": "", "timestamp": 0, "height": 9.0, "verdict": "page"}
+        verdicts = [verdict | {"rowid": rowid} for rowid in (1, 2, 3)]
+        database.run_sync(lambda conn: conn.execute(schema.alarm_verdict.insert(), verdicts))
+        database.run_sync(joining.stage, uid, [(60 * minute, float(minute)) for minute in (1, 12, 35)])
+        done, _ = database.run_sync(
+            lambda conn: custom.rebuild_metric(conn, queries.find_metric(conn, "m", lock=True), 5, 1_000_000)
+        )
+        assert (done.joined, done.duplicates) == (4, 1)
+        minutes = [1, 5, 7, *range(10, 30), 35, 40, 41]
+        assert rows_of(database, "m") == [(place, 60 * at, at) for place, at in enumerate(minutes, 1)]
+        moved = select(schema.alarm_verdict.c.rowid).order_by(schema.alarm_verdict.c.rowid)
+        assert database.run_sync(lambda conn: list(conn.execute(moved).scalars())) == [4, 5, 6]
+        ledger = database.run_sync(read_ledger, None)
+        assert (ledger.adds_up, ledger.rejected) == (True, {"timestamp_duplicate": 2})
 
     def test_the_last_rejects_of_a_reason_are_kept(self, database: Database) -> None:
         given = [Reject("not_utf8", f"web;host=指{n} \0\x1b", "2001:db8::1") for n in range(30)]

@@ -123,3 +123,29 @@ class OrderTest(SynchronousTestCase):
             self.store(*source[:count])
             del source[:count]
         self.assertEqual(self.rows(), list(range(420)))
+
+    def send(self, *lines: str, same_time: str, now: float = NOW) -> Stored:
+        options = dataclasses.replace(OPTIONS, late_window=LateWindow(same_time=same_time))
+        due = self.database.run_sync(late_samples.metrics_due, now, 10)
+        batch = SampleBatch(list(lines), f"batch {next(self.ids)}")
+        stored = self.database.run_sync(lambda conn: store_batches(conn, [batch], options, now, [], due=due))
+        self.assertTrue(self.database.run_sync(read_ledger, "m").adds_up)
+        return stored
+
+    def values(self) -> list[float]:
+        return [row.value for row in self.database.run_sync(queries.get_rows, self.uid(), 0, 100)]
+
+    def test_of_samples_with_the_same_time_the_last_may_count(self) -> None:
+        self.send("m 1 60", "m 2 60", same_time="last")
+        done = self.send("m 3 60", "m 4 120", same_time="last")
+        self.assertEqual((self.values(), dict(done.rejected)), ([3.0], {"timestamp_duplicate": 2}))
+        self.send(same_time="last", now=NOW + 60)
+        self.assertEqual(self.values(), [3.0, 4.0])
+
+    def test_samples_with_the_same_time_may_be_summed(self) -> None:
+        self.send("m 1 60", "m 2 60", same_time="sum")
+        done = self.send("m 3 60", "m 4 120", same_time="sum")
+        self.assertEqual((self.values(), dict(done.rejected)), ([6.0], {"timestamp_summed": 2}))
+        self.send(same_time="sum", now=NOW + 60)
+        self.assertEqual(dict(self.send("m 5 120", same_time="sum").rejected), {"timestamp_duplicate": 1})
+        self.assertEqual(self.values(), [6.0, 4.0])

@@ -15,6 +15,7 @@ const REASONS = {
   timestamp_duplicate: "same time as the newest",
   timestamp_not_a_number: "time is no number",
   timestamp_old: "older than the newest",
+  timestamp_summed: "added to the one of the same time",
   timestamp_out_of_range: "time out of range",
   value_not_a_number: "value is no number",
   value_not_finite: "value is no finite number",
