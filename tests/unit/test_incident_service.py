@@ -107,7 +107,7 @@ class IncidentServiceTest(IncidentCase):
         self.restart(replace(config(), general=general))
         self.rise("web.a")
         self.rise("db.b", height=9.0)
-        self.clock.pump([60] * 62)
+        self.clock.pump([60, 3600, 60])
         statuses = [(each.status, each.metric_labels) for _, each in self.sender.sent]
         labels = (("app", "web"), ("what", "a"))
         self.assertEqual(statuses, [("firing", labels), ("worse", labels), ("resolved", labels)])
