@@ -12,7 +12,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.repository import schema
 from htmengine.repository.engine import Database
 from tests.support.servers import MariaDB, PostgreSQL
-from tests.unit import test_alert_courier, test_alert_service, test_incident_queries, test_incident_service
+from tests.unit import (
+    test_alert_courier,
+    test_alert_rules,
+    test_alert_service,
+    test_incident_queries,
+    test_incident_service,
+)
 
 
 class _OnServer(SynchronousTestCase):
@@ -57,6 +63,14 @@ class CourierOnMariaDBTest(_OnMariaDB, test_alert_courier.CourierTest):
 
 class CourierOnPostgreSQLTest(_OnPostgreSQL, test_alert_courier.CourierTest):
     """Deliveries."""
+
+
+class StoredRulesOnMariaDBTest(_OnMariaDB, test_alert_rules.StoredRulesTest):
+    """Rules of the API, and the audit."""
+
+
+class StoredRulesOnPostgreSQLTest(_OnPostgreSQL, test_alert_rules.StoredRulesTest):
+    """Rules of the API, and the audit."""
 
 
 class IncidentQueriesOnMariaDBTest(_OnMariaDB, test_incident_queries.IncidentQueriesTest):

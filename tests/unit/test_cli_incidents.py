@@ -5,17 +5,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from click.testing import CliRunner
 from sqlalchemy import Connection, update
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import NO_ALERTS, AlertOptions, Rule
+from htmengine.alerts.configuration import NO_ALERTS, AlertOptions, Rule, load_alerts
 from htmengine.alerts.incident_messages import IncidentMessage
 from htmengine.alerts.queries import DeliveryState
+from htmengine.alerts.sender import Sender
+from htmengine.cli import alert
 from htmengine.cli.main import main
 from htmengine.incidents.candidates import Candidate
 from htmengine.incidents.judging import Judging, judge
@@ -130,6 +136,27 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertIn("paged               web.a  value 20, anomaly score", old)
         self.assertEqual(old.splitlines()[-1], "4 pages instead of 4 by the threshold 0.99999")
         self.assertIn("no rule x; there are all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_a_test_message_is_what_the_rule_would_send(self) -> None:
+        """One with a budget tells of an incident; nobody listens at the receiver's address."""
+        for rule, kind in (("all", "incident"), ("old", None)):
+            bodies: list[dict[str, Any]] = []
+
+            async def send(_sender: Any, _receiver: Any, message: Any, _id: str, into: Any = bodies) -> str:
+                into.append(message.public())
+                return "200 OK"
+
+            with mock.patch("htmengine.alerts.sender.Sender.send", send):
+                self.assertEqual(self.replies(rule), [True])
+            self.assertEqual(
+                [(each.get("type"), each["status"], each["rule"]) for each in bodies], [(kind, "test", rule)]
+            )
+
+    def replies(self, rule: str) -> list[bool]:
+        config = load_alerts(self.folder, {})
+        [wanted] = [each for each in config.rules if each.name == rule]
+        work = [alert._try(Sender(MemoryReactorClock()), wanted, each, "") for each in config.receivers]
+        return [self.successResultOf(Deferred.fromCoroutine(each)) for each in work]
 
     def test_a_preview_is_of_any_rule(self) -> None:
         for rowid in (20, 25, 26, 39):

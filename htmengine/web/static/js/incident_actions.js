@@ -3,6 +3,7 @@
 
 import { send } from "./api.js";
 import { ask } from "./dialogs.js";
+import { separated } from "./rule_form.js";
 import { toast } from "./toasts.js";
 
 const WHO = "htmengine.who";
@@ -49,14 +50,14 @@ export function silence(incident) {
     title: "Silence metrics",
     text: "Their incidents are still listed, but page nobody.",
     fields: [
-      { name: "metrics", label: "Metrics", required: true, value: incident.metrics.map(({ metric }) => metric).join(", "), help: "Names or globs, with commas between them." },
+      { name: "metrics", label: "Metrics", required: true, value: incident.metrics.map(({ metric }) => metric).join(", "), help: 'Names, globs or labels, with commas between them: db1.*, {host="db1"}.' },
       { name: "for_s", label: "Hours", required: true, inputmode: "decimal", value: "2" },
       { name: "why", label: "Why (optional)" },
       who(),
     ],
     action: "Silence",
     submit: async ({ metrics, for_s: hours, why, ...given }) => {
-      const globs = metrics.split(",").map((glob) => glob.trim()).filter(Boolean);
+      const globs = separated(metrics);
       const seconds = Number(hours) * HOUR_S;
       await send("POST", "silences", { metrics: globs, for_s: Number.isNaN(seconds) ? hours : Math.round(seconds), why, ...signed(given) });
       toast(`Silent for ${hours} h.`);
