@@ -223,6 +223,7 @@ class Rule:
     rows: int = option(1, whole(1, 1000), "fires when this many rows count within the window")
     for_s: float = option(0.0, real(0), "with a budget: fires when rows have counted for so long")
     silence: float | None = option(0.0, SILENCE, "with a budget: a metric that falls silent is an alarm, too")
+    gaps: bool = option(False, FLAG, "with a budget: rows that become too few or late are an alarm, too")
     severity: tuple[tuple[str, float], ...] = option((), SEVERITIES, "with a budget: label severity, by height")
     window_s: float = option(3600.0, real(1), "the window; resolved when fewer rows count in it")
     cooldown_s: float = option(3600.0, real(0), "does not fire again this long after it has fired")
@@ -605,7 +606,7 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
 
 
 #: Options that mean something with a budget alone, and without one alone.
-_BUDGET_ONLY = ("for_s", "silence", "severity")
+_BUDGET_ONLY = ("for_s", "silence", "gaps", "severity")
 _THRESHOLD_ONLY = ("threshold", "cooldown_s")
 
 

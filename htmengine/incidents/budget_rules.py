@@ -17,7 +17,7 @@ from htmengine.alerts.evaluation import Scored, matches
 from htmengine.incidents import judging, queries
 from htmengine.incidents.candidates import Candidate, candidates
 from htmengine.incidents.fleet import Fleet
-from htmengine.incidents.grouping import Instruction
+from htmengine.incidents.grouping import GAPS, Instruction
 from htmengine.incidents.judging import Judging, Silent
 from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter, gauge
@@ -106,6 +106,7 @@ class BudgetRules:
             )
 
     async def _look(self) -> None:
+        self._fleet.watches_gaps = any(rule.gaps for rule in self._rules.values())
         self._fleet.look(self._clock.seconds(), await self._database.read(queries.newest_rows))
         for each in list(islice(self._fleet.unstudied(), STUDIED_AT_ONCE)):
             self._fleet.study(each.uid, await self._database.read(queries.row_times, each.uid, STUDIED_ROWS))
@@ -114,6 +115,7 @@ class BudgetRules:
         known, newest = await self._database.read(queries.silent_since, rule.name), self._fleet.newest
         back = {uid for uid, since in known.items() if uid not in newest or newest[uid].timestamp > since}
         stopped = [*self._new_silences(rule, known), *await self._quiet_silences(rule, known.keys() - back)]
+        stopped += self._gaps(rule)
         if stopped:
             await self._judge(rule, (), stopped)
         if has_open or back:
@@ -124,6 +126,11 @@ class BudgetRules:
         silent = [] if rule.silence is None else self._fleet.silent(rule.silence)
         new = [each for each in silent if each.uid not in known and matches(rule, each.name)]
         return [Silent(each, self._fleet.silence_in_words(each.uid)) for each in new]
+
+    def _gaps(self, rule: Rule) -> list[Silent]:
+        faults = self._fleet.faults.items() if rule.gaps else ()
+        newest = self._fleet.newest
+        return [Silent(newest[uid], text, kind=GAPS) for uid, text in faults if matches(rule, newest[uid].name)]
 
     async def _quiet_silences(self, rule: Rule, still: Collection[str]) -> list[Silent]:
         """Those that are to page somebody once they are no longer silenced or in maintenance."""

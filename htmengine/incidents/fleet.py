@@ -15,6 +15,7 @@ from statistics import median
 
 from htmengine.evidence.kinds import duration
 from htmengine.incidents.silence import LEAST_S, Cadence, FleetClock
+from htmengine.incidents.steadiness import Steadiness
 
 #: A metric whose newest row is older when it is heard is filled with its past: that is no report.
 LIVE_S = 3600.0
@@ -38,12 +39,15 @@ class Newest:
 
 @dataclass(slots=True)
 class Fleet:
-    """What was seen of all metrics.  Memory: some 300 bytes a metric."""
+    """What was seen of all metrics.  Memory: some 300 bytes a metric, 6 KB with ``watches_gaps``."""
 
     clock: FleetClock = field(default_factory=FleetClock)
     newest: dict[str, Newest] = field(default_factory=dict)
     _cadences: dict[str, Cadence] = field(default_factory=dict)
     _studied: set[str] = field(default_factory=set)  #: whose longest gap is known from their rows
+    watches_gaps: bool = False
+    _steadiness: dict[str, Steadiness] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)  #: rows that are too few or late, by uid, at the last look
     _age: float | None = None  #: seconds, of the rows that were heard last: their median
 
     def look(self, now: float, metrics: Sequence[Newest]) -> None:
@@ -59,6 +63,7 @@ class Fleet:
             self._hear(now, each)
         if first_look:
             self._begin()
+        self.faults = dict(self._faults(now, {each.uid for each in heard})) if self.watches_gaps else {}
 
     def unstudied(self) -> Iterator[Newest]:
         """Metrics that may be silent, if their past has no longer gap: `study` it."""
@@ -109,6 +114,17 @@ class Fleet:
         before, self._age = self._age, median(now - each.timestamp for each in heard)
         return self._age >= LEAST_S and (before is None or abs(self._age - before) >= SHIFT_S)
 
+    def _faults(self, now: float, heard: Collection[str]) -> Iterator[tuple[str, str]]:
+        seconds = self.clock.seconds
+        for uid, cadence in self._cadences.items():
+            each, known = self.newest[uid], self._steadiness.get(uid)
+            if known is None:
+                self._steadiness[uid] = Steadiness(seconds, each.rowid)
+            elif self._quiet_s(cadence) >= (cadence.limit or LEAST_S):
+                known.pause(seconds, each.rowid)
+            elif fault := known.looked(seconds, each.rowid, now - each.timestamp if uid in heard else None):
+                yield uid, fault
+
     def _reports(self, now: float, each: Newest) -> bool:
         cadence = self._cadences.get(each.uid)
         return cadence is not None and cadence.reports(now - each.timestamp)
@@ -131,3 +147,4 @@ class Fleet:
     def _forget(self, live: Collection[str]) -> None:
         self._cadences = {uid: cadence for uid, cadence in self._cadences.items() if uid in live}
         self._studied &= set(live)
+        self._steadiness = {uid: each for uid, each in self._steadiness.items() if uid in self._cadences}

@@ -42,6 +42,8 @@ MORE_HEIGHT, MORE_MEMBERS = 2.0, 5
 NAMED_MEMBERS = 1000
 #: The kind of alarm that no row raises: the metric has stopped.
 SILENCE = "silence"
+#: The same of one whose rows are too few or late.
+GAPS = "gaps"
 NOT_KNOWN: Mapping[str, float] = MappingProxyType({})
 
 #: Names the incidents: the same rule, metric, row and kind of alarm always give the same id.
@@ -81,8 +83,8 @@ class Alarm:
 
     @property
     def is_silence(self) -> bool:
-        """Whether the metric has stopped; it has no hold-off."""
-        return self.kind == SILENCE
+        """Whether the metric has stopped, or its rows are too few or late; it has no hold-off."""
+        return self.kind in {SILENCE, GAPS}
 
 
 def silence_alarm(uid: str, metric: str, rowid: int, noticed_at: int, text: str) -> Alarm:
@@ -244,7 +246,7 @@ def _why_not(alarm: Alarm, price: float, spent: Bucket | None) -> Outcome | None
 
 
 def _opened(rule: str, alarm: Alarm, pays: bool) -> Open:
-    name = f"{rule}/{alarm.uid}/{alarm.rowid}" + ("/silence" if alarm.is_silence else "")
+    name = f"{rule}/{alarm.uid}/{alarm.rowid}" + (f"/{alarm.kind}" if alarm.is_silence else "")
     now, height = alarm.timestamp, alarm.height
     incident = OpenIncident(str(uuid.uuid5(_INCIDENTS, name)), now, now, now, height, (alarm.uid,), 1)
     return Open(_told(incident) if pays else incident, alarm)

@@ -27,6 +27,7 @@ from htmengine.incidents.feedback import is_like
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import (
     NAMED_MEMBERS,
+    SILENCE,
     Alarm,
     Close,
     Decision,
@@ -60,7 +61,7 @@ LEARNING = "learning"
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """A metric that has stopped, and why that is thought.
+    """A metric that has stopped, or whose rows have gaps (``kind``), and why that is thought.
 
     ``quiet_before``: it was noticed when nobody was to be paged because of it.
     """
@@ -68,6 +69,7 @@ class Silent:
     newest: Newest
     text: str
     quiet_before: bool = False
+    kind: str = SILENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +188,10 @@ def _take_silence(judging: Judging, work: _Work, quiet: Quiet, stopped: Silent) 
     reason = quiet.reason(newest.name, judging.now)
     if stopped.quiet_before and reason is not None:
         return
-    work.states[newest.uid] = replace(state, silent_since=newest.timestamp)
+    if stopped.kind == SILENCE:
+        work.states[newest.uid] = replace(state, silent_since=newest.timestamp)
     alarm = silence_alarm(newest.uid, newest.name, newest.rowid, int(judging.now), stopped.text)
-    work.alarms.append(replace(alarm, quiet=reason))
+    work.alarms.append(replace(alarm, kind=stopped.kind, quiet=reason))
 
 
 def _about(judging: Judging, alarm: Alarm) -> tuple[str, str, int, str, int, float]:

@@ -96,6 +96,20 @@ class FleetTest(SynchronousTestCase):
             self.look()
         self.assertEqual(self.silent(), ["a"])
 
+    def test_a_metric_whose_rows_become_few_has_gaps(self) -> None:
+        self.fleet.watches_gaps = True
+        for minute in range(13 * 60):
+            self.rows += 1
+            self.minutes(1, "abc")
+            self.assertEqual(self.fleet.faults, {}, minute)
+        faults: dict[str, str] = {}
+        for minute in range(60):
+            self.rows += minute % 4 == 0
+            self.minutes(1, "abc")
+            faults |= self.fleet.faults
+        self.assertEqual(sorted(faults), ["a", "b", "c"])
+        self.assertIn("30 are usual", faults["a"])
+
     def test_a_metric_of_few_rows_and_one_long_forgotten_are_not_watched(self) -> None:
         self.rows = LEAST_ROWS - 1
         self.minutes(5, "abc")

@@ -14,6 +14,7 @@ from htmengine.alerts.incident_messages import IncidentMessage
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import Did, Incident, Phase
+from htmengine.incidents.steadiness import Steadiness
 from htmengine.messages import MetricInfo, Reason, ScoredRow, Why, encode_inference
 from htmengine.repository import fine_spans, queries, results
 from htmengine.repository.queries import Score
@@ -318,6 +319,15 @@ class FleetTest(IncidentCase):
     def patch_times(self) -> None:
         """The metrics' stored rows are a minute apart."""
         self.patch(incidents, "row_times", lambda conn, uid, most: [START - 60 * n for n in range(100, 0, -1)])
+
+    def test_a_metric_with_gaps_alarms_if_the_rule_says_so(self) -> None:
+        self.patch(Steadiness, "looked", lambda self, *_: "5 samples in 30 minutes; 30 are usual")
+        self.minutes(3, *self.names)
+        self.assertEqual(self.incidents(), [])
+        self.restart(config(replace(RULE, gaps=True)))
+        self.minutes(5, *self.names)
+        [incident] = self.incidents()
+        self.assertEqual((incident.members, self.messages()[0][0]), (8, "firing"))
 
     def test_a_storm_is_one_incident_and_few_messages(self) -> None:
         for name in self.names[:6]:
