@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection
 
@@ -49,6 +49,36 @@ def seed_incident(engine: Engine, name: str) -> None:
         database.run_sync(incidents.save_members, [member])
     finally:
         database.close()
+
+
+def seed_incidents(engine: Engine, count: int) -> None:
+    """Open incidents of the metrics that `seed_metrics` made, of 1 to 20 metrics each; every fifth paged."""
+    metrics = engine.query("SELECT uid, name, last_rowid FROM metric ORDER BY name")
+    database = Database(f"sqlite:///{engine.data_dir / 'htmengine.db'}")
+    try:
+        for number in range(count):
+            first = number * 37 % len(metrics)
+            database.run_sync(_save_incident, number, metrics[first : first + 1 + number % 20])
+    finally:
+        database.close()
+
+
+def _save_incident(conn: Connection, number: int, metrics: Sequence[tuple[str, str, int]]) -> None:
+    opened = int(time.time()) - 60 * number
+    paged = number % 5 == 0
+    incident = Incident(
+        f"{number:08x}-seeded", "ops", f"{metrics[0][1]} and others", Phase.OPEN, opened, opened, opened, opened,
+        None, None, None, paged, None if paged else "price", 5.5, 4.0, 2.0, len(metrics),
+    )  # fmt: skip
+    text = "the mean of 30 minutes is the highest in 9 weeks"
+    incidents.save_incident(conn, incident)
+    incidents.save_members(
+        conn,
+        [
+            Member(incident.id, uid, name, rowid, opened, opened, 5.5, "level 6", "up", text, 9.0, 2.0, 1.0, 3.0)
+            for uid, name, rowid in metrics
+        ],
+    )
 
 
 def _value(row: int, number: int) -> float:
