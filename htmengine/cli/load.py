@@ -20,6 +20,12 @@ from htmengine.process.twisted_types import Reactor
 
 #: Rows in one transaction.
 ROWS_AT_ONCE = 5000
+#: Why rows of files are rejected as a rule.
+CAUSES = {
+    "timestamp_duplicate": "several series in one file?",
+    "timestamp_future": "another unit, or the clock?",
+    "timestamp_out_of_range": "another column?",
+}
 
 timestamp_option = click.option("--timestamp", default="timestamp", show_default=True, help="Column of the times.")
 value_option = click.option("--value", default="value", show_default=True, help="Column of the values.")
@@ -105,4 +111,5 @@ def left_out(accepted: Accepted, notes: Notes) -> Iterable[str]:
     if notes.empty:
         yield f"left out: {notes.empty} rows without a value"
     for reason, count in sorted(accepted.rejected.items()):
-        yield f"rejected: {count} {reason}"
+        cause = f" ({CAUSES[reason]})" if reason in CAUSES else ""
+        yield f"rejected: {count} {reason}{cause}"

@@ -29,7 +29,7 @@ _PLACES = {
     "queues": ("queues", "queues"),
     "export": ("metrics", "export"),
     "import": ("metrics", "import_"),
-    "score": ("files", "score"),
+    "score": ("score", "score"),
     "replay": ("files", "replay"),
     "load": ("load", "load"),
     "rebuild": ("load", "rebuild"),

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,14 +98,31 @@ class ScoreTest(CommandLineTestCase):
         done = self.run_command("score", path, "--min", 0, "--max", 10)
         self.assertEqual(len(done.stdout.splitlines()), 1 + 3)
         self.assertEqual(
-            done.stderr.splitlines()[-4:],
+            [line.removeprefix(f"{path}: ") for line in done.stderr.splitlines()[:5]],
             [
                 "left out: 1 rows without a value",
-                "rejected: 2 timestamp_duplicate",
-                "rejected: 1 timestamp_out_of_range",
+                "rejected: 2 timestamp_duplicate (several series in one file?)",
+                "rejected: 1 timestamp_out_of_range (another column?)",
                 "rejected: 1 value_not_finite",
+                "series: 1, rows: 3, alarms (scores of 0.99999 or more): 0, 0.0 a week",
             ],
         )
+
+    def test_files_of_a_folder_are_scored_each_and_summed_up(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        (folder / "web1").mkdir(parents=True)
+        for name, rows in (("web1/cpu.csv", 20), ("load.csv", 10)):
+            (folder / name).write_text(self.series(rows))
+        (folder / "bad.csv").write_text("a,b\n1,2\n")
+        done = self.run_command("score", folder, "--min", 0, "--max", 10, "--format", "json")
+        self.assertEqual(
+            Counter(json.loads(line)["metric"] for line in done.stdout.splitlines()), {"load": 10, "web1.cpu": 20}
+        )
+        self.assertIn("series: 2, rows: 30, alarms", done.stderr)
+        self.assertIn(
+            "bad.csv, line 1: the header must have the columns timestamp and value; there are a, b", done.stderr
+        )
+        self.assertEqual((done.exit_code, "1 of 3 series cannot be scored" in done.stderr), (1, True))
 
     def test_a_file_that_is_too_short_to_tell_its_range_is_refused(self) -> None:
         done = self.run_command("score", self.write(self.series(287)))
