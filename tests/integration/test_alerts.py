@@ -89,6 +89,7 @@ class TestEngine:
     ) -> None:
         with http_receiver() as hook, http_receiver() as chat, smtp_server() as mailbox:
             folder = config(
+                "[alerts]\nname_labels = {app}.{what}\n"
                 f"[alert:load]\nmetrics = web.*\nreceivers = hook, chat, am, mail\nlabels = severity=page\n{RULE}"
                 f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\nsecret = s3cret\n"
                 f"[receiver:chat]\ntype = slack\nurl = {chat.url}\n"
@@ -96,14 +97,20 @@ class TestEngine:
                 f"[receiver:mail]\ntype = email\nhost = 127.0.0.1\nport = {mailbox.port}\ntls = no\n"
                 "sender = htm@example.com\nto = ops@example.com\n"
             )
+            rules = folder / "rules.conf"
+            rules.write_text(f'[alert:stored]\nmetrics = {{app="web"}}\nreceivers = am\n{RULE}')
             with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
+                at = ("--data-dir", str(engine.data_dir), "--config", str(folder))
+                assert alert("apply", str(rules), *at) == "stored: added\n1 changed\n"
+                wait_for(lambda: "the rules have changed: load, stored" in engine.log_path.read_text(), "the new rule")
                 start_firing(engine)
                 wait_for(lambda: hook.requests and chat.requests and mailbox.mails, "the alert")
-                held = wait_for(alertmanager.alerts, "the alert in Alertmanager")
+                wait_for(lambda: len(alertmanager.alerts()) == 2, "the alerts in Alertmanager")
+                held = alertmanager.alerts()
                 engine.send([sample("web.load", 401, 52.0)])
                 wait_for(lambda: min(len(hook.requests), len(chat.requests), len(mailbox.mails)) == 2, "its end")
                 wait_for(lambda: alertmanager.alerts() == [], "its end in Alertmanager")
-                listed = alert("list", "--data-dir", str(engine.data_dir), "--config", str(folder))
+                listed = alert("list", *at)
 
         fired, over = (request.json for request in hook.requests)
         assert (fired["status"], fired["metric"]["name"], fired["value"]) == ("firing", "web.load", 1000.0)
@@ -115,13 +122,14 @@ class TestEngine:
             expected = "sha256=" + hmac.new(b"s3cret", signed, hashlib.sha256).hexdigest()
             assert request.headers["HTMEngine-Signature"] == expected
         assert "web.load" in chat.requests[0].json["blocks"][0]["text"]["text"]
-        assert [(each["labels"]["alertname"], each["labels"]["metric"]) for each in held] == [("load", "web.load")]
-        assert held[0]["labels"]["severity"] == "page"
+        own = {"metric": "web.load", "app": "web", "what": "load"}
+        labels = sorted((each["labels"] for each in held), key=lambda each: str(each["alertname"]))
+        assert labels == [{"alertname": "load", "severity": "page", **own}, {"alertname": "stored", **own}]
         assert [mail["Subject"] for mail in mailbox.mails] == ["[FIRING] load: web.load", "[RESOLVED] load: web.load"]
         assert mailbox.to == [["ops@example.com"]] * 2
         assert "load  web.load" in listed
         assert "RESOLVED" in listed
-        assert listed.count("DELIVERED, 1 attempts") == 8
+        assert listed.count("DELIVERED, 1 attempts") == 10
 
     def test_receivers_that_fail_hang_and_refuse_are_tried_again_and_hold_up_nobody(
         self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
