@@ -165,6 +165,9 @@ class MetricListenerSection:
     protobuf_port: int = option(
         0, PORT, "port of carbon's protobuf (carbon: 2005), TCP, wants the extra wires; 0: none"
     )
+    amqp_exchange: str = option(
+        "", ANY_TEXT, "fanout exchange of RabbitMQ that others publish Graphite lines to (collectd); empty: none"
+    )
     statsd_port: int = option(0, PORT, "port of statsd (its own: 8125), TCP, and UDP if udp is on; 0: none")
 
 

@@ -23,6 +23,7 @@ from htmengine.alerts.service import AlertService
 from htmengine.bus.queue_file import QueueFile
 from htmengine.config import TelemetrySection
 from htmengine.deployment import BusService, Deployment
+from htmengine.errors import StartError
 from htmengine.incidents.budget_rules import BudgetRules
 from htmengine.model_swapper.checkpoints import CheckpointStore
 from htmengine.model_swapper.data_checks import DataChecks
@@ -38,6 +39,7 @@ from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+from htmengine.runtime.carbon_queue import CarbonQueue, CarbonQueueOptions
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.metric_expiry import MetricExpiry
 from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, kept_rows
@@ -102,6 +104,16 @@ class Parts:
             statsd=self._statsd_options(),
         )
         return MetricListener(reactor=self.reactor, bus=self.bus, options=options, on_failure=self.end.fail)
+
+    def beside_listener(self) -> list[Service]:
+        """What reads Graphite's lines from RabbitMQ, if it is configured."""
+        section = self.deployment.config.metric_listener
+        if not section.amqp_exchange:
+            return []
+        options = CarbonQueueOptions(
+            section.amqp_exchange, section.queue_name, self.deployment.config.admission.max_future_s
+        )
+        return [CarbonQueue(bus=self.bus, clock=self.reactor, options=options, on_failure=self.end.fail)]
 
     def _statsd_options(self) -> StatsdOptions:
         section = self.deployment.config.statsd
@@ -406,6 +418,8 @@ class _StopsFirst(Service):
 def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServices, ProcessEnd]:
     """All services in one process.  Raises `StartError` when the folder is not to be had."""
     assert deployment.folder is not None
+    if deployment.config.metric_listener.amqp_exchange:
+        raise StartError("[metric_listener] amqp_exchange: the embedded engine has no RabbitMQ; leave it empty")
     crash_points.arm(os.environ)
     deployment.folder.acquire()
     end = ProcessEnd(reactor)

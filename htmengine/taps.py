@@ -90,7 +90,10 @@ EMBEDDED = Tap(EngineOptions, _make_embedded)
 LISTENER = Tap(
     ServiceOptions,
     make_distributed(
-        lambda parts: (parts.metric_listener(), parts.ports.listener_port), queues=[], with_database=False
+        lambda parts: (parts.metric_listener(), parts.ports.listener_port),
+        queues=[],
+        beside=Parts.beside_listener,
+        with_database=False,
     ),
 )
 STORER = Tap(

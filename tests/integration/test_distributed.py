@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -52,6 +53,18 @@ def test_services_say_that_they_need_a_configuration(module: str) -> None:
         "htmengine: APPLICATION_CONFIG_PATH must name the folder with"
         " application.conf, model-swapper.conf, model-checkpoint.conf, rabbitmq.conf\n"
     )
+
+
+def test_lines_that_others_publish_to_an_exchange_are_taken(engine: DistributedEngine, rabbitmq: RabbitMQ) -> None:
+    exchange = f"{engine.names}.collectd"
+    engine.start("listener", HTMENGINE__APPLICATION__METRIC_LISTENER__AMQP_EXCHANGE=exchange)
+    engine.start("storer")
+    wait_for(lambda: f"reading lines from the exchange {exchange}" in engine.log("listener"), "the exchange")
+    with contextlib.closing(pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", rabbitmq.port))) as opened:
+        for second in range(20):  # as collectd's plugin does
+            body = f"collectd.web1.load {second} {1_400_000_000 + second}\r\n".encode()
+            opened.channel().basic_publish(exchange, "collectd.web1.load", body)
+    wait_for(lambda: engine.query("SELECT count(*) FROM metric_data") == [(20,)], "all rows")
 
 
 def test_samples_become_scores_and_a_stop_is_orderly(engine: DistributedEngine) -> None:

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+"""Graphite's lines from RabbitMQ, as collectd's amqp plugin and others publish them for carbon.
+
+In: messages of lines ``name value timestamp``, published to an exchange that the engine's own queue is bound to.  Out:
+messages on the samples queue.  A message is acknowledged when its samples are durable there; a line that
+breaks the rules is rejected alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from htmengine.bus.interface import SAMPLES_LIMITS, Bus, QueueLimits
+from htmengine.bus.queue_consumer import QueueConsumer
+from htmengine.errors import BusClosed, InvalidSample
+from htmengine.messages import Reject, SampleBatch, encode_samples, in_messages, parse_sample, shown_line
+from htmengine.process.twisted_types import Clock
+
+#: Messages that are read at once.
+PREFETCH = 64
+#: Rejected lines that a message shows.
+SHOWN_REJECTS = 10
+#: Whoever publishes to an exchange cannot be told to wait: the oldest messages make room.
+LIMITS = QueueLimits(overflow="drop-head")
+
+
+@dataclass(frozen=True, slots=True)
+class CarbonQueueOptions:
+    """Where the lines come from, and where they go."""
+
+    exchange: str
+    samples_queue: str
+    max_future_s: float
+
+    @property
+    def queue(self) -> str:
+        """The engine's own, bound to the exchange."""
+        return f"{self.samples_queue}.from.{self.exchange}"
+
+
+class CarbonQueue(QueueConsumer):
+    """Reads the queue."""
+
+    log = Logger()
+
+    def __init__(
+        self, *, bus: Bus, clock: Clock, options: CarbonQueueOptions, on_failure: Callable[[Failure], None]
+    ) -> None:
+        super().__init__(bus=bus, on_failure=on_failure)
+        self._clock = clock
+        self._options = options
+
+    async def consume(self) -> None:
+        """Until the service or the bus stops."""
+        options = self._options
+        await self._bus.declare_queue(options.samples_queue, limits=SAMPLES_LIMITS)
+        await self._bus.declare_fanout(options.exchange)
+        await self._bus.declare_queue(options.queue, limits=LIMITS)
+        await self._bus.bind(options.queue, options.exchange)
+        self._subscription = await self._bus.subscribe(options.queue, prefetch=PREFETCH)
+        self.log.info("reading lines from the exchange {exchange}", exchange=options.exchange)
+        while self.running:
+            try:
+                deliveries = await self._subscription.get(PREFETCH)
+            except BusClosed:
+                return
+            for delivery in deliveries:
+                for batch in batches_of(delivery.body, self._clock.seconds(), options):
+                    await self._bus.publish(options.samples_queue, [encode_samples(batch)])
+            await self._subscription.ack(deliveries)
+
+
+def batches_of(body: bytes, now: float, options: CarbonQueueOptions) -> Iterator[SampleBatch]:
+    """The lines of a message that can be taken, and counts of the others with the first message.
+
+    >>> options = CarbonQueueOptions("carbon", "samples", 600.0)
+    >>> [(batch.lines, batch.rejected) for batch in batches_of(b"a 1 60\\r\\nb x 60\\n", 100.0, options)]
+    [(['a 1 60'], {'value_not_a_number': 1})]
+    """
+    sender = f"exchange {options.exchange}"
+    rejected: Counter[str] = Counter()
+    rejects: list[Reject] = []
+    lines: list[str] = []
+    for line in body.splitlines():
+        try:
+            if line and not line.isspace():
+                lines.append(_taken(line.decode(), now, options.max_future_s))
+        except (InvalidSample, UnicodeDecodeError) as error:
+            reason = error.reason if isinstance(error, InvalidSample) else "not_utf8"
+            rejected[reason] += 1
+            rejects.append(Reject(reason, shown_line(line), sender))
+    told = dict(rejected)
+    for part in in_messages(lines):
+        yield SampleBatch(part, rejected=told, senders=[(sender, len(part))], rejects=rejects[:SHOWN_REJECTS])
+        told, rejects = {}, []
+    if told:
+        yield SampleBatch([], rejected=told, rejects=rejects[:SHOWN_REJECTS])
+
+
+def _taken(line: str, now: float, max_future_s: float) -> str:
+    """The line as the storer reads it; only "now" has to be fixed here."""
+    sample = parse_sample(line, now, max_future_s)
+    return f"{sample.name} {sample.value!r} {sample.timestamp}" if line.rsplit(maxsplit=1)[1].startswith("-") else line
