@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from htmengine.ledger import read_ledger
-from htmengine.repository import queries
+from htmengine.repository import late_samples, queries
 from htmengine.repository.engine import Database
 from tests.support.crashes import PENDING_SAMPLES, SETTINGS, Rows, Scenario, scored
 from tests.support.engine import Engine, wait_for
@@ -217,9 +217,9 @@ def _with_another_value(line: str) -> str:
 
 
 def _is_done(database: Database) -> bool:
-    """Whether the last line is stored, and every row that gets a score has it."""
+    """Whether the last line is stored, nothing waits for earlier samples, and every row that gets a score has it."""
     metrics = {metric.name: metric for metric in database.run_sync(queries.list_metrics)}
-    if LAST.split(maxsplit=1)[0] not in metrics:
+    if LAST.split(maxsplit=1)[0] not in metrics or database.run_sync(late_samples.any_held):
         return False
     return not any(
         metric.last_rowid >= PENDING_SAMPLES
