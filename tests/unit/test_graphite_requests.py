@@ -157,6 +157,10 @@ class ParametersTest(GraphiteTestCase):
         for text in ("0", "414.5", "", "many", "009000"):
             self.assertEqual(len(self.points(maxDataPoints=text)), 10)
 
+    def test_points_without_a_value_can_be_left_out(self) -> None:
+        [series] = self.json("/render", target="web1.cpu.load", noNullPoints="true")
+        self.assertEqual([value for value, _ in series["datapoints"]], list(map(float, range(10))))
+
     def test_a_range_that_runs_backwards_is_swapped(self) -> None:
         forwards = self.points(**{"from": str(NOW - 300), "until": str(NOW)})
         self.assertEqual(self.points(**{"from": str(NOW), "until": str(NOW - 300)}), forwards)
@@ -199,6 +203,14 @@ class BrowsingTest(GraphiteTestCase):
             [series] = self.json("/render", target=target)
             self.assertIn("web(4)", series["target"])
         self.assertEqual(len(self.json("/metrics/find", query=r"site.a.web\(4\)")), 1)
+
+    def test_brackets_may_be_escaped_and_tags_come_in_any_order(self) -> None:
+        self.store("site.a.web[1].req", 3.0)
+        for target, found in (
+            (r"site.a.web\[1\].req", ["site.a.web[1].req"]),
+            ("disk.used;host=web1;dc=fra", ["disk.used;dc=fra;host=web1"]),
+        ):
+            self.assertEqual([each["target"] for each in self.json("/render", target=target)], found)
 
     def test_tags_and_what_completes_them(self) -> None:
         self.assertEqual([each["tag"] for each in self.json("/tags")], ["dc", "host", "name"])

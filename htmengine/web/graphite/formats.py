@@ -68,9 +68,14 @@ def _json(found: list[Series], _zone: tzinfo) -> bytes:
     return b"[" + b",".join(map(_json_series, found)) + b"]"
 
 
-def _json_series(series: Series) -> bytes:
+def _json_without_nulls(found: list[Series], _zone: tzinfo) -> bytes:
+    return b"[" + b",".join(_json_series(series, nulls=False) for series in found) + b"]"
+
+
+def _json_series(series: Series, nulls: bool = True) -> bytes:
     head = dump({"target": series.name, "tags": series.tags})[:-1]
-    points = (msgspec.json.encode(piece)[1:-1] for piece in _pieces(series.datapoints))
+    shown = series.datapoints if nulls else (point for point in series.datapoints if point[0] is not None)
+    points = (msgspec.json.encode(piece)[1:-1] for piece in _pieces(shown))
     return head + b',"datapoints":[' + b",".join(points) + b"]}"
 
 
@@ -118,6 +123,8 @@ def _pieces(items: Iterable[T]) -> Iterator[list[T]]:
         yield piece
 
 
+#: JSON for those who ask for noNullPoints.
+JSON_WITHOUT_NULLS = SeriesFormat(_json_without_nulls, JSON)
 SERIES_FORMATS = {
     "json": SeriesFormat(_json, JSON),
     "raw": SeriesFormat(_raw, TEXT),

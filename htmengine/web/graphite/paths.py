@@ -17,7 +17,9 @@ from htmengine.web.refused import Refused
 #: Alternatives that the braces of a pattern may make.
 MOST_ALTERNATIVES = 1000
 #: What a backslash may stand before in a path, so that it does not end it.
-_ESCAPED = re.compile(r"""\\([()=,.'"\\;| ])""")
+_ESCAPED = re.compile(r"""\\([()\]=,.'"\\;| ])""")
+#: The same, of characters that mean something in a glob.
+_ESCAPED_WILDCARDS = re.compile(r"\\([\[*?])")
 _WILDCARDS = re.compile(r"[*?\[\]{}]")
 
 
@@ -52,7 +54,7 @@ class Pattern:
         >>> [bool(Pattern.parse("web.{a,b}[0-9].*").matches(name)) for name in ("web.a1.x", "web.c1.x", "web.a1")]
         [True, False, False]
         """
-        text = _ESCAPED.sub(r"\1", text)
+        text = _ESCAPED.sub(r"\1", _ESCAPED_WILDCARDS.sub(r"[\1]", text))
         return cls(text, tuple(_node(part) for part in _split(text)))
 
     def matches(self, name: str) -> bool:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.evidence_columns import EvidenceColumns, bucketed, evidence_columns
 from htmengine.errors import ModelNotFound
+from htmengine.labels import spellings
 from htmengine.repository import queries, reading
 from htmengine.repository.reading import Span
 from htmengine.web.graphite.evaluator import Budget, Evaluator
@@ -60,7 +61,7 @@ class _Database:
         self._points = 0
 
     def by_path(self, path: str, wanted: Range) -> list[Series]:
-        pattern = Pattern.parse(path)
+        pattern = Pattern.parse(spellings(path)[0] if ";" in path else path)  # tags in any order
         metrics = metrics_of(self._conn, pattern)
         found = self._all(((name, metrics[name], kind) for name, kind in find_series(pattern, metrics)), wanted)
         return [replace(each, expression=path) for each in found]

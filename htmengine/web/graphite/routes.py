@@ -18,7 +18,7 @@ from htmengine.repository import reading
 from htmengine.web.document import parse_query
 from htmengine.web.graphite import tags
 from htmengine.web.graphite.events import events_of
-from htmengine.web.graphite.formats import NODE_FORMATS, SERIES_FORMATS, format_named
+from htmengine.web.graphite.formats import JSON_WITHOUT_NULLS, NODE_FORMATS, SERIES_FORMATS, format_named
 from htmengine.web.graphite.functions import describe, function_named
 from htmengine.web.graphite.paths import DERIVED, Node, Pattern, find_nodes
 from htmengine.web.graphite.render import MOST_POINTS, metrics_of, render
@@ -125,6 +125,8 @@ class Graphite:
         """Series as lists of [value, timestamp]."""
         form = Form(call)
         shown, callback = format_named(form.one("format", "json"), SERIES_FORMATS), _callback(form)
+        if shown is SERIES_FORMATS["json"] and form.all("noNullPoints"):
+            shown = JSON_WITHOUT_NULLS
         targets, zone = [each for each in form.all("target") if each], parse_zone(form.one("tz") or "UTC")
         wanted = self._range(form)
         if not targets:

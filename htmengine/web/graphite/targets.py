@@ -96,8 +96,10 @@ class _Parser:
             depth += 1
             self.space()
             call = self.take(_CALL)
-            if call is None or depth > DEEPEST:
-                raise self.bad(f"at most {DEEPEST} functions after '|'")
+            if call is None:
+                raise self.bad("a function after '|'")
+            if depth > DEEPEST:
+                raise Refused(400, f"target: functions nest deeper than {DEEPEST}")
             made = self.call(call[1], start, depth)
             found = replace(made, arguments=(found, *made.arguments))
             self.space()
