@@ -32,12 +32,20 @@ def copy_engine(folder: DataFolder, checkpoints: Path, target: Path) -> int:
     if target.exists() and any(target.iterdir()):
         raise BackupFailed(f"{target} is not empty: name a folder that is to be made")
     copy.make()
+    try:
+        copied = _copy(folder, checkpoints, copy)
+    except BaseException:  # half a copy must not be taken for a whole one
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+    os.sync()
+    return copied
+
+
+def _copy(folder: DataFolder, checkpoints: Path, copy: DataFolder) -> int:
     for source, to in ((folder.bus_path, copy.bus_path), (folder.database_path, copy.database_path)):
         if source.exists():
             _copy_database(source, to)
-    copied = sum(_copy_file(path, copy.checkpoints / path.relative_to(checkpoints)) for path in _models(checkpoints))
-    os.sync()
-    return copied
+    return sum(_copy_file(path, copy.checkpoints / path.relative_to(checkpoints)) for path in _models(checkpoints))
 
 
 def _require_schema(folder: DataFolder) -> None:

@@ -277,6 +277,14 @@ class Parts:
         service.site.refusals.watched_by(self.bus.progress)
         return service
 
+    def beside_web(self) -> list[Service]:
+        """What tells of the engine's other processes that are away or fail, if it is known where they answer."""
+        from htmengine.web.peers import Peers
+
+        config = self.deployment.config
+        peers = Peers(self.reactor, config.telemetry.peers.split(), config.web.read_token)
+        return [self.trouble_watch("processes", peers.troubles)] if config.telemetry.peers else []
+
     def progress_watch(self, name: str, queues: Sequence[str], *, with_database: bool = True) -> ProgressWatch:
         """What tells that something in this process stands still, or that nobody reads one of the queues."""
         deployment = self.deployment

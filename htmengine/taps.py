@@ -124,4 +124,7 @@ ALERTS = Tap(
         beside=Parts.beside_alert_service,
     ),
 )
-WEB = Tap(ServiceOptions, make_distributed(_web, queues=["samples", "model_input", "results", "alerts"]))
+WEB = Tap(
+    ServiceOptions,
+    make_distributed(_web, queues=["samples", "model_input", "results", "alerts"], beside=Parts.beside_web),
+)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the engine's other processes tell about themselves, for the health page of a distributed engine.
+"""What the engine's other processes tell about themselves, for a distributed engine's health page and its troubles.
 
 In: the addresses at which they answer ([telemetry] peers).  Out: each one's checks and figures, or why there are none.
 """
@@ -18,6 +18,7 @@ from twisted.web.client import Agent
 from twisted.web.http_headers import Headers
 
 from htmengine.process.twisted_types import Reactor, for_twisted, within
+from htmengine.telemetry.health import PROGRESS
 
 #: A process has this long; its own checks take 3 seconds at most.
 ANSWER_S = 5.0
@@ -38,11 +39,17 @@ class Peers:
         answers = await DeferredList([Deferred.fromCoroutine(self._one(each)) for each in self._addresses])
         return [answer for _, answer in answers]
 
-    async def _one(self, address: str) -> dict[str, Any]:
+    async def troubles(self) -> list[str]:
+        """In sentences: those that do not answer, and what is wrong with the others."""
+        asking = [Deferred.fromCoroutine(self._one(each, figures=False)) for each in self._addresses]
+        return [f"{answer['address']}: {why}" for _, answer in await DeferredList(asking) for why in _wrong(answer)]
+
+    async def _one(self, address: str, *, figures: bool = True) -> dict[str, Any]:
         shown: dict[str, Any] = {"address": address, "detail": "", "checks": {}, "figures": ""}
         try:
             shown["checks"] = json.loads(await self._get(address, "readyz"))["checks"]
-            shown["figures"] = (await self._get(address, "metrics")).decode()
+            if figures:
+                shown["figures"] = (await self._get(address, "metrics")).decode()
         except DeferTimeout:
             shown["detail"] = f"no answer within {ANSWER_S:g} s"
         except Exception as error:
@@ -57,6 +64,15 @@ class Peers:
         body = _Body()
         response.deliverBody(body)
         return await body.whole
+
+
+def _wrong(answer: dict[str, Any]) -> list[str]:
+    """A process that has a database tells by itself what stands still in it."""
+    if answer["detail"]:
+        return [answer["detail"]]
+    checks: dict[str, Any] = answer["checks"]
+    told = {PROGRESS} if "database" in checks else set()
+    return [f"{name}: {each['detail']}" for name, each in checks.items() if not each["ok"] and name not in told]
 
 
 class _Body(Protocol):

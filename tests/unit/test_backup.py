@@ -34,6 +34,15 @@ class BackupTest(SynchronousTestCase):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(name)
 
+    def test_a_copy_that_fails_leaves_nothing(self) -> None:
+        self.fill()
+        for path in self.folder.path.glob("bus.db*"):
+            path.unlink()
+        self.folder.bus_path.write_bytes(b"no queues" * 1000)
+        with self.assertRaisesRegex(BackupFailed, "bus.db"):
+            copy_engine(self.folder, self.folder.checkpoints, self.target)
+        self.assertFalse(self.target.exists())
+
     def test_what_is_committed_and_the_models_are_copied_while_others_write(self) -> None:
         self.fill()
         self.assertEqual(copy_engine(self.folder, self.folder.checkpoints, self.target), 2)

@@ -65,3 +65,19 @@ class PeersTest(SynchronousTestCase):
         asked = self.ask("10.0.0.2:1")
         self.answer(0, b"x" * 10)
         self.assertEqual(self.successResultOf(asked)[0]["detail"], "no answer: JSONDecodeError")
+
+    def test_what_is_wrong_with_them_is_put_into_sentences(self) -> None:
+        stalled = {"ok": False, "detail": "samples wait since 10:02"}
+        away = {"ok": False, "detail": "no answer within 3 s"}
+        told = Deferred.fromCoroutine(Peers(self.reactor, ["10.0.0.2:1", "10.0.0.3:2", "10.0.0.4:3"]).troubles())
+        self.answer(1, json.dumps({"checks": {**CHECKS, "progress": stalled}}).encode(), b"503 No")
+        self.answer(2, json.dumps({"checks": {"progress": stalled, "database": away}}).encode(), b"503 No")
+        self.reactor.advance(ANSWER_S)
+        self.assertEqual(
+            self.successResultOf(told),
+            [
+                "10.0.0.2:1: no answer within 5 s",
+                "10.0.0.3:2: progress: samples wait since 10:02",
+                "10.0.0.4:3: database: no answer within 3 s",  # and tells of its progress by itself
+            ],
+        )
