@@ -54,6 +54,8 @@ def _require_schema(folder: DataFolder) -> None:
         with contextlib.closing(sqlite3.connect(f"{folder.database_path.absolute().as_uri()}?mode=ro", uri=True)) as db:
             db.execute("SELECT 1 FROM metric LIMIT 1")
     except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise BackupFailed(f"{folder.database_path}: {error}: another program holds its lock; stop it") from None
         raise BackupFailed(f"{folder.database_path} is no engine's database ({error}): restore a backup") from None
 
 

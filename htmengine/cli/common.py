@@ -153,12 +153,14 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
     """``--data-dir`` and ``--config`` become the argument ``engine``."""
 
     @click.option(
-        "--data-dir", type=click.Path(path_type=Path), help="The engine's data folder; by default the user's."
+        "--data-dir",
+        type=click.Path(readable=False, path_type=Path),
+        help="The engine's data folder; by default the user's.",
     )
     @click.option(
         "--config",
         "config_dir",
-        type=click.Path(path_type=Path),
+        type=click.Path(readable=False, path_type=Path),
         envvar="APPLICATION_CONFIG_PATH",
         help="The folder with application.conf and the other files.",
     )

@@ -17,11 +17,15 @@ from htmengine.services import make_engine
 
 
 @click.command(epilog=example("htmengine run --data-dir /var/lib/htmengine --graphite-port 2003"))
-@click.option("--data-dir", type=click.Path(path_type=Path), help="The engine's data folder; by default the user's.")
+@click.option(
+    "--data-dir",
+    type=click.Path(readable=False, path_type=Path),
+    help="The engine's data folder; by default the user's.",
+)
 @click.option(
     "--config",
     "config_dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     envvar="APPLICATION_CONFIG_PATH",
     help="The folder with application.conf and the other files.",
 )

@@ -37,8 +37,9 @@ def queues(engine: Engine, names: Sequence[str], name: str | None) -> None:
     async def inspect(operations: Operations) -> list[QueueState]:
         return await operations.bus.inspect(asked)
 
+    states = at_engine(engine, inspect)
     click.echo(_COLUMNS.format("queue", "messages", "bytes", "oldest", "dropped", "reader", "bound to"))
-    for state in at_engine(engine, inspect):
+    for state in states:
         click.echo(queue_line(state).rstrip())
 
 

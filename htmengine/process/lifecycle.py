@@ -87,8 +87,12 @@ class DataFolder:
             self.release()
 
     def require_database(self) -> None:
-        """Raises `StartError` where no engine ever ran."""
-        if not self.database_path.is_file():
+        """Raises `StartError` where no engine ever ran, and where nobody can look."""
+        try:
+            found = self.database_path.is_file()
+        except OSError as error:
+            raise StartError(f"data folder {self.path}: {error.strerror}; check its owner and permissions") from None
+        if not found:
             raise StartError(
                 f"no engine has ever run on this folder: {self.path} holds no htmengine.db; "
                 "name another with --data-dir, or start one with `htmengine run`"

@@ -17,7 +17,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from htmengine.errors import ConfigError
 
+#: A service waits this long for another process's lock on SQLite, a command that long.
 SQLITE_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 7.0
 #: A server that accepts no connection for this long counts as away.
 CONNECT_TIMEOUT_S = 5
 #: So does one that does not answer a statement.  The answer may wait for a lock, which MySQL gives up after 50 s.
@@ -49,11 +51,13 @@ def database_url(url: str) -> URL:
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
-def make_engine(url: str, *, patient: bool = False, database: str | None = None) -> Engine:
+def make_engine(
+    url: str, *, patient: bool = False, database: str | None = None, lock_s: float = SQLITE_TIMEOUT_S
+) -> Engine:
     """The way to a database; nothing is connected yet.  Raises `ConfigError`.
 
     ``patient``: an answer is waited for as long as it takes, as when a large table is changed.  ``database``: another
-    one of the same server.
+    one of the same server.  ``lock_s``: how long another process's lock on SQLite is waited for.
     """
     parsed = database_url(url)
     if database is not None:
@@ -61,20 +65,21 @@ def make_engine(url: str, *, patient: bool = False, database: str | None = None)
     kind = parsed.get_backend_name()
     if kind not in _ENGINES:
         raise ConfigError([f"[repository] url: {kind} is not supported; supported are {', '.join(_ENGINES)}"])
+    answer_s = lock_s if kind == "sqlite" else None if patient else ANSWER_TIMEOUT_S
     try:
-        return _ENGINES[kind](parsed, None if patient else ANSWER_TIMEOUT_S)
+        return _ENGINES[kind](parsed, answer_s)
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigError([f"[repository] url: no driver for {parsed.drivername}: {error}"]) from None
 
 
-def _sqlite_engine(url: URL, _answer_s: int | None) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": SQLITE_TIMEOUT_S, "check_same_thread": False})
+def _sqlite_engine(url: URL, lock_s: float | None) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": lock_s, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _mysql_engine(url: URL, answer_s: int | None) -> Engine:
+def _mysql_engine(url: URL, answer_s: float | None) -> Engine:
     timeouts = dict.fromkeys(("connect_timeout", "read_timeout", "write_timeout"), CONNECT_TIMEOUT_S)
     engine = create_engine(url, connect_args={"charset": "utf8mb4", **timeouts}, **_SERVER)
 
@@ -87,7 +92,7 @@ def _mysql_engine(url: URL, answer_s: int | None) -> Engine:
     return engine
 
 
-def _postgresql_engine(url: URL, answer_s: int | None) -> Engine:
+def _postgresql_engine(url: URL, answer_s: float | None) -> Engine:
     import psycopg
 
     class BoundedConnection(psycopg.Connection[Any]):

@@ -25,7 +25,7 @@ from htmengine.errors import DatabaseClosed
 from htmengine.process.progress import Progress
 from htmengine.process.seldom import Seldom
 from htmengine.process.twisted_types import Reactor, Timer, in_thread, later
-from htmengine.repository.connections import OpenConnections, make_engine
+from htmengine.repository.connections import COMMAND_TIMEOUT_S, SQLITE_TIMEOUT_S, OpenConnections, make_engine
 from htmengine.repository.failures import in_one_line, is_away, passes
 
 P = ParamSpec("P")
@@ -68,7 +68,7 @@ class Database:
         self._url = url
         self._progress = progress or Progress(time.time)
         self._patient = patient
-        self._engine = make_engine(url)
+        self._engine = make_engine(url, lock_s=SQLITE_TIMEOUT_S if patient else COMMAND_TIMEOUT_S)
         self._connections = OpenConnections(self._engine)
         self._dialect = self._engine.dialect.name
         self._reactor = reactor
@@ -137,7 +137,7 @@ class Database:
     async def _persist(self, pool: ThreadPool, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Call in a thread, again and again while that helps."""
         assert self._reactor is not None, "without a reactor there is `run_sync`"
-        attempt = 0
+        attempt, began = 0, time.monotonic()
         while True:
             if self._closing and self.away:
                 raise DatabaseClosed
@@ -146,7 +146,7 @@ class Database:
             except DBAPIError as error:
                 attempt += 1
                 away = is_away(error, self._dialect)
-                if not self._patient and (away or not passes(error, self._dialect)):
+                if not self._patient and (away or not passes(error, self._dialect) or self._is_late(began)):
                     with in_one_line(self._url):
                         raise
                 if away:
@@ -179,15 +179,19 @@ class Database:
             return fn(conn, *args, **kwargs)
 
     def _in_tries(self, call: Callable[[], T]) -> T:
-        attempt = 0
+        attempt, began = 0, time.monotonic()
         while True:
             try:
                 return call()
             except DBAPIError as error:
                 attempt += 1
-                if attempt == TRIES or not passes(error, self._dialect):
+                if attempt == TRIES or not passes(error, self._dialect) or self._is_late(began):
                     raise
             time.sleep(_delay_s(attempt))
+
+    def _is_late(self, began: float) -> bool:
+        """Whether a command has waited for so long that its user is told."""
+        return not self._patient and time.monotonic() - began > COMMAND_TIMEOUT_S
 
     # --- errors ----------------------------------------------------------------------------------------
 

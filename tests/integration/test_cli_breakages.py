@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
+import sqlite3
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import migrations
+from tests.support.processes import Process, start_forked
 from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ, free_port
 
 NAME = "web1.example.org.cpu-0.cpu-user"
@@ -28,21 +29,37 @@ DATABASE = {
     "export": ["export"],
     "ledger": ["ledger"],
     "troubles": ["troubles"],
+    "rejects": ["rejects"],
+    "incidents": ["incidents"],
+    "audit": ["audit"],
+    "why": ["why", NAME, "1400000000"],
+    "alert silences": ["alert", "silences"],
+    "alert silence": ["alert", "silence", "web*", "--for", "2h"],
+    "alert unsilence": ["alert", "unsilence", "1"],
+    "alert acknowledge": ["alert", "acknowledge", "abcd"],
+    "alert mark": ["alert", "mark", "abcd", "fine"],
+    "alert delete": ["alert", "delete", "load"],
+    "backup": ["backup", "copy"],
     "alert list": ["alert", "list"],
     "gc": ["gc", "--threshold-days", "90"],
 }
 BUS = {
     "status": ["status"],
     "follow": ["follow"],
+    "queues": ["queues"],
+    "repair": ["repair", NAME],
     "unmonitor": ["unmonitor", NAME],
     "delete": ["delete", NAME, "--yes"],
     "model snapshot": ["model", "snapshot", NAME],
     "model snapshots": ["model", "snapshots", NAME],
+    "model export": ["model", "export", NAME, "web1.htmmodel"],
     "model revert": ["model", "revert", NAME],
     "model clone": ["model", "clone", NAME, "web2.cpu"],
 }
 #: Commands that may begin an engine's folder.
 MAKING = {"monitor": ["monitor", NAME], "import": ["import", "metrics.json"]}
+#: What commands read or make, in the test's folder.
+FILES = ("metrics.json", "copy", "web1.htmmodel")
 #: A command that hangs is ended after this long.
 HANGS_S = 25.0
 
@@ -51,23 +68,27 @@ def failures(commands: dict[str, list[str]], cwd: Path, wanted: str, *options: s
     """Run the commands; what was wrong with their last words."""
     (cwd / "metrics.json").write_text(EXPORT)
 
-    def check(words: Sequence[str]) -> str | None:
-        command = [sys.executable, "-m", "htmengine.cli.main", *words, *options]
-        environ = {**os.environ, **environment}
-        try:
-            done = subprocess.run(
-                command, cwd=cwd, env=environ, capture_output=True, text=True, check=False, timeout=HANGS_S
-            )
-        except subprocess.TimeoutExpired:
-            return "hangs"
-        errors = [line for line in done.stderr.splitlines() if not line.startswith("no engine runs on ")]
-        if done.returncode != 1 or len(errors) != 1 or not errors[0].startswith("Error: ") or wanted not in errors[0]:
-            return f"status {done.returncode}: {done.stdout}{done.stderr}"
-        return None
-
-    with ThreadPoolExecutor(4) as pool:
-        found = dict(zip(commands, pool.map(check, commands.values()), strict=True))
+    started = {}
+    for name, words in commands.items():
+        named = [str(cwd / word) if word in FILES else word for word in words]
+        command = [sys.executable, "-m", "htmengine.cli.main", *named, *options]
+        log = cwd / f"{uuid.uuid4()}.log"
+        started[name] = start_forked(command, log, environment), log
+    found = {name: _wrong(process, log, wanted) for name, (process, log) in started.items()}
     return [f"{name}: {wrong}" for name, wrong in found.items() if wrong]
+
+
+def _wrong(process: Process, log: Path, wanted: str) -> str | None:
+    try:
+        status = process.wait(HANGS_S)
+    except TimeoutError:
+        process.kill()
+        return "hangs"
+    said = log.read_text()
+    errors = [line for line in said.splitlines() if not line.startswith("no engine runs on ")]
+    if status != 1 or len(errors) != 1 or not errors[0].startswith("Error: ") or wanted not in errors[0]:
+        return f"status {status}: {said}"
+    return None
 
 
 # --- a folder -------------------------------------------------------------------------------------------
@@ -109,6 +130,28 @@ def test_a_damaged_database_is_said(damage: Callable[[DataFolder], None], tmp_pa
     damage(folder)
     commands = {**DATABASE, **BUS, **MAKING, "run": ["run"], "db upgrade": ["db", "upgrade"]}
     assert failures(commands, tmp_path, "htmengine.db", "--data-dir", str(folder.path)) == []
+
+
+def test_a_database_that_another_program_has_locked_is_said(tmp_path: Path) -> None:
+    folder = _made(tmp_path / "engine")
+    with contextlib.closing(sqlite3.connect(folder.database_path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        commands = {
+            "metrics": ["metrics"],
+            "status": ["status"],
+            "alert silence": ["alert", "silence", "web*", "--for", "2h"],
+            "monitor": ["monitor", NAME],
+            "run": ["run"],
+            "db reset": ["db", "reset", "--yes"],
+            "backup": ["backup", str(tmp_path / "copy")],
+        }
+        assert failures(commands, tmp_path, "another program holds its lock", "--data-dir", str(folder.path)) == []
+
+
+def test_a_folder_that_cannot_be_looked_at_is_said(tmp_path: Path) -> None:
+    commands = {"metrics": ["metrics"], "status": ["status"], "backup": ["backup", str(tmp_path / "copy")]}
+    assert failures(commands, tmp_path, "File name too long", "--data-dir", str(tmp_path / ("x" * 300))) == []
 
 
 def test_damaged_queues_are_said(tmp_path: Path) -> None:
@@ -188,7 +231,8 @@ WAYS = {"metrics": ["metrics"], "status": ["status"], **MAKING, "db upgrade": ["
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])
 def test_a_database_server_that_is_away_is_said(kind: str, tmp_path: Path) -> None:
     environment = _configuration(tmp_path, f"{kind}://engine:secret@127.0.0.1:{free_port()}/htmengine", free_port())
-    assert failures({**DATABASE, **BUS, **WAYS}, tmp_path, "is the server running?", **environment) == []
+    commands = {name: words for name, words in {**DATABASE, **BUS, **WAYS}.items() if name != "backup"}
+    assert failures(commands, tmp_path, "is the server running?", **environment) == []
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, MetaData, inspect, text
 
 from htmengine.errors import StartError
 from htmengine.repository import schema
-from htmengine.repository.connections import database_url, make_engine
+from htmengine.repository.connections import COMMAND_TIMEOUT_S, database_url, make_engine
 from htmengine.repository.failures import in_one_line
 
 VERSION_TABLE = "htmengine_version"
@@ -75,7 +75,7 @@ def reset(url: str) -> None:
     Tables of other programs stay.  Raises `DatabaseFailed`.
     """
     create_database(url)
-    engine = make_engine(url, patient=True)
+    engine = make_engine(url, patient=True, lock_s=COMMAND_TIMEOUT_S)
     with in_one_line(url), engine.begin() as conn:
         ours = {*schema.metadata.tables, VERSION_TABLE} & set(inspect(conn).get_table_names())
         existing = MetaData()

@@ -7,7 +7,7 @@ from alembic import context
 from sqlalchemy import Connection, Engine, create_engine, event, pool, text
 
 from htmengine.repository import htm_engine_models, migrations
-from htmengine.repository.connections import SQLITE_TIMEOUT_S, database_url, make_engine
+from htmengine.repository.connections import COMMAND_TIMEOUT_S, database_url, make_engine
 from htmengine.repository.schema import metadata
 
 #: One process at a time upgrades a database; a server keeps these locks until they are given back or the
@@ -53,7 +53,7 @@ def _engine(url: str) -> Engine:
     parsed = database_url(url)
     if parsed.get_backend_name() != "sqlite":
         return make_engine(url, patient=True)
-    engine = create_engine(parsed, poolclass=pool.NullPool, connect_args={"timeout": SQLITE_TIMEOUT_S})
+    engine = create_engine(parsed, poolclass=pool.NullPool, connect_args={"timeout": COMMAND_TIMEOUT_S})
     event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
     event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
