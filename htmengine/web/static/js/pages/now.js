@@ -30,6 +30,7 @@ class NowPage {
   #parts = layout();
   #id;
   #limit = STEP;
+  #cards = new Map();
   #shown = null;
   #given = new AbortController();
   #loading = new AbortController();
@@ -75,22 +76,34 @@ class NowPage {
     const { title, sub, budget, unsent, open, more, over, overHead } = this.#parts;
     const now = Date.now() / 1000;
     const opened = gravestFirst(incidents);
+    const before = this.#cards;
+    this.#cards = new Map();
+    const cards = (some) => some.map((incident) => this.#card(incident, now, before.get(incident.id)));
     const ended = incidents.filter(({ phase, over_at: at }) => phase === "OVER" && at > now - OVER_S);
     setText(title, count ? `${format.counted(count, "incident")} open` : "Nothing is wrong");
     setText(sub, count ? `${format.counted(touched, "metric")} of ${format.count(metrics)}` : `${format.counted(metrics, "metric")}, all as expected`);
     setText(budget, rules.map(ruleText).join(" · "));
     unsent.hidden = !undelivered.length;
     fill(unsent, ...undelivered.map((message) => h("li", {}, undeliveredText(message))));
-    fill(open, ...opened.map((incident) => this.#card(incident, now)));
+    show(open, cards(opened));
     more.hidden = opened.length === count || this.#limit >= MOST;
     setText(more, `Show more of ${format.count(count)}`);
     overHead.hidden = !ended.length;
-    fill(over, ...ended.map((incident) => this.#card(incident, now)));
+    show(over, cards(ended));
     this.#parts.metrics = metrics;
   }
 
-  #card(incident, now) {
+  /** The card of an incident: the one that is there, unless something else is to be read on it. */
+  #card(incident, now, known) {
     const current = incident.id === (this.#id ?? this.#shown?.id);
+    const since = sinceText(incident, now);
+    const key = [incident.title, incident.phase, since, incident.members, seen(incident), current].join("\n");
+    const card = known?.key === key ? known : { key, element: this.#newCard(incident, since, current) };
+    this.#cards.set(incident.id, card);
+    return card.element;
+  }
+
+  #newCard(incident, since, current) {
     return h(
       "li",
       {},
@@ -98,7 +111,7 @@ class NowPage {
         "a",
         { class: `card ${gravity(incident)}`, href: incidentLink(incident), "aria-current": current ? "true" : null },
         h("span", { class: "card-title" }, incident.title),
-        h("span", { class: "muted small" }, sinceText(incident, now)),
+        h("span", { class: "muted small" }, since),
         h("span", { class: "card-badges" }, stateBadge(incident), h("span", { class: "badge" }, format.counted(incident.members, "metric")), h("span", { class: "badge" }, seen(incident))),
       ),
     );
@@ -129,6 +142,11 @@ class NowPage {
     this.#shown = incident;
     showIncident(this.#parts.detail, incident, { changed: () => this.load(), signal: this.#loading.signal });
   }
+}
+
+/** Show elements in a list, unless it has just these. */
+function show(list, elements) {
+  if (elements.length !== list.children.length || elements.some((element, place) => element !== list.children[place])) fill(list, ...elements);
 }
 
 /** The open ones: those that paged before the others. */
