@@ -99,7 +99,8 @@ class Engine:
 
     def wait_until_scored(self, name: str, rows: int) -> list[tuple[int, float, float]]:
         """Wait for that many scores of a metric."""
-        wait_for(lambda: len(self.scores(name)) >= rows, f"{rows} scores of {name}")
+        scored = "SELECT count(anomaly_score) FROM metric_data JOIN metric USING (uid) WHERE name = ?"
+        wait_for(lambda: self.query(scored, name)[0][0] >= rows, f"{rows} scores of {name}")
         return self.scores(name)
 
 
