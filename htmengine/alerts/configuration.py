@@ -258,6 +258,8 @@ class Webhook:
     secret: str = option("", ANY_TEXT, "key of the signature (HMAC-SHA256); empty: not signed", secret=True)
     authorization: str = option("", ANY_TEXT, "value of the header Authorization", secret=True)
     form: str = option("json", one_of("json", "cloudevents"), "of the body: ours, or an event of CloudEvents with it")
+    template: str = option("", ANY_TEXT, "file of a template that makes the body (Jinja2, the extra templates)")
+    content_type: str = option("application/json", TEXT, "of a body by a template")
     timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
     tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
 

@@ -17,6 +17,7 @@ from typing import Any
 from htmengine.alerts.configuration import Alertmanager, Email, Slack, Webhook
 from htmengine.alerts.incident_messages import IncidentMessage, Message
 from htmengine.alerts.notifications import utc
+from htmengine.alerts.templates import rendered
 
 #: Alertmanager is told again as long as an alert fires (its API asks for that), and lets go of one that it is no
 #: longer told of after four times this.
@@ -33,7 +34,7 @@ DELIVERY_HEADER = "HTMEngine-Delivery"
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """A POST of JSON."""
+    """A POST of JSON, unless its headers say otherwise."""
 
     url: str
     body: bytes
@@ -52,14 +53,23 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
 def webhook_request(receiver: Webhook, notification: Message, delivery_id: str, now: float) -> HttpRequest:
     """The alert as JSON; the delivery's id is the same at every retry."""
     data = {**notification.public(), "delivery": delivery_id}
-    body = json_bytes(_cloud_event(notification, data, delivery_id) if receiver.form == "cloudevents" else data)
+    body, content_type = _webhook_body(receiver, notification, data)
     timestamp = str(int(now))
     headers = {DELIVERY_HEADER: delivery_id, TIMESTAMP_HEADER: timestamp, **_authorization(receiver.authorization)}
     if receiver.secret:
         headers[SIGNATURE_HEADER] = signature(receiver.secret, timestamp, body)
-    if receiver.form == "cloudevents":
-        headers["Content-Type"] = CLOUD_EVENT
+    if content_type:
+        headers["Content-Type"] = content_type
     return HttpRequest(receiver.url, body, headers)
+
+
+def _webhook_body(receiver: Webhook, message: Message, data: dict[str, Any]) -> tuple[bytes, str]:
+    """The body, and its type unless it is plain JSON."""
+    if receiver.template:
+        return rendered(receiver.template, data), receiver.content_type
+    if receiver.form == "cloudevents":
+        return json_bytes(_cloud_event(message, data, data["delivery"])), CLOUD_EVENT
+    return json_bytes(data), ""
 
 
 def _cloud_event(message: Message, data: Mapping[str, Any], delivery_id: str) -> dict[str, Any]:

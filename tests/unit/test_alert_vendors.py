@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts.configuration import Ntfy, Opsgenie, PagerDuty, Teams, Telegram, Vendor, Webhook
-from htmengine.alerts.formats import HttpRequest, webhook_request
+from htmengine.alerts.formats import HttpRequest, signature, webhook_request
 from htmengine.alerts.incident_messages import Message
 from htmengine.alerts.vendors import request_for
+from htmengine.errors import DeliveryFailed
 from tests.support.notifications import FIRING, INCIDENT, RESOLVED
 
 LINK = "http://127.0.0.1:8080/#/metrics/u1"
@@ -112,3 +114,35 @@ class VendorsTest(SynchronousTestCase):
                 "datacontenttype": "application/json",
             },
         )
+
+
+class TemplateTest(SynchronousTestCase):
+    def body(self, template: str) -> bytes:
+        file = Path(self.mktemp())
+        file.write_text(template)
+        receiver = Webhook(
+            "hook", url="http://127.0.0.1/", template=str(file), content_type="text/x-test", secret="key"
+        )
+        request = webhook_request(receiver, FIRING, "d1", 1_400_000_140.0)
+        self.assertEqual(request.headers["Content-Type"], "text/x-test")
+        self.assertEqual(request.headers["HTMEngine-Signature"], signature("key", "1400000140", request.body))
+        return request.body
+
+    def test_it_makes_the_body(self) -> None:
+        body = self.body('{"text": {{ (rule ~ ": " ~ metric.name) | tojson }}, "value": {{ value }}}')
+        self.assertEqual(json.loads(body), {"text": "load: web.cpu", "value": 97.5})
+
+    def test_what_is_wrong_fails_the_delivery_by_name(self) -> None:
+        for template, word in (
+            ("{{ nothing }}", "nothing"),
+            ("{% if %}", "Expected"),
+            ("{{ ().__class__.__base__.__subclasses__() }}", "unsafe"),
+            ("{% for n in range(10**9) %}x{% endfor %}", "Range too big"),
+            ("{{ 1 / 0 }}", "division"),
+            ("{{ 'x' * 2000000 }}", "characters"),
+        ):
+            with self.assertRaises(DeliveryFailed) as caught:
+                self.body(template)
+            self.assertIn(word, str(caught.exception))
+        with self.assertRaises(DeliveryFailed):
+            webhook_request(Webhook("hook", url="http://127.0.0.1/", template="/none"), FIRING, "d1", 0.0)

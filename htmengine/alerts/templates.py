@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Bodies of webhooks by templates of Jinja2, in its sandbox: for receivers with a form of their own.
+
+In: a template's file and what a webhook's JSON would hold.  Out: the body.  The template can only read what it is
+given; a name that there is not is an error, and a body is bounded.  ``tojson`` writes a value as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from htmengine.errors import DeliveryFailed, MissingExtra
+
+MAX_BODY_CHARACTERS = 1_000_000
+
+
+def rendered(file: str, values: Mapping[str, Any]) -> bytes:
+    """The body.  Raises `DeliveryFailed` with what is wrong with the template, or `MissingExtra`."""
+    try:
+        from jinja2 import TemplateError
+    except ImportError as error:
+        raise MissingExtra("jinja2", "templates") from error
+    try:
+        body: str = _environment().from_string(Path(file).read_text()).render(values)
+    except (TemplateError, OSError, UnicodeDecodeError, ArithmeticError, TypeError, ValueError) as error:
+        raise DeliveryFailed(f"the template {file}: {error}") from None
+    if len(body) > MAX_BODY_CHARACTERS:
+        raise DeliveryFailed(f"the template {file}: a body of more than {MAX_BODY_CHARACTERS} characters")
+    return body.encode()
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    # Nothing is HTML: what needs to be escaped is written with tojson.
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, autoescape=False)
