@@ -200,7 +200,7 @@ def test_a_file_that_is_no_export_is_one_line(content: str, tmp_path: Path) -> N
 def test_a_file_that_is_not_there_is_named(command: str, tmp_path: Path) -> None:
     done = _run([*command.split(), str(tmp_path / "none.json")])
     assert done.returncode == 2
-    assert f"File '{tmp_path / 'none.json'}' does not exist" in done.stderr
+    assert f"'{tmp_path / 'none.json'}' does not exist" in done.stderr
 
 
 # --- servers --------------------------------------------------------------------------------------------
