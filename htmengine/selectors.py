@@ -22,6 +22,7 @@ from htmengine.errors import InvalidRule
 from htmengine.labels import shown, split
 
 MAX_EXPRESSION_BYTES = 1 << 20  #: what one compiled expression may take
+BEGIN = ""  #: in a selector's key, instead of a label
 
 _SELECTOR = re.compile(r'([^\s{}"]*)\s*(?:\{(.*)\})?', re.DOTALL)
 _MATCHER = re.compile(r'\s*([^\s=!~,{}"]+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(,|$)')
@@ -29,6 +30,7 @@ _MATCHER = re.compile(r'\s*([^\s=!~,{}"]+)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\
 _IN_LIST = re.compile(r'(?:\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}|[^,\n{]|\{)+')
 _ENDS_WITH_LABELS = re.compile(r'[=~]\s*"(?:[^"\\]|\\.)*"\s*,?\s*\}\s*$')
 _ESCAPE = re.compile(r"\\(.)")
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 class Metric(NamedTuple):
@@ -54,6 +56,11 @@ class Matcher:
     expression: Any  #: RE2's, or None
     negated: bool
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for one value, which is there."""
+        return self.expression is None and not self.negated and bool(self.wanted)
+
     def takes(self, metric: Metric) -> bool:
         value = metric.name if self.label == "__name__" else metric.labels.get(self.label, "")
         same = value == self.wanted if self.expression is None else bool(self.expression.fullmatch(value))
@@ -71,6 +78,13 @@ class Selector:
     glob: re.Pattern[str] | None
     whole: bool  #: the glob is of the whole text
     matchers: tuple[Matcher, ...]
+    begin: str = ""  #: what the glob has before its first wildcard
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """A label with its value that every metric has which it takes; or ``BEGIN``, with the beginning of its text."""
+        given = ((each.label, each.wanted) for each in self.matchers if each.is_plain)
+        return (BEGIN, self.begin) if self.begin else next(given, (BEGIN, ""))
 
     def takes(self, metric: Metric) -> bool:
         if self.glob is not None and not self.glob.match(metric.text if self.whole else metric.name):
@@ -100,7 +114,10 @@ class Selection:
 
     def takes(self, text: str, patterns: tuple[str, ...] = ()) -> bool:
         """Whether it takes the metric of this text; ``patterns``: see `labels_of_name`."""
-        metric = Metric.of(text, patterns)
+        return self.takes_metric(Metric.of(text, patterns))
+
+    def takes_metric(self, metric: Metric) -> bool:
+        """As `takes`."""
         wanted = not self.wanted or any(each.takes(metric) for each in self.wanted)
         return wanted and not any(each.takes(metric) for each in self.excluded)
 
@@ -164,7 +181,8 @@ def parse_selector(text: str) -> Selector:
         raise InvalidRule(f'selector {shown(text)}; a glob, {{label="value",...}}, or both are allowed')
     glob, inner = found.groups()
     pattern = re.compile(translate(glob)) if glob else None
-    return Selector(pattern, ";" in glob, () if inner is None else _matchers(inner))
+    begin = _WILDCARD.split(glob, maxsplit=1)[0]
+    return Selector(pattern, ";" in glob, () if inner is None else _matchers(inner), begin)
 
 
 def linear_expression(pattern: str) -> Any:

@@ -5,6 +5,7 @@
 
     configuration  alerts.conf: rules and receivers
     conditions     which rows a rule looks at
+    rule_index     which rules are for a metric
     evaluation     when a rule fires for a metric, and when that is over
     notifications  what a receiver is told, whatever its kind
     incident_messages  the same of an incident

@@ -25,6 +25,7 @@ from typing import TypeAlias
 from htmengine.alerts.calendars import Window
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Maintenance, Rule
+from htmengine.alerts.rule_index import RuleIndex
 from htmengine.messages import ScoredRow
 from htmengine.selectors import Selection
 
@@ -138,23 +139,21 @@ def outside_maintenance(maintenance: Sequence[Maintenance], scored: Sequence[Sco
     ]
 
 
-def keys_of_interest(rules: Sequence[Rule], scored: Iterable[Scored]) -> list[tuple[str, str]]:
+def keys_of_interest(rules: RuleIndex, scored: Iterable[Scored]) -> list[tuple[str, str]]:
     """The (rule, uid) pairs whose stored states `decide` needs, beside those that are open."""
-    return [
-        (rule.name, each.uid) for each in scored for rule in rules if _has_hit(rule, each) and matches(rule, each.name)
-    ]
+    return [(rule.name, each.uid) for each in scored for rule in rules.of(each.name) if _has_hit(rule, each)]
 
 
 def decide(
-    rules: Sequence[Rule], states: Mapping[tuple[str, str], AlertState], scored: Iterable[Scored], now: float
+    rules: RuleIndex, states: Mapping[tuple[str, str], AlertState], scored: Iterable[Scored], now: float
 ) -> list[Change]:
     """What new rows lead to.  ``states`` has those of `keys_of_interest` and all that are open."""
     found = dict(states)
     changes: dict[tuple[str, str], Change] = {}
     for each in scored:
-        for rule in rules:
+        for rule in rules.of(each.name):
             key = rule.name, each.uid
-            if (key not in found and not _has_hit(rule, each)) or not matches(rule, each.name):
+            if key not in found and not _has_hit(rule, each):
                 continue
             old = found.get(key) or AlertState(*key)
             found[key], instructions = evaluate(rule, old, each.rows, now)

@@ -29,6 +29,7 @@ from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
 from htmengine.alerts.notifications import Notification, metric_page
+from htmengine.alerts.rule_index import RuleIndex
 from htmengine.alerts.rules import known_rules
 from htmengine.bus.interface import Bus, Delivery, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
@@ -121,8 +122,8 @@ class AlertService(QueueConsumer):
             )
             for receiver in self._config.receivers
         ]
-        self._rules: Sequence[Rule] = ()
-        self._thresholds: Sequence[Rule] = ()
+        self._rules = RuleIndex()
+        self._thresholds = RuleIndex()
         self._rules_version: tuple[int, float] | None = None
         self._rules_wanted: Deferred[None] = Deferred()  #: fires when there are rules, or at the stop
         self._budget_rules = budget_rules
@@ -137,7 +138,7 @@ class AlertService(QueueConsumer):
     @property
     def idle(self) -> bool:
         """Whether nothing is asked for."""
-        return not self._rules and not self._config.receivers
+        return not self._rules.rules and not self._config.receivers
 
     def startService(self) -> None:
         super().startService()
@@ -206,8 +207,8 @@ class AlertService(QueueConsumer):
     def _use(self, rules: Sequence[Rule]) -> None:
         if self._rules_version is not None:
             self.log.info("the rules have changed: {names}", names=", ".join(each.name for each in rules) or "none")
-        self._rules = rules
-        self._thresholds = [rule for rule in rules if not rule.has_budget]
+        self._rules = RuleIndex(rules)
+        self._thresholds = RuleIndex(rule for rule in rules if not rule.has_budget)
         self._budget_rules.use(rules)
         if not self.idle:
             self._go_on()
@@ -276,7 +277,7 @@ class AlertService(QueueConsumer):
             await self._database.run(troubles.replace, TROUBLE, [], int(self._clock.seconds()))
 
     async def _catch_up(self) -> None:
-        rules = self._rules
+        index, rules = self._rules, self._rules.rules
         if not rules:
             return
         oldest = max(min(rule.max_age_s or CATCH_UP_S, CATCH_UP_S) for rule in rules)
@@ -286,7 +287,7 @@ class AlertService(QueueConsumer):
         while self.running and after is not None:
             spans = await self._database.read(alert_queries.anomalous_spans, after, since, threshold, METRICS_AT_ONCE)
             after = spans[-1].uid if spans else None
-            spans = [span for span in spans if any(evaluation.matches(rule, span.name) for rule in rules)]
+            spans = [span for span in spans if index.of(span.name)]
             while self.running and spans:
                 scored, spans = await self._database.read(alert_queries.scored_rows, spans, ROWS_AT_ONCE)
                 await self._evaluate(scored)
@@ -335,7 +336,7 @@ class AlertService(QueueConsumer):
         if self._rules_version is None:  # rules that are not known yet are not gone
             return
         now = self._clock.seconds()
-        rules = {rule.name: rule for rule in self._thresholds}
+        rules = {rule.name: rule for rule in self._thresholds.rules}
         changes = []
         for state, metric, facts in await self._database.read(alert_queries.firing_states):
             rule = rules.get(state.rule)

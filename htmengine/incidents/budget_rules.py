@@ -14,9 +14,10 @@ from twisted.logger import Logger
 
 from htmengine.alerts.configuration import AlertOptions, Rule
 from htmengine.alerts.evaluation import Scored, matches
+from htmengine.alerts.rule_index import RuleIndex
 from htmengine.incidents import judging, queries
 from htmengine.incidents.candidates import Candidate, candidates
-from htmengine.incidents.fleet import Fleet
+from htmengine.incidents.fleet import Fleet, Newest
 from htmengine.incidents.grouping import GAPS, Instruction
 from htmengine.incidents.judging import Judging, Silent
 from htmengine.process import crash_points
@@ -40,8 +41,11 @@ class BudgetRules:
         self._database = database
         self._options = options
         self._rules: dict[str, Rule] = {}
-        self.use(options.config.rules)
+        self._index = RuleIndex()
         self._fleet = Fleet()
+        self._metrics: Counter[str] = Counter()  #: that a rule is for
+        self._silent: dict[float, list[Newest]] = {}  #: at the last look, by `Rule.silence`
+        self.use(options.config.rules)
         self.pages: Counter[str] = Counter()  #: by rule
         self.held_back: Counter[str] = Counter()
         self.tokens: dict[str, float] = {}
@@ -49,6 +53,8 @@ class BudgetRules:
     def use(self, rules: Iterable[Rule]) -> None:
         """Go on with these rules, as far as they have a budget."""
         self._rules = {rule.name: rule for rule in rules if rule.has_budget}
+        self._index = RuleIndex(self._rules.values())
+        self._count_metrics()
 
     def figures(self) -> Iterable[Figure]:
         """What was paged, and what was not."""
@@ -64,7 +70,7 @@ class BudgetRules:
     async def take(self, scored: Sequence[Scored]) -> None:
         """Judge rows.  Rows that come twice change nothing."""
         rules = self._rules
-        for name, found in candidates([*rules.values()], scored, self._clock.seconds()).items():
+        for name, found in candidates(self._index, scored, self._clock.seconds()).items():
             await self._judge(rules[name], found)
 
     async def review(self) -> None:
@@ -92,8 +98,7 @@ class BudgetRules:
         self._log_instructions(rule, decision.instructions)
 
     def _judging(self, rule: Rule) -> Judging:
-        metrics = sum(matches(rule, each.name) for each in self._fleet.newest.values())
-        return Judging(rule, metrics, self._options, self._clock.seconds())
+        return Judging(rule, self._metrics[rule.name], self._options, self._clock.seconds())
 
     def _log_instructions(self, rule: Rule, instructions: Iterable[Instruction]) -> None:
         for each in instructions:
@@ -110,6 +115,13 @@ class BudgetRules:
         self._fleet.look(self._clock.seconds(), await self._database.read(queries.newest_rows))
         for each in list(islice(self._fleet.unstudied(), STUDIED_AT_ONCE)):
             self._fleet.study(each.uid, await self._database.read(queries.row_times, each.uid, STUDIED_ROWS))
+        self._count_metrics()
+        given = {rule.silence for rule in self._rules.values() if rule.silence is not None}
+        self._silent = {seconds: self._fleet.silent(seconds) for seconds in given}
+
+    def _count_metrics(self) -> None:
+        newest = self._fleet.newest.values()
+        self._metrics = Counter(rule.name for each in newest for rule in self._index.of(each.name))
 
     async def _review(self, rule: Rule, *, has_open: bool) -> None:
         known, newest = await self._database.read(queries.silent_since, rule.name), self._fleet.newest
@@ -123,7 +135,7 @@ class BudgetRules:
             self._log_instructions(rule, closed)
 
     def _new_silences(self, rule: Rule, known: Collection[str]) -> list[Silent]:
-        silent = [] if rule.silence is None else self._fleet.silent(rule.silence)
+        silent = [] if rule.silence is None else self._silent.get(rule.silence, [])
         new = [each for each in silent if each.uid not in known and matches(rule, each.name)]
         return [Silent(each, self._fleet.silence_in_words(each.uid)) for each in new]
 

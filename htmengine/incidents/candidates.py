@@ -15,6 +15,7 @@ from msgspec import UNSET
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Maintenance, Rule
 from htmengine.alerts.evaluation import Scored, in_maintenance, matches
+from htmengine.alerts.rule_index import RuleIndex
 from htmengine.incidents.budget import FLOOR
 from htmengine.incidents.grouping import Alarm, Outcome
 from htmengine.incidents.records import AlarmState, Silence
@@ -35,15 +36,15 @@ class Candidate:
     height: float
 
 
-def candidates(rules: Sequence[Rule], scored: Iterable[Scored], now: float) -> dict[str, list[Candidate]]:
+def candidates(rules: RuleIndex, scored: Iterable[Scored], now: float) -> dict[str, list[Candidate]]:
     """By the rule's name, in the order of the rows' times.  Rows that are too old for a rule are none."""
     found: dict[str, list[Candidate]] = {}
     for each in scored:
         high = [row for row in each.rows if row.why is not UNSET and row.why.height >= FLOOR]
-        for rule in rules:
+        for rule in rules.of(each.name):
             rows = high if rule.valid_range is None else each.rows
             here = [candidate for row in rows if (candidate := _candidate(rule, each, row, now)) is not None]
-            if here and matches(rule, each.name):
+            if here:
                 found.setdefault(rule.name, []).extend(here)
     return {name: sorted(these, key=_order) for name, these in found.items()}
 

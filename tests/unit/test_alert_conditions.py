@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Change, Rule
 from htmengine.alerts.evaluation import Scored, keys_of_interest
+from htmengine.alerts.rule_index import RuleIndex
 from htmengine.incidents.candidates import OUT_OF_RANGE_HEIGHT, candidates, height_for
 from htmengine.messages import ScoredRow, Why
 
@@ -49,9 +50,11 @@ class ConditionsTest(SynchronousTestCase):
 
     def test_conditions_hold_for_thresholds_too(self) -> None:
         scored = [Scored("u1", "web.a", (row(12.0),))]
-        self.assertEqual(keys_of_interest([Rule("r", direction="down")], scored), [])
-        self.assertEqual(keys_of_interest([Rule("r", direction="up")], scored), [("r", "u1")])
-        self.assertEqual(keys_of_interest([Rule("r", direction="down", valid_range=(0, 11))], scored), [("r", "u1")])
+        self.assertEqual(keys_of_interest(RuleIndex([Rule("r", direction="down")]), scored), [])
+        self.assertEqual(keys_of_interest(RuleIndex([Rule("r", direction="up")]), scored), [("r", "u1")])
+        self.assertEqual(
+            keys_of_interest(RuleIndex([Rule("r", direction="down", valid_range=(0, 11))]), scored), [("r", "u1")]
+        )
 
 
 class CandidatesTest(SynchronousTestCase):
@@ -63,8 +66,8 @@ class CandidatesTest(SynchronousTestCase):
     def test_candidates_are_young_and_of_metrics_that_the_rule_is_for(self) -> None:
         rules = [Rule("web", metrics=("web.*",), max_age_s=60.0), Rule("all")]
         scored = [Scored("u1", "web.a", (row(12.0),)), Scored("u2", "db.b", (row(12.0),))]
-        found = candidates(rules, scored, now=1050.0)
+        found = candidates(RuleIndex(rules), scored, now=1050.0)
         self.assertEqual(
             {name: [each.uid for each in these] for name, these in found.items()}, {"web": ["u1"], "all": ["u1", "u2"]}
         )
-        self.assertEqual(list(candidates(rules, scored, now=1061.0)), ["all"])
+        self.assertEqual(list(candidates(RuleIndex(rules), scored, now=1061.0)), ["all"])

@@ -26,6 +26,7 @@ from htmengine.alerts.evaluation import (
     review,
     worth_storing,
 )
+from htmengine.alerts.rule_index import RuleIndex
 from htmengine.messages import ScoredRow
 
 RULE = Rule("load", metrics=("web.*",), threshold=0.999, rows=2, window_s=600, cooldown_s=3600, max_age_s=0)
@@ -148,7 +149,7 @@ class DecideTest(SynchronousTestCase):
     def test_each_rule_and_metric_has_a_state_of_its_own(self) -> None:
         any_row = replace(RULE, name="any", metrics=("*",), rows=1)
         scored = [Scored("u1", "web.a", (row(1, 1.0),)), Scored("u2", "db.b", (row(1, 1.0),))]
-        changes = decide([RULE, any_row], {}, scored, 0.0)
+        changes = decide(RuleIndex([RULE, any_row]), {}, scored, 0.0)
         self.assertEqual(
             [(change.state.rule, change.metric, len(change.instructions)) for change in changes],
             [("load", "web.a", 0), ("any", "web.a", 1), ("any", "db.b", 1)],
@@ -156,21 +157,21 @@ class DecideTest(SynchronousTestCase):
 
     def test_several_messages_of_one_metric_are_one_change(self) -> None:
         scored = [Scored("u1", "web.a", (row(1, 1.0), row(2, 1.0))), Scored("u1", "web.a", (row(20, 0.0),))]
-        [change] = decide([RULE], {}, scored, 0.0)
+        [change] = decide(RuleIndex([RULE]), {}, scored, 0.0)
         self.assertEqual([type(each) for each in change.instructions], [Fire, Resolve])
         self.assertEqual(change.state.rowid, 20)
 
     def test_quiet_rows_matter_to_open_states_alone(self) -> None:
         quiet = [Scored("uid", "web.a", (row(30, 0.0),)), Scored("u2", "web.b", (row(30, 0.0),))]
-        self.assertEqual(decide([RULE], {}, quiet, 0.0), [])
+        self.assertEqual(decide(RuleIndex([RULE]), {}, quiet, 0.0), [])
         firing, _ = run(RULE, FRESH, row(1, 1.0), row(2, 1.0))
-        [change] = decide([RULE], {("load", "uid"): firing}, quiet, 0.0)
+        [change] = decide(RuleIndex([RULE]), {("load", "uid"): firing}, quiet, 0.0)
         resolved = replace(firing, phase=Phase.RESOLVED, hits=(), rowid=30)
         self.assertEqual(change, Change(RULE, "web.a", resolved, (Resolve(firing.alert_id, FEWER, row(30, 0.0)),)))
 
     def test_states_are_wanted_for_rows_that_count(self) -> None:
         scored = [Scored("u1", "web.a", (row(1, 1.0),)), Scored("u2", "web.b", (row(1, 0.0),))]
-        self.assertEqual(keys_of_interest([RULE], scored), [("load", "u1")])
+        self.assertEqual(keys_of_interest(RuleIndex([RULE]), scored), [("load", "u1")])
 
     def test_globs_are_those_of_a_shell_and_exclusions_win(self) -> None:
         rule = Rule(metrics=("web.*.load", "db[12]", "!*.test.*"))
