@@ -144,7 +144,7 @@ chaos: $(VENV)/tests
 	$(BIN)/python -m tests.support.chaos --seconds $(CHAOS_SECONDS) $(ARGS)
 
 # What is made from the code: pages of commands and options, schemas of messages, pictures of states and of imports,
-# the index of decisions.
+# the index of decisions, the manual page and the shells' completion.
 # Tests hold them to it.
 pages: $(VENV)/engine
 	$(BIN)/python -m tools.commands_page > docs/commands.md
@@ -153,6 +153,7 @@ pages: $(VENV)/engine
 	$(BIN)/python -m tools.states_page
 	$(BIN)/python -m tools.import_picture
 	$(BIN)/python -m tools.decisions_index
+	$(BIN)/python -m tools.shared_files
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so

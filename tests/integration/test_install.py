@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""An installed package has its taps and its command, and runs in every working folder: as a wheel, and editable."""
+"""An installed package has its taps, its command and its files, and runs in every working folder.
+
+It is installed from the source distribution, from a clone, and editable.
+"""
 
 from __future__ import annotations
 
 import sys
+import tarfile
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +15,8 @@ import pytest
 
 from tests.support import installs, processes
 from tests.support.engine import START, Engine
-from tests.support.installs import install, run
+from tests.support.installs import ROOT, install, run
+from tools import shared_files
 
 TAPS = {"htmengine", *(f"htmengine-{part}" for part in ("listener", "storer", "scheduler", "anomaly", "web", "alerts"))}
 LIST_TAPS = """
@@ -27,11 +32,32 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment after ``pip install .``"""
+def sdist(source: Path) -> Path:
+    run(sys.executable, "setup.py", "-q", "sdist", cwd=source)
+    [archive] = (source / "dist").glob("htmengine-*.tar.gz")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def plain(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment after ``pip install htmengine-1.0.tar.gz``."""
     venv = tmp_path_factory.mktemp("plain") / "venv"
-    install(venv, source)
+    install(venv, sdist)
     return venv
+
+
+def test_the_source_distribution_holds_what_a_clone_does(sdist: Path, source: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    built = ("dist/", "htmengine.egg-info/")
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    assert {name for name in files - held if not name.startswith((".", *built))} == set()
+
+
+def test_configuration_manual_page_and_completion_are_installed(plain: Path) -> None:
+    places = {path: plain / "share" / "htmengine" / "conf" / path.name for path in (ROOT / "conf").iterdir()}
+    places |= {ROOT / name: plain / name for name in shared_files.files()}
+    assert {path for path, place in places.items() if place.read_bytes() != path.read_bytes()} == set()
 
 
 @pytest.mark.parametrize("how", [[], ["-e"]], ids=["wheel", "editable"])

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import SkipTest
 
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.main import main
-from tools import decisions_index
+from tools import decisions_index, shared_files
 from tools.commands_page import reference
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +101,14 @@ class DocsTest(SynchronousTestCase):
     def test_the_command_reference_is_what_the_commands_say(self) -> None:
         page = (ROOT / "docs" / "commands.md").read_text()
         self.assertEqual(page, reference(), "make pages renews the page")
+
+    def test_manual_page_and_completion_are_what_the_commands_say(self) -> None:
+        for path, text in shared_files.files().items():
+            self.assertEqual((ROOT / path).read_text(), text, f"{path}: make pages renews it")
+
+    def test_man_understands_the_manual_page(self) -> None:
+        if not shutil.which("groff"):
+            raise SkipTest("needs groff")
+        groff = ["groff", "-man", "-Tutf8", "-z", "-ww", ROOT / shared_files.MANUAL_PAGE]
+        done = subprocess.run(groff, capture_output=True, text=True, check=False, timeout=60)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
