@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What costs more when there is more of it: CPU time a row with more alert rules.
+"""What may cost more when there is more of it: CPU time a row with more alert rules, with more event streams.
 
 Each figure is CPU time of this process, the least of ``--rounds`` rounds that take turns; ratios are to the first line.
 
-    python -m benchmarks.growth rules
+    python -m benchmarks.growth rules events
 """
 
 from __future__ import annotations
@@ -12,16 +12,29 @@ import argparse
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any, cast
 
 from tqdm import tqdm
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import Scored, decide, keys_of_interest
 from htmengine.alerts.rule_index import RuleIndex
 from htmengine.incidents.candidates import candidates
 from htmengine.messages import ScoredRow
+from htmengine.process.twisted_types import Reactor
+from htmengine.repository import results
+from htmengine.repository.results import Result
+from htmengine.web.access import Access, AccessRules
+from htmengine.web.events import POLL_S, EventFeed, Filter
+from htmengine.web.http import Call, Stream
+from htmengine.web.reader import Reader
+from htmengine.web.routes import Routes
+from htmengine.web.site import BoundedSite
 
 METRICS = 1000
+RESULTS = 500
 
 
 def rules(rounds: int) -> None:
@@ -42,6 +55,61 @@ def rules(rounds: int) -> None:
 def _rule(number: int) -> Rule:
     selector = f"web{number}.*" if number % 2 else f'{{host="h{number}"}}'
     return Rule(f"rule{number}", metrics=(selector,), pages_per_week=number % 3)
+
+
+def events(rounds: int) -> None:
+    """Results of 500 metrics to clients that want all of them, through Twisted Web as far as their sockets."""
+    feeds = {count: _Feed(count) for count in (1, 10, 50, 200)}
+    _compare({f"{count} event streams": feed.send for count, feed in feeds.items()}, RESULTS, rounds)
+
+
+class _Feed:
+    """Event streams of some clients, and results that are there when they are asked for."""
+
+    def __init__(self, clients: int) -> None:
+        self._clock = Clock()
+        self._newest = 0
+        self._feed = EventFeed(cast(Reader, self), self._clock)
+        routes = Routes(Access(AccessRules(), self._clock.seconds), self._clock, 30.0)
+        routes.add(["GET"], "/events", None, self._stream)
+        site = BoundedSite(routes.resource, cast(Reactor, self._clock))
+        for _ in range(clients):
+            connection = site.buildProtocol(None)
+            connection.makeConnection(_Socket())
+            connection.dataReceived(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert self._feed.clients == clients
+
+    async def _stream(self, _call: Call) -> Stream:
+        return Stream(lambda request: self._feed.serve(request, Filter(), None), "text/event-stream")
+
+    async def read(self, view: Callable[..., Any], *args: Any) -> Any:
+        """As the database would answer."""
+        if view is results.last_number:
+            return self._newest
+        if view is results.results_after:
+            found = [_result(number) for number in range(args[0] + 1, self._newest + 1)]
+            return found, self._newest
+        return 1, self._newest
+
+    def send(self) -> None:
+        """Let all clients have the next results."""
+        self._newest += RESULTS
+        self._clock.advance(POLL_S)
+
+
+class _Socket(StringTransport):
+    """Takes everything."""
+
+    def write(self, data: bytes) -> None:
+        pass
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802  (Twisted's)
+        pass
+
+
+def _result(number: int) -> Result:
+    metric = number % RESULTS
+    return Result(number, f"{metric:032x}", f"web{metric}.requests", number, number, 1.5, 0.1, 0.5)
 
 
 def _compare(works: dict[str, Callable[[], object]], times: int, rounds: int) -> None:
@@ -68,15 +136,16 @@ def _table(found: Iterable[tuple[str, float]]) -> None:
         print(f"{name:30} {cost:10.2f} us {cost / first:8.2f}")
 
 
-MEASUREMENTS: dict[str, Callable[[int], None]] = {"rules": rules}
+MEASUREMENTS: dict[str, Callable[[int], None]] = {"rules": rules, "events": events}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=MEASUREMENTS)
+    parser.add_argument("what", nargs="+", choices=MEASUREMENTS)
     parser.add_argument("--rounds", type=int, default=20)
     given = parser.parse_args()
-    MEASUREMENTS[given.what](given.rounds)
+    for what in given.what:
+        MEASUREMENTS[what](given.rounds)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection
@@ -37,7 +38,7 @@ POLL_S = 0.25
 HEARTBEAT_S = 15.0
 #: A client that has read nothing for this long is let go.
 STALLED_S = 120.0
-MOST_CLIENTS = 100
+MOST_CLIENTS = 200
 #: Names of metrics of which a client's filter is remembered.
 NAMES_KNOWN = 5000
 #: Events that wait for one client.
@@ -47,6 +48,8 @@ RESUMED = 10_000
 #: Results behind which a read that cannot keep up jumps to the newest.
 MOST_BEHIND = 20_000
 READ_AT_ONCE = 1000
+#: Events that a client is given in one write, some 20 KB: it may say after each that it has enough.
+WRITTEN_AT_ONCE = 100
 
 RETRY = b"retry: 3000\n\n"
 
@@ -68,6 +71,25 @@ class Filter:
     def matches(self, name: str) -> bool:
         """Whether a metric's results are wanted."""
         return not self.patterns or any(pattern.match(name) for pattern in self.patterns)
+
+
+class Event:
+    """A result for all clients that want it: made into bytes once, and only if there is one."""
+
+    log = Logger()
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """What clients get.  A result that cannot be shown is left out, or nobody would get those after it."""
+        number = self.result.number
+        try:
+            return b"id: %d\nevent: result\ndata: %s\n\n" % (number, dump(result_json(self.result)))
+        except Exception as error:
+            self.log.error("result {number} cannot be shown: {error!r}", number=number, error=error)
+            return b""
 
 
 @implementer(IPushProducer)
@@ -93,23 +115,24 @@ class EventClient:
         """Whether it has read nothing for a long time."""
         return self._paused_at is not None and self._clock.seconds() - self._paused_at > STALLED_S
 
-    def offer(self, result: Result) -> None:
-        """A result that comes after those before."""
-        if result.number <= self.position or self._left == 0:
-            return
-        self.position = result.number
-        if result.anomaly_score < self._wanted.threshold or not self._wants(result.name):
-            return
+    def offer(self, events: Sequence[Event]) -> None:
+        """Results that come after those before."""
+        wanted = [event for event in events if self._wants(event.result)][: self._left]
+        self.position = max(self.position, events[-1].result.number)
         if self._left is not None:
-            self._left -= 1
-        event = b"id: %d\nevent: result\ndata: %s\n\n" % (result.number, dump(result_json(result)))
-        if self._paused_at is None:
-            self._request.write(event)
-        elif len(self._waiting) < BUFFERED and not self._dropped:
-            self._waiting.append(event)
-        else:
-            self._dropped += 1
+            self._left -= len(wanted)
+        for at in range(0, len(wanted), WRITTEN_AT_ONCE):
+            self._give([event.encoded for event in wanted[at : at + WRITTEN_AT_ONCE]])
         self._close_if_done()
+
+    def _give(self, encoded: Sequence[bytes]) -> None:
+        """Write events, or keep them for later."""
+        if self._paused_at is None:
+            self._request.write(b"".join(encoded))
+            return
+        room = 0 if self._dropped else BUFFERED - len(self._waiting)
+        self._waiting.extend(encoded[:room])
+        self._dropped += len(encoded[room:])
 
     def skip(self, position: int, reason: str) -> None:
         """Tell it that it will not get the results up to a number."""
@@ -133,7 +156,11 @@ class EventClient:
         if not self.closed.called:
             self.closed.callback(None)
 
-    def _wants(self, name: str) -> bool:
+    def _wants(self, result: Result) -> bool:
+        new = result.number > self.position and result.anomaly_score >= self._wanted.threshold
+        return new and self._wants_metric(result.name)
+
+    def _wants_metric(self, name: str) -> bool:
         """Matched once a name: many clients with many patterns must not keep the reactor busy."""
         if name not in self._known:
             if len(self._known) >= NAMES_KNOWN:
@@ -230,8 +257,8 @@ class EventFeed:
         client.skip(max(oldest - 1, newest - RESUMED), "too_old")
         while client.position < max(newest, self._position) and not client.closed.called:
             found, reached = await self._reader.read(results.results_after, client.position, READ_AT_ONCE)
-            for result in found:
-                self._offer(client, result)
+            if found:
+                client.offer([Event(result) for result in found])
             client.position = max(reached, client.position)
             if not found:
                 return
@@ -266,21 +293,14 @@ class EventFeed:
                 client.skip(self._position, "too_old")
         while self._position < newest and self._joined:
             found, reached = await self._reader.read(results.results_after, self._position, READ_AT_ONCE)
-            for result in found:
-                for client in list(self._joined):  # one that has got all it wants leaves
-                    self._offer(client, result)
+            events = [Event(result) for result in found]
+            for client in list(self._joined) if events else ():  # one that has got all it wants leaves
+                client.offer(events)
             self._position = max(reached, self._position)
             for client in self._joined:
                 client.position = max(client.position, self._position)
             if not found and reached < newest:
                 return
-
-    def _offer(self, client: EventClient, result: Result) -> None:
-        """A result that cannot be shown is left out, or nobody would get those after it."""
-        try:
-            client.offer(result)
-        except Exception as error:
-            self.log.error("result {number} cannot be shown: {error!r}", number=result.number, error=error)
 
     def _beat(self) -> None:
         for client in list(self._joined):

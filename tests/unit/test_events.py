@@ -20,6 +20,7 @@ from htmengine.messages import ScoredRow
 from htmengine.repository import queries, results
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Score
+from htmengine.repository.results import Result
 from htmengine.web import events
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.events import HEARTBEAT_S, POLL_S, STALLED_S, EventFeed, Filter
@@ -27,6 +28,7 @@ from htmengine.web.http import Call, Stream
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
+from htmengine.web.views import result_json
 from tests.support.database import new_database
 
 
@@ -165,6 +167,30 @@ class FeedTest(EventsTestCase):
         client.producer.stopProducing()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_a_result_is_encoded_once_for_all_clients_and_not_at_all_if_none_wants_it(self) -> None:
+        shown: list[int] = []
+
+        def noted(result: Result) -> dict[str, Any]:
+            shown.append(result.rowid)
+            return result_json(result)
+
+        self.patch(events, "result_json", noted)
+        clients = [self.connect(Filter(threshold=0.9)) for _ in range(3)]
+        self.score(1, 0.5)
+        self.score(1, 0.95)
+        self.clock.advance(POLL_S)
+        self.assertEqual((shown, [client.rowids for client in clients]), ([2], [[2]] * 3))
+
+    def test_a_result_that_cannot_be_shown_is_left_out(self) -> None:
+        def failing(result: Result) -> dict[str, Any]:
+            return {"rowid": result.rowid, "ratio": 1 / (result.rowid - 2)}
+
+        self.patch(events, "result_json", failing)
+        clients = [self.connect() for _ in range(2)]
+        self.score(3)
+        self.clock.advance(POLL_S)
+        self.assertEqual([client.rowids for client in clients], [[1, 3]] * 2)
+
     def test_there_is_a_most_of_clients(self) -> None:
         self.patch(events, "MOST_CLIENTS", 1)
         self.connect()
@@ -251,6 +277,7 @@ class RealConnectionTest(EventsTestCase):
 class SlowClientTest(EventsTestCase):
     def test_it_misses_the_newest_and_is_told_how_many(self) -> None:
         self.patch(events, "BUFFERED", 3)
+        self.patch(events, "WRITTEN_AT_ONCE", 1)
         client = self.connect()
         client.full_at = len(client.received) + 1
         self.score(10)
