@@ -465,9 +465,11 @@ class TestChanges:
         expect(fact(page, "Adds up")).to_have_text("✓ yes")
         received = page.locator(".tile", has_text="Received").locator(".tile-number")
         before = int((received.text_content() or "").replace(",", ""))
-        fresh.send(["other 1 1400000000", "other 1 1399999999", "other nan 1400000060"])
+        fresh.send(["other 1 1400000000", "other 1 1400000000", "other nan 1400000060"])
         expect(received).to_have_text(f"{before + 3:,}")
-        expect(fact(page, "older than the newest")).to_have_text("1")
+        expect(fact(page, "same time as another")).to_have_text("1")
+        fresh.send(["other 1 1399999999"])
+        expect(fact(page, "Came too late, kept")).to_have_text("1")
         expect(fact(page, "value is no finite number")).to_have_text("1")
 
     def test_health_shows_each_service_the_workers_and_troubles(self, fresh_page: OpenPage, fresh: Engine) -> None:

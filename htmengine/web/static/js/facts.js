@@ -12,7 +12,7 @@ const REASONS = {
   line_too_long: "line too long",
   name_characters: "forbidden characters in the name",
   name_too_long: "name too long",
-  timestamp_duplicate: "same time as the newest",
+  timestamp_duplicate: "same time as another",
   timestamp_not_a_number: "time is no number",
   timestamp_old: "older than the newest",
   timestamp_summed: "added to the one of the same time",
