@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
-from htmengine.deployment import Deployment
+from htmengine.deployment import BusService, Deployment
 from htmengine.errors import BusAway, InvalidMessage, UnroutableMessage
 from htmengine.messages import decode_broadcast
 from htmengine.operations import Operations
@@ -42,6 +42,16 @@ PREFETCH = 100
 REACH_S = 6.0
 #: A follower's queue without a name is gone this long after the follower, and holds this many messages.
 TEMPORARY = QueueLimits(max_messages=10_000, overflow="drop-head", expires_s=60.0)
+
+
+async def reach(bus: BusService, queue: str, reactor: Reactor) -> None:
+    """Ask a bus for a queue, which need not be there.  Raises `BusAway`."""
+    try:
+        await within(Deferred.fromCoroutine(bus.depth(queue)), REACH_S, reactor)
+    except UnroutableMessage:
+        pass  # it answers
+    except TimeoutError:
+        raise BusAway(bus.why_away()) from None
 
 
 class AsyncClient:
@@ -87,14 +97,11 @@ class AsyncClient:
 
     async def _reach(self) -> None:
         """Ask the bus something.  Raises `BusAway`."""
-        asked = Deferred.fromCoroutine(self._bus.depth(self._deployment.config.metric_listener.queue_name))
         try:
-            await within(asked, REACH_S, self._reactor)
-        except UnroutableMessage:
-            pass  # it answers
-        except BaseException as error:
+            await reach(self._bus, self._deployment.config.metric_listener.queue_name, self._reactor)
+        except BaseException:
             await self.__aexit__()
-            raise (BusAway(self._bus.why_away()) if isinstance(error, TimeoutError) else error) from None
+            raise
 
     async def __aexit__(self, *_: object) -> None:
         self._database.stop_waiting()

@@ -8,19 +8,12 @@ forgotten.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from htmengine.config import ENVIRONMENT_PREFIX, FILES, LEGACY, options
+from htmengine.config import ENVIRONMENT_PREFIX, FILES, LEGACY
+from htmengine.config_files import conf, option_text, sections
 
-_HEADS = {
-    "application": "The services and the database.",
-    "model-swapper": "The Model Scheduler and its queues.",
-    "model-checkpoint": "Where models are kept.",
-    "rabbitmq": "The broker of the distributed deployment.",
-}
 _PAGE = f"""# Configuration
 
 `APPLICATION_CONFIG_PATH` names the folder with `application.conf`, `model-swapper.conf`, `model-checkpoint.conf`
@@ -46,25 +39,11 @@ The engine accepts them; `htmengine check-config` and each start warn about them
 """
 
 
-def conf(file: str) -> str:
-    """The text of ``conf/<file>.conf``: every option at its default, with its help.
-
-    >>> print(conf("model-checkpoint").splitlines()[1])
-    # Where models are kept.  docs/configuration.md tells what is allowed.
-    """
-    lines = ["# SPDX-License-Identifier: MIT", f"# {_HEADS[file]}  docs/configuration.md tells what is allowed."]
-    for section, fields in _sections(file):
-        lines += ["", f"[{section}]"]
-        for each in fields:
-            lines += [f"# {each.metadata['help']}", f"{each.name} = {_text(each.default)}".rstrip()]
-    return "\n".join(lines) + "\n"
-
-
 def page() -> str:
     """The text of docs/configuration.md."""
     parts = [_PAGE]
     for file in FILES:
-        for section, fields in _sections(file):
+        for section, fields in sections(file):
             parts.append(f"\n## {file}.conf, [{section}]\n\n| option | default | allowed | |\n|---|---|---|---|\n")
             parts += [_row(each) for each in fields]
     parts.append(_LEGACY)
@@ -81,21 +60,9 @@ def write(checkout: Path) -> None:
     (checkout / "docs" / "configuration.md").write_text(page())
 
 
-def _sections(file: str) -> Iterator[tuple[str, list[dataclasses.Field[Any]]]]:
-    of_file = [(section, each) for each_file, section, each in options() if each_file == file]
-    for section, group in groupby(of_file, key=lambda pair: pair[0]):
-        yield section, [each for _, each in group]
-
-
 def _row(option: dataclasses.Field[Any]) -> str:
-    default = f"`{_text(option.default)}`" if _text(option.default) else "empty"
+    default = f"`{option_text(option.default)}`" if option_text(option.default) else "empty"
     return f"| `{option.name}` | {default} | {option.metadata['kind'].allowed} | {option.metadata['help']} |\n"
-
-
-def _text(default: Any) -> str:
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return str(default)
 
 
 if __name__ == "__main__":

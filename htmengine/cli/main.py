@@ -10,6 +10,7 @@ import click
 
 #: The command's module in this package, and its name there.
 _PLACES = {
+    "init": ("init", "init"),
     "run": ("engine", "run"),
     "demo": ("demo", "demo"),
     "metrics": ("metrics", "metrics"),
@@ -23,6 +24,7 @@ _PLACES = {
     "ledger": ("ledger", "ledger"),
     "status": ("status", "status"),
     "model": ("model", "model"),
+    "doctor": ("doctor", "doctor"),
     "troubles": ("troubles", "troubles"),
     "rejects": ("rejects", "rejects"),
     "admission": ("admission", "admission"),

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -521,3 +524,18 @@ class PostgreSQLTests(ServerTests):
 
     def end_connections(self) -> None:
         self.server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'test%'")
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_init_makes_database_and_user(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    server: MariaDB | PostgreSQL = request.getfixturevalue({"mysql": "mariadb"}.get(kind, kind))
+    administrator = {**os.environ, "HTMENGINE_ADMIN_URL": server.new_database()}
+    htmengine, folder = [sys.executable, "-m", "htmengine.cli.main"], tmp_path / "engine"
+    options = ["--database", kind, "--database-host", "127.0.0.1", "--database-port", str(server.port)]
+    command = [*htmengine, "init", str(folder), "--distributed", *options, "--broker-port", "1", "--name", "new-engine"]
+    shown = subprocess.run(command, env=administrator, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown[1:3] == ["making the database: ok", "database: ok"]
+    assert shown[3].startswith("broker: not yet: RabbitMQ at localhost:1 does not answer")
+    assert "database.sql" not in "".join(shown[4:])
+    upgraded = subprocess.run([*htmengine, "db", "upgrade", "--config", str(folder)], capture_output=True, check=True)
+    assert upgraded.stdout == b"the schema is up to date\n"

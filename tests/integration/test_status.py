@@ -102,6 +102,28 @@ def test_an_engine_at_rest(watched: Watched) -> None:
     assert [line.split("  ")[0] for line in shown.splitlines()[1:4]] == ["samples", "model input", "results"]
 
 
+def doctor(watched: Watched, *words: str) -> tuple[int, list[str]]:
+    """Status and lines of ``htmengine doctor``, with the port that the engine has."""
+    port = {"HTMENGINE__APPLICATION__METRIC_LISTENER__PORT": str(watched.engine.port)}
+    command = [sys.executable, "-m", "htmengine.cli.main", "doctor", *watched.options, *words]
+    environment = {**watched.environment, **port}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_the_doctor_follows_a_probe_and_names_the_stage_that_stops_it(watched: Watched) -> None:
+    status, shown = doctor(watched)
+    assert (status, [line.split()[0] for line in shown]) == (0, ["ok"] * 9), shown
+    assert watched.engine.query("SELECT name FROM metric") == []
+    if isinstance(watched.engine, DistributedEngine):
+        watched.engine.kill("anomaly")
+        status, shown = doctor(watched, "--within", "5")
+        assert (status, shown[-1].split()[:2]) == (1, ["WRONG", "score"]), shown
+        assert shown[-1].endswith(f"nobody reads {watched.engine.names}.raw, start the Anomaly Service")
+        assert watched.engine.query("SELECT name FROM metric") == []
+
+
 def lengths_stored(watched: Watched) -> set[str]:
     """Metrics of queues' lengths that have two rows."""
     found = watched.engine.query("SELECT name, last_rowid FROM metric WHERE name LIKE 'htmengine.queues.%'")

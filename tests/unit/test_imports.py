@@ -39,6 +39,7 @@ EVERYTHING = ("",)
 LAYERS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "config": ("errors",),
+    "config_files": ("config",),
     "sharding": ("errors",),
     "labels": ("errors",),
     "selectors": ("errors", "labels"),
