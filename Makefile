@@ -113,13 +113,16 @@ $(VENV)/python:
 	touch $@
 
 # -e: the demo and the tests run on the checkout itself.  The core is compiled again when its sources change.
-$(VENV)/engine: $(VENV)/python setup.py pyproject.toml $(wildcard htmengine/*/core/*)
+ENGINE_SOURCES := setup.py pyproject.toml $(wildcard htmengine/*/core/*)
+
+$(VENV)/engine: $(VENV)/python $(ENGINE_SOURCES)
 	$(BIN)/python -m pip install --quiet -e .
 	touch $@
 
-$(VENV)/tests: $(VENV)/engine
+# Not after the engine: that would compile the core twice.
+$(VENV)/tests: $(VENV)/python $(ENGINE_SOURCES)
 	$(BIN)/python -m pip install --quiet -e '.[test]'
-	touch $@
+	touch $(VENV)/engine $@
 
 # Both benchmarks of accuracy: make accuracy NAB=NAB/data WINDOWS=NAB/labels/combined_windows.json FLEET=folder
 # The report with pictures is REPORT.
