@@ -3,7 +3,7 @@
 
 Each figure is CPU time of this process, the least of ``--rounds`` rounds that take turns; ratios are to the first line.
 
-    python -m benchmarks.growth rules events
+    python -m benchmarks.growth rules events broadcasts
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ from functools import partial
 from typing import Any, cast
 
 from tqdm import tqdm
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import Scored, decide, keys_of_interest
 from htmengine.alerts.rule_index import RuleIndex
+from htmengine.bus.interface import QueueLimits
 from htmengine.incidents.candidates import candidates
-from htmengine.messages import ScoredRow
+from htmengine.messages import ScoredRow, encode_inference
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import results
+from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.results import Result
+from htmengine.runtime.anomaly_service import _info
+from htmengine.testing import MemoryBus
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.events import POLL_S, EventFeed, Filter
 from htmengine.web.http import Call, Stream
@@ -61,6 +66,31 @@ def events(rounds: int) -> None:
     """Results of 500 metrics to clients that want all of them, through Twisted Web as far as their sockets."""
     feeds = {count: _Feed(count) for count in (1, 10, 50, 200)}
     _compare({f"{count} event streams": feed.send for count, feed in feeds.items()}, RESULTS, rounds)
+
+
+def broadcasts(rounds: int) -> None:
+    """Messages of one scored row, as the Anomaly Service makes them for each metric, with and without a queue."""
+    spec = '{"modelParams": {"min": 0, "max": 100}}'
+    metric = Metric("0" * 32, "custom", "web1.requests", None, None, None, spec, MetricStatus.ACTIVE)
+    rows = [ScoredRow(1, 1000, 5.0, 0.1, 0.5)]
+    buses = {heard: _bus(heard) for heard in (False, True)}
+
+    def send(bus: MemoryBus) -> None:
+        bodies = [encode_inference(_info(metric), rows) for _ in range(METRICS) if bus.is_heard("results")]
+        if bodies:
+            ensureDeferred(bus.broadcast("results", bodies))
+
+    _compare({"a queue" if heard else "no queue": partial(send, bus) for heard, bus in buses.items()}, METRICS, rounds)
+
+
+def _bus(heard: bool) -> MemoryBus:
+    bus = MemoryBus()
+    bus.startService()
+    ensureDeferred(bus.declare_fanout("results"))
+    if heard:
+        ensureDeferred(bus.declare_queue("application", limits=QueueLimits(overflow="drop-head")))
+        ensureDeferred(bus.bind("application", "results"))
+    return bus
 
 
 class _Feed:
@@ -136,7 +166,7 @@ def _table(found: Iterable[tuple[str, float]]) -> None:
         print(f"{name:30} {cost:10.2f} us {cost / first:8.2f}")
 
 
-MEASUREMENTS: dict[str, Callable[[int], None]] = {"rules": rules, "events": events}
+MEASUREMENTS: dict[str, Callable[[int], None]] = {"rules": rules, "events": events, "broadcasts": broadcasts}
 
 
 def main() -> None:

@@ -199,6 +199,10 @@ class AmqpBus(Service):
         with self.progress.doing(f"publishing to exchange {exchange!r}"):
             await self._publisher.publish(Destination(exchange=exchange), bodies, headers or {})
 
+    def is_heard(self, exchange: str) -> bool:
+        """See `Bus.is_heard`."""
+        return True
+
     async def subscribe(self, queue: str, *, prefetch: int) -> AmqpSubscription:
         """See `Bus.subscribe`."""
         return await self._start(AmqpSubscription(self, queue, prefetch))

@@ -102,6 +102,7 @@ class _Report:
     results: Sequence[Any]  #: of each operation; an error of ours stands for its failure
     newest: Mapping[str, int | None]  #: when others wrote: each subscribed queue's last id; None: it is gone
     roomy: set[str]  #: full queues that have room again
+    heard: set[str] | None  #: when others wrote: the exchanges that a queue is bound to
 
 
 class EmbeddedBus(Service):
@@ -138,6 +139,7 @@ class EmbeddedBus(Service):
         self._disk_full = Seldom(reactor.seconds)
         self._idle: list[Deferred[None]] = []
         self._expired: set[str] = set()
+        self._heard: set[str] = set()  #: exchanges that a queue is bound to, or was a while ago
         self._timers = [
             _survivor(reactor, self._poll, POLL_S),
             _survivor(reactor, self._keep_house, HOUSEKEEPING_S),
@@ -161,6 +163,7 @@ class EmbeddedBus(Service):
     def _open(self) -> None:
         if self._file is None:
             self._file = QueueFile(self._path)
+            self._heard = self._file.heard()
 
     def stopService(self) -> Deferred[None]:
         """Everything that was asked before is done first, but for what waits for room in a full queue."""
@@ -211,6 +214,7 @@ class EmbeddedBus(Service):
     async def bind(self, queue: str, exchange: str) -> None:
         """See `Bus.bind`."""
         await self._do(lambda file: file.bind(queue, exchange))
+        self._heard.add(exchange)
 
     async def delete_queue(self, name: str) -> None:
         """See `Bus.delete_queue`."""
@@ -224,6 +228,10 @@ class EmbeddedBus(Service):
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.broadcast`."""
         await self._put(("exchange", exchange), bodies, headers, QueueFile.broadcast)
+
+    def is_heard(self, exchange: str) -> bool:
+        """See `Bus.is_heard`.  Whoever binds a queue in another process writes the file before the message comes."""
+        return exchange in self._heard
 
     async def subscribe(self, queue: str, *, prefetch: int) -> EmbeddedSubscription:
         """See `Bus.subscribe`.  Between processes it is up to them that a queue has one subscriber."""
@@ -349,9 +357,12 @@ class EmbeddedBus(Service):
             with file.transaction():
                 results += [_attempt(perform, file) for perform in performs]
         newest = {queue: file.newest(queue) for queue in subscribed} if changed else {}
-        return _Report(results, newest, {queue for queue in full if file.has_room(queue)})
+        roomy = {queue for queue in full if file.has_room(queue)}
+        return _Report(results, newest, roomy, file.heard() if changed else None)
 
     def _committed(self, work: Sequence[_Operation], report: _Report) -> None:
+        if report.heard is not None:
+            self._heard = report.heard
         done = list(zip(work, report.results, strict=True))
         for operation, result in done:
             if operation.arrived is not None and not isinstance(result, HtmEngineError):
@@ -432,9 +443,12 @@ class EmbeddedBus(Service):
                 lane.waiting.popleft().done.errback(QueueFull(lane.full.queue))
 
     def _keep_house(self) -> None:
-        self._do(self._tidy).addErrback(lambda failure: self.log.failure("housekeeping of the bus", failure))
+        tidied = self._do(self._tidy)
+        tidied.addCallback(self._tidied)
+        tidied.addErrback(lambda failure: self.log.failure("housekeeping of the bus", failure))
 
-    def _tidy(self, file: QueueFile) -> None:
+    def _tidy(self, file: QueueFile) -> set[str]:
+        """Returns the exchanges that a queue is bound to still."""
         now = self._clock.seconds()
         file.touch(list(self._subscriptions), now)
         # Twice in a row: after a suspended machine wakes, subscribers say first that they are there.
@@ -443,6 +457,10 @@ class EmbeddedBus(Service):
             file.delete_queue(queue)
         self._expired = expired
         file.vacuum()
+        return file.heard()
+
+    def _tidied(self, heard: set[str]) -> None:
+        self._heard = heard
 
     def _queue_is_gone(self, name: str) -> None:
         for subscription in list(self._subscriptions.get(name, [])):

@@ -138,6 +138,13 @@ class Bus(Protocol):
         """
         ...
 
+    def is_heard(self, exchange: str) -> bool:
+        """Whether a broadcast may reach a queue; RabbitMQ cannot tell, so there it always may.
+
+        False only if none was bound when a message was published that has come out of a queue here by now.
+        """
+        ...
+
     async def subscribe(self, queue: str, *, prefetch: int) -> Subscription:
         """Read a queue.  A second subscriber waits until the first one ends.  Raises `UnroutableMessage`."""
         ...

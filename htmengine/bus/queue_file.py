@@ -182,6 +182,10 @@ class QueueFile:
         self._require_exchange(exchange)
         self._db.execute("INSERT OR IGNORE INTO binding VALUES (?, ?)", (exchange, found.id))
 
+    def heard(self) -> set[str]:
+        """The exchanges that a queue is bound to."""
+        return {exchange for (exchange,) in self._db.execute("SELECT DISTINCT exchange FROM binding")}
+
     def delete_queue(self, name: str) -> None:
         """Remove a queue and its messages, if it exists."""
         for (id_,) in self._db.execute("SELECT id FROM queue WHERE name = ?", (name,)).fetchall():

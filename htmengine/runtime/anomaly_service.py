@@ -269,7 +269,8 @@ class AnomalyService(QueueConsumer):
         if not failed and await self._lacks(result.follows, state, batch):
             return
         new = [row for row in result.rows if row.rowid > state.rowid and not failed]
-        rows = await self._stored_rows(state, known)
+        heard = self._bus.is_heard(self._options.results_exchange)
+        rows = await self._stored_rows(state, known if heard else ())
         if new:
             await self._states.catch_up(state, new[0].rowid - 1)
         scored: list[ScoredRow] = []
@@ -280,7 +281,7 @@ class AnomalyService(QueueConsumer):
             batch.scores.append((result.model_id, scored[-1]))
         batch.touched[result.model_id] = state
         rows += scored
-        for at in range(0, len(rows), self._options.chunk_size):
+        for at in range(0, len(rows) if heard else 0, self._options.chunk_size):
             chunk = rows[at : at + self._options.chunk_size]
             batch.broadcasts.append((encode_inference(_info(state.metric), chunk), None))
 

@@ -242,12 +242,14 @@ class BusContract(Contract):
     async def test_a_broadcast_reaches_every_queue_that_is_bound(self) -> None:
         exchange = self.name("results")
         await self.bus.declare_fanout(exchange)
+        self.assertEqual(self.bus.is_heard(exchange), isinstance(self.bus, AmqpBus))  # which cannot tell
         await self.bus.broadcast(exchange, [b"nobody listens"])
         queues = [await self.queue("a"), await self.queue("b")]
         await self.queue("not bound")
         for queue in queues:
             await self.bus.bind(queue, exchange)
             await self.bus.bind(queue, exchange)
+            self.assertTrue(self.bus.is_heard(exchange))
         await self.bus.broadcast(exchange, numbered(1, 2), {"dataType": "x"})
         for queue in queues:
             got = await get_all(await self.bus.subscribe(queue, prefetch=10), 2)
@@ -447,6 +449,7 @@ class DurableBusContract(BusContract):
         await subscription.ack((await get_all(subscription, 2))[:1])
         await self.restart()
         await self.bus.declare_fanout(exchange)
+        self.assertTrue(self.bus.is_heard(exchange))
         await self.bus.broadcast(exchange, [b"4"])
         got = await get_all(await self.bus.subscribe(queue, prefetch=10), 3)
         self.assertEqual(bodies(got), numbered(2, 4))
@@ -458,10 +461,13 @@ class DurableBusContract(BusContract):
         other.startService()
         self.addCleanup(other.stopService)
         subscription = await self.bus.subscribe(queue, prefetch=10)
+        await other.declare_fanout(self.name("results"))
+        await other.bind(await self.queue("bound"), self.name("results"))
         for message in numbered(1, 3):
             await other.publish(queue, [message])
             got = await subscription.get(1)
             self.assertEqual(bodies(got), [message])
+            self.assertTrue(self.bus.is_heard(self.name("results")))
             await subscription.ack(got)
         await self.bus.publish(queue, [b"4"])
         await other.publish(queue, [b"5"])

@@ -47,6 +47,7 @@ from htmengine.repository.fine_spans import FineSpan, learnt_at, turns
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.reading import Span
 from htmengine.repository.schema import metric_data
+from htmengine.runtime import anomaly_service
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.detector_states import STATE_EVERY_ROWS, MetricState
 from htmengine.runtime.lost_results import TRIES
@@ -62,6 +63,10 @@ class Listeners:
     def __init__(self) -> None:
         self.heard: list[tuple[dict[str, Any], dict[str, str]]] = []
         self.published: list[tuple[str, bytes]] = []
+        self.is_bound = True
+
+    def is_heard(self, exchange: str) -> bool:
+        return self.is_bound
 
     async def declare_queue(self, queue: str) -> None:
         pass
@@ -400,6 +405,14 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assertEqual(self.stored()[:300], before[:300])
         self.assertEqual(self.heard_rows(), [*range(1, 301), *range(251, 351)])
         self.assertEqual(self.stored()[:350], self.expected()[:350])
+
+    def test_nothing_is_encoded_that_nobody_hears(self) -> None:
+        self.bus.is_bound = False
+        self.patch(anomaly_service, "encode_inference", None)
+        self.deliver(self.results(1, 300))
+        self.deliver(self.results(251, 350))
+        self.assertEqual(self.stored()[:350], self.expected()[:350])
+        self.assertEqual(self.bus.heard, [])
 
     def scored(self) -> tuple[int, int, float | None]:
         score = self.database.run_sync(counts.get_scores)[self.metric.uid]
