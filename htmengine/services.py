@@ -34,6 +34,7 @@ from htmengine.process import crash_points
 from htmengine.process.figures import TellsFigures
 from htmengine.process.lifecycle import OrderedServices, ProcessEnd
 from htmengine.process.probes import TellsChecks, condition
+from htmengine.process.systemd import SystemdNotifier
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository import migrations, troubles
@@ -420,6 +421,11 @@ class _StopsFirst(Service):
         self._database.stop_waiting()
 
 
+def _outermost(database: Database, reactor: Reactor) -> list[Service]:
+    """What starts last and stops first."""
+    return [_StopsFirst(database), SystemdNotifier(reactor, os.environ)]
+
+
 # --- the embedded engine --------------------------------------------------------------------------------
 
 
@@ -448,7 +454,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     ]
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
     beside = [*parts.beside_storer(), *parts.data_watch(), *parts.beside_alert_service()]
-    ordered = [_DatabaseService(database), bus, *beside, *told, *further, _StopsFirst(database)]
+    ordered = [_DatabaseService(database), bus, *beside, *told, *further, *_outermost(database, reactor)]
     return OrderedServices(ordered, clock=reactor), end
 
 
@@ -489,7 +495,14 @@ def make_distributed(
         further = parts.telemetry(told, queues, at=at, with_database=with_database)
         if with_database:
             further.append(parts.trouble_watch(f"queues of {name}", bus.differences))
-        ordered = [_DatabaseService(database, check), bus, *beside(parts), *told, *further, _StopsFirst(database)]
+        ordered = [
+            _DatabaseService(database, check),
+            bus,
+            *beside(parts),
+            *told,
+            *further,
+            *_outermost(database, reactor),
+        ]
         return OrderedServices(ordered, clock=reactor)
 
     return make_service

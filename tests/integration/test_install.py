@@ -55,7 +55,7 @@ def test_the_source_distribution_holds_what_a_clone_does(sdist: Path, source: Pa
 
 
 def test_configuration_manual_page_and_completion_are_installed(plain: Path) -> None:
-    places = {path: plain / "share" / "htmengine" / "conf" / path.name for path in (ROOT / "conf").iterdir()}
+    places = {path: plain / "share" / "htmengine" / path.relative_to(ROOT) for path in (ROOT / "conf").rglob("*.*")}
     places |= {ROOT / name: plain / name for name in shared_files.files()}
     assert {path for path, place in places.items() if place.read_bytes() != path.read_bytes()} == set()
 
