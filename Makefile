@@ -147,10 +147,11 @@ chaos: $(VENV)/tests
 	$(BIN)/python -m tests.support.chaos --seconds $(CHAOS_SECONDS) $(ARGS)
 
 # What is made from the code: pages of commands and options, schemas of messages, pictures of states and of imports,
-# the index of decisions, the manual page and the shells' completion.
+# the index of decisions, the manual page, the shells' completion, and what --help lists.
 # Tests hold them to it.
 pages: $(VENV)/engine
 	$(BIN)/python -m tools.commands_page > docs/commands.md
+	$(BIN)/python -m tools.command_summaries
 	$(BIN)/python -m tools.config_pages
 	$(BIN)/python -m tools.message_schemas
 	$(BIN)/python -m tools.states_page

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""``htmengine``: all commands.  Each is imported when it is used, so that none waits for what it does not need."""
+"""``htmengine``: all commands.  Each is imported when it is used, so that none waits for what it does not need.
+
+``--help`` and the shells' completion list them without an import: `SUMMARIES` has a line of each.  ``make pages`` makes
+that file from the commands.
+"""
 
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
+
+#: What each command does, by its name.
+SUMMARIES = Path(__file__).with_name("summaries.json")
 
 #: The command's module in this package, and its name there.
 _PLACES = {
@@ -76,7 +86,30 @@ class _Commands(MutableMapping[str, click.Command]):
         return len({**self._places, **self._added})
 
 
-@click.group(commands=_Commands(_PLACES), context_settings={"help_option_names": ["-h", "--help"]})
+class _Main(click.Group):
+    """A group that lists its commands without having them."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Called for ``--help``."""
+        listed = {name: click.Command(name, help=summary) for name, summary in _summaries(self).items()}
+        click.Group(commands=listed).format_commands(ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Called when a shell completes the command's name."""
+        found = [
+            CompletionItem(name, help=summary)
+            for name, summary in _summaries(self).items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _summaries(group: click.Group) -> dict[str, str]:
+    known: dict[str, str] = json.loads(SUMMARIES.read_text(encoding="utf-8"))
+    return {name: known.get(name, "") for name in sorted(group.commands)}
+
+
+@click.group(cls=_Main, commands=_Commands(_PLACES), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="htmengine")
 def main() -> None:
     """Streaming anomaly detection for metrics: one HTM model a metric, learning online, no thresholds."""

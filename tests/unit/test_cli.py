@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,6 +71,33 @@ class HelpTest(CommandLineTestCase):
         for words, command in commands():
             self.assertTrue(command.help, words)
             self.assertIn(" ".join(("htmengine", *words)), command.epilog or "", words)
+
+
+class ListTest(SynchronousTestCase):
+    """A process of its own: this one has imported everything."""
+
+    LISTED = """
+import sys
+from htmengine.cli.main import main
+main(sys.argv[1:], prog_name="htmengine", standalone_mode=False)
+print([name for name in ("htmengine.cli.common", "twisted", "sqlalchemy", "numpy") if name in sys.modules])
+"""
+
+    def run_alone(self, *words: str, **environment: str) -> str:
+        command = [sys.executable, "-c", self.LISTED, *words]
+        environ = {**os.environ, **environment}
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    def test_help_lists_all_commands_without_importing_them(self) -> None:
+        *lines, imported = self.run_alone("--help").splitlines()
+        listed = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line]
+        self.assertEqual((listed, imported), (sorted(main.commands), "[]"))
+
+    def test_a_shell_completes_names_of_commands_and_their_options(self) -> None:
+        asked = {"COMP_CWORD": "1", "_HTMENGINE_COMPLETE": "bash_complete"}
+        self.assertEqual(self.run_alone(COMP_WORDS="htmengine tok", **asked), "plain,token\n")
+        asked["COMP_CWORD"] = "2"
+        self.assertEqual(self.run_alone(COMP_WORDS="htmengine doctor --wit", **asked), "plain,--within\n")
 
 
 class ScoreTest(CommandLineTestCase):

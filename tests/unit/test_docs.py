@@ -14,8 +14,8 @@ from unittest import SkipTest
 import click
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.cli.main import main
-from tools import decisions_index, shared_files
+from htmengine.cli.main import SUMMARIES, main
+from tools import command_summaries, decisions_index, shared_files
 from tools.commands_page import reference
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +101,9 @@ class DocsTest(SynchronousTestCase):
     def test_the_command_reference_is_what_the_commands_say(self) -> None:
         page = (ROOT / "docs" / "commands.md").read_text()
         self.assertEqual(page, reference(), "make pages renews the page")
+
+    def test_what_help_lists_is_what_the_commands_say(self) -> None:
+        self.assertEqual(SUMMARIES.read_text(), command_summaries.text(), "make pages renews it")
 
     def test_manual_page_and_completion_are_what_the_commands_say(self) -> None:
         for path, text in shared_files.files().items():
