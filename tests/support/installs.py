@@ -25,7 +25,17 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 def clone(folder: Path) -> Path:
     """What a clone holds, without what was built here."""
     ignored = shutil.ignore_patterns(
-        ".git", ".venv", "build", "*.so", "*.egg-info", "__pycache__", "tests*", ".*_cache"
+        ".git",
+        ".venv",
+        "build",
+        "dist",
+        "*.so",
+        "dropin.cache",
+        "_trial_temp*",
+        "*.egg-info",
+        "__pycache__",
+        "tests*",
+        ".*_cache",
     )
     shutil.copytree(ROOT, folder, ignore=ignored)
     return folder
