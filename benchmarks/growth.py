@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: MIT
-"""What may cost more when there is more of it: CPU time a row with more alert rules, with more event streams.
+"""What may cost more when there is more of it: rows with more alert rules or event streams, lists of many metrics.
 
 Each figure is CPU time of this process, the least of ``--rounds`` rounds that take turns; ratios are to the first line.
 
-    python -m benchmarks.growth rules events broadcasts
+    python -m benchmarks.growth rules events broadcasts lists
 """
 
 from __future__ import annotations
 
 import argparse
+import random
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, cast
 
+from sqlalchemy import Connection, insert
 from tqdm import tqdm
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
@@ -26,13 +29,17 @@ from htmengine.bus.interface import QueueLimits
 from htmengine.incidents.candidates import candidates
 from htmengine.messages import ScoredRow, encode_inference
 from htmengine.process.twisted_types import Reactor
-from htmengine.repository import results
+from htmengine.repository import migrations, queries, reading, results
+from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.reading import MetricQuery
 from htmengine.repository.results import Result
+from htmengine.repository.schema import metric_score
 from htmengine.runtime.anomaly_service import _info
 from htmengine.testing import MemoryBus
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.events import POLL_S, EventFeed, Filter
+from htmengine.web.graphite.paths import Pattern, find_nodes
 from htmengine.web.http import Call, Stream
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
@@ -142,6 +149,39 @@ def _result(number: int) -> Result:
     return Result(number, f"{metric:032x}", f"web{metric}.requests", number, number, 1.5, 0.1, 0.5)
 
 
+def lists(rounds: int) -> None:
+    """Lists of 100,000 metrics in SQLite."""
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/htmengine.db"
+        migrations.upgrade(url)
+        database = Database(url)
+        database.run_sync(_fill)
+        asked: dict[str, Callable[[Connection], object]] = {
+            "first 50 by name": lambda conn: reading.page_of_metrics(conn, MetricQuery(), None, 50),
+            "first 50 by score": lambda conn: reading.page_of_metrics(conn, MetricQuery(by_score=True), None, 50),
+            **{f"find {text}": partial(_found, Pattern.parse(text)) for text in ("*", "dc1.*", "dc1.web1.*")},
+        }
+        _compare({name: partial(database.read_sync, view) for name, view in asked.items()}, 1, rounds)
+        database.close()
+
+
+def _found(pattern: Pattern, conn: Connection) -> object:
+    return find_nodes(pattern, reading.names_with_prefix(conn, pattern.stem))
+
+
+def _fill(conn: Connection) -> None:
+    numbers = range(100_000)
+    metrics = [
+        Metric(f"{n:032x}", "custom", f"dc{n % 10}.web{n % 1000}.{n}", None, None, None, "{}", MetricStatus.ACTIVE)
+        for n in numbers
+    ]
+    queries.create_metrics(conn, metrics)
+    score = dict.fromkeys(("generation", "rowid", "scored"), 1)
+    conn.execute(
+        insert(metric_score), [{"uid": each.uid, "anomaly_score": random.random(), **score} for each in metrics]
+    )
+
+
 def _compare(works: dict[str, Callable[[], object]], times: int, rounds: int) -> None:
     """Print what each takes, in turns, divided by ``times``."""
     for work in works.values():
@@ -166,7 +206,12 @@ def _table(found: Iterable[tuple[str, float]]) -> None:
         print(f"{name:30} {cost:10.2f} us {cost / first:8.2f}")
 
 
-MEASUREMENTS: dict[str, Callable[[int], None]] = {"rules": rules, "events": events, "broadcasts": broadcasts}
+MEASUREMENTS: dict[str, Callable[[int], None]] = {
+    "rules": rules,
+    "events": events,
+    "broadcasts": broadcasts,
+    "lists": lists,
+}
 
 
 def main() -> None:

@@ -89,6 +89,8 @@ def printable(text: str) -> str:
     >>> printable("a\\x1b[31mb\\nc")
     'a?[31mb?c'
     """
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 

@@ -7,7 +7,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from htmengine.cli.common import (
 from htmengine.csv_files import format_timestamp, inert
 from htmengine.errors import HtmEngineError
 from htmengine.process.twisted_types import Reactor
-from htmengine.repository import counters, counts, queries
-from htmengine.repository.counts import MetricScore
-from htmengine.repository.queries import Metric, Row
+from htmengine.repository import queries, reading
+from htmengine.repository.queries import Metric, MetricStatus, Row
+from htmengine.repository.reading import MetricQuery, MetricRow, PageKey
+from htmengine.repository.times import from_datetime
 from htmengine.selectors import Selection
 
 FORMATS = click.Choice(["table", "csv", "json"])
@@ -45,45 +46,51 @@ FOLLOW_S = 0.5
 # --- metrics --------------------------------------------------------------------------------------------
 
 
-@click.command(epilog=example("htmengine metrics 'cpu.*{host=\"web1\"}'"))
+@click.command(epilog=example("htmengine metrics 'cpu.*{host=\"web1\"}' --sort score --limit 20"))
 @click.argument("selectors", nargs=-1)
 @engine_options
+@click.option("--search", default="", metavar="TEXT", help="Part of the name, or a pattern with * and ? for the whole.")
+@click.option("--sort", type=click.Choice(["name", "score"]), default="name", show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Metrics to show; by default all.")
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 @failing_cleanly
-def metrics(engine: Engine, form: str, selectors: tuple[str, ...]) -> None:
+def metrics(engine: Engine, search: str, sort: str, limit: int | None, form: str, selectors: tuple[str, ...]) -> None:
     """List metrics with status, rows, and the last value with its score; all, or those of SELECTORS as in a rule."""
-    columns = ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"]
+    query, selection = MetricQuery(search, by_score=sort == "score"), Selection.of(selectors)
+    writer = _Writer(form, ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"])
+    left, after = limit, None
     with engine.database() as database:
-        rows = database.read_sync(_list, Selection.of(selectors))
-    _Writer(form, columns).write(rows)
+        while left is None or left > 0:
+            most = PAGE if left is None or selectors else min(left, PAGE)
+            shown, after = database.read_sync(_page, query, selection, after, most)
+            writer.write(shown[:left])
+            left = left and left - len(shown)
+            if after is None:
+                break
 
 
-def _list(conn: Connection, selection: Selection) -> list[list[Any]]:
-    scores, texts = counts.get_scores(conn), counters.long_texts(conn)
-    return [
-        _metric_row(metric, _newest(conn, metric, scores.get(metric.uid)))
-        for metric in queries.list_metrics(conn)
-        if selection.takes(texts.get(metric.uid, metric.name))
+def _page(
+    conn: Connection, query: MetricQuery, selection: Selection, after: PageKey | None, most: int
+) -> tuple[list[list[Any]], PageKey | None]:
+    """Those of the next metrics that are selected, and the key of the page after them; None: there is none."""
+    rows = reading.page_of_metrics(conn, query, after, most)
+    selected = [row for row in rows if selection.takes(row.text or row.name)]
+    unscored = [row.uid for row in selected if row.rowid != row.last_rowid]  # of these alone metric_data knows more
+    newest = queries.newest_rows(conn, unscored)
+    shown = [
+        [row.name, MetricStatus(row.status).name, row.last_rowid, *_last(row, newest), row.message] for row in selected
     ]
+    return shown, reading.key_of(rows[-1]) if len(rows) == most else None
 
 
-def _newest(conn: Connection, metric: Metric, score: MetricScore | None) -> MetricScore | Row | None:
-    """The newest row.  Only where it has no score yet, metric_data has to be asked."""
-    if score is not None and score.rowid == metric.last_rowid:
-        return score
-    return queries.last_row(conn, metric.uid)
-
-
-def _metric_row(metric: Metric, last: MetricScore | Row | None) -> list[Any]:
-    return [
-        metric.name,
-        metric.status.name,
-        metric.last_rowid,
-        None if last is None or last.timestamp is None else format_timestamp(last.timestamp),
-        last and last.value,
-        last and last.anomaly,
-        metric.message,
-    ]
+def _last(metric: MetricRow, newest: Mapping[str, Row]) -> tuple[str | None, float | None, float | None]:
+    """Time, value and score of a metric's newest row, as far as they are known."""
+    row = newest.get(metric.uid)
+    if row is not None:
+        return format_timestamp(row.timestamp), row.value, row.anomaly
+    if metric.rowid != metric.last_rowid or metric.timestamp is None:
+        return None, None, None
+    return format_timestamp(from_datetime(metric.timestamp)), metric.metric_value, metric.anomaly_score
 
 
 # --- monitor, unmonitor, delete -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, tuple_
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from htmengine.repository.queries import in_parts
 from htmengine.repository.schema import held_sample, late_sample, metric, metric_data
@@ -100,12 +100,11 @@ def keep(conn: Connection, uid: str, samples: Mapping[int, float]) -> None:
 def newest_times(conn: Connection, last_rowids: Mapping[str, int], rows: int) -> dict[str, list[int]]:
     """The timestamps of so many of each metric's newest rows, the oldest first."""
     d = metric_data.c
-    wanted = [(uid, rowid - back) for uid, rowid in last_rowids.items() for back in range(rows)]
-    found: dict[str, list[int]] = {uid: [] for uid in last_rowids}
-    for part in in_parts(wanted):
-        for uid, timestamp in conn.execute(select(d.uid, d.timestamp).where(tuple_(d.uid, d.rowid).in_(part))):
-            found[uid].append(from_datetime(timestamp))
-    return {uid: sorted(times) for uid, times in found.items()}
+    found: dict[str, list[int]] = {}
+    for uid, last in last_rowids.items():  # SQLite would go through the whole table to find pairs out of a list
+        times = conn.execute(select(d.timestamp).where(d.uid == uid, d.rowid.between(last - rows + 1, last))).scalars()
+        found[uid] = sorted(map(from_datetime, times))
+    return found
 
 
 def _count(conn: Connection, column: ColumnElement[str], uid: str | None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
@@ -285,18 +285,19 @@ def last_rowids(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
 
 def get_rows(conn: Connection, uid: str, after_rowid: int, limit: int) -> list[Row]:
     query = select(metric_data).where(metric_data.c.uid == uid, metric_data.c.rowid > after_rowid)
-    return [
-        Row(
-            row.rowid,
-            _epoch(row.timestamp),
-            row.metric_value,
-            row.raw_anomaly_score,
-            row.anomaly_score,
-            row.display_value,
-            json.loads(row.multi_step_best_predictions) if row.multi_step_best_predictions else None,
-        )
-        for row in conn.execute(query.order_by(metric_data.c.rowid).limit(limit))
-    ]
+    return [_row(row) for row in conn.execute(query.order_by(metric_data.c.rowid).limit(limit))]
+
+
+def _row(row: Any) -> Row:
+    return Row(
+        row.rowid,
+        _epoch(row.timestamp),
+        row.metric_value,
+        row.raw_anomaly_score,
+        row.anomaly_score,
+        row.display_value,
+        json.loads(row.multi_step_best_predictions) if row.multi_step_best_predictions else None,
+    )
 
 
 def lacks_scores(conn: Connection, uid: str, after: int, last: int) -> bool:
@@ -313,9 +314,11 @@ def samples_between(conn: Connection, uid: str, after: int, last: int) -> list[t
     return [(rowid, _epoch(at), value) for rowid, at, value in conn.execute(query.order_by(c.rowid))]
 
 
-def last_row(conn: Connection, uid: str) -> Row | None:
-    (newest,) = conn.execute(select(func.max(metric_data.c.rowid)).where(metric_data.c.uid == uid)).one()
-    return get_rows(conn, uid, newest - 1, 1)[0] if newest is not None else None
+def newest_rows(conn: Connection, uids: Sequence[str]) -> dict[str, Row]:
+    """The newest row of each metric, by uid; those without rows are left out."""
+    d = metric_data.c
+    newest = select(metric_data).join(metric, and_(d.uid == metric.c.uid, d.rowid == metric.c.last_rowid))
+    return {row.uid: _row(row) for part in in_parts(uids) for row in conn.execute(newest.where(metric.c.uid.in_(part)))}
 
 
 def first_values(conn: Connection, uid: str, rows: int) -> list[float]:
@@ -325,13 +328,16 @@ def first_values(conn: Connection, uid: str, rows: int) -> list[float]:
 
 
 def values_at(conn: Connection, rowids: Mapping[str, int]) -> dict[str, float]:
-    """The value of one row of each metric, by uid; those whose row is not there are left out."""
+    """The value of one row of each metric, by uid; those whose row is not there are left out.
+
+    They are asked for one by one: SQLite would go through the whole table to find pairs out of a list.
+    """
     c = metric_data.c
-    return {
-        uid: value
-        for part in in_parts(rowids.items())
-        for uid, value in conn.execute(select(c.uid, c.metric_value).where(tuple_(c.uid, c.rowid).in_(part)))
+    found = {
+        uid: conn.execute(select(c.metric_value).where(c.uid == uid, c.rowid == rowid)).scalar_one_or_none()
+        for uid, rowid in rowids.items()
     }
+    return {uid: value for uid, value in found.items() if value is not None}
 
 
 def is_constant(conn: Connection, uid: str) -> bool:

@@ -181,15 +181,37 @@ def _selected(
 
 
 def _page_of_metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit: int) -> list[MetricRow]:
+    if query.by_score and not query._conditions():
+        least = _least_score(conn, after, limit)
+        found = (
+            [] if least is None else _metrics_after(conn, query, after, limit, metric_score.c.anomaly_score >= least)
+        )
+        if len(found) == limit:
+            return found
+    return _metrics_after(conn, query, after, limit)
+
+
+def _least_score(conn: Connection, after: PageKey | None, limit: int) -> float | None:
+    """A score that about ``limit`` metrics after a key reach, told by the scores alone; None: fewer have one.
+
+    So not all metrics are joined and sorted for one page.
+    """
+    score = metric_score.c.anomaly_score
+    found = select(score).where(score.is_not(None)).order_by(score.desc()).offset(limit).limit(1)
+    return conn.execute(found if after is None else found.where(score <= after.score)).scalar_one_or_none()
+
+
+def _metrics_after(
+    conn: Connection, query: MetricQuery, after: PageKey | None, limit: int, *conditions: ColumnElement[bool]
+) -> list[MetricRow]:
     score = func.coalesce(metric_score.c.anomaly_score, _NO_SCORE)
-    conditions = query._conditions()
     if after is not None:
         later = metric.c.name > after.name
         if query.by_score:
             later = or_(score < after.score, and_(score == after.score, later))
-        conditions.append(later)
+        conditions = (*conditions, later)
     order = [score.desc(), metric.c.name] if query.by_score else [metric.c.name]
-    return _metric_rows(conn, conditions, order, limit)
+    return _metric_rows(conn, [*query._conditions(), *conditions], order, limit)
 
 
 def key_of(row: MetricRow) -> PageKey:
@@ -228,6 +250,16 @@ def metrics_with_prefix(conn: Connection, prefix: str, limit: int | None = None)
     return {
         name: uid for name, uid in conn.execute(query.order_by(metric.c.name).limit(limit)) if name.startswith(prefix)
     }
+
+
+def names_with_prefix(conn: Connection, prefix: str) -> list[str]:
+    """The names of all metrics that begin so, in no order: an index alone is read."""
+    query = (
+        select(metric.c.name).where(metric.c.name.startswith(prefix, autoescape=True))
+        if prefix
+        else select(metric.c.name)
+    )
+    return [name for name in conn.execute(query).scalars() if name.startswith(prefix)]
 
 
 def metrics_named(conn: Connection, names: Sequence[str]) -> dict[str, str]:

@@ -16,8 +16,11 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.adapters.datasource.why import Told
 from htmengine.alerts import queries as alert_queries
+from htmengine.cli import metrics
 from htmengine.cli.main import main
 from htmengine.cli.why import lines, why
 from htmengine.evidence.scale import anomaly_score
@@ -26,7 +29,8 @@ from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import Reason, Why
 from htmengine.process.lifecycle import DataFolder
-from htmengine.repository import migrations, queries, troubles
+from htmengine.repository import counts, migrations, queries, troubles
+from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
 from tests.support.notifications import FIRING
@@ -187,6 +191,36 @@ class StatusTest(CommandLineTestCase):
         self.make()
         done = self.run_command("metrics", "--format", "csv", "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, len(done.stdout.splitlines())), (0, 1))
+
+    def test_metrics_come_page_by_page_as_searched_selected_and_sorted(self) -> None:
+        self.make()
+        database = Database(DataFolder(self.data_dir).database_url)
+        self.addCleanup(database.close)
+        names = ["web.a", "web.b", "web.c", "db.a", "web.d", "web.e"]
+        for place, name in enumerate(names):
+            metric, _ = database.run_sync(custom.monitor_metric, ModelSpec.for_name(name, min=0, max=10), 288)
+            database.run_sync(queries.insert_samples, [(metric.uid, n, 60 * n, float(place)) for n in (1, 2)])
+            database.run_sync(queries.update_tails, [(metric.uid, 2, 120)])
+            newest = MetricScore(metric.uid, 1, 2 - place % 2, 1, 120, float(place), 0.0, place / 10)
+            database.run_sync(counts.save_scores, [newest] if place < 5 else [])
+        self.patch(metrics, "PAGE", 2)
+
+        def shown(*words: object) -> list[list[str]]:
+            done = self.run_command("metrics", *words, "--format", "csv", "--data-dir", self.data_dir)
+            return [[line.split(",")[at] for at in (0, 4, 5)] for line in done.stdout.splitlines()[1:]]
+
+        self.assertEqual([name for name, _, _ in shown()], sorted(names))
+        self.assertEqual(
+            shown("--sort", "score", "--limit", 3),
+            [
+                ["web.d", "4.0", "0.4"],
+                ["db.a", "3.0", ""],
+                ["web.c", "2.0", "0.2"],
+            ],
+        )
+        by_score = [name for name, _, _ in shown("--sort", "score", "--search", "web", "!web.c")]
+        self.assertEqual(by_score, ["web.d", "web.b", "web.a", "web.e"])
+        self.assertEqual(shown("--limit", 1, "web.*"), [["web.a", "0.0", "0.0"]])
 
     def test_db_upgrade_and_reset_leave_an_empty_database(self) -> None:
         self.assertEqual(self.run_command("db", "upgrade", "--data-dir", self.data_dir).exit_code, 0)

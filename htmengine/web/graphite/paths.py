@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import fnmatch
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from htmengine.web.refused import Refused
@@ -62,7 +62,7 @@ class Pattern:
         parts = name.split(".")
         return len(parts) == len(self.nodes) and self._begins(parts)
 
-    def _begins(self, parts: list[str]) -> bool:
+    def _begins(self, parts: Sequence[str]) -> bool:
         return all(node.fullmatch(part) for node, part in zip(self.nodes, parts, strict=False))
 
     @property
@@ -74,6 +74,14 @@ class Pattern:
         """
         found = _WILDCARDS.search(self.text)
         return self.text if found is None else self.text[: found.start()]
+
+    @property
+    def stem(self) -> str:
+        """What the name of every metric that may have a series or a node that matches begins with.
+
+        The last node of a score or a band is not part of its metric's name.
+        """
+        return self.prefix.rpartition(".")[0]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,21 +98,24 @@ class Node:
 
 def find_nodes(pattern: Pattern, names: Iterable[str]) -> list[Node]:
     """The nodes that match, in order: a metric is a leaf, and a branch with what the engine makes of it."""
-    found: set[Node] = set()
     depth = len(pattern.nodes)
-    for name in names:
-        parts = name.split(".")
-        if len(parts) >= depth and pattern._begins(parts):
-            found.add(Node(".".join(parts[:depth]), is_leaf=False))
-            if len(parts) == depth:
-                found.add(Node(name, is_leaf=True))
+    split = [tuple(name.split(".", depth)) for name in names]  # many metrics have the same nodes: those are matched
+    found: set[Node] = set()
+    for parts in {parts[:depth] for parts in split}:
+        if len(parts) == depth and pattern._begins(parts):
+            found.add(Node(".".join(parts), is_leaf=False))
         elif len(parts) == depth - 1 and pattern._begins(parts):
-            found.update(
-                Node(f"{name}.{kind.value}", is_leaf=True)
-                for kind in DERIVED
-                if pattern.nodes[-1].fullmatch(kind.value)
-            )
+            found.update(_derived(pattern, ".".join(parts)))
+    branches = {each.path for each in found if not each.is_leaf}
+    leaves = (".".join(parts) for parts in split if len(parts) == depth)
+    found.update(Node(path, is_leaf=True) for path in leaves if path in branches)
     return sorted(found)
+
+
+def _derived(pattern: Pattern, name: str) -> Iterator[Node]:
+    """What the engine makes of a metric, as far as its last node matches."""
+    matching = (kind.value for kind in DERIVED if pattern.nodes[-1].fullmatch(kind.value))
+    return (Node(f"{name}.{kind}", is_leaf=True) for kind in matching)
 
 
 def find_series(pattern: Pattern, names: Iterable[str]) -> Iterator[tuple[str, SeriesKind]]:

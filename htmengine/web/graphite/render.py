@@ -122,11 +122,7 @@ def band_points(columns: EvidenceColumns | None, column: int) -> Iterator[tuple[
 
 
 def metrics_of(conn: Connection, pattern: Pattern) -> dict[str, str]:
-    """The uids, by name, of all metrics that may have a series or a node that matches.
-
-    The last node of a score or a band is not part of its metric's name.
-    """
-    stem = pattern.prefix.rpartition(".")[0]
+    """The uids, by name, of all metrics that may have a series that matches."""
     if pattern.prefix == pattern.text:
-        return reading.metrics_named(conn, [pattern.text, stem])
-    return reading.metrics_with_prefix(conn, stem)
+        return reading.metrics_named(conn, [pattern.text, pattern.stem])
+    return reading.metrics_with_prefix(conn, pattern.stem)

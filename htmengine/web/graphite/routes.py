@@ -226,9 +226,10 @@ class Graphite:
 
 
 def _nodes(conn: Connection, pattern: Pattern) -> list[Node]:
-    names = metrics_of(conn, pattern)
     if pattern.prefix == pattern.text:  # no wildcard: a branch is told by some of its metrics
-        names = names | reading.metrics_with_prefix(conn, f"{pattern.text}.", _PROBED)
+        names = [*metrics_of(conn, pattern), *reading.metrics_with_prefix(conn, f"{pattern.text}.", _PROBED)]
+    else:
+        names = reading.names_with_prefix(conn, pattern.stem)
     return find_nodes(pattern, names)[:_MOST_NODES]
 
 
