@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: MIT
-"""Builds what is compiled: the model core and the evidence.  Everything else of packaging stands in pyproject.toml."""
+"""Builds what is compiled: the model core and the evidence.  Everything else of packaging stands in pyproject.toml.
+
+With SOURCE_DATE_EPOCH, wheels and source distributions of the same clean sources have the same bytes.
+"""
 
 from __future__ import annotations
 
+import gzip
+import os
 import platform
+import tarfile
 from pathlib import Path
+from typing import Any
 
 from pybind11.setup_helpers import Pybind11Extension, build_ext
 from setuptools import setup
+from setuptools.command.sdist import sdist
 
 # Every x86-64 processor since 2009 counts bits in one instruction.
 MACHINE = ["-mpopcnt"] if platform.machine() in ("x86_64", "AMD64") else []
@@ -26,6 +34,32 @@ def extension(name: str, sources: Path, *shared: Path) -> Pybind11Extension:
     )
 
 
+class Sdist(sdist):
+    """setuptools' archive has the times and the owner of the files, unless SOURCE_DATE_EPOCH is set."""
+
+    def make_archive(self, base_name: str, format: str, *args: Any, **kwargs: Any) -> str:
+        """Called for each format."""
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        if epoch is None or format != "gztar":
+            return str(super().make_archive(base_name, format, *args, **kwargs))
+        return _archive(Path(f"{base_name}.tar.gz"), Path(kwargs["base_dir"]), int(epoch))
+
+
+def _archive(path: Path, folder: Path, epoch: int) -> str:
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
+        return member
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        path.open("wb") as out,
+        gzip.GzipFile(filename="", fileobj=out, mode="wb", mtime=epoch) as zipped,  # no name in the head
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        archive.add(folder, filter=plain)  # in the order of names
+    return str(path)
+
+
 CORE = Path("htmengine/htm/core")
 SHARED = (CORE / "serialize.hpp", CORE / "python_shared.hpp")
 
@@ -34,5 +68,5 @@ setup(
         extension("htmengine.htm._core", CORE),
         extension("htmengine.evidence._evidence", Path("htmengine/evidence/core"), *SHARED),
     ],
-    cmdclass={"build_ext": build_ext},
+    cmdclass={"build_ext": build_ext, "sdist": Sdist},
 )

@@ -6,6 +6,7 @@ It is installed from the source distribution, from a clone, and editable.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tarfile
 from functools import partial
@@ -33,8 +34,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sdist(source: Path) -> Path:
-    run(sys.executable, "setup.py", "-q", "sdist", cwd=source)
-    [archive] = (source / "dist").glob("htmengine-*.tar.gz")
+    return make_sdist(source, "dist")
+
+
+def make_sdist(source: Path, folder: str) -> Path:
+    shutil.rmtree(source / "htmengine.egg-info", ignore_errors=True)  # lists what the last one held
+    run("env", "SOURCE_DATE_EPOCH=1700000000", sys.executable, "setup.py", "-q", "sdist", "-d", folder, cwd=source)
+    [archive] = (source / folder).glob("htmengine-*.tar.gz")
     return archive
 
 
@@ -52,6 +58,12 @@ def test_the_source_distribution_holds_what_a_clone_does(sdist: Path, source: Pa
     built = ("dist/", "htmengine.egg-info/")
     files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
     assert {name for name in files - held if not name.startswith((".", *built))} == set()
+
+
+def test_the_source_distribution_is_the_same_each_time(sdist: Path, source: Path) -> None:
+    for file in source.rglob("*.py"):
+        file.touch()
+    assert make_sdist(source, "build").read_bytes() == sdist.read_bytes()
 
 
 def test_configuration_manual_page_and_completion_are_installed(plain: Path) -> None:
