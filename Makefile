@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy pages clean
+.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -161,3 +161,11 @@ pages: $(VENV)/engine
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so
+
+# What a row costs on each kind of series, and what grows with rules, event streams and metrics; BASE=commit is built and
+# measured in turns with this one.  CPU_METRIC: a series of the Numenta Anomaly Benchmark.
+bench: $(VENV)/tests
+	$(if $(BASE),git worktree remove --force build/base 2>/dev/null; git worktree add --force --detach build/base $(BASE))
+	$(if $(BASE),cd build/base && $(abspath $(BIN))/python setup.py -q build_ext --build-lib lib)
+	$(BIN)/python -m benchmarks.core --page docs/benchmarks.md $(if $(BASE),--base build/base/lib) $(if $(CPU_METRIC),--cpu-metric $(CPU_METRIC))
+	$(BIN)/python -m benchmarks.growth rules events broadcasts lists

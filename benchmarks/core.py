@@ -3,11 +3,13 @@
 
     python -m benchmarks.core --base build/base --cpu-metric cpu_utilization_asg_misconfiguration.csv
     python -m benchmarks.core --in-turn 300
+    make bench CPU_METRIC=cpu_utilization_asg_misconfiguration.csv BASE=main~1
 
 CPU time a row by the model's age, for one model row after row, or for so many in turn.  Each build runs in a process of
 its own; the processes take turns of a few hundred rows, so that what else the machine does meets both alike.  ``same``
 says whether their scores and checkpoints are equal to the bit.  ``--cpu-metric`` is a series of the Numenta Anomaly
-Benchmark; without it the made series "load" stands for ordinary metrics.
+Benchmark; without it the made series "load" stands for ordinary metrics.  ``--page`` writes a table into a document,
+between the lines <!-- make bench --> and <!-- end -->.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import numpy as np
@@ -37,6 +39,7 @@ _SLICE = 250
 #: Rows of each model in turn: the first two only warm up.
 _ROUNDS = 12
 _WARM_UP = 2
+_BEGIN, _END = "<!-- make bench -->", "<!-- end -->"
 
 
 def _serve(build: Path | None, timestamps: NDArray[np.int64], values: NDArray[np.float64], pipe: Connection) -> None:
@@ -138,11 +141,48 @@ def _line(name: str, age: int, seconds: list[float], sizes: list[tuple[str, int,
     )
 
 
+class _Figures(NamedTuple):
+    """One model of each build at one age."""
+
+    age: int
+    seconds: list[float]  #: of CPU, a row
+    sizes: list[tuple[str, int, int]]  #: digest, bytes in memory, bytes of the checkpoint
+
+    def cells(self) -> list[list[str]]:
+        """Of each column."""
+        ratio = [[f"{self.seconds[0] / self.seconds[-1]:.2f}"]] if len(self.seconds) > 1 else []
+        return [
+            [f"{1e6 * each:.0f}" for each in self.seconds],
+            *ratio,
+            [f"{held / 1e6:.2f}" for _, held, _ in self.sizes],
+            [f"{size / 1e3:.0f}" for _, _, size in self.sizes],
+        ]
+
+
+def _table(found: dict[str, list[_Figures]], builds: int) -> str:
+    """In Markdown: a line a series, the ages beside each other."""
+    ages = " / ".join(f"{age:,}" for age in _AGES)
+    names = ["base", "now"] if builds > 1 else ["now"]
+    heads = [*(f"us a row up to {ages}, {name}" for name in names), *(["ratio"] if builds > 1 else [])]
+    heads += [f"{what}, {name}" for what in ("MB", "checkpoint, KB") for name in names]
+    lines = [["", *heads], ["---"] * (len(heads) + 1)]
+    for name, figures in found.items():
+        columns = zip(*([cell for cells in each.cells() for cell in cells] for each in figures), strict=True)
+        lines.append([name, *(" / ".join(column) for column in columns)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _write(page: Path, table: str) -> None:
+    before, rest = page.read_text().split(_BEGIN, 1)
+    page.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{rest.split(_END, 1)[1]}")
+
+
 @click.command()
 @click.option("--base", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of another build.")
 @click.option("--cpu-metric", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV file.")
 @click.option("--in-turn", type=click.IntRange(0), default=0, help="So many models, a row each in turn.")
-def main(base: Path | None, cpu_metric: Path | None, in_turn: int) -> None:
+@click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Has a place for a table.")
+def main(base: Path | None, cpu_metric: Path | None, in_turn: int, page: Path | None) -> None:
     """CPU time a row, memory and checkpoint by age."""
     from htmengine.measure.series import SERIES, named
     from htmengine.nab.runner import load_series
@@ -151,6 +191,7 @@ def main(base: Path | None, cpu_metric: Path | None, in_turn: int) -> None:
     all_series = {name: named(name) for name in SERIES}
     if cpu_metric is not None:
         all_series["cpu metric"] = load_series(cpu_metric.name, cpu_metric, [])
+    found: dict[str, list[_Figures]] = {name: [] for name in all_series}
     for name, series in tqdm(all_series.items(), unit="series"):
         ages = [age for age in _AGES if age + _WARM_UP + _ROUNDS <= len(series.values)]
         if in_turn:
@@ -161,7 +202,10 @@ def main(base: Path | None, cpu_metric: Path | None, in_turn: int) -> None:
             with _at_work(libraries, series) as builds:
                 for first, last in pairwise([0, *ages]):
                     seconds = _one_model(builds, first, last)
-                    tqdm.write(_line(name, last, seconds, [build("size") for build in builds]))
+                    found[name].append(_Figures(last, seconds, [build("size") for build in builds]))
+                    tqdm.write(_line(name, *found[name][-1]))
+    if page is not None and not in_turn:
+        _write(page, _table(found, len(libraries)))
 
 
 if __name__ == "__main__":
