@@ -11,24 +11,35 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
-from urllib.parse import urlsplit
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from htmengine.alerts.calendars import NEVER, Calendar, cron_calendar, file_calendar
+from htmengine.alerts.kinds import (
+    ANY_CHANGE,
+    CHANGE,
+    LABELS,
+    NAME,
+    NAME_PATTERNS,
+    NAMES,
+    RANGE,
+    SELECTORS,
+    SEVERITIES,
+    SILENCE,
+    UTC,
+    ZONE,
+    Change,
+)
+from htmengine.alerts.receivers import RECEIVERS, Email, Receiver
 from htmengine.config import (
     ALERTS_PREFIX,
     ANY_TEXT,
     FLAG,
-    PORT,
     TEXT,
-    Kind,
     Values,
     check_directory,
     one_of,
@@ -39,153 +50,12 @@ from htmengine.config import (
     real,
     whole,
 )
-from htmengine.errors import ConfigError, InvalidRule
-from htmengine.selectors import Metric, Selection, name_pattern, separated
+from htmengine.errors import ConfigError
+from htmengine.selectors import Metric
 
 FILE = "alerts"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
-_ADDRESS = re.compile(r"[^\s@<>,]+@[^\s@<>,]+")
-_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-
-# --- kinds of values ------------------------------------------------------------------------------------
-
-
-def _list(text: str, fits: Callable[[str], Any] = bool) -> tuple[str, ...]:
-    parts = tuple(part.strip() for part in text.replace("\n", ",").split(",") if part.strip())
-    if not parts or not all(fits(part) for part in parts):
-        raise ValueError(text)
-    return parts
-
-
-def _selectors(text: str) -> tuple[str, ...]:
-    parts = tuple(separated(text))
-    if not parts:
-        raise ValueError(text)
-    try:
-        Selection.of(parts)
-    except InvalidRule as error:
-        raise ValueError(str(error)) from None
-    return parts
-
-
-def _name_patterns(text: str) -> tuple[str, ...]:
-    patterns = _list(text) if text else ()
-    try:
-        for each in patterns:
-            name_pattern(each)
-    except InvalidRule as error:
-        raise ValueError(str(error)) from None
-    return patterns
-
-
-def _labels(text: str) -> tuple[tuple[str, str], ...]:
-    pairs = [part.partition("=") for part in _list(text)] if text else []
-    if not all(equals and _LABEL.fullmatch(name.strip()) for name, equals, _ in pairs):
-        raise ValueError(text)
-    return tuple((name.strip(), value.strip()) for name, _, value in pairs)
-
-
-def _url(text: str) -> str:
-    parts = urlsplit(text)
-    plain = text.isascii() and text.isprintable() and " " not in text
-    if not plain or parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-        raise ValueError(text)
-    _ = parts.port  # raises ValueError
-    return text
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """How far a value has to be from the expected one: an amount, or a share of the expected value.
-
-    >>> str(Change(0.1, relative=True)), Change(0.1, relative=True).amount(-50.0)
-    ('10%', 5.0)
-    """
-
-    least: float = 0.0
-    relative: bool = False
-
-    def amount(self, expected: float) -> float:
-        """The same in the value's unit."""
-        return self.least * abs(expected) if self.relative else self.least
-
-    def __str__(self) -> str:
-        return f"{100 * self.least:g}%" if self.relative else f"{self.least:g}"
-
-
-ANY_CHANGE = Change()
-
-
-def _change(text: str) -> Change:
-    number = _number(text.removesuffix("%"))
-    if number < 0:
-        raise ValueError(text)
-    return Change(number / 100, True) if text.endswith("%") else Change(number)
-
-
-def _range(text: str) -> tuple[float, float] | None:
-    if not text:
-        return None
-    low, _, high = text.partition("..")
-    bounds = (_number(low) if low else -math.inf, _number(high) if high else math.inf)
-    if not bounds[0] < bounds[1]:
-        raise ValueError(text)
-    return bounds
-
-
-def _silence(text: str) -> float | None:
-    """Seconds; 0: as the metric's own past says; None: silence is no alarm."""
-    if text in {"yes", "no"}:
-        return 0.0 if text == "yes" else None
-    seconds = _number(text)
-    if seconds < 1:
-        raise ValueError(text)
-    return seconds
-
-
-def _severities(text: str) -> tuple[tuple[str, float], ...]:
-    pairs = [part.partition("=") for part in _list(text)] if text else []
-    found = [(name.strip(), _number(height or "0")) for name, _, height in pairs]
-    if not all(NAME.fullmatch(name) for name, _ in found):
-        raise ValueError(text)
-    return tuple(sorted(found, key=lambda pair: pair[1]))
-
-
-def _zone(text: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(text)
-    except (LookupError, OSError):  # names of folders are OSErrors
-        raise ValueError(text) from None
-
-
-SELECTORS = Kind(
-    'globs (web.*), labels ({job="api",host=~"web.*"}) or both, separated by commas; one with a ! before it excludes',
-    _selectors,
-)
-NAME_PATTERNS = Kind("patterns of names such as servers.{host}.{what}, separated by commas", _name_patterns)
-NAMES = Kind("names, separated by commas", partial(_list, fits=NAME.fullmatch))
-LABELS = Kind("name=value pairs, separated by commas", _labels)
-URL = Kind("an http or https URL without user and password", _url)
-ADDRESS = Kind("an e-mail address", lambda text: _list(text, _ADDRESS.fullmatch)[0])
-ADDRESSES = Kind("e-mail addresses, separated by commas", partial(_list, fits=_ADDRESS.fullmatch))
-TIMEOUT = real(0.1, 120)
-CHANGE = Kind("a number from 0, or one with %", _change)
-RANGE = Kind("LOW..HIGH; one of them may be left out", _range)
-SILENCE = Kind("yes, no, or a number of seconds from 1", _silence)
-ZONE = Kind("a time zone such as Europe/Berlin", _zone)
-SEVERITIES = Kind("a name, or name=height pairs, separated by commas", _severities)
-
-
-UTC = ZoneInfo("UTC")
 
 # --- sections -------------------------------------------------------------------------------------------
 
@@ -249,145 +119,6 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
-    """[receiver:NAME] with ``type = webhook``: JSON, signed when there is a secret."""
-
-    type: ClassVar[str] = "webhook"
-    name: str = ""
-    url: str = option("", URL, "where to POST", secret=True)
-    secret: str = option("", ANY_TEXT, "key of the signature (HMAC-SHA256); empty: not signed", secret=True)
-    authorization: str = option("", ANY_TEXT, "value of the header Authorization", secret=True)
-    form: str = option("json", one_of("json", "cloudevents"), "of the body: ours, or an event of CloudEvents with it")
-    template: str = option("", ANY_TEXT, "file of a template that makes the body (Jinja2, the extra templates)")
-    content_type: str = option("application/json", TEXT, "of a body by a template")
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-@dataclass(frozen=True, slots=True)
-class Alertmanager:
-    """[receiver:NAME] with ``type = alertmanager``: Prometheus Alertmanager, API v2."""
-
-    type: ClassVar[str] = "alertmanager"
-    name: str = ""
-    url: str = option("", URL, "of the Alertmanager, without /api/v2", secret=True)
-    authorization: str = option("", ANY_TEXT, "value of the header Authorization", secret=True)
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-@dataclass(frozen=True, slots=True)
-class Email:
-    """[receiver:NAME] with ``type = email``."""
-
-    type: ClassVar[str] = "email"
-    name: str = ""
-    host: str = option("localhost", TEXT, "SMTP server")
-    port: int = option(25, PORT, "its port")
-    tls: str = option("starttls", one_of("starttls", "implicit", "no"), "how the connection is encrypted")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-    user: str = option("", ANY_TEXT, "user; empty: no login")
-    password: str = option("", ANY_TEXT, "the user's password", secret=True)
-    sender: str = option("", ADDRESS, "address that the mail comes from")
-    to: tuple[str, ...] = option((), ADDRESSES, "addresses that it goes to")
-    timeout_s: float = option(30.0, TIMEOUT, "a delivery takes at most this long")
-
-
-@dataclass(frozen=True, slots=True)
-class Slack:
-    """[receiver:NAME] with ``type = slack``: a Slack-compatible incoming webhook."""
-
-    type: ClassVar[str] = "slack"
-    name: str = ""
-    url: str = option("", URL, "of the incoming webhook", secret=True)
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-@dataclass(frozen=True, slots=True)
-class PagerDuty:
-    """[receiver:NAME] with ``type = pagerduty``: PagerDuty's Events API v2."""
-
-    type: ClassVar[str] = "pagerduty"
-    name: str = ""
-    url: str = option("https://events.pagerduty.com/v2/enqueue", URL, "where to POST", secret=True)
-    routing_key: str = option("", ANY_TEXT, "the integration key", secret=True)
-    severity: str = option("error", one_of("critical", "error", "warning", "info"), "of its events")
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-@dataclass(frozen=True, slots=True)
-class Opsgenie:
-    """[receiver:NAME] with ``type = opsgenie``: Opsgenie's Alert API."""
-
-    type: ClassVar[str] = "opsgenie"
-    name: str = ""
-    url: str = option("https://api.opsgenie.com", URL, "of the API, without /v2", secret=True)
-    api_key: str = option("", ANY_TEXT, "the integration's key", secret=True)
-    priority: str = option("P3", one_of("P1", "P2", "P3", "P4", "P5"), "of its alerts")
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-@dataclass(frozen=True, slots=True)
-class Teams:
-    """[receiver:NAME] with ``type = teams``: a Microsoft Teams workflow that posts adaptive cards."""
-
-    type: ClassVar[str] = "teams"
-    name: str = ""
-    url: str = option("", URL, "of the workflow", secret=True)
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-@dataclass(frozen=True, slots=True)
-class Telegram:
-    """[receiver:NAME] with ``type = telegram``: a bot's messages in a chat."""
-
-    type: ClassVar[str] = "telegram"
-    name: str = ""
-    url: str = option("https://api.telegram.org", URL, "of the Bot API", secret=True)
-    token: str = option("", ANY_TEXT, "the bot's token", secret=True)
-    chat_id: str = option("", ANY_TEXT, "the chat's id, or @channel")
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-@dataclass(frozen=True, slots=True)
-class Ntfy:
-    """[receiver:NAME] with ``type = ntfy``: notifications on a topic of ntfy."""
-
-    type: ClassVar[str] = "ntfy"
-    name: str = ""
-    url: str = option("https://ntfy.sh", URL, "of the server, without the topic", secret=True)
-    topic: str = option("", ANY_TEXT, "the topic", secret=True)
-    token: str = option("", ANY_TEXT, "access token; empty: none", secret=True)
-    priority: int = option(4, whole(1, 5), "of what fires")
-    timeout_s: float = option(10.0, TIMEOUT, "an answer takes at most this long")
-    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
-
-
-Vendor: TypeAlias = PagerDuty | Opsgenie | Teams | Telegram | Ntfy
-Receiver: TypeAlias = Webhook | Alertmanager | Email | Slack | Vendor
-RECEIVERS: Mapping[str, type[Receiver]] = {
-    each.type: each for each in (Webhook, Alertmanager, Email, Slack, PagerDuty, Opsgenie, Teams, Telegram, Ntfy)
-}
-#: Options without which a receiver cannot be reached.
-_NEEDED = {
-    "webhook": ("url",),
-    "alertmanager": ("url",),
-    "email": ("sender", "to"),
-    "slack": ("url",),
-    "pagerduty": ("routing_key",),
-    "opsgenie": ("api_key",),
-    "teams": ("url",),
-    "telegram": ("token", "chat_id"),
-    "ntfy": ("topic",),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Maintenance:
     """[maintenance:NAME] of alerts.conf: windows of time in which alarms of some metrics page nobody."""
 
@@ -447,18 +178,6 @@ class AlertOptions:
     config: AlertConfig
     results_exchange: str
     public_url: str = ""  #: of the dashboard; empty: alerts have no link
-
-
-def described(receiver: Receiver) -> str:
-    """A receiver in a log or a terminal, without what could be secret in its URL.
-
-    >>> described(Slack("ops", "https://hooks.example.com/services/T0/B0/secret"))
-    'ops (slack, https://hooks.example.com)'
-    """
-    if isinstance(receiver, Email):
-        return f"{receiver.name} (email, {', '.join(receiver.to)} by {receiver.host}:{receiver.port})"
-    parts = urlsplit(receiver.url)
-    return f"{receiver.name} ({receiver.type}, {parts.scheme}://{parts.netloc})"
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -600,7 +319,7 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
             if name not in known:
                 yield f"[alert:{rule.name}] receivers: there is no [receiver:{name}]; there are {_listed(known)}"
     for receiver in config.receivers:
-        for name in _NEEDED[receiver.type]:
+        for name in receiver.needed:
             if not getattr(receiver, name):
                 yield f"[receiver:{receiver.name}] {name}: is needed"
         if isinstance(receiver, Email) and receiver.user and receiver.tls == "no" and receiver.host not in _LOOPBACK:

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import Alertmanager, Receiver, described
 from htmengine.alerts.incident_messages import Message
 from htmengine.alerts.queries import DeliveryState, QueuedMessage
+from htmengine.alerts.receivers import Alertmanager, Receiver, described
 from htmengine.errors import DeliveryFailed
 from htmengine.process import crash_points
 from htmengine.process.twisted_types import Clock

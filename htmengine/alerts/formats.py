@@ -14,9 +14,9 @@ from email.message import EmailMessage
 from email.utils import format_datetime
 from typing import Any
 
-from htmengine.alerts.configuration import Alertmanager, Email, Slack, Webhook
 from htmengine.alerts.incident_messages import IncidentMessage, Message
 from htmengine.alerts.notifications import utc
+from htmengine.alerts.receivers import Alertmanager, Email, Slack, Webhook
 from htmengine.alerts.templates import rendered
 
 #: Alertmanager is told again as long as an alert fires (its API asks for that), and lets go of one that it is no

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from htmengine.alerts.configuration import DEFAULT_RULE, NAME, AlertConfig, Change, Rule, contradictions_of
+from htmengine.alerts.configuration import DEFAULT_RULE, AlertConfig, Rule, contradictions_of
+from htmengine.alerts.kinds import NAME, Change
 from htmengine.errors import InvalidAlertRule
 
 Source: TypeAlias = Literal["alerts.conf", "stored", "default"]

@@ -23,9 +23,9 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from htmengine.alerts import formats, vendors
-from htmengine.alerts.configuration import Alertmanager, Email, Receiver, Slack, Vendor, Webhook
 from htmengine.alerts.formats import HttpRequest
 from htmengine.alerts.incident_messages import Message
+from htmengine.alerts.receivers import Alertmanager, Email, Receiver, Slack, Vendor, Webhook
 from htmengine.errors import DeliveryFailed
 from htmengine.process.twisted_types import Reactor, for_twisted, within
 

@@ -24,11 +24,12 @@ from twisted.python.failure import Failure
 
 from htmengine.alerts import evaluation, rule_queries
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import AlertConfig, Alertmanager, AlertOptions, Rule, described
+from htmengine.alerts.configuration import AlertConfig, AlertOptions, Rule
 from htmengine.alerts.courier import Courier, Sends
 from htmengine.alerts.evaluation import Change, Fire, Resolve, Scored
 from htmengine.alerts.formats import RESEND_S
 from htmengine.alerts.notifications import Notification, metric_page
+from htmengine.alerts.receivers import Alertmanager, described
 from htmengine.alerts.rule_index import RuleIndex
 from htmengine.alerts.rules import known_rules
 from htmengine.bus.interface import Bus, Delivery, QueueLimits

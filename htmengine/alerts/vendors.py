@@ -15,10 +15,10 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from htmengine.alerts.configuration import Ntfy, Opsgenie, PagerDuty, Teams, Telegram, Vendor
 from htmengine.alerts.formats import HttpRequest, json_bytes
 from htmengine.alerts.incident_messages import Message
 from htmengine.alerts.notifications import utc
+from htmengine.alerts.receivers import Ntfy, Opsgenie, PagerDuty, Teams, Telegram, Vendor
 
 #: The longest texts that the services take.
 _PAGERDUTY_CHARACTERS = 1024

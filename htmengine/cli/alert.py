@@ -14,11 +14,12 @@ import click
 from sqlalchemy import Connection
 
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, Receiver, Rule, described, load_rules
+from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, Rule, load_rules
 from htmengine.alerts.evaluation import matches
 from htmengine.alerts.incident_messages import IncidentMessage, MovedMetric
 from htmengine.alerts.notifications import Notification, RecentRow, metric_page, utc
 from htmengine.alerts.queries import AlertRecord, DeliveryState, Undelivered
+from htmengine.alerts.receivers import Receiver, described
 from htmengine.alerts.rules import options_of, rule_of
 from htmengine.alerts.sender import Sender
 from htmengine.cli import alert_rules

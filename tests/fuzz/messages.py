@@ -29,7 +29,8 @@ from twisted.python.failure import Failure
 from htmengine import messages as m
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.alerts.configuration import AlertConfig, AlertOptions, Rule, Webhook
+from htmengine.alerts.configuration import AlertConfig, AlertOptions, Rule
+from htmengine.alerts.receivers import Webhook
 from htmengine.alerts.service import AlertService
 from htmengine.bus.interface import Delivery
 from htmengine.errors import BusClosed, InvalidMessage

@@ -8,8 +8,9 @@ from typing import Literal
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts.conditions import fits, out_of_range
-from htmengine.alerts.configuration import Change, Rule
+from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import Scored, keys_of_interest
+from htmengine.alerts.kinds import Change
 from htmengine.alerts.rule_index import RuleIndex
 from htmengine.incidents.candidates import OUT_OF_RANGE_HEIGHT, candidates, height_for
 from htmengine.messages import ScoredRow, Why

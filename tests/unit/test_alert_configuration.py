@@ -9,18 +9,9 @@ from pathlib import Path
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.configuration import (
-    AlertConfig,
-    Alertmanager,
-    Change,
-    Email,
-    General,
-    Rule,
-    Slack,
-    Webhook,
-    described,
-    load_alerts,
-)
+from htmengine.alerts.configuration import AlertConfig, General, Rule, load_alerts
+from htmengine.alerts.kinds import Change
+from htmengine.alerts.receivers import Alertmanager, Email, Slack, Webhook, described
 from htmengine.errors import ConfigError
 
 COMPLETE = """\

@@ -11,10 +11,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.configuration import Alertmanager, Receiver, Webhook
 from htmengine.alerts.courier import Courier
 from htmengine.alerts.notifications import Notification
 from htmengine.alerts.queries import DeliveryState
+from htmengine.alerts.receivers import Alertmanager, Receiver, Webhook
 from htmengine.errors import DeliveryFailed
 from htmengine.repository.engine import Database
 from tests.support.database import InlineDatabase, new_database

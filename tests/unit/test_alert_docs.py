@@ -11,8 +11,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.configuration import RECEIVERS, Maintenance, Rule, load_alerts
+from htmengine.alerts.configuration import Maintenance, Rule, load_alerts
 from htmengine.alerts.formats import signature
+from htmengine.alerts.receivers import RECEIVERS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
 

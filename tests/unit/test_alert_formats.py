@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.configuration import Alertmanager, Email, Slack, Webhook
 from htmengine.alerts.formats import alertmanager_request, email_message, slack_request, webhook_request
 from htmengine.alerts.incident_messages import message_from_json
 from htmengine.alerts.notifications import Notification, sparkline
+from htmengine.alerts.receivers import Alertmanager, Email, Slack, Webhook
 from tests.support.notifications import FIRING, INCIDENT, RESOLVED
 
 HOSTILE = replace(FIRING, metric="<@U1>&*_`<script>alert(1)</script>")

@@ -11,7 +11,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts import rule_queries
-from htmengine.alerts.configuration import DEFAULT_RULE, NO_ALERTS, AlertConfig, Change, Rule, Webhook
+from htmengine.alerts.configuration import DEFAULT_RULE, NO_ALERTS, AlertConfig, Rule
+from htmengine.alerts.kinds import Change
+from htmengine.alerts.receivers import Webhook
 from htmengine.alerts.rules import KnownRule, known_rules, options_of, rule_of
 from htmengine.errors import AlertRuleNotFound, InvalidAlertRule, UnroutableMessage
 from htmengine.repository import audit, schema, troubles

@@ -12,7 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.configuration import Email
+from htmengine.alerts.receivers import Email
 from htmengine.alerts.sender import Sender
 from htmengine.errors import DeliveryFailed
 from tests.support.notifications import FIRING

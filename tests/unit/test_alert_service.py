@@ -17,10 +17,11 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts import service as alert_service
-from htmengine.alerts.configuration import AlertConfig, Alertmanager, AlertOptions, Receiver, Rule, Webhook
+from htmengine.alerts.configuration import AlertConfig, AlertOptions, Rule
 from htmengine.alerts.evaluation import Scored
 from htmengine.alerts.incident_messages import Message
 from htmengine.alerts.queries import AlertRecord
+from htmengine.alerts.receivers import Alertmanager, Receiver, Webhook
 from htmengine.alerts.service import AlertService
 from htmengine.bus.interface import QueueLimits
 from htmengine.errors import DeliveryFailed

@@ -10,9 +10,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.configuration import Ntfy, Opsgenie, PagerDuty, Teams, Telegram, Vendor, Webhook
 from htmengine.alerts.formats import HttpRequest, signature, webhook_request
 from htmengine.alerts.incident_messages import Message
+from htmengine.alerts.receivers import Ntfy, Opsgenie, PagerDuty, Teams, Telegram, Vendor, Webhook
 from htmengine.alerts.vendors import request_for
 from htmengine.errors import DeliveryFailed
 from tests.support.notifications import FIRING, INCIDENT, RESOLVED

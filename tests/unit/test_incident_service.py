@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import bindparam, update
 
 from htmengine.alerts.calendars import Calendar, Window
-from htmengine.alerts.configuration import AlertConfig, Change, General, Maintenance, Rule, Webhook
+from htmengine.alerts.configuration import AlertConfig, General, Maintenance, Rule
 from htmengine.alerts.incident_messages import IncidentMessage
+from htmengine.alerts.kinds import Change
+from htmengine.alerts.receivers import Webhook
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import Did, Incident, Phase
