@@ -28,7 +28,7 @@ from htmengine.bus.queue_file import QueueFile
 from htmengine.messages import SampleBatch, encode_samples
 from htmengine.repository import migrations
 from htmengine.repository.engine import Database
-from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 
 LEVELS = ("FULL", "NORMAL")

@@ -45,9 +45,10 @@ from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.metric_expiry import MetricExpiry
 from htmengine.runtime.metric_garbage_collector import MetricGarbageCollector, kept_rows
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
-from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
+from htmengine.runtime.metric_storer import MetricStorer
 from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.runtime.stale_messages import drop_stale
+from htmengine.runtime.storing import StorerOptions
 from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch

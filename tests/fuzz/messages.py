@@ -43,7 +43,8 @@ from htmengine.process.progress import Progress
 from htmengine.repository import counts, queries, schema
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
-from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
+from htmengine.runtime.metric_storer import MetricStorer
+from htmengine.runtime.storing import StorerOptions
 from htmengine.sharding import ShardQueues
 from tests.support.database import InlineDatabase
 

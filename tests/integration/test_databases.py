@@ -44,7 +44,8 @@ from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus, Score
 from htmengine.runtime import metric_garbage_collector
 from htmengine.runtime.metric_garbage_collector import DAY_S, collect
-from htmengine.runtime.metric_storer import MetricStorer, StorerOptions, store_batches
+from htmengine.runtime.metric_storer import MetricStorer
+from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from htmengine.testing import MemoryBus
 from tests.support.engine import wait_for

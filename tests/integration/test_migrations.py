@@ -26,7 +26,7 @@ from htmengine.repository import counts, migrations, queries, schema
 from htmengine.repository.connections import make_engine
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
-from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.migrations import tables, with_later_version
 from tests.support.servers import MariaDB, PostgreSQL

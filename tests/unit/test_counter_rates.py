@@ -9,7 +9,7 @@ from htmengine.errors import InvalidMessage
 from htmengine.labels import identity
 from htmengine.messages import SampleBatch, decode_samples, encode_samples
 from htmengine.repository import queries
-from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
 

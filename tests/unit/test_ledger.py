@@ -12,7 +12,7 @@ from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import SampleBatch
 from htmengine.repository import counts, queries
 from htmengine.repository.counts import MetricScore
-from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
 

@@ -16,7 +16,7 @@ from htmengine.messages import DELETE_MODEL, ModelCommand, SampleBatch, decode_m
 from htmengine.repository import queries
 from htmengine.runtime import metric_expiry
 from htmengine.runtime.metric_expiry import DAY_S, MetricExpiry
-from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import InlineDatabase, new_database
 

@@ -24,7 +24,8 @@ from htmengine.messages import (
 from htmengine.repository import counts, fine_spans, old_rows, queries, rejects
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
-from htmengine.runtime.metric_storer import Stored, StorerOptions, ask_for_scores, store_batches
+from htmengine.runtime.metric_storer import ask_for_scores
+from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics
 from tests.support.database import new_database

@@ -21,7 +21,8 @@ from htmengine.repository import queries, schema, set_aside, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import Quarantine
 from htmengine.repository.queries import Metric
-from htmengine.runtime.metric_storer import MetricStorer, StorerOptions
+from htmengine.runtime.metric_storer import MetricStorer
+from htmengine.runtime.storing import StorerOptions
 from htmengine.sharding import ShardQueues
 from tests.fuzz import messages as fuzz
 from tests.support.database import InlineDatabase

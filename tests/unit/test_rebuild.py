@@ -19,7 +19,7 @@ from htmengine.ledger import read_ledger
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
 from htmengine.repository import joining, old_rows, queries, schema
 from htmengine.repository.queries import Metric, MetricStatus
-from htmengine.runtime.metric_storer import StorerOptions, store_batches
+from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
 

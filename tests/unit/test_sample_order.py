@@ -13,7 +13,7 @@ from htmengine.ledger import read_ledger
 from htmengine.messages import SampleBatch
 from htmengine.repository import counts, late_samples, queries
 from htmengine.runtime.late_window import MOST_WAITING, Cadence, LateWindow, cadence_of
-from htmengine.runtime.metric_storer import Stored, StorerOptions, store_batches
+from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
 

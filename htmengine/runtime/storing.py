@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: MIT
+"""The Metric Storer's transaction: samples to rows, and what the models are told.
+
+In: batches of samples, in the order of arrival.  Out: `Stored`.  It decides which samples may come in, makes new
+metrics, puts counters' rates in place of their totals and samples into the order of time, numbers the rows, keeps late
+samples, counts the rejects, and leaves messages for the models in the table outbox.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from msgspec import structs
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.errors import InvalidSample
+from htmengine.labels import identity, is_short
+from htmengine.messages import (
+    MAX_FUTURE_S,
+    InputRow,
+    ModelInput,
+    Reject,
+    Sample,
+    SampleBatch,
+    encode_model_inputs,
+    shown_line,
+)
+from htmengine.process import crash_points
+from htmengine.repository import counters, counts, late_samples, queries, rejects
+from htmengine.repository.quarantine import BLAMELESS, reason_of
+from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
+from htmengine.runtime.counter_rates import rates_of
+from htmengine.runtime.late_window import SUM, Cadence, LateWindow
+from htmengine.runtime.maintenance import WindowAt, leave_out
+from htmengine.runtime.sample_order import Came, in_order
+from htmengine.sharding import ShardQueues
+from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics, Verdict
+
+#: Rejected lines of one reason that are shown of one transaction.
+SHOWN_REJECTS = 5
+DEFAULT_WINDOW = LateWindow()
+NONE_KNOWN: Mapping[str, Cadence] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class StorerOptions:
+    """Section [metric_storer] of application.conf, as far as this service uses it."""
+
+    samples_queue: str
+    shards: ShardQueues
+    auto_monitor: bool
+    pending_samples: int = 288
+    max_future_s: float = MAX_FUTURE_S
+    allow: Sequence[str] = ()  #: globs
+    deny: Sequence[str] = ()
+    rules: Sequence[str] = ()  #: of `htmengine.wires.admission`
+    new_metrics_a_minute: int = 0  #: 0: no limit
+    max_metrics: int = 0
+    late_window: LateWindow = DEFAULT_WINDOW
+    late_samples: int = 10_000  #: late samples of a metric that are kept
+    unlearnt_window: WindowAt | None = None
+
+
+@dataclass(slots=True)
+class Stored:
+    """What one transaction did."""
+
+    outbox: list[OutboxMessage] = field(default_factory=list)
+    received: int = 0
+    stored: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)  #: some of them, to be shown
+    failed: dict[str, str] = field(default_factory=dict)  #: metrics whose models could not be defined, and why
+    late: int = 0  #: samples that came too late and are kept
+    waiting: bool = False  #: whether samples of some metric wait for earlier ones
+    cadences: dict[str, Cadence] = field(default_factory=dict)  #: of the metrics, with the rows that were stored
+
+
+def store_batches(
+    conn: Connection,
+    batches: Sequence[SampleBatch],
+    options: StorerOptions,
+    now: float,
+    published_outbox: Sequence[int],
+    gate: Gate = OPEN_GATE,
+    cadences: Mapping[str, Cadence] = NONE_KNOWN,
+    due: Sequence[str] = (),
+) -> Stored:
+    """Store batches: the path of the data, once for each batch id; and what has waited of the metrics ``due``."""
+    queries.delete_outbox(conn, published_outbox)
+    done = Stored()
+    fresh = _unknown_batches(conn, batches, now)
+    came = _judge(_parse(fresh, now, options, done), gate.rules, done, options)
+    tails, kept_out = _tails_of(conn, came, options, gate.new, now, due)
+    came = _keep_out(came, kept_out, done, options)
+    ordered = in_order(conn, came, tails, options.late_window, cadences, now)
+    came, done.cadences, done.waiting = ordered.taken, ordered.cadences, ordered.waiting
+    merged = _count_merged(ordered.merged, tails, done, options)
+    came, without_rate = _with_rates(conn, came, tails, done, options)
+    rows, late, counted = _number(came, tails, done, options)
+    counted += merged + without_rate + _keep_late(conn, late, tails, done, options)
+    _count_rejects(conn, fresh, counted, done, int(now))
+    rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
+    counts.add_total(conn, counts.RECEIVED, done.received)
+    if rows:
+        queries.insert_samples(
+            conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]
+        )
+        queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
+        if options.unlearnt_window is not None:
+            leave_out(conn, tails.values(), rows, options.unlearnt_window)
+        newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
+        messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest, done)
+        done.outbox = queries.add_outbox(conn, messages)
+        done.stored = sum(len(each) for each in rows.values())
+    crash_points.reached("storer.storing")
+    return done
+
+
+def _unknown_batches(conn: Connection, batches: Sequence[SampleBatch], now: float) -> list[SampleBatch]:
+    """Those that no earlier transaction stored; from now on they are known."""
+    known = queries.known_batches(conn, [batch.batch_id for batch in batches if batch.batch_id])
+    fresh = []
+    for batch in batches:
+        if batch.batch_id not in known:
+            fresh.append(batch)
+            if batch.batch_id:
+                known.add(batch.batch_id)
+    queries.add_batches(conn, [batch.batch_id for batch in fresh if batch.batch_id], int(now))
+    return fresh
+
+
+def _parse(batches: Sequence[SampleBatch], now: float, options: StorerOptions, done: Stored) -> list[Came]:
+    came = []
+    for batch in batches:
+        done.received += len(batch.lines) + sum(batch.rejected.values())
+        for number in range(len(batch.lines)):
+            try:
+                came.append(Came(batch.sample(number, now, options.max_future_s), batch, number))
+            except InvalidSample as refused:
+                _reject(done, refused.reason, batch, number, options)
+    return came
+
+
+def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options: StorerOptions) -> None:
+    """Count a line, and show it if it is one of the first of its reason."""
+    done.rejected[reason] += 1
+    if done.rejected[reason] <= SHOWN_REJECTS:
+        sender = batch.sender_of(number) or f"queue {options.samples_queue}"
+        done.rejects.append(Reject(reason, shown_line(batch.lines[number]), sender))
+
+
+def _with_rates(
+    conn: Connection, came: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
+) -> tuple[list[Came], Counter[tuple[str, str]]]:
+    """Samples with rates in place of counters' totals, and the others' rejects by (uid, reason)."""
+    kept = []
+    counted: Counter[tuple[str, str]] = Counter()
+    for each, rate in zip(came, rates_of(conn, [each.sample for each in came], tails), strict=True):
+        if isinstance(rate, Sample):
+            kept.append(each._replace(sample=rate))
+        else:
+            _reject(done, rate, each.batch, each.number, options)
+            counted[tails[each.sample.name].uid, rate] += 1
+    return kept, counted
+
+
+def _judge(came: list[Came], rules: Admission, done: Stored, options: StorerOptions) -> list[Came]:
+    """Without the samples of metrics whose names may not come in; the others under the names that the rules give."""
+    if rules.takes_all:
+        return came
+    texts = {each.sample.name: each.batch.texts.get(each.sample.name, each.sample.name) for each in came}
+    verdicts = {name: rules.judge(text) for name, text in texts.items()}
+    renamed = {name: _renamed(name, verdict) for name, verdict in verdicts.items() if verdict.name != texts[name]}
+    reasons = {name: verdict.reason for name, verdict in renamed.items() if verdict.reason}
+    return [
+        each if (verdict := renamed.get(each.sample.name)) is None else _named(each, verdict.name or each.sample.name)
+        for each in _keep_out(came, reasons, done, options)
+    ]
+
+
+def _renamed(name: str, verdict: Verdict) -> Verdict:
+    """What becomes of a metric that does not stay as it is; one whose name stands for a longer text keeps it."""
+    if verdict.name is None:
+        return verdict
+    if is_short(name):
+        return Verdict(name)
+    return verdict if identity(verdict.name) == verdict.name else Verdict(None, "name_too_long", verdict.rule)
+
+
+def _named(came: Came, name: str) -> Came:
+    return came._replace(sample=structs.replace(came.sample, name=name))
+
+
+def _keep_out(came: list[Came], reasons: Mapping[str, str], done: Stored, options: StorerOptions) -> list[Came]:
+    """Without the samples of some metrics, each of which counts as a reject."""
+    if not reasons:
+        return came
+    kept = []
+    for each in came:
+        reason = reasons.get(each.sample.name)
+        if reason is None:
+            kept.append(each)
+        else:
+            _reject(done, reason, each.batch, each.number, options)
+    return kept
+
+
+def _tails_of(
+    conn: Connection,
+    came: Sequence[Came],
+    options: StorerOptions,
+    limits: NewMetrics,
+    now: float,
+    due: Sequence[str],
+) -> tuple[dict[str, Tail], dict[str, str]]:
+    """The metrics of the samples by name, and those that are due, locked, and why others are kept out.
+
+    Those of the samples that are new are made.
+    """
+    names = list(dict.fromkeys(each.sample.name for each in came))
+    tails = queries.lock_tails(conn, list({*names, *due}))
+    new = [name for name in names if name not in tails]
+    kept_out = _beyond(conn, new, limits, now)
+    specs = [ModelSpec.for_name(name) for name in sorted(new) if name not in kept_out]
+    made = custom.create_metrics(conn, specs, monitor=options.auto_monitor)
+    texts = [(made[name].uid, each.batch.texts.get(name)) for each in came if (name := each.sample.name) in made]
+    counters.add_texts(conn, {uid: text for uid, text in texts if text is not None})
+    return tails | {name: Tail(metric.uid, name, metric.status) for name, metric in made.items()}, kept_out
+
+
+def _beyond(conn: Connection, new: Sequence[str], limits: NewMetrics, now: float) -> dict[str, str]:
+    """New metrics that are too many, with the reason."""
+    if not new or limits.none:
+        return {}
+    known = queries.count_metrics(conn)
+    kept_out = {}
+    for name in new:
+        reason = limits.admit(known, now)
+        if reason is None:
+            known += 1
+        else:
+            kept_out[name] = reason
+    return kept_out
+
+
+def _count_merged(
+    merged: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
+) -> Counter[tuple[str, str]]:
+    """The rejects of samples whose time another one has: they are no rows of their own."""
+    reason = "timestamp_summed" if options.late_window.same_time == SUM else "timestamp_duplicate"
+    for each in merged:
+        _reject(done, reason, each.batch, each.number, options)
+    return Counter((tails[each.sample.name].uid, reason) for each in merged)
+
+
+def _number(
+    came: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
+) -> tuple[dict[str, list[InputRow]], list[Came], Counter[tuple[str, str]]]:
+    """Rows by uid with their rowids, samples that are older than the newest row, and the rejects by (uid, reason)."""
+    rows: dict[str, list[InputRow]] = {}
+    late = []
+    counted: Counter[tuple[str, str]] = Counter()
+    for each in came:
+        sample, batch, number = each
+        tail = tails[sample.name]
+        mine = rows.get(tail.uid)
+        newest = mine[-1].timestamp if mine else tail.last_timestamp
+        if newest is not None and sample.timestamp <= newest:
+            if sample.timestamp < newest:
+                late.append(each)
+            else:
+                counted[tail.uid, "timestamp_duplicate"] += 1
+                _reject(done, "timestamp_duplicate", batch, number, options)
+            continue
+        rowid = (mine[-1].rowid if mine else tail.last_rowid) + 1
+        rows.setdefault(tail.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
+    return rows, late, counted
+
+
+def _keep_late(
+    conn: Connection, late: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
+) -> Counter[tuple[str, str]]:
+    """Keep samples for the next rebuild of their metrics; the others' rejects by (uid, reason).
+
+    Those that are stored or kept already count as duplicates, and those that there is no room for as old.
+    """
+    counted: Counter[tuple[str, str]] = Counter()
+    by_metric: defaultdict[str, list[Came]] = defaultdict(list)
+    for each in late:
+        by_metric[each.sample.name].append(each)
+    for name, mine in by_metric.items():
+        kept, refused = _with_room(conn, tails[name], mine, options)
+        late_samples.keep(conn, tails[name].uid, kept)
+        done.late += len(kept)
+        for each, reason in refused:
+            counted[tails[name].uid, reason] += 1
+            _reject(done, reason, each.batch, each.number, options)
+    return counted
+
+
+def _with_room(
+    conn: Connection, tail: Tail, late: Sequence[Came], options: StorerOptions
+) -> tuple[dict[int, float], list[tuple[Came, str]]]:
+    """The late samples of a metric to be kept, by their timestamps, and the others with the reason."""
+    times = [each.sample.timestamp for each in late]
+    taken = late_samples.times_taken(conn, tail.uid, tail.last_rowid, min(times), max(times))
+    room = options.late_samples - late_samples.count_late(conn, tail.uid)
+    kept: dict[int, float] = {}
+    refused = []
+    for each in late:
+        timestamp = each.sample.timestamp
+        if timestamp in taken or timestamp in kept:
+            refused.append((each, "timestamp_duplicate"))
+        elif len(kept) < room:
+            kept[timestamp] = each.sample.value
+        else:
+            refused.append((each, "timestamp_old"))
+    return kept, refused
+
+
+def _count_rejects(
+    conn: Connection, batches: Sequence[SampleBatch], counted: Counter[tuple[str, str]], done: Stored, now: int
+) -> None:
+    """Add to the counts in the database: by metric where it is known, else under no metric."""
+    by_metric = sum((Counter({reason: n}) for (_, reason), n in counted.items()), Counter[str]())
+    nameless = done.rejected - by_metric
+    for batch in batches:
+        nameless.update(batch.rejected)
+        done.rejected.update(batch.rejected)
+    counted.update({("", reason): n for reason, n in nameless.items()})
+    counts.add_rejects(conn, counted, now)
+
+
+def _feed(
+    conn: Connection,
+    tails: Mapping[str, Tail],
+    rows: dict[str, list[InputRow]],
+    options: StorerOptions,
+    received_at: float | None,
+    done: Stored,
+) -> list[tuple[str, bytes]]:
+    """(queue, body) for the models: new rows by shard, and the definitions of models that can start now.
+
+    One model's rows of each message tell when they were received, to measure how long scores take.
+    """
+    messages: list[tuple[str, bytes]] = []
+    by_shard: defaultdict[str, list[ModelInput]] = defaultdict(list)
+    generations = counts.get_generations(conn, [uid for uid in rows if tails[uid].status.has_model])
+    starting = _starting(conn, tails, rows, options)
+    for uid, each in rows.items():
+        queue = options.shards.queue_of(uid)
+        if uid in generations:
+            first = not by_shard[queue]
+            model_input = ModelInput(
+                uid, generations[uid], each[0].rowid - 1, tuple(each), received_at if first else None
+            )
+            by_shard[queue].append(model_input)
+        elif uid in starting:
+            definition = _define(conn, tails[uid], options, each[-1].rowid, done)
+            messages += [(queue, definition)] if definition is not None else []
+    messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
+    return messages
+
+
+def _starting(
+    conn: Connection, tails: Mapping[str, Tail], rows: Mapping[str, list[InputRow]], options: StorerOptions
+) -> set[str]:
+    """Metrics that waited for rows and have enough now, constants whose value has changed, and expired ones."""
+    constant = [uid for uid in rows if tails[uid].status is MetricStatus.CONSTANT]
+    before = queries.values_at(conn, {uid: rows[uid][0].rowid - 1 for uid in constant})
+    moved = {uid for uid in constant if any(row.value != before.get(uid) for row in rows[uid])}
+    waited = {
+        uid
+        for uid, each in rows.items()
+        if tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples
+    }
+    return moved | waited | {uid for uid in rows if tails[uid].status is MetricStatus.EXPIRED}
+
+
+def _define(conn: Connection, tail: Tail, options: StorerOptions, last_rowid: int, done: Stored) -> bytes | None:
+    """The message that starts a metric's model; None if it has to wait, or is in ERROR as there cannot be one."""
+    try:
+        metric = queries.get_metric(conn, tail.uid)
+        return custom.define_from_data(conn, metric, options.pending_samples, last_rowid)
+    except (*BLAMELESS, DBAPIError):
+        raise  # the transaction is no more
+    except Exception as error:
+        done.failed[tail.name] = reason_of(error)
+        queries.set_status(conn, tail.uid, MetricStatus.ERROR, done.failed[tail.name])
+        return None
