@@ -38,7 +38,7 @@ from htmengine.model_swapper.swap_controller import (
     worker_of,
 )
 from htmengine.model_swapper.turns import Outcome, Verdict
-from htmengine.model_swapper.worker_pool import WorkerPool
+from htmengine.model_swapper.worker_pool import WorkerPool, at_work
 from htmengine.process.twisted_types import Reactor
 
 SHARDS = 16
@@ -212,7 +212,7 @@ class Feeder:
         self._feed()
 
     def _died(self, worker: int, culprit: str | None) -> None:
-        self._fail(f"worker {worker} died at model {culprit}")
+        self._fail(f"worker {worker} died {at_work(culprit)}")
 
     def _fail(self, why: str) -> None:
         if not self._finished.called:

@@ -203,9 +203,18 @@ class WorkerProcess(ProcessProtocol):
             self._watch_on()
             return
         self._pool.log.error(
-            "worker {worker} hangs at model {model}: killed", worker=self.number, model=self.running_model
+            "worker {worker} hangs {where}: killed", worker=self.number, where=at_work(self.running_model)
         )
         self.kill()
+
+
+def at_work(model: str | None) -> str:
+    """What a worker was doing, for the log.
+
+    >>> at_work("a1b2"), at_work(None)
+    ('at model a1b2', 'while idle')
+    """
+    return "while idle" if model is None else f"at model {model}"
 
 
 def _open_page() -> int:
@@ -370,9 +379,9 @@ class WorkerPool:
         if not worker.ready and self._cannot_start(worker, reason):
             return
         self.log.error(
-            "worker {worker} died at model {model}: {reason}; it is replaced",
+            "worker {worker} died {where}: {reason}; it is replaced",
             worker=worker.number,
-            model=worker.running_model,
+            where=at_work(worker.running_model),
             reason=reason.getErrorMessage(),
         )
         self._on_death(worker.number, worker.running_model)

@@ -19,7 +19,7 @@ from htmengine.errors import ConfigError
 
 #: A service waits this long for another process's lock on SQLite, a command that long.
 SQLITE_TIMEOUT_S = 60.0
-COMMAND_TIMEOUT_S = 7.0
+COMMAND_TIMEOUT_S = 5.0
 #: A server that accepts no connection for this long counts as away.
 CONNECT_TIMEOUT_S = 5
 #: So does one that does not answer a statement.  The answer may wait for a lock, which MySQL gives up after 50 s.

@@ -18,15 +18,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from htmengine.errors import DatabaseClosed
 from htmengine.process.progress import Progress
-from htmengine.process.seldom import Seldom
 from htmengine.process.twisted_types import Reactor, Timer, in_thread, later
 from htmengine.repository.connections import COMMAND_TIMEOUT_S, SQLITE_TIMEOUT_S, OpenConnections, make_engine
 from htmengine.repository.failures import in_one_line, is_away, passes
+from htmengine.repository.outage import Outage
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,8 +53,6 @@ class Database:
     >>> database.close()
     """
 
-    log = Logger()
-
     def __init__(
         self,
         url: str,
@@ -75,8 +72,7 @@ class Database:
         self._closing = False
         self._cutting: Timer | None = None  #: cuts off what is in flight when the process stops
         self._waiting: set[Deferred[None]] = set()
-        self._away_since: float | None = None
-        self._away = Seldom(time.monotonic)
+        self._outage = Outage(time.monotonic)
         # SQLite has one writer at a time: a thread of its own keeps the order, and readers never wait for it.
         self._writers = ThreadPool(0, 1 if self._dialect == "sqlite" else threads, "database writers")
         self._readers = ThreadPool(0, threads, "database readers")
@@ -87,7 +83,7 @@ class Database:
     @property
     def away(self) -> bool:
         """Whether the server is waited for now."""
-        return self._away_since is not None
+        return self._outage.lasts
 
     async def run(self, fn: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """``fn(conn, ...)`` in one transaction, in a thread.  It may be called again, so it must have no other effect.
@@ -150,12 +146,12 @@ class Database:
                     with in_one_line(self._url):
                         raise
                 if away:
-                    self._log_away(error)
+                    self._outage.meets(pool, error.orig)
                 elif attempt == TRIES or not passes(error, self._dialect):
                     raise
                 await self._wait(_delay_s(attempt))
             else:
-                self._back()
+                self._outage.ends(pool)
                 return result
 
     async def _wait(self, delay_s: float) -> None:
@@ -192,25 +188,6 @@ class Database:
     def _is_late(self, began: float) -> bool:
         """Whether a command has waited for so long that its user is told."""
         return not self._patient and time.monotonic() - began > COMMAND_TIMEOUT_S
-
-    # --- errors ----------------------------------------------------------------------------------------
-
-    def _log_away(self, error: DBAPIError) -> None:
-        now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
-        if self._away.due():
-            self.log.error(
-                "the database is away for {seconds:.0f} s: {error}",
-                seconds=now - self._away_since,
-                error=error.orig,
-            )
-
-    def _back(self) -> None:
-        if self._away_since is not None:
-            self.log.info("the database is back")
-            self._away_since = None
-            self._away.reset()
 
 
 def _name_of(fn: Callable[..., Any]) -> str:

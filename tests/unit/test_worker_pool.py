@@ -12,6 +12,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessTerminated
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -75,6 +76,9 @@ class WorkerPoolTest(SynchronousTestCase):
         self.deaths: list[tuple[int, str | None]] = []
         self.troubles: list[tuple[int, Sequence[str]]] = []
         self.failures: list[Failure] = []
+        self.logged: list[dict[str, Any]] = []
+        globalLogPublisher.addObserver(self.logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, self.logged.append)
         self.pool = WorkerPool(
             reactor=self.reactor,
             workers=1,
@@ -143,6 +147,15 @@ class WorkerPoolTest(SynchronousTestCase):
         self.answer(2, "a")
         self.dies()
         self.assertEqual(self.deaths, [(0, None), (0, None)])
+
+    def test_the_log_says_what_a_dead_worker_was_doing(self) -> None:
+        self.dies()
+        self.reactor.advance(RESTART_DELAY_S)
+        self.send(1, "a")
+        self.begins(1, 0)
+        self.dies()
+        places = [event["where"] for event in self.logged if "died" in event["log_format"]]
+        self.assertEqual(places, ["while idle", "at model a"])
 
     def test_a_dead_worker_is_replaced(self) -> None:
         self.dies()
