@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from htmengine.errors import InvalidBody
-from htmengine.labels import shown
+from htmengine.labels import MAX_TEXT_BYTES, shown
 from htmengine.wires.samples import MAX_PARTS, Received, bound, optional
 
 #: A timestamp of each precision in seconds, as multiplier and divisor, which keep whole seconds exact.  "u" and "n" are
@@ -33,6 +33,8 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 
 #: Bytes that were not UTF-8.
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
+#: The space that ends a line's key, its measurement and tags.
+_KEY_END = re.compile(r"(?<!\\) ")
 #: A comment, or a line whose quotes count after its first space.
 _LINE = re.compile(
     r"""[ \t]*+(?:\#[^\n]*+|(?:[^ \n\\]|\\[^\n]?)*+(?:"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"\n])*+)(?:\n|\Z)""", re.DOTALL
@@ -59,6 +61,11 @@ def read_lines(body: bytes, precision: str, now: float) -> Received:
         if _NOT_UTF8.search(line):
             received.reject("not_utf8", f"{line.encode(errors='surrogateescape')[:60]!r} is not UTF-8")
             continue
+        if _has_long_key(line):  # the parser's time grows with the square of the number of tags
+            received.reject(
+                "name_too_long", f"{shown(line)}: name and tags; at most {MAX_TEXT_BYTES} bytes are allowed"
+            )
+            continue
         try:
             point = parser.parse_line(line)
         except (parser.LineFormatError, ValueError) as error:
@@ -83,6 +90,13 @@ def _take(
                 received.add(name, float(value), timestamp)
         else:
             received.left_out["text"] += 1
+
+
+def _has_long_key(line: str) -> bool:
+    if len(line) <= MAX_TEXT_BYTES:
+        return False
+    line = line.lstrip(" \t\r\n")
+    return not line.startswith("#") and _KEY_END.search(line, 0, MAX_TEXT_BYTES + 1) is None
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
+from htmengine.labels import MAX_TEXT_BYTES
 from htmengine.wires.influx import MAX_BODY_BYTES, read_lines
 
 
@@ -58,6 +59,19 @@ class InfluxTest(SynchronousTestCase):
         received = read_lines(b"m v=1 1\nm,host=\xff v=2 2\nm v=3 3\n", "s", 0.0)
         self.assertEqual([s.value for s in received.samples], [1.0, 3.0])
         self.assertEqual(dict(received.rejected), {"not_utf8": 1})
+
+    def test_a_key_that_is_too_long_for_a_name_harms_its_line_alone(self) -> None:
+        tags = b"".join(b",t%d=v" % number for number in range(1000))
+        for key in (b"m" + tags, b"  m" + tags, b"\t m" + tags, b"m\\ " + tags, b"m\\\\ " + tags):
+            received = read_lines(b"m v=1 1\n" + key + b' s="no name is made" 2\nm v=3 3\n', "s", 0.0)
+            self.assertEqual([s.value for s in received.samples], [1.0, 3.0])
+            self.assertEqual(dict(received.rejected), {"name_too_long": 1})
+
+    def test_a_key_may_be_as_long_as_a_name_and_other_parts_longer(self) -> None:
+        key = b"m,a=" + b"x" * (MAX_TEXT_BYTES - 6)  # ".v" is added
+        text = b"x" * MAX_TEXT_BYTES
+        received = read_lines(key + b" v=1 1\n#" + text + b'\nm s="' + text + b'",v=2 2', "s", 0.0)
+        self.assertEqual(([s.value for s in received.samples], dict(received.rejected)), ([1.0, 2.0], {}))
 
     def test_bodies_that_are_too_long_are_refused(self) -> None:
         self.assertEqual(self.reason(bytes(MAX_BODY_BYTES + 1)), "body_too_long")
