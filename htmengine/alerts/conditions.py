@@ -32,12 +32,23 @@ def fits(rule: Rule, row: ScoredRow) -> bool:
 
 
 def _direction(row: ScoredRow, why: Why | None) -> str | None:
-    """Where the values are, seen from the usual: as the evidence says, or else as the row's own value does."""
+    """Where the values are, seen from the usual: as the evidence says, or else as the row's own value does.
+
+    A value within its band, or beyond the band's other end, contradicts the evidence: it returns to the usual.
+    """
     if why is None:
         return None
-    if why.direction is not None or why.expected is None or row.value == why.expected:
-        return why.direction
-    return "up" if row.value > why.expected else "down"
+    if why.lower is None or why.upper is None:
+        return why.direction or _side(row.value, why.expected, why.expected)
+    side = _side(row.value, why.lower, why.upper)
+    return side if why.direction in (None, side) else None
+
+
+def _side(value: float, lower: float | None, upper: float | None) -> str | None:
+    """On which side of a band a value is; None: within it, or there is no band."""
+    if upper is not None and value > upper:
+        return "up"
+    return "down" if lower is not None and value < lower else None
 
 
 def _too_small(rule: Rule, row: ScoredRow, why: Why | None) -> bool:

@@ -205,14 +205,14 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
     receivers = tuple(each for each in named if isinstance(each, Receiver))
     config = AlertConfig(general, rules, receivers, windows)
     if not problems:  # what is missing is told when nothing else could be the reason
-        problems += [f"{path} {problem}" for problem in _contradictions(config)]
+        problems += [f"{path} {problem}" for problem in (*_without_receivers(config), *_contradictions(config))]
     if problems:
         raise ConfigError(problems)
     return config
 
 
 def load_rules(path: Path, config: AlertConfig) -> tuple[Rule, ...]:
-    """The rules of a file that has nothing but sections [alert:NAME], for the receivers of alerts.conf.
+    """The rules of a file that has nothing but sections [alert:NAME], for the receivers of alerts.conf, or for none.
 
     Raises `ConfigError`.
     """
@@ -308,13 +308,19 @@ def _read_environment(
     read_variables(ours, names, values, problems)
 
 
+def _without_receivers(config: AlertConfig) -> Iterable[str]:
+    """Rules that tell nobody: only stored ones may."""
+    known = _listed(receiver.name for receiver in config.receivers)
+    for rule in config.rules:
+        if not rule.receivers:
+            yield f"[alert:{rule.name}] receivers: at least one is needed; there are {known}"
+
+
 def _contradictions(config: AlertConfig) -> Iterable[str]:
     """What no option alone can tell."""
     known = {receiver.name for receiver in config.receivers}
     for rule in config.rules:
         yield from (f"[alert:{rule.name}] {name}: {problem}" for name, problem in contradictions_of(rule))
-        if not rule.receivers:
-            yield f"[alert:{rule.name}] receivers: at least one is needed; there are {_listed(known)}"
         for name in rule.receivers:
             if name not in known:
                 yield f"[alert:{rule.name}] receivers: there is no [receiver:{name}]; there are {_listed(known)}"

@@ -99,7 +99,7 @@ def _range(text: str) -> tuple[float, float] | None:
         return None
     low, _, high = text.partition("..")
     bounds = (_number(low) if low else -math.inf, _number(high) if high else math.inf)
-    if not bounds[0] < bounds[1]:
+    if not (low or high) or not bounds[0] < bounds[1]:
         raise ValueError(text)
     return bounds
 

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
 from htmengine.config import APPLICATION_CONFIG_PATH
 from htmengine.deployment import load_all
-from htmengine.errors import ConfigError
+from htmengine.errors import ConfigError, StartError
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
+from htmengine.web.access import load_tokens
 
 
 @click.group()
@@ -76,9 +77,14 @@ def gc(engine: Engine, threshold_days: int) -> None:
 def check_config(config_dir: Path | None) -> None:
     """List all errors of a configuration at once."""
     try:
-        load_all(config_dir, os.environ, lambda warning: click.echo(f"warning: {warning}", err=True))
+        config, _ = load_all(config_dir, os.environ, lambda warning: click.echo(f"warning: {warning}", err=True))
+        if config.web.tokens_file:
+            load_tokens(Path(config.web.tokens_file))
     except ConfigError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
+        sys.exit(1)
+    except StartError as error:
+        click.echo(error, err=True)
         sys.exit(1)
     click.echo("the configuration is in order")

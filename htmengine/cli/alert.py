@@ -45,6 +45,8 @@ from htmengine.process.twisted_types import Reactor
 WEEK_S = 604_800
 #: A metric without samples for so long is called silent beside its alert.
 SILENT_S = 3600
+#: The shortest silence that the API takes, too.
+LEAST_SILENCE_S = 60
 NO_OPTIONS = AlertOptions(NO_ALERTS, "")
 _UNSENT = {DeliveryState.WAITING: "tried again", DeliveryState.GIVEN_UP: "given up"}
 
@@ -242,7 +244,10 @@ note_option = click.option("--note", default="", help="What is to be remembered 
 def silence(engine: Engine, metrics: tuple[str, ...], seconds: str, why: str, who: str) -> None:
     """METRICS, by globs as in a rule, page nobody for a time.  Their incidents are listed without a page."""
     now = time.time()
-    until = now + span("--for", seconds)
+    for_s = span("--for", seconds)
+    if for_s < LEAST_SILENCE_S:
+        raise click.UsageError(f"--for: {seconds!r} is too short; at least {LEAST_SILENCE_S}s are allowed")
+    until = now + for_s
     with engine.database() as database:
         made = database.run_sync(incident_queries.add_silence, metrics, now, until, who, why, now)
     click.echo(f"silence {made.id}: {printable(', '.join(metrics))} until {utc(until)}")

@@ -29,7 +29,7 @@ class ConditionsTest(SynchronousTestCase):
     def test_a_direction_is_the_evidences_or_else_the_values_own(self) -> None:
         up = Rule(direction="up")
         rows = [
-            row(9.0, direction="up"),
+            row(9.0, None, direction="up"),
             row(12.0),
             row(12.0, direction="down"),
             row(9.0),
@@ -38,6 +38,18 @@ class ConditionsTest(SynchronousTestCase):
         ]
         self.assertEqual([fits(up, each) for each in rows], [True, True, False, False, False, False])
         self.assertTrue(all(fits(Rule(), each) for each in rows))
+
+    def test_a_value_that_returns_to_its_band_has_no_direction(self) -> None:
+        def fallen(value: float, direction: Literal["up", "down"] | None) -> ScoredRow:
+            return ScoredRow(7, 1000, value, 0.5, 1.0, None, Why(5.0, direction, 10.0, 8.0, 12.0, []))
+
+        values = (7.9, 8.0, 9.0, 12.0, 12.1)
+        for said in ("down", None):
+            found = [fits(Rule(direction="down"), fallen(value, said)) for value in values]
+            self.assertEqual(found, [True, False, False, False, False])
+        found = [fits(Rule(direction="up"), fallen(value, "up")) for value in values]
+        self.assertEqual(found, [False, False, False, False, True])
+        self.assertTrue(all(fits(Rule(), fallen(value, "down")) for value in values))
 
     def test_a_small_change_is_ignored_and_one_that_is_not_known_is_not(self) -> None:
         for change in (Change(2.0), Change(0.2, relative=True)):

@@ -246,6 +246,16 @@ class StatusTest(CommandLineTestCase):
         for part in ("application.conf [metric_listener] port = 'many'", "perhaps host", "rabbitmq.conf [connection]"):
             self.assertIn(part, done.stderr)
 
+    def test_check_config_reads_the_tokens(self) -> None:
+        folder = Path(self.mktemp()).resolve()
+        folder.mkdir()
+        (folder / "application.conf").write_text(f"[web]\ntokens_file = {folder}/tokens\n")
+        for text, problem in ((None, "No such file"), ("ada admin sha256:1\n", "tokens, line 1: NAME ROLE sha256")):
+            if text is not None:
+                (folder / "tokens").write_text(text)
+            done = self.run_command("check-config", "--config", folder)
+            self.assertEqual((done.exit_code, problem in done.stderr), (1, True), done.stderr)
+
 
 class TerminalTest(CommandLineTestCase):
     """What HTM Engine or another program wrote into the database may hold anything."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -106,9 +107,16 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertEqual(self.command("alert", "silences"), "no silences\n")
         self.assertIn("no silence 1, or it is over", self.command("alert", "unsilence", "1", status=1))
         self.assertIn("90s, 30m, 6h, 7d", self.command("alert", "silence", "*", "--for", "soon", status=2))
+        self.assertIn("at least 60s", self.command("alert", "silence", "*", "--for", "59s", status=2))
 
     def test_the_budget_stands_beside_what_it_paid_for(self) -> None:
         self.assertIn("all  0 pages in the last week, budget 1; 0 incidents without", self.command("alert", "list"))
+
+    def test_the_dashboard_says_of_fine_what_the_command_says(self) -> None:
+        sentence = "What is fine is not learnt as unusual, and its like pages nobody, from each metric's next row on"
+        dialogs = files("htmengine.web").joinpath("static/js/incident_actions.js").read_text()
+        self.assertIn(sentence, dialogs)
+        self.assertIn(sentence, " ".join((alert.mark.help or "").split()))
 
     def test_messages_that_no_receiver_accepted_are_listed(self) -> None:
         self.judge("web.a", 40, 5.5)
@@ -195,6 +203,12 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertIn("no stored rule 'web'", self.command("alert", "delete", "web", status=1))
         acts = [line.split("  ")[2].partition(":")[0] for line in self.command("audit").splitlines()]
         self.assertEqual(acts, ["added a rule", "added a rule", "changed a rule", "removed a rule", "removed a rule"])
+
+    def test_a_stored_rule_may_tell_nobody(self) -> None:
+        rules = self.folder / "rules.conf"
+        rules.write_text("[alert:quiet]\npages_per_week = 1\n")
+        self.assertIn("0 pages", self.command("alert", "preview", "quiet", "--file", str(rules)))
+        self.assertIn("quiet: added\n", self.command("alert", "apply", str(rules), "--who", "ada"))
 
     def test_a_file_of_rules_that_is_wrong_changes_nothing(self) -> None:
         rules = self.folder / "rules.conf"

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from importlib.resources import files
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.alerts.configuration import Rule
 from htmengine.web.api import Api
 from htmengine.web.document import MOST_ERRORS, Document, parse_json, parse_query
 from htmengine.web.incidents import IncidentsApi
@@ -27,6 +31,13 @@ class DocumentTestCase(SynchronousTestCase):
 
     def fields(self, call: Any, *args: Any) -> list[str]:
         return [field for field, _ in self.refusal(call, *args).errors]
+
+
+class SchemasTest(SynchronousTestCase):
+    def test_a_rule_has_the_options_of_alerts_conf(self) -> None:
+        schemas = json.loads(files("htmengine.web").joinpath("openapi.json").read_text())["components"]["schemas"]
+        options = [each.name for each in dataclasses.fields(Rule) if each.metadata]
+        self.assertEqual(list(schemas["AlertRuleOptions"]["properties"]), options)
 
 
 class QueryTest(DocumentTestCase):

@@ -29,7 +29,7 @@ export function acknowledge(incident) {
 export function mark(incident, what) {
   const texts = {
     right: ["The page was right", "It was good to be told of this."],
-    fine: ["This was fine", "Nobody had to know. The rule's precision counts it."],
+    fine: ["This was fine", "Nobody had to know. What is fine is not learnt as unusual, and its like pages nobody, from each metric's next row on. The rule's precision counts it."],
   };
   const [title, text] = texts[what];
   return ask({
