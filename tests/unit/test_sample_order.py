@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import random
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.ledger import read_ledger
 from htmengine.messages import SampleBatch
 from htmengine.repository import counts, late_samples, queries
-from htmengine.runtime.late_window import MOST_WAITING, Cadence, LateWindow, cadence_of
+from htmengine.runtime.late_window import FIRM, MOST_WAITING, Cadence, LateWindow, cadence_of, take
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
@@ -31,10 +34,45 @@ class CadenceTest(SynchronousTestCase):
         self.assertLess(sum(jumps), 4)
         self.assertEqual(cadence.interval, 300)
 
+    def test_a_connection_that_is_ahead_from_the_start_waits_after_a_few_late_samples(self) -> None:
+        for ahead in (1, 3):
+            rows, late = _arrive(each for time in range(100, 200, 2) for each in (time + ahead, time))
+            self.assertLess(len(late), 15)
+            self.assertLess(max(late), 130)
+            self.assertEqual(rows[-25:], list(range(rows[-25], rows[-25] + 25)))
+
+    def test_samples_from_long_ago_do_not_change_a_cadence(self) -> None:
+        cadence = cadence_of(range(0, 6000, 60))
+        for old in range(5000):
+            cadence = cadence.after_late(5940, old)
+        self.assertEqual(cadence, Cadence(60, FIRM))
+
     def test_the_window_is_two_intervals_and_a_minute_at_most(self) -> None:
         window = LateWindow()
         waits = [window.wait_s(Cadence(interval, 12)) for interval in (1, 10, 300)]
         self.assertEqual((waits, window.wait_s(Cadence(10, 2))), ([2.0, 20.0, 60.0], 0.0))
+
+
+class Arrived(NamedTuple):
+    """A sample that waits for ever, if it has to."""
+
+    timestamp: int
+    due_at: float = math.inf
+
+
+def _arrive(times: Iterable[int]) -> tuple[list[int], list[int]]:
+    """The times of rows, and of samples that came late, when one sample comes after the other."""
+    rows: list[int] = []
+    late: list[int] = []
+    cadence = Cadence()
+    waiting: list[Arrived] = []
+    for time in times:
+        waiting = sorted([*waiting, Arrived(time)])
+        count, cadence = take(rows[-1] if rows else None, cadence, waiting, NOW)
+        for each in waiting[:count]:
+            (late if rows and each.timestamp < rows[-1] else rows).append(each.timestamp)
+        waiting = waiting[count:]
+    return rows, late
 
 
 class OrderTest(SynchronousTestCase):
