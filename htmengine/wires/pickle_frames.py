@@ -15,10 +15,13 @@ from typing import Any, TypeAlias
 
 from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import MAX_TEXT_BYTES, normalize
-from htmengine.wires.samples import Received, bound, number
+from htmengine.wires.samples import MAX_PARTS, Received, bound, number
 
 #: Carbon's own limit of a frame.
 MAX_FRAME_BYTES = 1024 * 1024
+
+#: Marks that are open at once; carbon's points need three.
+MAX_MARKS = 16
 
 
 def read_frame(body: bytes) -> Received:
@@ -61,7 +64,7 @@ def _pair(point: Any) -> tuple[str, tuple[Any, Any]]:
 
 
 class _Reader:
-    """The few opcodes.  Each makes one object at most, so what it makes is bounded by the body's length."""
+    """The few opcodes, at most `MAX_PARTS`.  Each makes one object at most, so what they make is bounded as well."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -75,7 +78,7 @@ class _Reader:
         body = self._body
         steps = _STEPS
         try:
-            while True:
+            for _ in range(MAX_PARTS):
                 code = body[self._at]
                 self._at += 1
                 if code == _STOP:
@@ -86,6 +89,7 @@ class _Reader:
                 step(self)
         except (LookupError, ValueError, TypeError, AttributeError, struct.error):
             raise InvalidBody("not_a_pickle", f"the pickle is damaged or cut short at byte {self._at}") from None
+        raise InvalidBody("too_many_samples", f"the pickle has more than {MAX_PARTS} opcodes")
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
@@ -110,6 +114,8 @@ class _Reader:
 
     def mark(self) -> None:
         """What is made from here on belongs together."""
+        if len(self._outer) >= MAX_MARKS:
+            raise InvalidBody("pickle_form", f"lists and tuples within each other; at most {MAX_MARKS} are allowed")
         self._outer.append(self.stack)
         self.stack = []
 

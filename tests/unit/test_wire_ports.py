@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.runtime.connections import Connection
+from htmengine.runtime.frame_port import MAX_BAD_FRAMES
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.runtime.statsd_port import StatsdDatagrams
@@ -108,6 +109,16 @@ class FramesTest(PortsTestCase):
         self.assertTrue(transport.disconnecting)
         self.assertEqual((self.published(), dict(self.batcher.rejected)), ([], {"frame_too_long": 1}))
         self.assertIn("Lines go to the line port", told[0])
+
+    def test_damaged_frames_in_a_row_end_the_connection(self) -> None:
+        protocol, transport = self.connect(2004)
+        almost = frame(b"") * (MAX_BAD_FRAMES - 1)
+        protocol.dataReceived(almost + pickled(("a", (60, 1))) + almost)
+        self.assertFalse(transport.disconnecting)
+        protocol.dataReceived(frame(b"") * 1000 + pickled(("b", (60, 1))))
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(self.published(), ["a 1.0 60"])
+        self.assertEqual(dict(self.batcher.rejected), {"not_a_pickle": 2 * MAX_BAD_FRAMES - 1})
 
     def test_a_client_waits_while_the_bus_is_slow(self) -> None:
         self.bus.slow = True

@@ -17,7 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
 from htmengine.messages.samples import MAX_TIMESTAMP
-from htmengine.wires.pickle_frames import MAX_FRAME_BYTES, read_frame
+from htmengine.wires import pickle_frames
+from htmengine.wires.pickle_frames import MAX_FRAME_BYTES, MAX_MARKS, read_frame
 
 NAMES = st.text(st.sampled_from("abcxyz.-_ü"), min_size=1, max_size=40).filter(lambda name: bool(name.replace(".", "")))
 POINTS = st.lists(
@@ -123,6 +124,16 @@ class PickleFramesTest(SynchronousTestCase):
 
     def test_a_frame_of_too_many_points_is_refused(self) -> None:
         self.assertEqual(self.reason(pickle.dumps([("a", (60, 1))] * 60_000)), "too_many_samples")
+
+    def test_marks_within_each_other_are_bounded(self) -> None:
+        self.assertEqual(read_frame(b"(" * MAX_MARKS + b"l" * MAX_MARKS + b".").rejected, {"pickle_form": 1})
+        self.assertEqual(self.reason(b"(" * (MAX_MARKS + 1)), "pickle_form")
+
+    def test_opcodes_are_bounded_whatever_they_make(self) -> None:
+        self.patch(pickle_frames, "MAX_PARTS", 100)
+        for body in (b")" + b"\x85" * 100, b"]" * 101, b"(t" * 51):
+            self.assertEqual(self.reason(body), "too_many_samples")
+        self.assertEqual(len(read_frame(pickle.dumps([("a", (60, 1))] * 20)).samples), 20)
 
     @given(st.binary(max_size=200) | st.lists(OPCODES | st.binary(max_size=4), max_size=60).map(b"".join))
     def test_any_bytes_are_points_or_refused(self, body: bytes) -> None:
