@@ -40,7 +40,7 @@ from htmengine.repository import counts, durability, late_samples, queries
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, each_alone, reason_of
 from htmengine.repository.queries import OutboxMessage
-from htmengine.runtime.late_window import Cadence
+from htmengine.runtime.sample_order import Learnt
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import Admission, Gate, NewMetrics
@@ -92,7 +92,7 @@ class MetricStorer(QueueConsumer):
             NewMetrics(options.new_metrics_a_minute, options.max_metrics),
         )
         self._one_at_a_time = DeferredLock()
-        self._cadences: dict[str, Cadence] = {}
+        self._cadences: dict[str, Learnt] = {}
         self._waiting = True  #: whether samples may wait for earlier ones
         self.late = 0
         self.transaction_samples = Observations(SIZES)

@@ -39,6 +39,13 @@ class Waiting(NamedTuple):
     id: int = 0  #: of its row in held_sample; 0: it has just come
 
 
+class Learnt(NamedTuple):
+    """A metric's cadence, to be remembered."""
+
+    cadence: Cadence
+    last_rowid: int  #: of the metric then; another one: a rebuild has changed its rows since
+
+
 class Ordered(NamedTuple):
     """What becomes of samples, and what is known of their metrics."""
 
@@ -53,11 +60,11 @@ def in_order(
     came: Sequence[Came],
     tails: Mapping[str, Tail],
     window: LateWindow,
-    cadences: Mapping[str, Cadence],
+    learnt: Mapping[str, Learnt],
     now: float,
 ) -> Ordered:
     """Which samples are stored now, and which wait."""
-    known = _cadences_of(conn, tails.values(), cadences)
+    known = _cadences_of(conn, tails.values(), learnt)
     anybody = late_samples.any_held(conn)
     by_metric = _held(conn, tails) if anybody else defaultdict(list)
     for each in came:
@@ -102,13 +109,14 @@ def _time_of(each: Waiting) -> int:
     return each.timestamp
 
 
-def _cadences_of(conn: Connection, tails: Iterable[Tail], cadences: Mapping[str, Cadence]) -> dict[str, Cadence]:
-    """Those of all these metrics: as they are known, or from the newest rows."""
+def _cadences_of(conn: Connection, tails: Iterable[Tail], learnt: Mapping[str, Learnt]) -> dict[str, Cadence]:
+    """Those of all these metrics: as they were learnt, or from the newest rows."""
     known = {}
     unknown = {}
     for tail in tails:
-        if tail.uid in cadences:
-            known[tail.uid] = cadences[tail.uid]
+        remembered = learnt.get(tail.uid)
+        if remembered is not None and remembered.last_rowid == tail.last_rowid:
+            known[tail.uid] = remembered.cadence
         elif tail.last_rowid > LEARNT:
             unknown[tail.uid] = tail.last_rowid
         else:

@@ -9,7 +9,7 @@ samples, counts the rejects, and leaves messages for the models in the table out
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -38,14 +38,14 @@ from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
 from htmengine.runtime.counter_rates import rates_of
 from htmengine.runtime.late_window import SUM, Cadence, LateWindow
 from htmengine.runtime.maintenance import WindowAt, leave_out
-from htmengine.runtime.sample_order import Came, in_order
+from htmengine.runtime.sample_order import Came, Learnt, in_order
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics, Verdict
 
 #: Rejected lines of one reason that are shown of one transaction.
 SHOWN_REJECTS = 5
 DEFAULT_WINDOW = LateWindow()
-NONE_KNOWN: Mapping[str, Cadence] = MappingProxyType({})
+NONE_LEARNT: Mapping[str, Learnt] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Stored:
     failed: dict[str, str] = field(default_factory=dict)  #: metrics whose models could not be defined, and why
     late: int = 0  #: samples that came too late and are kept
     waiting: bool = False  #: whether samples of some metric wait for earlier ones
-    cadences: dict[str, Cadence] = field(default_factory=dict)  #: of the metrics, with the rows that were stored
+    cadences: dict[str, Learnt] = field(default_factory=dict)  #: of the metrics, with the rows that were stored
 
 
 def store_batches(
@@ -89,7 +89,7 @@ def store_batches(
     now: float,
     published_outbox: Sequence[int],
     gate: Gate = OPEN_GATE,
-    cadences: Mapping[str, Cadence] = NONE_KNOWN,
+    cadences: Mapping[str, Learnt] = NONE_LEARNT,
     due: Sequence[str] = (),
 ) -> Stored:
     """Store batches: the path of the data, once for each batch id; and what has waited of the metrics ``due``."""
@@ -100,10 +100,11 @@ def store_batches(
     tails, kept_out = _tails_of(conn, came, options, gate.new, now, due)
     came = _keep_out(came, kept_out, done, options)
     ordered = in_order(conn, came, tails, options.late_window, cadences, now)
-    came, done.cadences, done.waiting = ordered.taken, ordered.cadences, ordered.waiting
+    came, done.waiting = ordered.taken, ordered.waiting
     merged = _count_merged(ordered.merged, tails, done, options)
     came, without_rate = _with_rates(conn, came, tails, done, options)
     rows, late, counted = _number(came, tails, done, options)
+    done.cadences = _learnt(ordered.cadences, tails.values(), rows)
     counted += merged + without_rate + _keep_late(conn, late, tails, done, options)
     _count_rejects(conn, fresh, counted, done, int(now))
     rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
@@ -282,6 +283,14 @@ def _number(
         rowid = (mine[-1].rowid if mine else tail.last_rowid) + 1
         rows.setdefault(tail.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
     return rows, late, counted
+
+
+def _learnt(
+    cadences: Mapping[str, Cadence], tails: Iterable[Tail], rows: Mapping[str, list[InputRow]]
+) -> dict[str, Learnt]:
+    """Cadences with the last rowids that the metrics have with their new rows, by uid."""
+    last_rowids = {tail.uid: tail.last_rowid for tail in tails} | {uid: each[-1].rowid for uid, each in rows.items()}
+    return {uid: Learnt(cadence, last_rowids[uid]) for uid, cadence in cadences.items()}
 
 
 def _keep_late(

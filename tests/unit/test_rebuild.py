@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +19,8 @@ from htmengine.ledger import read_ledger
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
 from htmengine.repository import joining, old_rows, queries, schema
 from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.runtime.late_window import FIRM, Cadence
+from htmengine.runtime.sample_order import Learnt
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
@@ -65,6 +67,22 @@ class RebuildTestCase(SynchronousTestCase):
         for name in (None, "m"):
             ledger = self.database.run_sync(read_ledger, name)
             self.assertTrue(ledger.adds_up, ledger)
+
+
+class CadenceTest(RebuildTestCase):
+    def test_a_remembered_cadence_is_learnt_again_after_a_rebuild(self) -> None:
+        self.send(range(100, 140, 2))
+        self.send(range(101, 137, 2))
+        remembered = {self.metric().uid: Learnt(Cadence(120, FIRM), 20)}
+        self.assertEqual(self.after_one_more(140, remembered), Learnt(Cadence(120, FIRM), 21))
+        self.rebuild()
+        self.assertEqual(self.after_one_more(141, remembered).cadence.interval, 60)
+
+    def after_one_more(self, minute: int, remembered: Mapping[str, Learnt]) -> Learnt:
+        """What is remembered after one more sample."""
+        batch = SampleBatch([f"m 1 {60 * minute}"])
+        stored = self.database.run_sync(store_batches, [batch], OPTIONS, NOW, [], cadences=remembered)
+        return stored.cadences[self.metric().uid]
 
 
 def as_rows(minutes: Sequence[int]) -> list[tuple[int, float, float]]:
