@@ -32,7 +32,7 @@ from htmengine.model_swapper.model_scheduler_service import ModelScheduler, Sche
 from htmengine.model_swapper.swap_controller import Limits
 from htmengine.process import crash_points
 from htmengine.process.figures import TellsFigures
-from htmengine.process.lifecycle import OrderedServices, ProcessEnd
+from htmengine.process.lifecycle import Heartbeat, OrderedServices, ProcessEnd
 from htmengine.process.probes import TellsChecks, condition
 from htmengine.process.systemd import SystemdNotifier
 from htmengine.process.tasks import Tasks
@@ -455,7 +455,8 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     ]
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
     beside = [*parts.beside_storer(), *parts.data_watch(), *parts.beside_alert_service()]
-    ordered = [_DatabaseService(database), bus, *beside, *told, *further, *_outermost(database, reactor)]
+    ordered = [_DatabaseService(database), bus, *beside, *told, *further]
+    ordered += [*_outermost(database, reactor), Heartbeat(deployment.folder, reactor)]
     return OrderedServices(ordered, clock=reactor), end
 
 

@@ -122,15 +122,20 @@ class QueueFile:
         self._data_version = self._number("PRAGMA data_version")
 
     def _prepare(self) -> None:
+        version = self._number("PRAGMA user_version")
+        new = [f"page_size={PAGE_BYTES}", "auto_vacuum=INCREMENTAL"] if version == 0 else []
         for pragma in (
-            f"page_size={PAGE_BYTES}",
-            "auto_vacuum=INCREMENTAL",
+            *new,
             "journal_mode=WAL",
             "synchronous=FULL",
             f"wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}",
             f"journal_size_limit={LOG_BYTES}",
         ):
             self._db.execute(f"PRAGMA {pragma}").fetchall()
+        if version != VERSION:  # else nothing is written: the disk may be full
+            self._make()
+
+    def _make(self) -> None:
         with self.transaction():
             found = self._number("PRAGMA user_version")
             if found > VERSION:

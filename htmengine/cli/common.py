@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from htmengine.alerts import rule_queries
 from htmengine.alerts.configuration import Rule
 from htmengine.client import AsyncClient
-from htmengine.csv_files import parse_timestamp
+from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.deployment import Deployment
 from htmengine.errors import BusAway, HtmEngineError, StartError
 from htmengine.messages.samples import MAX_TIMESTAMP
@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 #: One operation takes no longer unless database or broker hangs.
 ANSWER_S = 8.0
+#: An embedded engine gives a sign of life every few seconds; without one for this long it hangs.
+SILENT_S = 30.0
 
 
 def example(command: str) -> str:
@@ -120,10 +122,24 @@ class Engine:
 
     def client(self, reactor: Reactor) -> AsyncClient:
         """Its database and its bus, in the reactor; what is away is not waited for, and nothing is made."""
-        folder = self.deployment.folder
+        self.tell_whether_it_runs()
+        return AsyncClient(reactor, self.deployment, patient=False)
+
+    def tell_whether_it_runs(self) -> None:
+        """On standard error, if an embedded engine does not run, or runs and hangs."""
+        folder, silence = self.deployment.folder, self.silence()
         if folder is not None and folder.path.is_dir() and not folder.in_use:
             click.echo(f"no engine runs on {folder.path}", err=True)
-        return AsyncClient(reactor, self.deployment, patient=False)
+        elif silence is not None:
+            click.echo(silence, err=True)
+
+    def silence(self) -> str | None:
+        """What there is to say of an embedded engine that runs and hangs: its event loop does not turn."""
+        folder = self.deployment.folder
+        sign = None if folder is None else folder.last_sign()
+        if sign is None or time.time() - sign.at <= SILENT_S:
+            return None
+        return f"the engine (pid {sign.pid}) has given no sign of life since {format_timestamp(int(sign.at))}"
 
     def make(self) -> Engine:
         """An embedded engine's folder and database, if there are none: for commands that begin something."""

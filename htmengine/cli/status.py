@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 
 import click
@@ -26,7 +27,10 @@ _LINE = "{:<14}{:>12}  {:<26}{:>12}  {}"
 @click.option("--send", is_flag=True, help="Send the queues' lengths to the engine, as metrics htmengine.queues.*.")
 @failing_cleanly
 def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> None:
-    """Show queue lengths, rates and lags of every stage, and troubles, whether the engine runs or not."""
+    """Show queue lengths, rates and lags of every stage, and troubles, whether the engine runs or not.
+
+    Status 1 if an embedded engine runs and hangs.
+    """
 
     async def start(reactor: Reactor) -> None:
         async with engine.client(reactor) as client:
@@ -41,8 +45,11 @@ def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> 
                 if every_s is None:
                     return
                 await sleep(every_s - LOOK_S)
+                engine.tell_whether_it_runs()
 
     run_reactor(start)
+    if engine.silence() is not None:
+        sys.exit(1)
 
 
 def _queues(engine: Engine) -> Queues:

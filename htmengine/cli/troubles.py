@@ -20,6 +20,8 @@ from htmengine.repository import troubles as stored
 def troubles(engine: Engine, dismiss: bool) -> None:
     """List troubles that do not stop the engine: checkpoints that cannot be written, messages set aside.
 
+    An embedded engine that hangs is one, too.
+
     Status 1 if there are any.
     """
     with engine.database() as database:
@@ -28,7 +30,10 @@ def troubles(engine: Engine, dismiss: bool) -> None:
         found = database.read_sync(stored.list_of)
     for each in found:
         click.echo(trouble_line(each))
-    if found:
+    silence = engine.silence()
+    if silence is not None:
+        click.echo(silence)
+    if found or silence is not None:
         sys.exit(1)
     click.echo("no troubles")
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from htmengine.errors import StartError
-from htmengine.process.twisted_types import Clock, Reactor, within
+from htmengine.process.twisted_types import Clock, Reactor, every, within
 
 #: All services together have so long to stop.
 STOP_S = 7.0
@@ -35,6 +36,16 @@ LAST_S = 0.2
 END_S = 9.5
 #: Whoever looks whether an engine runs holds the folder's lock for less.
 LOOK_S = 0.5
+#: An engine gives a sign of life this often.
+SIGN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignOfLife:
+    """What an engine noted from its event loop: its process, and when."""
+
+    pid: int
+    at: float  #: epoch seconds
 
 
 class DataFolder:
@@ -43,7 +54,7 @@ class DataFolder:
     ::
 
         <data folder>/
-            lock              held by the engine that runs on it
+            lock              held by the engine that runs on it; its pid, and at its last change it was alive
             htmengine.db      the database (SQLite)
             bus.db            the queues
             checkpoints/      the models
@@ -66,6 +77,7 @@ class DataFolder:
                 self.release()
                 raise StartError(f"data folder {self.path}: another engine is running on it")
             time.sleep(LOOK_S / 10)
+        self.withdraw_sign()  # of an engine that was killed
 
     def _locked(self, how: int) -> bool:
         try:
@@ -85,6 +97,26 @@ class DataFolder:
             return not self._locked(fcntl.LOCK_SH)
         finally:
             self.release()
+
+    def give_sign(self) -> None:
+        """Note that the engine that owns the folder, this process, is alive now."""
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        os.utime(self._lock)
+
+    def withdraw_sign(self) -> None:
+        """From now on nobody expects signs: the engine does not turn its event loop yet, or stops."""
+        os.ftruncate(self._lock, 0)
+
+    def last_sign(self) -> SignOfLife | None:
+        """When the engine that runs on the folder was last known to be alive; None: nothing is expected of it."""
+        if not self.in_use:
+            return None
+        try:
+            lock = self.path / "lock"
+            pid, at = lock.read_text(), lock.stat().st_mtime
+        except OSError:
+            return None
+        return SignOfLife(int(pid), at) if pid.strip().isdecimal() else None
 
     def require_database(self) -> None:
         """Raises `StartError` where no engine ever ran, and where nobody can look."""
@@ -125,6 +157,31 @@ class DataFolder:
     def checkpoints(self) -> Path:
         """The folder with the models."""
         return self.path / "checkpoints"
+
+
+class Heartbeat(Service):
+    """Gives signs of life in the engine's folder while the reactor turns: started last, stopped first."""
+
+    log = Logger()
+
+    def __init__(self, folder: DataFolder, clock: Clock) -> None:
+        self._folder = folder
+        self._timer = every(clock, lambda: self._note(folder.give_sign))
+
+    def startService(self) -> None:
+        super().startService()
+        self._timer.start(SIGN_S)
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._timer.stop()
+        self._note(self._folder.withdraw_sign)
+
+    def _note(self, note: Callable[[], None]) -> None:
+        try:
+            note()
+        except OSError as error:
+            self.log.warn("data folder {path}: {error}", path=self._folder.path, error=error)
 
 
 class OrderedServices(Service):

@@ -232,6 +232,20 @@ class StatusTest(CommandLineTestCase):
         done = self.run_command("gc", "--threshold-days", 1, "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, done.stdout), (0, "0 rows removed\n"))
 
+    def test_an_engine_that_runs_and_hangs_is_told_of_with_status_1(self) -> None:
+        self.make()
+        folder = DataFolder(self.data_dir)
+        folder.acquire()
+        self.addCleanup(folder.release)
+        folder.give_sign()
+        done = self.run_command("troubles", "--data-dir", self.data_dir)
+        self.assertEqual((done.exit_code, done.stdout), (0, "no troubles\n"))
+        os.utime(self.data_dir / "lock", (1_700_000_000, 1_700_000_000))
+        done = self.run_command("troubles", "--data-dir", self.data_dir)
+        silence = f"the engine (pid {os.getpid()}) has given no sign of life since 2023-11-14 22:13:20"
+        self.assertEqual((done.exit_code, silence in done.stdout), (1, True), done.stdout)
+        self.assertNotIn("no troubles", done.stdout)
+
     def test_replay_to_no_engine_names_the_place(self) -> None:
         done = self.run_command("replay", self.write("timestamp,value\n60,1\n"), "--metric", "m", "--port", 1)
         self.assertEqual((done.exit_code, "127.0.0.1:1" in done.stderr), (1, True))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import Service
@@ -12,7 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.process.lifecycle import OrderedServices, ProcessEnd
+from htmengine.process.lifecycle import SIGN_S, DataFolder, Heartbeat, OrderedServices, ProcessEnd
 
 
 class Part(Service):
@@ -74,3 +76,34 @@ class StopTest(SynchronousTestCase):
         self.clock.pump([0.1] * 100)
         self.successResultOf(ended)
         self.assertFalse(any(part.running for part in self.parts))
+
+
+class HeartbeatTest(SynchronousTestCase):
+    def test_signs_of_life_are_given_while_the_reactor_turns_and_withdrawn_at_the_stop(self) -> None:
+        folder, clock = DataFolder(Path(self.mktemp())), Clock()
+        folder.acquire()
+        self.addCleanup(folder.release)
+        looked_at = DataFolder(folder.path)
+        heartbeat = Heartbeat(folder, clock)
+        self.assertIsNone(looked_at.last_sign())
+        heartbeat.startService()
+        os.utime(folder.path / "lock", (100, 100))
+        sign = looked_at.last_sign()
+        assert sign is not None
+        self.assertEqual((sign.pid, sign.at), (os.getpid(), 100))
+        clock.advance(SIGN_S)
+        sign = looked_at.last_sign()
+        assert sign is not None
+        self.assertGreater(sign.at, 100)
+        heartbeat.stopService()
+        self.assertIsNone(looked_at.last_sign())
+
+    def test_nothing_is_expected_of_an_engine_that_was_killed_and_of_its_successor_before_it_turns(self) -> None:
+        killed = DataFolder(Path(self.mktemp()))
+        killed.acquire()
+        killed.give_sign()
+        killed.release()
+        self.assertIsNone(DataFolder(killed.path).last_sign())
+        killed.acquire()
+        self.addCleanup(killed.release)
+        self.assertIsNone(DataFolder(killed.path).last_sign())
