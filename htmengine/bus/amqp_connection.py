@@ -19,8 +19,15 @@ class AmqpConnection(TwistedProtocolConnection):
     reason: BaseException | None = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.reason = self._impl._error or reason.value  # what the broker said, a wrong password for example
+        self.reason = (
+            self.reason or self._impl._error or reason.value
+        )  # what the broker said, a wrong password for example
         super().connectionLost(reason)
+
+    def abort(self, reason: BaseException) -> None:
+        """End the connection at once, whatever the broker does."""
+        self.reason = reason
+        self.transport.abortConnection()
 
     def on_blocked(self, tell: Callable[[bool], None]) -> None:
         """``tell(True)`` when the broker is short of memory or disk and takes no more, ``tell(False)`` after it."""

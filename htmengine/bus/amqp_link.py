@@ -18,22 +18,25 @@ from pika.adapters.twisted_connection import TwistedChannel
 from pika.exceptions import AMQPError
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from htmengine.bus.amqp_connection import AmqpConnection
 from htmengine.errors import BusClosed, ConfigError
-from htmengine.process.seldom import LOG_INTERVAL_S, Seldom
+from htmengine.process.seldom import LOG_INTERVAL_S
 from htmengine.process.twisted_types import Reactor, every, for_twisted, later, within
 
 #: What pika raises, or fails a Deferred with, when a connection or channel is lost.
 LOST = (AMQPError, ConnectionClosed)
 #: An operation that found its connection lost is tried again after this long.
 RETRY_S = 0.1
+#: A broker that does not answer a new connection is waited for this long.
+HANDSHAKE_S = 10.0
 #: A broker that does not answer the end of a connection is waited for this long.
 CLOSE_S = 2.0
 
@@ -89,10 +92,10 @@ class Link(Service):
         self._backoff = backoffPolicy(0.2, 15.0, 1.5)
         self._attempts = 0  #: since the last connection
         self._shaking_hands: Deferred[None] | None = None  #: fires when a handshake has ended, well or not
-        self._away_since: float | None = None
-        self._away = Seldom(reactor.seconds)
+        self._away_since = 0.0
+        self._away_reminder = every(reactor, self._tell_away)
         self._blocked_since = 0.0
-        self._reminder = every(reactor, self._tell_blocked)
+        self._blocked_reminder = every(reactor, self._tell_blocked)
         self._sleeping: set[Deferred[None]] = set()
         self._stopped = False
         self.lost = 0  #: connections
@@ -110,7 +113,8 @@ class Link(Service):
 
     async def _stop(self) -> None:
         self._stopped = True
-        self._stop_reminding()
+        _end(self._away_reminder)
+        _end(self._blocked_reminder)
         for sleeping in list(self._sleeping):
             sleeping.cancel()
         connection = self._connections.newest
@@ -162,8 +166,11 @@ class Link(Service):
     async def _shake_hands(self, connection: AmqpConnection, ready: Deferred[Any]) -> None:
         """ClientService does not expect that a connection is lost now: it hears of the loss when this has ended."""
         try:
-            await ready
+            await within(ready, HANDSHAKE_S, self._reactor)
         except LOST:
+            return
+        except TimeoutError:
+            connection.abort(TimeoutError(f"no handshake within {HANDSHAKE_S:.0f} s"))
             return
         finally:
             shaking, self._shaking_hands = self._shaking_hands, None
@@ -178,35 +185,36 @@ class Link(Service):
             purpose=self._purpose,
         )
         self._attempts = 0
-        self._away_since = None
-        self._away.reset()
+        _end(self._away_reminder)
 
     def _lost(self) -> None:
-        self._stop_reminding()
+        _end(self._blocked_reminder)
         if not self._stopped:
             self.lost += 1
-            self._tell_away()
+            self._away()
         self._on_lost()
 
     def _retry(self, _attempt: int) -> float:
         """Seconds until the next attempt.  ClientService's own count forgets those that came as far as a handshake."""
         if not self._stopped:
-            self._tell_away()
+            self._away()
         self._attempts += 1
         return self._backoff(self._attempts)
 
+    def _away(self) -> None:
+        if not self._away_reminder.running:
+            self._away_since = self._reactor.seconds()
+            self._away_reminder.start(LOG_INTERVAL_S)
+
     def _tell_away(self) -> None:
-        now = self._reactor.seconds()
-        self._away_since = self._away_since or now
-        if self._away.due():
-            self.log.error(
-                "RabbitMQ at {host}:{port} is away for {seconds:.0f} s ({purpose}): {reason}",
-                host=self._params.host,
-                port=self._params.port,
-                seconds=now - self._away_since,
-                purpose=self._purpose,
-                reason=self._reason(),
-            )
+        self.log.error(
+            "RabbitMQ at {host}:{port} is away for {seconds:.0f} s ({purpose}): {reason}",
+            host=self._params.host,
+            port=self._params.port,
+            seconds=self._reactor.seconds() - self._away_since,
+            purpose=self._purpose,
+            reason=self._reason(),
+        )
 
     def why_away(self) -> str:
         """The broker's address, the reason as far as it is known, and what to do."""
@@ -219,15 +227,11 @@ class Link(Service):
 
     def _blocked(self, blocked: bool) -> None:
         if not blocked:
-            self._stop_reminding()
+            _end(self._blocked_reminder)
             self.log.info("RabbitMQ accepts messages again ({purpose})", purpose=self._purpose)
-        elif not self._reminder.running:
+        elif not self._blocked_reminder.running:
             self._blocked_since = self._reactor.seconds()
-            self._reminder.start(LOG_INTERVAL_S)
-
-    def _stop_reminding(self) -> None:
-        if self._reminder.running:
-            self._reminder.stop()
+            self._blocked_reminder.start(LOG_INTERVAL_S)
 
     def _tell_blocked(self) -> None:
         self.log.error(
@@ -235,6 +239,11 @@ class Link(Service):
             seconds=self._reactor.seconds() - self._blocked_since,
             purpose=self._purpose,
         )
+
+
+def _end(reminder: LoopingCall) -> None:
+    if reminder.running:
+        reminder.stop()
 
 
 def _parameters(params: AmqpParams, purpose: str) -> ConnectionParameters:
