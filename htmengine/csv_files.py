@@ -76,12 +76,18 @@ def read_rows(path: Path, columns: Columns | None = None, notes: Notes | None = 
 
 
 def series_files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
-    """(name of the metric, file) for files, and for all CSV files in folders, by their places in them."""
+    """(name of the metric, file) for files, and for all CSV files in folders, by their places in them.
+
+    Raises `InvalidCsv` for a folder without any.
+    """
     for path in paths:
         if not path.is_dir():
             yield _stem(path), path
             continue
-        for found in sorted(each for each in path.rglob("*") if each.name.lower().endswith(SUFFIXES)):
+        inside = sorted(each for each in path.rglob("*") if each.name.lower().endswith(SUFFIXES))
+        if not inside:
+            raise InvalidCsv(f"{path}: no files in this folder end in {', '.join(SUFFIXES)}")
+        for found in inside:
             yield ".".join((*found.relative_to(path).parent.parts, _stem(found))), found
 
 

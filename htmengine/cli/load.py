@@ -14,6 +14,7 @@ from tqdm import tqdm
 from htmengine.adapters.datasource.custom import Rebuild
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, run_reactor
 from htmengine.csv_files import Columns, Notes, read_rows, series_files
+from htmengine.errors import HtmEngineError
 from htmengine.offline import Accepted, accept
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor
@@ -43,7 +44,7 @@ def load(paths: Sequence[Path], engine: Engine, metric: str | None, timestamp: s
 
     Rows go before, between or after those that are there, whatever their order in the files.  Each metric's model then
     starts again from its first row.  The engine may run meanwhile.  A row whose time is there already changes nothing,
-    so a load that was interrupted is started once more.
+    so a load that was interrupted is started once more.  Status 1 if a file cannot be loaded; the others are.
     """
     files = list(series_files(paths))
     if metric is None and Path("-") in paths:
@@ -53,8 +54,8 @@ def load(paths: Sequence[Path], engine: Engine, metric: str | None, timestamp: s
 
     async def start(reactor: Reactor) -> None:
         async with engine.client(reactor) as client:
-            for name, path in files:
-                await _load_file(client.operations, metric or name, path, columns, _monitors(engine))
+            named = [(metric or name, path) for name, path in files]
+            await load_files(client.operations, named, columns, monitor=_monitors(engine))
 
     run_reactor(start)
 
@@ -79,6 +80,23 @@ def rebuild(names: Sequence[str], engine: Engine) -> None:
 
 def _monitors(engine: Engine) -> bool:
     return engine.deployment.config.metric_storer.auto_monitor
+
+
+async def load_files(
+    operations: Operations, files: Sequence[tuple[str, Path]], columns: Columns, *, monitor: bool
+) -> None:
+    """Load each (metric, file).  Raises `HtmEngineError` at the end if any could not be loaded; each is told."""
+    failed = 0
+    for name, path in files:
+        try:
+            await _load_file(operations, name, path, columns, monitor)
+        except (HtmEngineError, OSError) as error:
+            if len(files) == 1:
+                raise
+            failed += 1
+            click.echo(f"{path}: left out: {error}", err=True)
+    if failed:
+        raise HtmEngineError(f"{failed} of {len(files)} files cannot be loaded")
 
 
 async def _load_file(operations: Operations, name: str, path: Path, columns: Columns, monitor: bool) -> None:

@@ -144,7 +144,7 @@ def score(
                 click.echo(f"{path}: {error}", err=True)
     for line in summary.lines():
         click.echo(line, err=True)
-    if failed or not files:
+    if failed:
         raise HtmEngineError(f"{len(failed)} of {len(files)} series cannot be scored")
 
 

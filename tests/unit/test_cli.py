@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import subprocess
@@ -12,22 +14,28 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 from click.testing import CliRunner, Result
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
-from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
 from htmengine.adapters.datasource.why import Told
 from htmengine.alerts import queries as alert_queries
 from htmengine.cli import metrics
+from htmengine.cli.load import load_files
 from htmengine.cli.main import main
 from htmengine.cli.why import lines, why
+from htmengine.csv_files import Columns
+from htmengine.errors import HtmEngineError
 from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import Reason, Why
+from htmengine.operations import Operations
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import counts, migrations, queries, troubles
 from htmengine.repository.counts import MetricScore
@@ -171,6 +179,27 @@ class ScoreTest(CommandLineTestCase):
 
     def test_half_a_range_is_a_wrong_use(self) -> None:
         self.assertEqual(self.run_command("score", self.write(self.series(1)), "--min", 0).exit_code, 2)
+
+
+class LoadTest(CommandLineTestCase):
+    def test_a_bad_file_does_not_stop_the_others(self) -> None:
+        good, bad = self.write("timestamp,value\n60,1\n"), self.write("a,b\n1,2\n")
+        operations = Mock(spec=Operations, max_future_s=60.0)
+        operations.times_of.return_value = []
+        operations.rebuild.side_effect = lambda name: Rebuild("uid", name, MetricStatus.PENDING_DATA, 1, 0)
+        files = [("a", good), ("b", bad), ("c", good)]
+        with contextlib.redirect_stderr(io.StringIO()) as told, contextlib.redirect_stdout(io.StringIO()):
+            loading = Deferred.fromCoroutine(load_files(operations, files, Columns(), monitor=True))
+        self.assertIn("1 of 3 files cannot be loaded", str(self.failureResultOf(loading, HtmEngineError).value))
+        self.assertEqual([each.args[0] for each in operations.load.await_args_list], ["a", "c"])
+        self.assertIn(f"{bad}: left out: {bad}, line 1: the header must have the columns", told.getvalue())
+
+    def test_an_empty_folder_is_refused_before_anything_is_made(self) -> None:
+        empty, data_dir = Path(self.mktemp()), Path(self.mktemp())
+        empty.mkdir()
+        done = self.run_command("load", empty, "--data-dir", data_dir)
+        self.assertEqual((done.exit_code, data_dir.exists()), (1, False))
+        self.assertIn("no files in this folder end in .csv, .csv.gz, .tsv, .tsv.gz", done.stderr)
 
 
 class StatusTest(CommandLineTestCase):
