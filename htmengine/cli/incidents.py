@@ -59,6 +59,6 @@ def _whole(found: Incident, members: list[Member], events: list[Event]) -> Itera
         yield f"over: {found.reason}"
     for member in ranked(members):
         facts = beside_expected(member.value, member.expected, member.lower, member.upper)
-        yield f"  {utc(member.timestamp)}  {member.height:4.1f}  {member.metric}: {facts}{member.text}"
+        yield f"  {utc(member.timestamp)}  {member.height:4.1f}  {member.metric}: {facts}{member.reason}"
     for event in events:
         yield f"  {utc(event.at)}  {event.what.value} by {event.who}" + (f": {event.note}" if event.note else "")

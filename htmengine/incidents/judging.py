@@ -47,7 +47,7 @@ from htmengine.incidents.grouping import (
 from htmengine.incidents.hold_off import HoldOff, learning
 from htmengine.incidents.preview import budget_of
 from htmengine.incidents.records import AlarmState, Incident, Member, Phase, Verdict
-from htmengine.incidents.roots import ranked, title
+from htmengine.incidents.roots import called, ranked
 from htmengine.process import crash_points
 from htmengine.repository import fine_spans
 from htmengine.repository.fine_spans import FineSpan
@@ -272,7 +272,7 @@ def _follow(
             member = _member(record.id, members.get(each.alarm.uid), each.alarm, rows)
             changed[member.uid] = members[member.uid] = member
     suspects = ranked(members.values())
-    record = replace(record, title=title([each.metric for each in suspects]))
+    record = replace(record, title=called(suspects))
     queries.save_incident(conn, record)
     queries.save_members(conn, changed.values())
     statuses = _statuses(instructions)
@@ -303,9 +303,11 @@ def _advanced(judging: Judging, record: Incident, instruction: Instruction) -> I
 def _member(incident_id: str, before: Member | None, alarm: Alarm, rows: Mapping[tuple[str, int], Candidate]) -> Member:
     if before is not None:
         last = max(before.last_timestamp, alarm.timestamp)
-        return replace(before, last_timestamp=last, height=max(before.height, alarm.height))
+        quiet = None if alarm.quiet is None else before.quiet
+        return replace(before, last_timestamp=last, height=max(before.height, alarm.height), quiet=quiet)
     about = (alarm.uid, alarm.metric, alarm.rowid, alarm.timestamp, alarm.timestamp, alarm.height)
-    member = Member(incident_id, *about, alarm.kind, alarm.direction, alarm.text)
+    quiet = None if alarm.quiet is None else alarm.quiet.value.removeprefix("held back: ")
+    member = Member(incident_id, *about, alarm.kind, alarm.direction, alarm.text, quiet=quiet)
     found = None if alarm.is_silence else rows.get((alarm.uid, alarm.rowid))
     if found is None:
         return member
@@ -388,7 +390,7 @@ def _message(
 
 def _moved(each: Member, url: str) -> MovedMetric:
     link = metric_page(url, each.uid)
-    told = (each.text, each.direction, each.value, each.expected, each.lower, each.upper)
+    told = (each.reason, each.direction, each.value, each.expected, each.lower, each.upper)
     return MovedMetric(each.metric, each.uid, each.timestamp, each.height, *told, link)
 
 

@@ -295,9 +295,10 @@ def incidents_by_id(conn: Connection, ids: Sequence[str]) -> dict[str, Incident]
 
 
 def members_of(conn: Connection, incident_id: str) -> list[Member]:
-    """An incident's metrics, who moved first before all others."""
+    """An incident's metrics, who moved first before all others; those that page nobody are the last."""
     c = incident_member.c
-    query = select(incident_member).where(c.incident_id == incident_id).order_by(c.timestamp, c.height.desc(), c.metric)
+    query = select(incident_member).where(c.incident_id == incident_id)
+    query = query.order_by(c.quiet.is_not(None), c.timestamp, c.height.desc(), c.metric)
     return [_member(row) for row in conn.execute(query)]
 
 

@@ -54,7 +54,10 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A metric of an incident: its first alarm, and its greatest height."""
+    """A metric of an incident: its first alarm, and its greatest height.
+
+    ``quiet``: why nobody is to be paged because of it, such as ``in maintenance``; None: somebody may be.
+    """
 
     incident_id: str
     uid: str
@@ -70,6 +73,12 @@ class Member:
     expected: float | None = None
     lower: float | None = None
     upper: float | None = None
+    quiet: str | None = None
+
+    @property
+    def reason(self) -> str:
+        """The sentence of its first alarm, and why that pages nobody."""
+        return self.text if self.quiet is None else f"{self.text} ({self.quiet})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ class Moved(Protocol):
     def timestamp(self) -> int: ...
     @property
     def height(self) -> float: ...
+    @property
+    def quiet(self) -> object: ...  #: why nobody is to be paged because of it; None: somebody may be
 
 
 _Member = TypeVar("_Member", bound=Moved)
@@ -38,31 +40,46 @@ def parts(name: str) -> frozenset[str]:
 
 
 def ranked(members: Iterable[_Member]) -> list[_Member]:
-    """The members, the most suspected first: by who moved first, who moves farthest, whose name is shared most."""
+    """The members, the most suspected first: by who moved first, who moves farthest, whose name is shared most.
+
+    Those because of which nobody is to be paged are the last.
+    """
     members = list(members)
     counts = Counter(part for member in members for part in parts(member.metric))
 
     def suspicion(member: _Member) -> tuple[float, ...]:
-        return member.timestamp, -member.height, -sum(counts[part] for part in parts(member.metric))
+        return (
+            member.quiet is not None,
+            member.timestamp,
+            -member.height,
+            -sum(counts[part] for part in parts(member.metric)),
+        )
 
     return sorted(members, key=suspicion)
 
 
-def title(names: Sequence[str]) -> str:
+def called(members: Iterable[Moved]) -> str:
+    """The title of an incident: of the members because of which people may be paged, if there are any."""
+    suspects = ranked(members)
+    loud = [each for each in suspects if each.quiet is None] or suspects
+    return title([each.metric for each in loud], len(suspects) - len(loud))
+
+
+def title(names: Sequence[str], more: int = 0) -> str:
     """What a list of metrics is called, the most suspected first: what at least half of them share, or the first.
+
+    ``more``: how many others there are, which give it no name.
 
     >>> title(["db1.cpu", "db1.disk.used", "db1.up", "web1.cpu"])
     'db1.* and 1 more'
     >>> title(["up;host=db1", "cpu;host=db1"]), title(["db1.cpu"]), title(["a.x", "b.y", "c.z"])
     ('*;host=db1', 'db1.cpu', 'a.x and 2 more')
     """
-    if len(names) == 1:
-        return names[0]
     counts = Counter(shared for name in names for shared in _shareable(name))
     common = [shared for shared, count in counts.items() if 2 * count >= len(names) and count > 1]
-    called = max(common, key=lambda shared: (counts[shared], len(shared)), default=names[0])
-    rest = len(names) - max(counts[called], 1)
-    return called + (f" and {rest} more" if rest else "")
+    name = max(common, key=lambda shared: (counts[shared], len(shared)), default=names[0])
+    rest = len(names) + more - max(counts[name], 1)
+    return name + (f" and {rest} more" if rest else "")
 
 
 def _shareable(name: str) -> list[str]:

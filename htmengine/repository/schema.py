@@ -338,6 +338,7 @@ incident_member = Table(
     Column("expected", Double),
     Column("lower", Double),
     Column("upper", Double),
+    Column("quiet", String(20)),  # why nobody is to be paged because of it; NULL: somebody may be
     Index("incident_member_uid", "uid"),
 )
 

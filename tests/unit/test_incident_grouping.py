@@ -27,7 +27,7 @@ from htmengine.incidents.grouping import (
     silence_alarm,
 )
 from htmengine.incidents.hold_off import HoldOff
-from htmengine.incidents.roots import ranked, title
+from htmengine.incidents.roots import called, ranked, title
 
 HOUR, DAY = 3600, 86_400
 
@@ -215,6 +215,13 @@ class RootTest(SynchronousTestCase):
             alarm("x.y", 0, 5.0),
         ]
         self.assertEqual([each.metric for each in ranked(members)], ["db1.cpu", "web1.up", "x.y", "web1.cpu"])
+
+    def test_what_pages_nobody_is_suspected_last_and_gives_no_title(self) -> None:
+        moved = [alarm(f"web1.m{number}", 0, 9.0, quiet=Outcome.MAINTENANCE) for number in range(2)]
+        self.assertEqual(called(moved), "web1.*")
+        moved.append(alarm("db1.cpu", 300))
+        self.assertEqual([each.metric for each in ranked(moved)], ["db1.cpu", "web1.m0", "web1.m1"])
+        self.assertEqual(called(moved), "db1.cpu and 2 more")
 
     def test_titles(self) -> None:
         self.assertEqual(title(["db1.mysql.queries", "db1.mysql.time", "db1.cpu"]), "db1.*")

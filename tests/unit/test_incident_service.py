@@ -196,8 +196,15 @@ class IncidentServiceTest(IncidentCase):
         self.rise("web.a")
         [incident] = self.incidents()
         self.assertEqual((incident.paged, incident.held_back, self.messages()), (False, "in maintenance", []))
+        self.clock.advance(60)
         self.rise("db.b")  # which the window is not for
         self.assertEqual(self.messages(), [("firing", 2)])
+        [(_, message)] = self.sender.sent
+        self.assertEqual(message.title, "db.b and 1 more")
+        self.assertEqual([each.name for each in message.moved], ["db.b", "web.a"])
+        members = self.database.run_sync(incidents.members_of, incident.id)
+        self.assertEqual([each.metric for each in members], ["db.b", "web.a"])
+        self.assertEqual(message.moved[1].text, "the mean is the highest in 9 weeks (in maintenance)")
 
     def test_what_was_missed_is_judged_from_the_database(self) -> None:
         self.successResultOf(self.service.stopService())
