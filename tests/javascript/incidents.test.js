@@ -20,6 +20,7 @@ test("a silent metric has no value", () => {
 test("metrics are told by how much later they moved", () => {
   assert.equal(laterText(ROOT, ROOT), "moved first");
   assert.equal(laterText({ ...ROOT, uid: "b", timestamp: 1180 }, ROOT), "3 min later");
+  assert.equal(laterText({ ...ROOT, uid: "b", timestamp: 880, quiet: "in maintenance" }, ROOT), "in maintenance");
 });
 
 test("a rule tells its pages, and how people found them", () => {

@@ -18,10 +18,11 @@ export function shortWhy({ value, lower, upper, text }) {
   return lower === null ? `${format.value(value)} · ${text}` : `${format.value(value)} instead of ${format.value(lower)} to ${format.value(upper)} · ${text}`;
 }
 
-/** How much later than the first metric one moved. */
+/** How much later than the first metric one moved, or why it pages nobody. */
 export function laterText(member, first) {
   const later = member.timestamp - first.timestamp;
   if (member.uid === first.uid) return "moved first";
+  if (member.quiet) return member.quiet;
   return later ? `${format.duration(later)} later` : "at the same time";
 }
 
