@@ -101,8 +101,9 @@ def test_queues_that_are_deleted_under_a_running_engine_are_made_and_read_again(
     engine.send(lines(41, 80, metrics=3))
     engine.wait_until_scored(240)
     assert all(process.poll() is None for process in engine.processes.values())
-    for service, queue in (("storer", "samples"), ("anomaly", "raw"), ("scheduler", "schedulers")):
-        assert f"queue {engine.names}.{queue} is gone" in engine.log(service)
+    logs = [engine.log(service) for service in engine.processes]  # a writer or a reader notices it first
+    for queue in ("samples", "raw", "schedulers"):
+        assert any(f"queue {engine.names}.{queue} is gone" in log for log in logs)
 
 
 def test_a_samples_queue_that_another_program_made_differently_is_told_as_what_it_is(
