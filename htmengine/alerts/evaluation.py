@@ -104,8 +104,8 @@ class Change:
     instructions: tuple[Instruction, ...] = ()
 
 
-def matches(rule: Rule, name: str) -> bool:
-    """Whether a rule is for a metric.
+def matches(rule: Rule | Maintenance, name: str) -> bool:
+    """Whether a rule, or a section of maintenance, is for a metric.
 
     >>> [matches(Rule(metrics=("web.*", "!*.test")), name) for name in ("web.cpu.load", "web.test", "db.load")]
     [True, False, False]
@@ -120,12 +120,12 @@ def _matches(metrics: tuple[str, ...], name: str, name_labels: tuple[str, ...]) 
 
 def in_maintenance(maintenance: Iterable[Maintenance], name: str, at: float) -> bool:
     """Whether a metric's row of epoch second ``at`` pages nobody."""
-    return any(_matches(each.metrics, name, each.name_labels) and each.windows.window(at) for each in maintenance)
+    return any(matches(each, name) and each.windows.window(at) for each in maintenance)
 
 
 def unlearnt_window(maintenance: Iterable[Maintenance], name: str, at: float) -> Window | None:
     """The window that a metric's row of epoch second ``at`` is in, if it is one whose rows are not learnt."""
-    found = (each.windows.window(at) for each in maintenance if not each.learning and _matches(each.metrics, name))
+    found = (each.windows.window(at) for each in maintenance if not each.learning and matches(each, name))
     return next((window for window in found if window is not None), None)
 
 

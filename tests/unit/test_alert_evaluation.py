@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.configuration import Rule
+from htmengine.alerts.calendars import Calendar, Window
+from htmengine.alerts.configuration import Maintenance, Rule
 from htmengine.alerts.evaluation import (
     AlertState,
     Change,
@@ -21,9 +22,11 @@ from htmengine.alerts.evaluation import (
     Scored,
     decide,
     evaluate,
+    in_maintenance,
     keys_of_interest,
     matches,
     review,
+    unlearnt_window,
     worth_storing,
 )
 from htmengine.alerts.rule_index import RuleIndex
@@ -190,3 +193,19 @@ class DecideTest(SynchronousTestCase):
         rule = Rule(metrics=('cpu*{job="api",host=~"web.*"}', '!{dc="test"}'))
         names = ["cpu.user;host=web1;job=api", "cpu;dc=test;host=web1;job=api", "cpu;host=db1;job=api", "cpu"]
         self.assertEqual([matches(rule, name) for name in names], [True, False, False, False])
+
+
+class MaintenanceTest(SynchronousTestCase):
+    def test_a_window_is_for_the_metrics_of_its_section(self) -> None:
+        window = Window(120.0, 300.0)
+        night = Maintenance(
+            "night",
+            metrics=('{host="web1"}',),
+            learning=False,
+            windows=Calendar(lambda since, until: iter([window])),
+            name_labels=("servers.{host}.{what}",),
+        )
+        rows = [("servers.web1.cpu", 120.0), ("servers.web1.cpu", 300.0), ("servers.web2.cpu", 120.0)]
+        self.assertEqual([in_maintenance([night], *each) for each in rows], [True, False, False])
+        self.assertEqual([unlearnt_window([night], *each) for each in rows], [window, None, None])
+        self.assertIsNone(unlearnt_window([replace(night, learning=True)], *rows[0]))
