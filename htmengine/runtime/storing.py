@@ -75,6 +75,7 @@ class Stored:
     received: int = 0
     stored: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    rejected_of: Counter[tuple[str, str]] = field(default_factory=Counter)  #: by uid and reason; "": of no metric
     rejects: list[Reject] = field(default_factory=list)  #: some of them, to be shown
     failed: dict[str, str] = field(default_factory=dict)  #: metrics whose models could not be defined, and why
     late: int = 0  #: samples that came too late and are kept
@@ -101,12 +102,13 @@ def store_batches(
     came = _keep_out(came, kept_out, done, options)
     ordered = in_order(conn, came, tails, options.late_window, cadences, now)
     came, done.waiting = ordered.taken, ordered.waiting
-    merged = _count_merged(ordered.merged, tails, done, options)
-    came, without_rate = _with_rates(conn, came, tails, done, options)
-    rows, late, counted = _number(came, tails, done, options)
+    _reject_merged(ordered.merged, tails, done, options)
+    came = _with_rates(conn, came, tails, done, options)
+    rows, late = _number(came, tails, done, options)
     done.cadences = _learnt(ordered.cadences, tails.values(), rows)
-    counted += merged + without_rate + _keep_late(conn, late, tails, done, options)
-    _count_rejects(conn, fresh, counted, done, int(now))
+    _keep_late(conn, late, tails, done, options)
+    _add_rejected(fresh, done)
+    counts.add_rejects(conn, done.rejected_of, int(now))
     rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
     counts.add_total(conn, counts.RECEIVED, done.received)
     if rows:
@@ -149,9 +151,10 @@ def _parse(batches: Sequence[SampleBatch], now: float, options: StorerOptions, d
     return came
 
 
-def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options: StorerOptions) -> None:
-    """Count a line, and show it if it is one of the first of its reason."""
+def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options: StorerOptions, uid: str = "") -> None:
+    """Count a line, for its metric where that is known, and show it if it is one of the first of its reason."""
     done.rejected[reason] += 1
+    done.rejected_of[uid, reason] += 1
     if done.rejected[reason] <= SHOWN_REJECTS:
         sender = batch.sender_of(number) or f"queue {options.samples_queue}"
         done.rejects.append(Reject(reason, shown_line(batch.lines[number]), sender))
@@ -159,17 +162,15 @@ def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options:
 
 def _with_rates(
     conn: Connection, came: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
-) -> tuple[list[Came], Counter[tuple[str, str]]]:
-    """Samples with rates in place of counters' totals, and the others' rejects by (uid, reason)."""
+) -> list[Came]:
+    """Samples with rates in place of counters' totals; totals without a rate are rejected."""
     kept = []
-    counted: Counter[tuple[str, str]] = Counter()
     for each, rate in zip(came, rates_of(conn, [each.sample for each in came], tails), strict=True):
         if isinstance(rate, Sample):
             kept.append(each._replace(sample=rate))
         else:
-            _reject(done, rate, each.batch, each.number, options)
-            counted[tails[each.sample.name].uid, rate] += 1
-    return kept, counted
+            _reject(done, rate, each.batch, each.number, options, tails[each.sample.name].uid)
+    return kept
 
 
 def _judge(came: list[Came], rules: Admission, done: Stored, options: StorerOptions) -> list[Came]:
@@ -251,23 +252,19 @@ def _beyond(conn: Connection, new: Sequence[str], limits: NewMetrics, now: float
     return kept_out
 
 
-def _count_merged(
-    merged: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
-) -> Counter[tuple[str, str]]:
-    """The rejects of samples whose time another one has: they are no rows of their own."""
+def _reject_merged(merged: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions) -> None:
+    """Samples whose time another one has are no rows of their own."""
     reason = "timestamp_summed" if options.late_window.same_time == SUM else "timestamp_duplicate"
     for each in merged:
-        _reject(done, reason, each.batch, each.number, options)
-    return Counter((tails[each.sample.name].uid, reason) for each in merged)
+        _reject(done, reason, each.batch, each.number, options, tails[each.sample.name].uid)
 
 
 def _number(
     came: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
-) -> tuple[dict[str, list[InputRow]], list[Came], Counter[tuple[str, str]]]:
-    """Rows by uid with their rowids, samples that are older than the newest row, and the rejects by (uid, reason)."""
+) -> tuple[dict[str, list[InputRow]], list[Came]]:
+    """Rows by uid with their rowids, and samples that are older than the newest row; duplicates of it are rejected."""
     rows: dict[str, list[InputRow]] = {}
     late = []
-    counted: Counter[tuple[str, str]] = Counter()
     for each in came:
         sample, batch, number = each
         tail = tails[sample.name]
@@ -277,12 +274,11 @@ def _number(
             if sample.timestamp < newest:
                 late.append(each)
             else:
-                counted[tail.uid, "timestamp_duplicate"] += 1
-                _reject(done, "timestamp_duplicate", batch, number, options)
+                _reject(done, "timestamp_duplicate", batch, number, options, tail.uid)
             continue
         rowid = (mine[-1].rowid if mine else tail.last_rowid) + 1
         rows.setdefault(tail.uid, []).append(InputRow(rowid, sample.timestamp, sample.value))
-    return rows, late, counted
+    return rows, late
 
 
 def _learnt(
@@ -295,12 +291,11 @@ def _learnt(
 
 def _keep_late(
     conn: Connection, late: Sequence[Came], tails: Mapping[str, Tail], done: Stored, options: StorerOptions
-) -> Counter[tuple[str, str]]:
-    """Keep samples for the next rebuild of their metrics; the others' rejects by (uid, reason).
+) -> None:
+    """Keep samples for the next rebuild of their metrics.
 
-    Those that are stored or kept already count as duplicates, and those that there is no room for as old.
+    Those that are stored or kept already are rejected as duplicates, and those that there is no room for as old.
     """
-    counted: Counter[tuple[str, str]] = Counter()
     by_metric: defaultdict[str, list[Came]] = defaultdict(list)
     for each in late:
         by_metric[each.sample.name].append(each)
@@ -309,9 +304,7 @@ def _keep_late(
         late_samples.keep(conn, tails[name].uid, kept)
         done.late += len(kept)
         for each, reason in refused:
-            counted[tails[name].uid, reason] += 1
-            _reject(done, reason, each.batch, each.number, options)
-    return counted
+            _reject(done, reason, each.batch, each.number, options, tails[name].uid)
 
 
 def _with_room(
@@ -334,17 +327,11 @@ def _with_room(
     return kept, refused
 
 
-def _count_rejects(
-    conn: Connection, batches: Sequence[SampleBatch], counted: Counter[tuple[str, str]], done: Stored, now: int
-) -> None:
-    """Add to the counts in the database: by metric where it is known, else under no metric."""
-    by_metric = sum((Counter({reason: n}) for (_, reason), n in counted.items()), Counter[str]())
-    nameless = done.rejected - by_metric
+def _add_rejected(batches: Sequence[SampleBatch], done: Stored) -> None:
+    """Count what was rejected before it came here."""
     for batch in batches:
-        nameless.update(batch.rejected)
         done.rejected.update(batch.rejected)
-    counted.update({("", reason): n for reason, n in nameless.items()})
-    counts.add_rejects(conn, counted, now)
+        done.rejected_of.update({("", reason): count for reason, count in batch.rejected.items()})
 
 
 def _feed(
