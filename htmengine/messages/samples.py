@@ -101,6 +101,11 @@ class Sample(Struct, frozen=True, gc=False, repr_omit_defaults=True):
     kind: str = GAUGE
     started_at: float = 0.0  #: since when it counts; 0 when the sender does not say
 
+    @property
+    def line(self) -> str:
+        """It as a Graphite line."""
+        return f"{self.name} {self.value!r} {self.timestamp}"
+
 
 class SampleBatch(Struct, frozen=True):
     """Lines that came together."""
@@ -198,6 +203,16 @@ def parse_sample(line: str, now: float, max_future_s: float = math.inf) -> Sampl
     if len(name) > MAX_NAME_LENGTH:
         raise InvalidSample("name_too_long", f"{len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
     return Sample(name, _parse_value(value), _parse_timestamp(timestamp, now, max_future_s))
+
+
+def line_at(line: str, now: float, max_future_s: float) -> str:
+    """A line as the storer reads it: the client's own digits, but its "now" is fixed.  Raises `InvalidSample`.
+
+    >>> line_at("cpu 1e3 60", 100.0, 600.0), line_at("cpu 1e3 -1", 100.0, 600.0)
+    ('cpu 1e3 60', 'cpu 1000.0 100')
+    """
+    sample = parse_sample(line, now, max_future_s)
+    return sample.line if line.rsplit(maxsplit=1)[1].startswith("-") else line
 
 
 def _parse_value(text: str) -> float:

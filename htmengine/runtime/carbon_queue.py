@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import BusClosed, InvalidSample
-from htmengine.messages import Reject, SampleBatch, encode_samples, in_messages, parse_sample, shown_line
+from htmengine.messages import Reject, SampleBatch, encode_samples, in_messages, line_at, shown_line
 from htmengine.process.twisted_types import Clock
 
 #: Messages that are read at once.
@@ -89,7 +89,7 @@ def batches_of(body: bytes, now: float, options: CarbonQueueOptions) -> Iterator
     for line in body.splitlines():
         try:
             if line and not line.isspace():
-                lines.append(_taken(line.decode(), now, options.max_future_s))
+                lines.append(line_at(line.decode(), now, options.max_future_s))
         except (InvalidSample, UnicodeDecodeError) as error:
             reason = error.reason if isinstance(error, InvalidSample) else "not_utf8"
             rejected[reason] += 1
@@ -100,9 +100,3 @@ def batches_of(body: bytes, now: float, options: CarbonQueueOptions) -> Iterator
         told, rejects = {}, []
     if told:
         yield SampleBatch([], rejected=told, rejects=rejects[:SHOWN_REJECTS])
-
-
-def _taken(line: str, now: float, max_future_s: float) -> str:
-    """The line as the storer reads it; only "now" has to be fixed here."""
-    sample = parse_sample(line, now, max_future_s)
-    return f"{sample.name} {sample.value!r} {sample.timestamp}" if line.rsplit(maxsplit=1)[1].startswith("-") else line

@@ -25,8 +25,8 @@ from htmengine.messages import (
     Reject,
     SampleBatch,
     encode_samples,
+    line_at,
     line_bytes,
-    parse_sample,
     runs,
     shown_line,
 )
@@ -206,18 +206,16 @@ class SampleBatcher:
         self.received += 1
         now = self._clock.seconds()
         try:
-            sample = parse_sample(text, now, self._options.max_future_s)
+            line = line_at(text, now, self._options.max_future_s)
         except InvalidSample as refused:
             self.reject(refused.reason, text, lane.sender)
         except Exception as error:  # nobody has thought of it: it harms this line alone
             self.log.error("a line cannot be read: {error!r}", error=error)
             self.reject("not_readable", text, lane.sender)
         else:
-            # The storer reads the client's own digits; only "now" has to be fixed here.
-            said_now = text.rsplit(maxsplit=1)[1].startswith("-")
             if not lane.waiting:
                 self._lanes.append(lane)
-            lane.put(f"{sample.name} {sample.value!r} {sample.timestamp}" if said_now else text, now)
+            lane.put(line, now)
             self._waiting += 1
             self._schedule()
 

@@ -132,8 +132,8 @@ def _held(conn: Connection, tails: Mapping[str, Tail]) -> defaultdict[str, list[
     for each in late_samples.held_of(conn, names):
         name = names[each.uid]
         sample = Sample(name, each.value, each.timestamp, each.kind, each.started_at)
-        line = SampleBatch([f"{name} {each.value!r} {each.timestamp}"])
-        found[name].append(Waiting(Came(sample, line, 0), each.timestamp, each.due_at, each.id))
+        came = Came(sample, SampleBatch([sample.line]), 0)
+        found[name].append(Waiting(came, each.timestamp, each.due_at, each.id))
     return found
 
 

@@ -100,7 +100,7 @@ def _read_all(
             errors.append((place(number), bad.detail))
             rejects.append((bad.reason, line))
         else:
-            lines.append(f"{sample.name} {sample.value!r} {sample.timestamp}")
+            lines.append(sample.line)
         if len(errors) == MOST_ERRORS:
             break
     if errors:
