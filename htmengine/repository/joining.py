@@ -12,9 +12,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Column, Connection, delete, insert, select, update
+from sqlalchemy import Column, Connection, delete, select, update
 
-from htmengine.repository import counts, queries
+from htmengine.repository import counts, late_samples, queries
 from htmengine.repository.queries import Metric
 from htmengine.repository.schema import (
     alarm_state,
@@ -83,11 +83,10 @@ def stage(conn: Connection, uid: str, samples: Sequence[tuple[int, float]]) -> i
     c = late_sample.c
     span = c.timestamp.between(samples[0][0], samples[-1][0])
     known = set(conn.execute(select(c.timestamp).where(c.uid == uid, span)).scalars())
-    rows = [{"uid": uid, "timestamp": at, "value": value} for at, value in samples if at not in known]
-    if rows:
-        conn.execute(insert(late_sample), rows)
-    counts.add_total(conn, counts.RECEIVED, len(rows))
-    return len(rows)
+    new = {at: value for at, value in samples if at not in known}
+    late_samples.keep(conn, uid, new)
+    counts.add_total(conn, counts.RECEIVED, len(new))
+    return len(new)
 
 
 def times_of(conn: Connection, uid: str) -> list[int]:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
-from htmengine.errors import BusClosed, InvalidSample
+from htmengine.errors import InvalidSample
 from htmengine.messages import Reject, SampleBatch, encode_samples, in_messages, line_at, shown_line
 from htmengine.process.twisted_types import Clock
 
@@ -65,13 +65,10 @@ class CarbonQueue(QueueConsumer):
         self._subscription = await self._bus.subscribe(options.queue, prefetch=PREFETCH)
         self.log.info("reading lines from the exchange {exchange}", exchange=options.exchange)
         while self.running:
-            try:
-                deliveries = await self._subscription.get(PREFETCH)
-            except BusClosed:
-                return
-            for delivery in deliveries:
-                for batch in batches_of(delivery.body, self._clock.seconds(), options):
-                    await self._bus.publish(options.samples_queue, [encode_samples(batch)])
+            deliveries = await self._subscription.get(PREFETCH)
+            now = self._clock.seconds()
+            batches = [batch for each in deliveries for batch in batches_of(each.body, now, options)]
+            await self._bus.publish(options.samples_queue, [encode_samples(batch) for batch in batches])
             await self._subscription.ack(deliveries)
 
 
