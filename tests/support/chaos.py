@@ -15,20 +15,15 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
 import socket
-import sys
-import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pika
-from tqdm import tqdm
 
 from htmengine.bus.interface import QueueLimits
 from htmengine.bus.queue_file import QueueFile
@@ -38,8 +33,8 @@ from tests.support.black_hole import BlackHole
 from tests.support.crash_targets import DistributedTarget, EmbeddedTarget, Target
 from tests.support.crashes import PENDING_SAMPLES, SETTINGS, Rows, scored
 from tests.support.engine import wait_for
+from tests.support.seeds import Report, command, finish
 from tests.support.servers import MariaDB, RabbitMQ
-from tests.support.summary import Summary
 
 METRICS = [f"undisturbed.{number}" for number in range(20)]
 ROWS = PENDING_SAMPLES + 30
@@ -178,12 +173,12 @@ class Chaos:
 
     seed: int
     engine: Engine
-    happened: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
+    report: Report = field(init=False)
     _chance: random.Random = field(init=False)
     _sent: int = 0  #: rows that have arrived, as far as we know
 
     def __post_init__(self) -> None:
+        self.report = Report(self.seed)
         self._chance = random.Random(self.seed)
 
     def run(self) -> None:
@@ -194,8 +189,6 @@ class Chaos:
                 self._disturb()
                 self._send()
             self._wait()
-        except AssertionError as error:
-            self.problems.append(str(error))
         finally:
             self.engine.target.close()
 
@@ -253,7 +246,7 @@ class Chaos:
         what: Callable[[], None] = self._chance.choice(
             (self.hostile, self.poison, self.flood, self.absent, self.hang, self.swallow, self.kill, self.kill_workers)
         )
-        self.happened[what.__name__] += 1
+        self.report.happened[what.__name__] += 1
         with contextlib.suppress(OSError, pika.exceptions.AMQPError):  # what is disturbed may be dead already
             what()
 
@@ -321,10 +314,10 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--distributed", action="store_true", help="a process a service, RabbitMQ and MariaDB")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
-    summary = Summary(lambda done: f"{done.seeds * len(METRICS) * ROWS} undisturbed rows")
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: print("\n".join(summary.lines())))
+    with (
+        command("chaos", lambda done: f"{done.count * len(METRICS) * ROWS} undisturbed rows") as runs,
+        contextlib.ExitStack() as stack,
+    ):
         make: Callable[[Path], Engine] = EmbeddedEngine
         if options.distributed:
             rabbitmq, mariadb = stack.enter_context(RabbitMQ()), stack.enter_context(MariaDB())
@@ -333,26 +326,7 @@ def main() -> None:
             def make(folder: Path) -> Engine:
                 return DistributedEngine(folder, rabbitmq, mariadb, holes)
 
-        _run_seeds(options.first, options.seconds, summary, make)
-    sys.exit(1 if summary.failed else 0)
-
-
-def _run_seeds(first: int, seconds: float, summary: Summary, make: Callable[[Path], Engine]) -> None:
-    root, seed = Path(tempfile.mkdtemp(prefix="htmengine-chaos-")), first
-    with tqdm(total=round(seconds), unit="s") as progress:
-        while time.monotonic() - summary.began < seconds:
-            folder = root / str(seed)
-            folder.mkdir()
-            chaos = Chaos(seed, make(folder))
-            chaos.run()
-            summary.add(chaos)
-            if chaos.problems:
-                progress.write(f"seed {seed}: {'; '.join(chaos.problems)}\n  kept in {folder}")
-            else:
-                shutil.rmtree(folder, ignore_errors=True)  # a worker whose engine was killed may still write
-            progress.set_postfix(seeds=summary.seeds, failed=len(summary.failed), refresh=False)
-            progress.update(round(time.monotonic() - summary.began) - progress.n)
-            seed += 1
+        runs.run_for(options.seconds, options.first, lambda seed, folder: finish(Chaos(seed, make(folder))))
 
 
 if __name__ == "__main__":

@@ -12,19 +12,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import random
-import shutil
-import signal
-import sys
-import tempfile
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
@@ -32,10 +25,10 @@ from htmengine.messages import decode_broadcast
 from htmengine.offline import params_for, score_rows
 from htmengine.process import crash_points
 from htmengine.repository.queries import Metric
+from tests.support import seeds
 from tests.support.crash_targets import DistributedTarget, EmbeddedTarget, Target
 from tests.support.engine import wait_for
 from tests.support.servers import MariaDB, RabbitMQ
-from tests.support.summary import Summary
 
 METRICS = 4
 PENDING_SAMPLES = 20
@@ -147,13 +140,10 @@ def scored(samples: Sequence[tuple[int, float]]) -> Rows:
 
 
 @dataclass(slots=True)
-class Report:
-    """What happened in one run, and what is wrong with its end."""
+class Report(seeds.Report):
+    """``happened`` are crashes that came about."""
 
-    seed: int
-    happened: Counter[str] = field(default_factory=Counter)  #: crashes that came about
     sent: int = 0  #: lines, with those that were sent again
-    problems: list[str] = field(default_factory=list)
     received: int = 0
 
 
@@ -267,22 +257,20 @@ class Run:
         expected = self._scenario.expected()
         ledger = self._target.ledger()
         self.report.received = ledger.received
-        self._expect("the ledger adds up", ledger.adds_up, True)
-        self._expect("rows stored", ledger.stored, self._scenario.rows)
-        self._expect("rows scored", ledger.scored, self._scenario.rows)
+        self.report.expect("the ledger adds up", ledger.adds_up, True)
+        self.report.expect("rows stored", ledger.stored, self._scenario.rows)
+        self.report.expect("rows scored", ledger.scored, self._scenario.rows)
         metrics = self._target.metrics()
-        self._expect("metrics", {m.name: (m.status.name, m.message) for m in metrics}, dict.fromkeys(expected, ACTIVE))
-        self._expect("rows", {metric.name: self._stored(metric) for metric in metrics}, expected)
-        self._expect("rows broadcast", _heard(self._target.broadcasts()), expected)
+        self.report.expect(
+            "metrics", {m.name: (m.status.name, m.message) for m in metrics}, dict.fromkeys(expected, ACTIVE)
+        )
+        self.report.expect("rows", {metric.name: self._stored(metric) for metric in metrics}, expected)
+        self.report.expect("rows broadcast", _heard(self._target.broadcasts()), expected)
 
     def _stored(self, metric: Metric) -> Rows:
         rows = self._target.rows(metric)
         assert [row.rowid for row in rows] == list(range(1, len(rows) + 1))
         return [(row.timestamp, row.value, row.raw, row.anomaly) for row in rows]
-
-    def _expect(self, what: str, found: object, expected: object) -> None:
-        if found != expected:
-            self.report.problems.append(f"{what}: {found!r:.300} instead of {expected!r:.300}")
 
 
 def _heard(bodies: Iterable[bytes]) -> dict[str, Rows]:
@@ -321,14 +309,9 @@ def distributed(rabbitmq: RabbitMQ, mariadb: MariaDB) -> MakeTarget:
 
 
 def run_seed(seed: int, folder: Path, make: MakeTarget = embedded) -> Report:
-    """One seed in a new folder; an engine that hangs or ends wrongly is a problem of its report."""
+    """One seed in a new folder."""
     scenario = Scenario.of(seed)
-    run = Run(scenario, make(folder, scenario))
-    try:
-        return run.run()
-    except AssertionError as error:
-        run.report.problems.append(str(error))
-        return run.report
+    return seeds.finish(Run(scenario, make(folder, scenario)))
 
 
 def main() -> None:
@@ -339,40 +322,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time")
     parser.add_argument("--distributed", action="store_true", help="a process a service, RabbitMQ and MariaDB")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
-    summary = Summary(lambda done: f"{done.happened.total()} crashes")
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: print("\n".join(summary.lines())))
+    with (
+        seeds.command("crashes", lambda done: f"{done.happened.total()} crashes") as runs,
+        contextlib.ExitStack() as stack,
+    ):
         make: MakeTarget = embedded
         if options.distributed:
             make = distributed(stack.enter_context(RabbitMQ()), stack.enter_context(MariaDB()))
-        _run_seeds(range(options.first, options.first + options.seeds), summary, make, options.jobs)
-    sys.exit(1 if summary.failed else 0)
-
-
-def _run_seeds(seeds: Sequence[int], summary: Summary, make: MakeTarget, jobs: int) -> None:
-    root = Path(tempfile.mkdtemp(prefix="htmengine-crashes-"))
-    with ThreadPoolExecutor(jobs) as pool, tqdm(total=len(seeds), unit="seed") as progress:
-        try:
-            for done in as_completed([pool.submit(_run_in, root / str(seed), seed, make) for seed in seeds]):
-                report = done.result()
-                summary.add(report)
-                if report.problems:
-                    folder = root / str(report.seed)
-                    progress.write(f"seed {report.seed}: {'; '.join(report.problems)}\n  kept in {folder}")
-                progress.set_postfix(crashes=summary.happened.total(), failed=len(summary.failed), refresh=False)
-                progress.update()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _run_in(folder: Path, seed: int, make: MakeTarget) -> Report:
-    """The folder stays if there is a problem."""
-    folder.mkdir()
-    report = run_seed(seed, folder, make)
-    if not report.problems:
-        shutil.rmtree(folder)
-    return report
+        chosen = range(options.first, options.first + options.seeds)
+        runs.run_all(chosen, functools.partial(run_seed, make=make), options.jobs)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,10 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import struct
-import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from htmengine.ledger import read_ledger
@@ -34,7 +29,7 @@ from htmengine.repository.engine import Database
 from tests.support.crashes import PENDING_SAMPLES, SETTINGS, Rows, Scenario, scored
 from tests.support.engine import Engine, wait_for
 from tests.support.processes import start_forked
-from tests.support.summary import Summary
+from tests.support.seeds import Report, command, finish
 
 DATABASE, QUEUES = "htmengine.db", "bus.db"
 #: The last line of all: when it is stored, so is what came before.
@@ -107,15 +102,6 @@ KINDS: tuple[Callable[[Path, Path, random.Random], None], ...] = (
 # --- one run --------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Report:
-    """What happened in one run, and what is wrong with its end."""
-
-    seed: int
-    happened: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-
-
 class PowerCut:
     """One seed, in a folder of its own."""
 
@@ -128,7 +114,7 @@ class PowerCut:
         self.report = Report(seed)
         self.report.happened[self._damage.__name__] = 1
 
-    def run(self) -> Report:
+    def run(self) -> None:
         """Send some, fail, damage the files, send all."""
         engine = self._engine(self._data)
         try:
@@ -146,7 +132,6 @@ class PowerCut:
             self._go_on(engine)
         finally:
             engine.kill()
-        return self.report
 
     def _engine(self, data: Path) -> Engine:
         engine = Engine(data, "--workers", str(self._scenario.workers), start=start_forked)
@@ -192,7 +177,7 @@ class PowerCut:
 
     def _compare(self, database: Database) -> None:
         ledger = database.run_sync(read_ledger, None)
-        self._expect("the ledger adds up", ledger.adds_up, True)
+        self.report.expect("the ledger adds up", ledger.adds_up, True)
         for metric in database.run_sync(queries.list_metrics):
             if metric.last_rowid < PENDING_SAMPLES:
                 continue
@@ -200,15 +185,11 @@ class PowerCut:
                 (row.timestamp, row.value, row.raw, row.anomaly)
                 for row in database.run_sync(queries.get_rows, metric.uid, 0, 1_000_000)
             ]
-            self._expect(f"scores of {metric.name}", rows, scored([row[:2] for row in rows]))
+            self.report.expect(f"scores of {metric.name}", rows, scored([row[:2] for row in rows]))
         if self._damage is cut_queues:
-            self._expect("rows stored", ledger.stored, self._scenario.rows + 1)
+            self.report.expect("rows stored", ledger.stored, self._scenario.rows + 1)
         elif ledger.stored < self._scenario.rows + 1:
             self.report.happened["rows that came too late"] += 1
-
-    def _expect(self, what: str, found: object, expected: object) -> None:
-        if found != expected:
-            self.report.problems.append(f"{what}: {found!r:.300} instead of {expected!r:.300}")
 
 
 def _with_another_value(line: str) -> str:
@@ -240,13 +221,8 @@ def _is_damaged(path: Path) -> bool:
 
 
 def run_seed(seed: int, folder: Path) -> Report:
-    """One seed in a new folder; an engine that hangs or ends wrongly is a problem of its report."""
-    run = PowerCut(seed, folder)
-    try:
-        return run.run()
-    except AssertionError as error:
-        run.report.problems.append(str(error))
-        return run.report
+    """One seed in a new folder."""
+    return finish(PowerCut(seed, folder))
 
 
 def main() -> None:
@@ -255,20 +231,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no engine is left behind
-    summary = Summary(lambda done: f"{done.happened['refused']} copies refused")
-    root = Path(tempfile.mkdtemp(prefix="htmengine-power-cuts-"))
-    for seed in range(options.first, options.first + options.seeds):
-        folder = root / str(seed)
-        folder.mkdir()
-        report = run_seed(seed, folder)
-        summary.add(report)
-        if report.problems:
-            print(f"seed {seed}: {'; '.join(report.problems)}\n  kept in {folder}", flush=True)
-        else:
-            shutil.rmtree(folder)
-    print("\n".join(summary.lines()))
-    sys.exit(1 if summary.failed else 0)
+    with command("power-cuts", lambda done: f"{done.happened['refused']} copies refused") as runs:
+        runs.run_all(range(options.first, options.first + options.seeds), run_seed)
 
 
 if __name__ == "__main__":
