@@ -105,10 +105,17 @@ def _rates(rows: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 class Event(NamedTuple):
-    """A fault or an incident: its kind and the first of its rows."""
+    """A fault or an incident: the metric that shows it (of an incident its root), and its first and last row's time."""
 
     kind: str
+    metric: str
     first: int
+    last: int
+
+    @classmethod
+    def of(cls, kind: str, metric: str, label: dict[str, Any]) -> Event:
+        """A label's."""
+        return cls(kind, metric, label["first"], label["last"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +187,10 @@ def _at(events: Iterable[dict[str, Any]], timestamp: int) -> dict[str, Any] | No
 def score_alarms(fleet: Fleet, alarms: Iterable[Alarmed]) -> FleetScore:
     """How good alarms are; an incident is one event, whatever its metrics."""
     labels = fleet.labels
-    events = {each["id"]: Event("incident", each["first"]) for each in labels["incidents"]}
+    events = {each["id"]: Event.of("incident", each["root"], each) for each in labels["incidents"]}
     for name, metric in labels["metrics"].items():
         single = (fault for fault in metric["faults"] if not fault["incident"])
-        events |= {f"{name}@{fault['first']}": Event(fault["kind"], fault["first"]) for fault in single}
+        events |= {f"{name}@{fault['first']}": Event.of(fault["kind"], name, fault) for fault in single}
     counts: Counter[str] = Counter()
     hits: dict[str, list[int]] = defaultdict(list)
     for alarm in alarms:

@@ -8,13 +8,13 @@ text, then for each kind of fault an example that was found and one that was mis
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from htmengine.measure.fleet import TAIL_S, Alarmed, Fleet, FleetScore, FleetSeries
+from htmengine.measure.fleet import TAIL_S, Alarmed, Event, Fleet, FleetScore, FleetSeries
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -53,39 +53,18 @@ class Example(NamedTuple):
 
 def examples(fleet: Fleet, heights: Sequence[Floats], score: FleetScore, alarms: Iterable[Alarmed]) -> list[Example]:
     """For each kind of fault the first event that was found and the first that was missed; ``heights`` by series."""
-    alarms, chosen = list(alarms), []
-    events = list(_events(fleet))
-    for kind in sorted({each.kind for each in score.events.values()}):
-        for found in (True, False):
-            of_kind = (
-                each for each in events if score.events[each[0]].kind == kind and (each[0] in score.hits) is found
-            )
-            if (event := next(of_kind, None)) is not None:
-                chosen.append(_example(fleet, heights, alarms, kind, found, *event[1:]))
-    return chosen
-
-
-def _events(fleet: Fleet) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Each event's id, the metric that shows it, and what its label says."""
-    for incident in fleet.labels["incidents"]:
-        yield incident["id"], incident["root"], incident
-    for name, metric in fleet.labels["metrics"].items():
-        for fault in metric["faults"]:
-            if not fault["incident"]:
-                yield f"{name}@{fault['first']}", name, fault
+    chosen: dict[tuple[str, bool], Event] = {}
+    for key, event in score.events.items():
+        chosen.setdefault((event.kind, key not in score.hits), event)
+    alarms = list(alarms)
+    return [_example(fleet, heights, alarms, event, found=not missed) for (_, missed), event in sorted(chosen.items())]
 
 
 def _example(
-    fleet: Fleet,
-    heights: Sequence[Floats],
-    alarms: Iterable[Alarmed],
-    kind: str,
-    found: bool,
-    name: str,
-    label: dict[str, Any],
+    fleet: Fleet, heights: Sequence[Floats], alarms: Iterable[Alarmed], event: Event, *, found: bool
 ) -> Example:
+    kind, name, first, last = event
     place = next(place for place, each in enumerate(fleet.series) if each.name == name)
-    first, last = label["first"], label["last"]
     ours = [each.timestamp for each in alarms if each.metric == name and first <= each.timestamp <= last + TAIL_S]
     return Example(kind, found, fleet.series[place], heights[place], first, last, ours)
 
