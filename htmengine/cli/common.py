@@ -167,21 +167,27 @@ async def in_time(work: Coroutine[Deferred[Any], Any, T], reactor: Reactor, seco
         ) from None
 
 
-def engine_options(command: Callable[..., T]) -> Callable[..., T]:
-    """``--data-dir`` and ``--config`` become the argument ``engine``."""
-
-    @click.option(
+def place_options(command: Callable[..., T]) -> Callable[..., T]:
+    """``--data-dir`` and ``--config`` become the arguments ``data_dir`` and ``config_dir``."""
+    data_dir = click.option(
         "--data-dir",
         type=click.Path(readable=False, path_type=Path),
         help="The engine's data folder; by default the user's.",
     )
-    @click.option(
+    config_dir = click.option(
         "--config",
         "config_dir",
         type=click.Path(readable=False, path_type=Path),
         envvar="APPLICATION_CONFIG_PATH",
         help="The folder with application.conf and the other files.",
     )
+    return data_dir(config_dir(command))
+
+
+def engine_options(command: Callable[..., T]) -> Callable[..., T]:
+    """``--data-dir`` and ``--config`` become the argument ``engine``."""
+
+    @place_options
     @functools.wraps(command)
     @failing_cleanly
     def wrapped(*args: Any, data_dir: Path | None, config_dir: Path | None, **kwargs: Any) -> T:

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from htmengine.cli.common import example, failing_cleanly
+from htmengine.cli.common import example, failing_cleanly, place_options
 from htmengine.deployment import engine_deployment
 from htmengine.process.lifecycle import run_in_foreground
 from htmengine.process.twisted_types import installed_reactor
@@ -17,18 +16,7 @@ from htmengine.services import make_engine
 
 
 @click.command(epilog=example("htmengine run --data-dir /var/lib/htmengine --graphite-port 2003"))
-@click.option(
-    "--data-dir",
-    type=click.Path(readable=False, path_type=Path),
-    help="The engine's data folder; by default the user's.",
-)
-@click.option(
-    "--config",
-    "config_dir",
-    type=click.Path(readable=False, path_type=Path),
-    envvar="APPLICATION_CONFIG_PATH",
-    help="The folder with application.conf and the other files.",
-)
+@place_options
 @click.option("--graphite-port", type=click.IntRange(0, 65_535), help="TCP and UDP; 0: any free one.  [default: 2003]")
 @click.option("--http-port", type=click.IntRange(0, 65_535), help="0: any free one.  [default: 8080]")
 @click.option("--workers", type=click.IntRange(0), help="Worker processes.  [default: one for each CPU]")
