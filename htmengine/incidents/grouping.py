@@ -62,6 +62,11 @@ class Outcome(enum.Enum):
     MAINTENANCE = "in maintenance"
     FINE = "held back: fine"  #: its like was called fine
 
+    @property
+    def reason(self) -> str:
+        """Why nobody is paged, in a word or two."""
+        return self.value.removeprefix("held back: ")
+
 
 @dataclass(frozen=True, slots=True)
 class Alarm:

@@ -248,7 +248,7 @@ def _opened(judging: Judging, incident: OpenIncident, by: Judgement) -> Incident
         over_at=None,
         reason=None,
         paged=False,
-        held_back=by.outcome.value.removeprefix("held back: "),
+        held_back=by.outcome.reason,
         height=incident.height,
         threshold=by.price,
         tokens=by.tokens,
@@ -306,7 +306,7 @@ def _member(incident_id: str, before: Member | None, alarm: Alarm, rows: Mapping
         quiet = None if alarm.quiet is None else before.quiet
         return replace(before, last_timestamp=last, height=max(before.height, alarm.height), quiet=quiet)
     about = (alarm.uid, alarm.metric, alarm.rowid, alarm.timestamp, alarm.timestamp, alarm.height)
-    quiet = None if alarm.quiet is None else alarm.quiet.value.removeprefix("held back: ")
+    quiet = None if alarm.quiet is None else alarm.quiet.reason
     member = Member(incident_id, *about, alarm.kind, alarm.direction, alarm.text, quiet=quiet)
     found = None if alarm.is_silence else rows.get((alarm.uid, alarm.rowid))
     if found is None:

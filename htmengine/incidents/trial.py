@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import matches
 from htmengine.incidents import queries
+from htmengine.incidents.grouping import Outcome
 from htmengine.incidents.preview import USUAL, PastRow, alerts_by_threshold, fires, preview
 from htmengine.incidents.replay import Story
 from htmengine.incidents.roots import ranked, title
@@ -89,11 +90,11 @@ def _in_order(rows: Sequence[PastRow]) -> list[PastRow]:
 def _incidents(conn: Connection, rule: Rule, rows: Sequence[PastRow], metrics: int) -> list[Tried]:
     learnt = queries.learnt_since(conn, sorted({each.uid for each in rows}))
     found = preview(rule, rows, learnt, metrics)
-    verdicts = {each.incident_id: each.outcome.value for each in reversed(found.judgements)}
+    verdicts = {each.incident_id: each.outcome for each in reversed(found.judgements)}
     return [_tried(story, verdicts[story.incident.id]) for story in found.stories.values()]
 
 
-def _tried(story: Story, verdict: str) -> Tried:
+def _tried(story: Story, verdict: Outcome) -> Tried:
     incident, first = story.incident, story.alarms[0]
     names = list(dict.fromkeys(each.metric for each in ranked(story.alarms)))
     moved = {each.uid: Moved(each.uid, each.metric, each.timestamp) for each in reversed(story.alarms)}
@@ -101,7 +102,7 @@ def _tried(story: Story, verdict: str) -> Tried:
         timestamp=incident.timestamp,
         until=incident.joined_at,
         paged=incident.paged,
-        verdict="paged" if incident.paged else verdict.removeprefix("held back: "),
+        verdict="paged" if incident.paged else verdict.reason,
         height=incident.height,
         title=title(names),
         reason=first.text or first.kind,
