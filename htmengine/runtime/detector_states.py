@@ -197,7 +197,7 @@ class DetectorStates:
             await each_alone(unwritten, self._save, self._not_saved)
 
     async def _save(self, states: Sequence[MetricState]) -> None:
-        await self._database.run(save, states)
+        await self._database.run(_save_known, states)
         for state in states:
             state.saved_rowid = state.rowid
 
@@ -280,3 +280,9 @@ def save(conn: Connection, states: Sequence[MetricState]) -> None:
             for state in states
         ],
     )
+
+
+def _save_known(conn: Connection, states: Sequence[MetricState]) -> None:
+    """Store states, but for metrics that are deleted by now."""
+    known = queries.last_rowids(conn, [state.metric.uid for state in states])
+    save(conn, [state for state in states if state.metric.uid in known])

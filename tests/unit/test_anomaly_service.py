@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 from hypothesis import given, settings
@@ -49,7 +50,7 @@ from htmengine.repository.reading import Span
 from htmengine.repository.schema import metric_data
 from htmengine.runtime import anomaly_service
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
-from htmengine.runtime.detector_states import STATE_EVERY_ROWS, MetricState
+from htmengine.runtime.detector_states import STATE_EVERY_ROWS, DetectorStates, MetricState
 from htmengine.runtime.lost_results import TRIES
 from htmengine.sharding import ShardQueues
 from tests.support.database import InlineDatabase, filled_database
@@ -235,6 +236,14 @@ class AnomalyServiceTest(SynchronousTestCase):
             self.service = self.new_service()
             self.deliver(self.results(first, last))
         self.assertEqual(self.database.run_sync(counts.get_scores)[self.metric.uid].digest, expected)
+
+    def test_the_state_of_a_metric_that_is_deleted_meanwhile_is_let_go(self) -> None:
+        self.deliver(self.results(1, 10))
+        self.database.run_sync(queries.delete_metric, self.metric.uid)
+        log = Mock()
+        self.patch(DetectorStates, "log", log)
+        self.successResultOf(Deferred.fromCoroutine(self.service._states.write_all()))
+        log.error.assert_not_called()
 
     def test_results_of_a_metric_that_is_deleted_meanwhile_are_let_go(self) -> None:
         self.deliver(self.results(1, 200))
