@@ -6,18 +6,20 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
-from htmengine.config import APPLICATION_CONFIG_PATH
+from htmengine.config import APPLICATION_CONFIG_PATH, Config
 from htmengine.deployment import load_all
-from htmengine.errors import ConfigError, StartError
+from htmengine.errors import ConfigError, InvalidRule, StartError
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
 from htmengine.web.access import load_tokens
+from htmengine.wires.admission import parse_rule, rule_lines
 
 
 @click.group()
@@ -78,13 +80,25 @@ def check_config(config_dir: Path | None) -> None:
     """List all errors of a configuration at once."""
     try:
         config, _ = load_all(config_dir, os.environ, lambda warning: click.echo(f"warning: {warning}", err=True))
-        if config.web.tokens_file:
-            load_tokens(Path(config.web.tokens_file))
+        problems = [*_problems_at_start(config)]
     except ConfigError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        sys.exit(1)
-    except StartError as error:
-        click.echo(error, err=True)
+        problems = error.problems
+    for problem in problems:
+        click.echo(problem, err=True)
+    if problems:
         sys.exit(1)
     click.echo("the configuration is in order")
+
+
+def _problems_at_start(config: Config) -> Iterator[str]:
+    """What the services find when they read what the options hold or name."""
+    try:
+        if config.web.tokens_file:
+            load_tokens(Path(config.web.tokens_file))
+    except StartError as error:
+        yield str(error)
+    for line in rule_lines(config.admission.rules):
+        try:
+            parse_rule(line)
+        except InvalidRule as error:
+            yield f"[admission] rules: {error}"

@@ -299,6 +299,15 @@ class StatusTest(CommandLineTestCase):
             done = self.run_command("check-config", "--config", folder)
             self.assertEqual((done.exit_code, problem in done.stderr), (1, True), done.stderr)
 
+    def test_check_config_reads_the_rules_of_admission(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "application.conf").write_text("[admission]\nrules = drop\n  keep web.*\n  rename a to\n")
+        done = self.run_command("check-config", "--config", folder)
+        rules = [line.partition(";")[0] for line in done.stderr.splitlines()]
+        self.assertEqual(done.exit_code, 1)
+        self.assertEqual(rules, ["[admission] rules: rule 'drop'", "[admission] rules: rule 'rename a to'"])
+
 
 class TerminalTest(CommandLineTestCase):
     """What HTM Engine or another program wrote into the database may hold anything."""
