@@ -23,13 +23,12 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from htmengine.bus.amqp_connection import AmqpConnection
 from htmengine.errors import BusClosed, ConfigError
 from htmengine.process.seldom import LOG_INTERVAL_S
-from htmengine.process.twisted_types import Reactor, every, for_twisted, later, within
+from htmengine.process.twisted_types import Clock, Reactor, every, for_twisted, later, within
 
 #: What pika raises, or fails a Deferred with, when a connection or channel is lost.
 LOST = (AMQPError, ConnectionClosed)
@@ -92,10 +91,8 @@ class Link(Service):
         self._backoff = backoffPolicy(0.2, 15.0, 1.5)
         self._attempts = 0  #: since the last connection
         self._shaking_hands: Deferred[None] | None = None  #: fires when a handshake has ended, well or not
-        self._away_since = 0.0
-        self._away_reminder = every(reactor, self._tell_away)
-        self._blocked_since = 0.0
-        self._blocked_reminder = every(reactor, self._tell_blocked)
+        self._absence = _Lasting(reactor, self._tell_away)
+        self._alarm = _Lasting(reactor, self._tell_blocked)
         self._sleeping: set[Deferred[None]] = set()
         self._stopped = False
         self.lost = 0  #: connections
@@ -113,8 +110,8 @@ class Link(Service):
 
     async def _stop(self) -> None:
         self._stopped = True
-        _end(self._away_reminder)
-        _end(self._blocked_reminder)
+        self._absence.end()
+        self._alarm.end()
         for sleeping in list(self._sleeping):
             sleeping.cancel()
         connection = self._connections.newest
@@ -185,33 +182,28 @@ class Link(Service):
             purpose=self._purpose,
         )
         self._attempts = 0
-        _end(self._away_reminder)
+        self._absence.end()
 
     def _lost(self) -> None:
-        _end(self._blocked_reminder)
+        self._alarm.end()
         if not self._stopped:
             self.lost += 1
-            self._away()
+            self._absence.begin()
         self._on_lost()
 
     def _retry(self, _attempt: int) -> float:
         """Seconds until the next attempt.  ClientService's own count forgets those that came as far as a handshake."""
         if not self._stopped:
-            self._away()
+            self._absence.begin()
         self._attempts += 1
         return self._backoff(self._attempts)
 
-    def _away(self) -> None:
-        if not self._away_reminder.running:
-            self._away_since = self._reactor.seconds()
-            self._away_reminder.start(LOG_INTERVAL_S)
-
-    def _tell_away(self) -> None:
+    def _tell_away(self, seconds: float) -> None:
         self.log.error(
             "RabbitMQ at {host}:{port} is away for {seconds:.0f} s ({purpose}): {reason}",
             host=self._params.host,
             port=self._params.port,
-            seconds=self._reactor.seconds() - self._away_since,
+            seconds=seconds,
             purpose=self._purpose,
             reason=self._reason(),
         )
@@ -226,24 +218,36 @@ class Link(Service):
         return f"{type(reason).__name__}: {reason}" if reason else "no connection"
 
     def _blocked(self, blocked: bool) -> None:
-        if not blocked:
-            _end(self._blocked_reminder)
+        if blocked:
+            self._alarm.begin()
+        else:
+            self._alarm.end()
             self.log.info("RabbitMQ accepts messages again ({purpose})", purpose=self._purpose)
-        elif not self._blocked_reminder.running:
-            self._blocked_since = self._reactor.seconds()
-            self._blocked_reminder.start(LOG_INTERVAL_S)
 
-    def _tell_blocked(self) -> None:
+    def _tell_blocked(self, seconds: float) -> None:
         self.log.error(
             "RabbitMQ is short of memory or disk and has accepted nothing for {seconds:.0f} s ({purpose})",
-            seconds=self._reactor.seconds() - self._blocked_since,
+            seconds=seconds,
             purpose=self._purpose,
         )
 
 
-def _end(reminder: LoopingCall) -> None:
-    if reminder.running:
-        reminder.stop()
+class _Lasting:
+    """Something that lasts: ``tell`` gets the seconds since it began, at once and then once a minute."""
+
+    def __init__(self, clock: Clock, tell: Callable[[float], None]) -> None:
+        self._clock = clock
+        self._since = 0.0
+        self._timer = every(clock, lambda: tell(clock.seconds() - self._since))
+
+    def begin(self) -> None:
+        if not self._timer.running:
+            self._since = self._clock.seconds()
+            self._timer.start(LOG_INTERVAL_S)
+
+    def end(self) -> None:
+        if self._timer.running:
+            self._timer.stop()
 
 
 def _parameters(params: AmqpParams, purpose: str) -> ConnectionParameters:
