@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from htmengine.repository.queries import Metric, get_rows, in_parts
 from htmengine.repository.schema import fine_span
@@ -80,13 +79,8 @@ def put(conn: Connection, spans: Sequence[FineSpan]) -> None:
     """Keep spans; one of the same metric, origin and row is replaced."""
     c = fine_span.c
     for span in spans:
-        values = asdict(span)
-        key = [values.pop(name) for name in ("uid", "origin", "after")]
-        here = and_(c.uid == key[0], c.origin == key[1], c.after == key[2])
-        if conn.execute(select(c.uid).where(here)).first() is None:
-            conn.execute(insert(fine_span), asdict(span))
-        else:
-            conn.execute(update(fine_span).where(here).values(values))
+        conn.execute(delete(fine_span).where(c.uid == span.uid, c.origin == span.origin, c.after == span.after))
+        conn.execute(insert(fine_span), asdict(span))
 
 
 def end(conn: Connection, uid: str, origin: str, until: int) -> None:
@@ -102,9 +96,5 @@ def of_metrics(conn: Connection, uids: Sequence[str]) -> dict[str, tuple[FineSpa
     found: defaultdict[str, list[FineSpan]] = defaultdict(list)
     for part in in_parts(uids):
         for row in conn.execute(select(fine_span).where(c.uid.in_(part)).order_by(c.uid, c.after, c.origin)):
-            found[row.uid].append(_span(row))
+            found[row.uid].append(FineSpan(**row._asdict()))
     return {uid: tuple(spans) for uid, spans in found.items()}
-
-
-def _span(row: Any) -> FineSpan:
-    return FineSpan(row.uid, row.origin, row.first, row.last, row.after, row.until, row.direction, row.height)
