@@ -91,7 +91,7 @@ class Plan:
 @click.option(
     "--distributed", is_flag=True, help="Services on RabbitMQ and a database server; else one embedded engine."
 )
-@click.option("--database", "kind", type=click.Choice(list(new_database.DRIVERS)), default="mysql", show_default=True)
+@click.option("--database", "kind", type=click.Choice(list(new_database.PORTS)), default="mysql", show_default=True)
 @click.option("--database-host", default="localhost", show_default=True)
 @click.option("--database-port", type=click.IntRange(1, 65_535), show_default="the server's usual one")
 @click.option("--broker-host", default="localhost", show_default=True)
@@ -124,7 +124,7 @@ def init(
         _write(folder, {f"{file}.conf": conf(file, _EMBEDDED) for file in FILES if file != "rabbitmq"})
         _tell_next([f"htmengine run --config {shlex.quote(str(folder))}"])
         return
-    port = database_port or new_database.DRIVERS[kind][1]
+    port = database_port or new_database.PORTS[kind]
     passwords = secrets.token_hex(16), secrets.token_hex(16)
     plan = Plan(folder, kind, name, database_host, port, broker_host, broker_port, *passwords)
     _write(folder, plan.files())

@@ -11,7 +11,7 @@ import re
 from sqlalchemy import URL, text
 
 from htmengine.errors import ConfigError
-from htmengine.repository.connections import make_engine
+from htmengine.repository.connections import DRIVERS, make_engine
 from htmengine.repository.failures import in_one_line
 
 #: Names and passwords of these need no quoting.
@@ -28,8 +28,8 @@ _STATEMENTS = {
         'CREATE DATABASE "{name}" OWNER "{name}" ENCODING \'UTF8\' TEMPLATE template0',
     ),
 }
-#: SQLAlchemy's driver, and the port, by the kind of server.
-DRIVERS = {"mysql": ("mysql+pymysql", 3306), "postgresql": ("postgresql+psycopg", 5432)}
+#: Where a server listens, by its kind.
+PORTS = {"mysql": 3306, "postgresql": 5432}
 
 
 def statements(kind: str, name: str, password: str) -> list[str]:
@@ -50,9 +50,8 @@ def url(kind: str, host: str, port: int, name: str, password: str) -> str:
     >>> url("postgresql", "db1", 5432, "htm", "secret")
     'postgresql+psycopg://htm:secret@db1:5432/htm'
     """
-    driver, _ = DRIVERS[kind]
     query = {"charset": "utf8mb4"} if kind == "mysql" else {}
-    made = URL.create(driver, name, password, host, port, name, query)
+    made = URL.create(DRIVERS[kind], name, password, host, port, name, query)
     return made.render_as_string(hide_password=False)
 
 
