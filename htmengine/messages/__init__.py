@@ -67,6 +67,7 @@ from htmengine.messages.samples import (
     parse_sample,
     runs,
     shown_line,
+    with_rejects,
 )
 
 __all__ = [
@@ -129,4 +130,5 @@ __all__ = [
     "parse_sample",
     "runs",
     "shown_line",
+    "with_rejects",
 ]

@@ -310,6 +310,22 @@ def in_messages(lines: Iterable[str]) -> Iterator[list[str]]:
         yield part
 
 
+def with_rejects(
+    batches: Iterable[SampleBatch], rejected: dict[str, int], rejects: Sequence[Reject]
+) -> Iterator[SampleBatch]:
+    """The first of the batches, or an empty one where there is none, has the counts of rejects and those to be shown.
+
+    >>> [(batch.lines, batch.rejected) for batch in with_rejects([], {"field_count": 2}, [])]
+    [([], {'field_count': 2})]
+    """
+    untold, shown = rejected, list(rejects)
+    for batch in batches:
+        yield structs.replace(batch, rejected=untold, rejects=shown)
+        untold, shown = {}, []
+    if untold:
+        yield SampleBatch([], rejected=untold, rejects=shown)
+
+
 def encode_samples(batch: SampleBatch) -> bytes:
     """The body for the samples queue.
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import InvalidSample
-from htmengine.messages import Reject, SampleBatch, encode_samples, in_messages, line_at, shown_line
+from htmengine.messages import Reject, SampleBatch, encode_samples, in_messages, line_at, shown_line, with_rejects
 from htmengine.process.twisted_types import Clock
 
 #: Messages that are read at once.
@@ -91,9 +91,5 @@ def batches_of(body: bytes, now: float, options: CarbonQueueOptions) -> Iterator
             reason = error.reason if isinstance(error, InvalidSample) else "not_utf8"
             rejected[reason] += 1
             rejects.append(Reject(reason, shown_line(line), sender))
-    told = dict(rejected)
-    for part in in_messages(lines):
-        yield SampleBatch(part, rejected=told, senders=[(sender, len(part))], rejects=rejects[:SHOWN_REJECTS])
-        told, rejects = {}, []
-    if told:
-        yield SampleBatch([], rejected=told, rejects=rejects[:SHOWN_REJECTS])
+    batches = (SampleBatch(part, senders=[(sender, len(part))]) for part in in_messages(lines))
+    return with_rejects(batches, dict(rejected), rejects[:SHOWN_REJECTS])

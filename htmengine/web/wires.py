@@ -15,11 +15,19 @@ from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Any
 
-from msgspec import structs
-
 from htmengine import labels
 from htmengine.errors import InvalidBody, MissingExtra
-from htmengine.messages import COUNTER, DELTA, GAUGE, UNKNOWN, Reject, SampleBatch, in_messages, shown_line
+from htmengine.messages import (
+    COUNTER,
+    DELTA,
+    GAUGE,
+    UNKNOWN,
+    Reject,
+    SampleBatch,
+    in_messages,
+    shown_line,
+    with_rejects,
+)
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.web.document import parse_query
@@ -139,25 +147,23 @@ def batches_of(received: Received, sender: str = "") -> Iterator[SampleBatch]:
     >>> [(batch.lines, batch.kinds) for batch in batches_of(received)]
     [(['cpu_total 5.0 60'], 'c')]
     """
-    rejected = dict(received.rejected)
     rejects = [Reject(reason, shown_line(detail), sender) for reason, detail in received.details.items()]
+    return with_rejects(_accepted(received, sender), dict(received.rejected), rejects)
+
+
+def _accepted(received: Received, sender: str) -> Iterator[SampleBatch]:
     samples = iter(received.samples)
     for lines in in_messages(_line(sample) for sample in received.samples):
-        part = [next(samples) for _ in lines]
-        batch = _batch(lines, part)
-        senders = [(sender, len(lines))] if sender else []
-        yield structs.replace(batch, rejected=rejected, rejects=rejects, senders=senders)
-        rejected, rejects = {}, []
-    if rejected:
-        yield SampleBatch([], rejected=rejected, rejects=rejects)
+        yield _batch(lines, [next(samples) for _ in lines], sender)
 
 
-def _batch(lines: list[str], samples: list[Sample]) -> SampleBatch:
+def _batch(lines: list[str], samples: list[Sample], sender: str) -> SampleBatch:
     kinds = "".join(_KINDS[sample.kind] for sample in samples)
     started = [_started_at(sample) for sample in samples]
     texts = {name: sample.name for sample in samples if (name := labels.identity(sample.name)) != sample.name}
     return SampleBatch(
         lines,
+        senders=[(sender, len(lines))] if sender else [],
         kinds="" if set(kinds) == {GAUGE} else kinds,
         started_at=started if any(started) else [],
         texts=texts,
