@@ -7,7 +7,7 @@ Parameters come in the query or in a form; those that are not known are nothing,
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,11 @@ from htmengine.web.graphite.paths import DERIVED, Node, Pattern, find_nodes
 from htmengine.web.graphite.render import MOST_POINTS, metrics_of, render
 from htmengine.web.graphite.series import Range
 from htmengine.web.graphite.times import parse_time, parse_zone
-from htmengine.web.http import JSON, Call, Reply, dump, reply
+from htmengine.web.http import JSON, Call, Reply, reply
 from htmengine.web.reader import Reader
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
+from htmengine.web.views import encoded
 
 FORM = "application/x-www-form-urlencoded"
 #: What we answer like.
@@ -184,8 +185,9 @@ class Graphite:
 
     async def find_series(self, call: Call) -> Reply:
         """The names of metrics by their tags."""
-        Form(call).wanted("expr")
-        return await self._read(_tagged, Form(call).all("expr"))
+        form = Form(call)
+        form.wanted("expr")
+        return await self._read(_tagged, form.all("expr"))
 
     async def complete_tags(self, call: Call) -> Reply:
         """Tags that a query editor may offer."""
@@ -214,12 +216,7 @@ class Graphite:
 
     async def _read(self, view: Callable[..., Any], *args: Any) -> Reply:
         """A view of the database; made and encoded in its thread."""
-
-        def read(conn: Connection) -> bytes:
-            return dump(view(conn, *args))
-
-        reading_it: Awaitable[bytes] = self.reader.read(read)
-        return Reply(await reading_it)
+        return Reply(await self.reader.read(encoded, view, *args))
 
 
 # --- views ----------------------------------------------------------------------------------------------
