@@ -51,7 +51,8 @@ class RulesApi:
         return await self._read(_one, self.config, call.path["rule"])
 
     async def put_alert_rule(self, call: Call) -> Reply:
-        rule = self._given(call)
+        options = self.document.operations["put_alert_rule"].read_body(call.body(JSON))
+        rule = self._rule(call.path["rule"], options)
         now, who = self.clock.seconds(), call.who
         known = await self.reader.read(_known, self.config)
         if known.get(rule.name, KnownRule(rule, "stored")).source == "alerts.conf":
@@ -71,10 +72,7 @@ class RulesApi:
 
     async def preview_alert_rule(self, call: Call) -> Reply:
         body = self.document.operations["preview_alert_rule"].read_body(call.body(JSON))
-        try:
-            rule = rule_of("preview", body["options"], self.config)
-        except InvalidAlertRule as error:
-            raise Refused(422, str(error), error.problems) from None
+        rule = self._rule("preview", body["options"])
         since = body.get("since", int(self.clock.seconds()) - PREVIEWED_S)
         return Reply(await self.reader.compute(encoded, _trial, rule, since))
 
@@ -84,10 +82,10 @@ class RulesApi:
 
     # --- parts ------------------------------------------------------------------------------------------
 
-    def _given(self, call: Call) -> Rule:
-        options = self.document.operations["put_alert_rule"].read_body(call.body(JSON))
+    def _rule(self, name: str, options: Mapping[str, Any]) -> Rule:
+        """Raises `Refused` naming the options."""
         try:
-            return rule_of(call.path["rule"], options, self.config)
+            return rule_of(name, options, self.config)
         except InvalidAlertRule as error:
             raise Refused(422, str(error), error.problems) from None
 
