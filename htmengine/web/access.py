@@ -33,7 +33,6 @@ SESSION_S = 30 * 86_400
 SHORTEST_TOKEN = 16
 
 _TOKEN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
-_TOKEN_LINE = re.compile(rf"({_TOKEN_NAME.pattern})\s+(read|send|operate|admin)\s+sha256:([0-9a-f]{{64}})")
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -52,6 +51,7 @@ EVERYTHING = Scope.READ | Scope.SEND | Scope.OPERATE | Scope.ADMIN
 SCOPES = {"read": Scope.READ, "send": Scope.SEND, "operate": Scope.OPERATE, "admin": Scope.ADMIN, None: Scope.NOTHING}
 #: What a token allows, by its role.
 ROLES = {"read": Scope.READ, "send": Scope.SEND, "operate": Scope.READ | Scope.OPERATE, "admin": EVERYTHING}
+_TOKEN_LINE = re.compile(rf"({_TOKEN_NAME.pattern})\s+({'|'.join(ROLES)})\s+sha256:([0-9a-f]{{64}})")
 
 
 def is_loopback(host: str) -> bool:
@@ -210,7 +210,7 @@ class Access:
 
     def _client_of_session(self, cookie: str) -> Client:
         text, _, signature = cookie.rpartition(".")
-        if not _same(signature, self._signature(text)):
+        if not hmac.compare_digest(signature.encode(errors="replace"), self._signature(text).encode()):
             return NOBODY
         name, scope, end = text.split(".")
         return Client(name, Scope(int(scope))) if int(end) > self._now() else NOBODY
@@ -259,11 +259,6 @@ def unauthorized(detail: str) -> Refused:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
-
-
-def _same(given: str, wanted: str) -> bool:
-    """In constant time; nothing is the same as no token."""
-    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode()) and bool(wanted)
 
 
 def _is_foreign(host: str | None, origin: str | None) -> bool:
