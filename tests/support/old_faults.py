@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -56,15 +55,12 @@ FAULTS: dict[str, Callable[[], None]] = {
 def start_with(faults: Mapping[str, Callable[[], None]]) -> processes.Start:
     """Starts services, those of these modules with their faults."""
 
-    def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> processes.Process:
         *python, module = command
         fault = faults.get(module)
         words = [*python, __name__, fault.__name__, module] if fault else command
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        with log.open("ab") as file:
-            return subprocess.Popen(
-                words, stdout=file, stderr=file, env={**os.environ, **environment, "PYTHONPATH": path}
-            )
+        return processes.start(words, log, {**environment, "PYTHONPATH": path})
 
     return start
 

@@ -118,15 +118,15 @@ def _group(_context: Context, *lists: list[Series]) -> list[Series]:
     return _all(lists)
 
 
-def _ratio(value: Value, other: Value) -> Value:
-    return None if value is None or not other else value / other
+def _ratio(value: Value, other: Value, factor: float) -> Value:
+    return None if value is None or not other else value / other * factor
 
 
 def _quotient(function: str, one: Series, other: Series, factor: float = 1.0) -> Series:
     name = f"{function}({one.name},{other.name})"
     upper, lower = aligned([one, other])
-    ratios = (_ratio(value, total) for value, total in zip(upper.values, lower.values, strict=True))
-    return upper.made(name, [None if ratio is None else ratio * factor for ratio in ratios])
+    pairs = zip(upper.values, lower.values, strict=True)
+    return upper.made(name, [_ratio(value, total, factor) for value, total in pairs])
 
 
 def _divide(_context: Context, series: list[Series], divisor: list[Series]) -> list[Series]:
@@ -156,9 +156,7 @@ def _by_name(series: list[Series]) -> list[Series]:
 
 
 def _percent_of(series: Series, total: float) -> Series:
-    ratios = (_ratio(value, total) for value in series.values)
-    values = [None if ratio is None else ratio * 100.0 for ratio in ratios]
-    return series.made(f"asPercent({series.name},{total})", values)
+    return series.made(f"asPercent({series.name},{total})", [_ratio(value, total, 100.0) for value in series.values])
 
 
 _POSITIONS = Parameter("positions", "node", several=True)

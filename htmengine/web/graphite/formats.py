@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, tzinfo
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -50,7 +50,6 @@ class NodeFormat(NamedTuple):
 
 
 Format = TypeVar("Format", SeriesFormat, NodeFormat)
-Formats: TypeAlias = "dict[str, Format]"
 
 
 def format_named(name: str, formats: dict[str, Format]) -> Format:

@@ -8,7 +8,7 @@ import operator
 import re
 from collections.abc import Callable
 
-from htmengine.web.graphite.aggregations import AVERAGE, aggregation, there
+from htmengine.web.graphite.aggregations import aggregation, there
 from htmengine.web.graphite.expressions import expression
 from htmengine.web.graphite.series import Series
 from htmengine.web.graphite.signatures import SERIES, Context, Function, Parameter
@@ -103,13 +103,7 @@ def _fallback(_context: Context, series: list[Series], fallback: list[Series]) -
 
 
 def _most_deviant(_context: Context, series: list[Series], most: int) -> list[Series]:
-    def deviation(each: Series) -> float:
-        known = there(each.values)
-        mean = AVERAGE(known) or 0.0
-        return sum((value - mean) ** 2 for value in known) / len(known)
-
-    known = [each for each in series if there(each.values)]
-    return sorted(known, key=deviation, reverse=True)[: max(0, most)]
+    return _first([each for each in series if there(each.values)], most, "stddev", True)
 
 
 _MOST = Parameter("n", "integer", required=False, default=1)
