@@ -19,7 +19,7 @@ from twisted.web.server import Request
 from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
 from htmengine.adapters.datasource.evidence_columns import bucketed, evidence_columns
 from htmengine.adapters.datasource.why import why_at
-from htmengine.errors import InvalidBody, UnroutableMessage
+from htmengine.errors import UnroutableMessage
 from htmengine.incidents.hold_off import learning
 from htmengine.incidents.queries import learnt_since
 from htmengine.messages import MAX_SENDER_LENGTH, Reject, shown_line
@@ -201,12 +201,9 @@ class Api:
         encoding = header(call.request, "Content-Encoding")
         if not encoding:
             return body
-        try:
-            return await in_thread(
-                self.reactor, self.reactor.getThreadPool(), decompress, body, encoding, MOST_DECOMPRESSED
-            )
-        except InvalidBody as bad:
-            raise Refused(415 if bad.reason == "encoding" else 400, bad.detail) from None
+        return await in_thread(
+            self.reactor, self.reactor.getThreadPool(), decompress, body, encoding, MOST_DECOMPRESSED
+        )
 
     async def send(self, call: Call, metric: str | None, types: Sequence[str] = (JSON, TEXT_LINES)) -> Reply:
         """Samples of one metric, or of those that they name."""

@@ -26,10 +26,12 @@ from htmengine.errors import (
     BusError,
     HtmEngineError,
     IncidentNotFound,
+    InvalidBody,
     InvalidModelSpec,
     InvalidRule,
     MetricExists,
     MetricNotFound,
+    MissingExtra,
     ModelNotFound,
     RowNotFound,
     SilenceNotFound,
@@ -221,8 +223,11 @@ _STATUSES: list[tuple[type[HtmEngineError], int]] = [
     (MetricExists, 409),
     (InvalidModelSpec, 422),
     (InvalidRule, 422),
+    (MissingExtra, 501),
     (BusError, 503),
 ]
+#: Of bodies that are refused for these reasons; 400 for all others.
+_BODY_STATUSES = {"content_type": 415, "encoding": 415, "body_too_long": 413}
 
 
 def _refused(failure: Failure) -> Refused | None:
@@ -235,6 +240,8 @@ def _refused(failure: Failure) -> Refused | None:
         return Refused(405, f"allowed are {allowed}", headers={"Allow": allowed})
     if isinstance(error, HTTPException):
         return Refused(404 if error.code is None or error.code < 400 else error.code, "nothing is here")
+    if isinstance(error, InvalidBody):
+        return Refused(_BODY_STATUSES.get(error.reason, 400), error.detail)
     for kind, status in _STATUSES:
         if isinstance(error, kind):
             return Refused(status, str(error))

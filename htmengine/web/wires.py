@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any
 
 from htmengine import labels
-from htmengine.errors import InvalidBody, MissingExtra
+from htmengine.errors import InvalidBody
 from htmengine.messages import (
     COUNTER,
     DELTA,
@@ -41,8 +41,6 @@ from htmengine.wires.samples import Kind, Received, Sample
 
 PROTOBUF = "application/x-protobuf"
 _KINDS = {Kind.GAUGE: GAUGE, Kind.COUNTER: COUNTER, Kind.DELTA: DELTA, Kind.UNKNOWN: UNKNOWN}
-#: Statuses of bodies that are refused for these reasons; 400 for all others.
-_STATUSES = {"content_type": 415, "encoding": 415, "body_too_long": 413}
 
 
 class Wires:
@@ -127,9 +125,7 @@ class Wires:
             )
         except InvalidBody as bad:
             await shielded(self._operations.send_batches([SampleBatch([], rejected={bad.reason: 1})]))
-            raise Refused(_STATUSES.get(bad.reason, 400), bad.detail) from None
-        except MissingExtra as missing:
-            raise Refused(501, str(missing)) from None
+            raise
         address: Any = call.request.getClientAddress()
         await shielded(self._operations.send_batches(batches_of(received, address.host)))
         return received

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
-from htmengine.errors import MetricNotFound, QueueFull
+from htmengine.errors import InvalidBody, MetricNotFound, MissingExtra, QueueFull
 from htmengine.web import outbox
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.http import Call, Flow, Reply, Stream, reply
@@ -66,6 +66,8 @@ class RoutesTest(SynchronousTestCase):
             ("GET", "/broken", None, self.broken),
             ("GET", "/missing", None, self.missing),
             ("GET", "/full", None, self.full),
+            ("GET", "/body/<name:reason>", None, self.body),
+            ("GET", "/extra", None, self.extra),
             ("GET", "/slow", None, self.slow),
             ("GET", "/stream", None, self.stream),
             ("GET", "/long", None, self.long),
@@ -87,6 +89,12 @@ class RoutesTest(SynchronousTestCase):
 
     async def full(self, call: Call) -> Reply:
         raise QueueFull("samples")
+
+    async def body(self, call: Call) -> Reply:
+        raise InvalidBody(call.path["reason"], "as it is not allowed")
+
+    async def extra(self, call: Call) -> Reply:
+        raise MissingExtra("cramjam", "wires")
 
     async def slow(self, call: Call) -> Reply:
         await self.waiting
@@ -138,6 +146,10 @@ class RoutesTest(SynchronousTestCase):
             ("DELETE", "/open", 405),
             ("GET", "/missing", 404),
             ("GET", "/full", 503),
+            ("GET", "/body/body_too_long", 413),
+            ("GET", "/body/encoding", 415),
+            ("GET", "/body/not_gzip", 400),
+            ("GET", "/extra", 501),
             ("GET", "/" + "x" * 9000, 414),
         ):
             answer = self.ask(method, path)
