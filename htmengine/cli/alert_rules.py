@@ -13,7 +13,7 @@ import click
 from sqlalchemy import Connection
 
 from htmengine.alerts import rule_queries
-from htmengine.alerts.configuration import AlertConfig, Rule, load_rules
+from htmengine.alerts.configuration import Rule, load_rules
 from htmengine.alerts.notifications import utc
 from htmengine.alerts.rules import KnownRule, known_rules, options_of
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, who_option
@@ -48,8 +48,7 @@ def apply(engine: Engine, file: Path, dry_run: bool, who: str) -> None:
     """
     wanted = load_rules(file, engine.deployment.alerts)
     with engine.database() as database:
-        config = engine.deployment.alerts
-        changes = (database.read_sync if dry_run else database.run_sync)(_apply, config, wanted, who, dry_run)
+        changes = (database.read_sync if dry_run else database.run_sync)(_apply, wanted, who, dry_run)
     for name, change in changes.items():
         click.echo(f"{name}: {change}")
     changed = sum(change != "unchanged" for change in changes.values())
@@ -58,7 +57,7 @@ def apply(engine: Engine, file: Path, dry_run: bool, who: str) -> None:
         sys.exit(1)
 
 
-def _apply(conn: Connection, config: AlertConfig, wanted: Sequence[Rule], who: str, dry_run: bool) -> dict[str, str]:
+def _apply(conn: Connection, wanted: Sequence[Rule], who: str, dry_run: bool) -> dict[str, str]:
     before = {each.rule.name: each.rule for each in rule_queries.stored_rules(conn)}
     changes = dict(differences(before, wanted))
     if not dry_run:
