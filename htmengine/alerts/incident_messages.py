@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from htmengine.alerts.notifications import Notification, RecentRow, Status, sparkline, svg_plot, utc
+from htmengine.alerts.notifications import Notification, RecentRow, Status, from_lists, sparkline, svg_plot, utc
 
 #: Members that a message shows.
 SHOWN_MEMBERS = 5
@@ -145,11 +145,8 @@ class IncidentMessage:
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> IncidentMessage:
         """What `to_json` made, as an object of JSON without its type."""
-        for each in ("labels", "metric_labels"):
-            fields[each] = tuple((name, value) for name, value in fields.get(each, ()))
-        fields["recent"] = tuple(RecentRow(**row) for row in fields["recent"])
-        fields["moved"] = tuple(MovedMetric(**each) for each in fields["moved"])
-        return cls(**fields)
+        moved = tuple(MovedMetric(**each) for each in fields["moved"])
+        return cls(**{**from_lists(fields), "moved": moved})
 
     def public(self) -> dict[str, Any]:
         """For receivers: docs/alerts.md describes it."""

@@ -123,10 +123,7 @@ class Notification:
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> Notification:
         """What `to_json` made, as an object of JSON."""
-        for each in ("labels", "metric_labels"):
-            fields[each] = tuple((name, value) for name, value in fields.get(each, ()))
-        fields["recent"] = tuple(RecentRow(**row) for row in fields["recent"])
-        return cls(**fields)
+        return cls(**from_lists(fields))
 
     def public(self) -> dict[str, Any]:
         """For receivers: docs/alerts.md describes it."""
@@ -152,6 +149,14 @@ class Notification:
                 {"timestamp": row.timestamp, "value": row.value, "anomaly_score": row.score} for row in self.recent
             ],
         }
+
+
+def from_lists(fields: dict[str, Any]) -> dict[str, Any]:
+    """A message's fields, whose labels and rows JSON has as lists; what an older message lacks is empty."""
+    labels = {
+        each: tuple((name, value) for name, value in fields.get(each, ())) for each in ("labels", "metric_labels")
+    }
+    return {**fields, **labels, "recent": tuple(RecentRow(**row) for row in fields["recent"])}
 
 
 def utc(timestamp: float) -> str:
