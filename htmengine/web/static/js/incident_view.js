@@ -2,17 +2,17 @@
 // One incident in full: why, its metrics on one axis of time, what else moved, what people did.
 
 import { metricLink } from "./address.js";
-import { get, isAbort, metricPath, tolerate } from "./api.js";
+import { tolerate } from "./api.js";
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
 import { acknowledge, mark, silence } from "./incident_actions.js";
 import { gravity, laterText, pagedText, shortWhy, sinceText, whyText } from "./incident_words.js";
+import { multiple, smallPlot } from "./multiples.js";
 import { drawMultiple } from "./plot/multiple.js";
 import { LEVELS } from "./scores.js";
 
 const BEFORE_S = 3 * 3600;
 const AFTER_S = 1800;
-const POINTS = 240;
 //: Metrics that are drawn at first.
 const FIRST = 8;
 
@@ -80,41 +80,25 @@ const followers = ({ metrics: [, ...rest] }) => (rest.length ? ` ${format.counte
 function fillRows(box, members, range, signal) {
   const drawings = members.map((member) => memberRow(member, members[0]));
   fill(box, ...drawings.map(({ element }) => element));
-  load(drawings, range, signal).catch((error) => {
-    if (!isAbort(error)) tolerate(error);
-  });
+  load(drawings, range, signal).catch(tolerate);
 }
 
 function memberRow(member, first) {
-  const canvas = h("canvas", { "data-width": 420, "data-height": 44, role: "img", "aria-label": `${member.metric}: ${shortWhy(member)}` });
   const view = { from: member.timestamp - BEFORE_S, until: member.last_timestamp + BEFORE_S };
-  const element = h(
-    "div",
-    { class: "multiple" },
-    h("div", {}, h("a", { class: "mono", href: metricLink(member.uid, view) }, member.metric), h("span", { class: "muted small block" }, laterText(member, first))),
-    canvas,
-    h("p", { class: "small" }, shortWhy(member)),
-  );
-  return { element, canvas, member };
+  const row = multiple({ uid: member.uid, name: member.metric, note: laterText(member, first), reason: shortWhy(member), view });
+  return { ...row, member };
 }
 
 /** One after the other: what was expected is found by replay. */
-async function load(drawings, { from, until }, signal) {
-  const request = { from: Math.round(from), until: Math.round(until), points: POINTS };
+async function load(drawings, range, signal) {
   for (const { canvas, member } of drawings) {
     const span = { from: member.timestamp, until: member.last_timestamp };
-    const plot = await get(metricPath(member.uid, "/plot"), request, signal).catch(missing);
+    const plot = await smallPlot(member.uid, "plot", range, signal);
     if (!plot) continue;
-    drawMultiple(canvas, plot, null, { from, until }, span);
-    const evidence = await get(metricPath(member.uid, "/evidence"), request, signal).catch(missing);
-    if (evidence) drawMultiple(canvas, plot, evidence, { from, until }, span);
+    drawMultiple(canvas, plot, null, range, span);
+    const evidence = await smallPlot(member.uid, "evidence", range, signal);
+    if (evidence) drawMultiple(canvas, plot, evidence, range, span);
   }
-}
-
-/** A metric that is gone has no plot. */
-function missing(error) {
-  if (error.status !== 404) throw error;
-  return null;
 }
 
 function others({ others: found }) {

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 // A rule tried on the stored past: its pages with their pictures, then what it would have held back.
 
-import { metricLink } from "./address.js";
-import { get, metricPath, tolerate } from "./api.js";
+import { tolerate } from "./api.js";
 import { fill, h } from "./dom.js";
 import * as format from "./format.js";
+import { multiple, smallPlot } from "./multiples.js";
 import { drawMultiple } from "./plot/multiple.js";
 
 const AROUND_S = 3 * 3600;
-const POINTS = 240;
 //: Pages with a picture; the others are lines.
 const PICTURES = 12;
 
@@ -30,29 +29,15 @@ export function showTrial(panel, trial, signal) {
 function page(incident) {
   const [first] = incident.metrics;
   const view = { from: incident.timestamp - AROUND_S, until: incident.until + AROUND_S };
-  const canvas = h("canvas", { "data-width": 420, "data-height": 44, role: "img", "aria-label": `${incident.title}: ${incident.reason}` });
-  const element = h(
-    "div",
-    { class: "multiple" },
-    h("div", {}, h("a", { class: "mono", href: metricLink(first.uid, view) }, incident.title), h("span", { class: "muted small block" }, format.time(incident.timestamp))),
-    canvas,
-    h("p", { class: "small" }, incident.reason),
-  );
-  return { element, canvas, incident, view };
+  const row = multiple({ uid: first.uid, name: incident.title, note: format.time(incident.timestamp), reason: incident.reason, view });
+  return { ...row, incident, view };
 }
 
 const line = (incident) => h("li", {}, h("span", {}, `${format.time(incident.timestamp)} · ${incident.title}`), h("span", { class: "muted" }, `${incident.verdict} · ${incident.reason}`));
 
 async function load(pages, signal) {
   for (const { canvas, incident, view } of pages) {
-    const request = { from: view.from, until: view.until, points: POINTS };
-    const plot = await get(metricPath(incident.metrics[0].uid, "/plot"), request, signal).catch(missing);
+    const plot = await smallPlot(incident.metrics[0].uid, "plot", view, signal);
     if (plot) drawMultiple(canvas, plot, null, view, { from: incident.timestamp, until: incident.until });
   }
-}
-
-/** A metric that is gone has no plot. */
-function missing(error) {
-  if (error.status !== 404) throw error;
-  return null;
 }
