@@ -2,6 +2,7 @@
 // Modal dialogs with a form: the browser keeps the focus inside and gives it back.
 
 import { h } from "./dom.js";
+import { complainEach, field } from "./fields.js";
 
 let made = 0;
 
@@ -15,7 +16,7 @@ let made = 0;
  */
 export function ask({ title, text = [], fields = [], action, danger = false, submit }) {
   const prefix = `dialog-${++made}`;
-  const inputs = fields.map((field) => input(field, `${prefix}-${field.name}`));
+  const inputs = fields.map((each) => field(each, `${prefix}-${each.name}`));
   const failure = h("p", { class: "failure", role: "alert" });
   const confirm = h("button", { type: "submit", class: danger ? "primary danger" : "primary" }, action);
   const cancel = h("button", { type: "button", onclick: () => dialog.close() }, "Cancel");
@@ -55,28 +56,4 @@ export function ask({ title, text = [], fields = [], action, danger = false, sub
       resolve(done);
     });
   });
-}
-
-function input({ name, label, help, ...attributes }, id) {
-  const control = h("input", { id, name, autocomplete: "off", spellcheck: "false", "aria-describedby": `${id}-help`, ...attributes });
-  const note = h("span", { class: "help", id: `${id}-help` }, help ?? "");
-  const element = h("div", { class: "field" }, h("label", { for: id }, label), control, note);
-  const complain = (text) => {
-    control.setAttribute("aria-invalid", String(Boolean(text)));
-    note.classList.toggle("failure", Boolean(text));
-    note.textContent = text || help || "";
-  };
-  return { name, control, element, complain };
-}
-
-/** Show each field's complaint beside it; whether all found their field. */
-function complainEach(inputs, error) {
-  const complaints = error.fields ?? [];
-  const found = complaints.filter(({ field, detail }) => {
-    const one = inputs.find(({ name }) => field === name || field.endsWith(`.${name}`));
-    one?.complain(detail);
-    return one;
-  });
-  inputs.find(({ control }) => control.getAttribute("aria-invalid") === "true")?.control.focus();
-  return complaints.length > 0 && found.length === complaints.length;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The form of a rule: its options as fields, as the API has them.
 
-import { h, select } from "./dom.js";
+import { h } from "./dom.js";
+import { complainEach, field } from "./fields.js";
 
 /** The options that the form has; a rule may have others, which are kept. */
 const FIELDS = [
@@ -18,9 +19,12 @@ const NUMBERS = ["pages_per_week", "rows"];
 
 /** The fields of a rule's name and options; read() gives {name, options}, complain() shows what the API refuses. */
 export function ruleForm(rule, receivers) {
-  const name = field({ name: "name", label: "Name", help: "Letters, digits, - and _" }, rule.name);
+  const name = field({ name: "name", label: "Name", help: "Letters, digits, - and _", value: rule.name }, "rule-name");
   const known = receivers.length ? receivers.join(", ") : "none";
-  const fields = FIELDS.map((each) => field({ ...each, help: each.help?.replace("$receivers", known) }, shown(rule.options[each.name], each)));
+  const fields = FIELDS.map((each) => {
+    const value = shown(rule.options[each.name], each);
+    return field({ ...each, help: each.help?.replace("$receivers", known), value }, `rule-${each.name}`);
+  });
   const failure = h("p", { class: "failure", role: "alert" });
   const element = h("div", {}, h("div", { class: "rule-fields" }, name.element, ...fields.map((one) => one.element)), failure);
   return {
@@ -28,24 +32,9 @@ export function ruleForm(rule, receivers) {
     read: () => ({ name: name.control.value.trim(), options: { ...rule.options, ...given(fields, rule.options) } }),
     complain(error) {
       [name, ...fields].forEach((one) => one.complain(""));
-      failure.textContent = error && !placed([name, ...fields], error) ? error.message : "";
+      failure.textContent = error && !complainEach([name, ...fields], error) ? error.message : "";
     },
   };
-}
-
-/** @param {any} field */
-function field({ name, label, help = "", choices, wide = false, ...attributes }, value) {
-  const id = `rule-${name}`;
-  const control = choices
-    ? select(id, choices, value || choices[0][0])
-    : h("input", { id, name, value, autocomplete: "off", spellcheck: "false", "aria-describedby": `${id}-help`, ...attributes });
-  const note = h("span", { class: "help", id: `${id}-help` }, help);
-  const complain = (text) => {
-    control.setAttribute("aria-invalid", String(Boolean(text)));
-    note.classList.toggle("failure", Boolean(text));
-    note.textContent = text || help;
-  };
-  return { name, control, complain, element: h("div", { class: wide ? "field wide" : "field" }, h("label", { for: id }, label), control, note) };
 }
 
 const shown = (value, { name }) => (value === undefined ? "" : LISTS.includes(name) ? value.join(", ") : String(value));
@@ -66,15 +55,4 @@ function given(fields, before) {
 /** The parts between commas, but those in braces: cpu{a="x,y"}, web.*. */
 export function separated(text) {
   return (text.match(/(?:\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}|[^,{]|\{)+/g) ?? []).map((part) => part.trim()).filter(Boolean);
-}
-
-/** Show each complaint beside its field; whether all found theirs. */
-function placed(fields, { fields: complaints = [] }) {
-  const found = complaints.filter(({ field: where, detail }) => {
-    const one = fields.find(({ name }) => where === name || where.split(/[.[]/).includes(name));
-    one?.complain(detail);
-    return one;
-  });
-  fields.find(({ control }) => control.getAttribute("aria-invalid") === "true")?.control.focus();
-  return complaints.length > 0 && found.length === complaints.length;
 }
