@@ -34,17 +34,17 @@ class Peers:
         self._headers = Headers({"Authorization": [f"Bearer {token}"]} if token else {})
         self._agent: Any = Agent(for_twisted(reactor), connectTimeout=ANSWER_S)
 
-    async def ask(self) -> list[dict[str, Any]]:
+    async def ask(self, *, figures: bool = True) -> list[dict[str, Any]]:
         """One object a process, as the API shows it."""
-        answers = await DeferredList([Deferred.fromCoroutine(self._one(each)) for each in self._addresses])
-        return [answer for _, answer in answers]
+        asking = [Deferred.fromCoroutine(self._one(each, figures=figures)) for each in self._addresses]
+        return [answer for _, answer in await DeferredList(asking)]
 
     async def troubles(self) -> list[str]:
         """In sentences: those that do not answer, and what is wrong with the others."""
-        asking = [Deferred.fromCoroutine(self._one(each, figures=False)) for each in self._addresses]
-        return [f"{answer['address']}: {why}" for _, answer in await DeferredList(asking) for why in _wrong(answer)]
+        answers = await self.ask(figures=False)
+        return [f"{answer['address']}: {why}" for answer in answers for why in _wrong(answer)]
 
-    async def _one(self, address: str, *, figures: bool = True) -> dict[str, Any]:
+    async def _one(self, address: str, *, figures: bool) -> dict[str, Any]:
         shown: dict[str, Any] = {"address": address, "detail": "", "checks": {}, "figures": ""}
         try:
             shown["checks"] = json.loads(await self._get(address, "readyz"))["checks"]
