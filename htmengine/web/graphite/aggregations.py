@@ -40,8 +40,12 @@ def _mean(values: list[float]) -> float:
 
 
 def _deviation(values: list[float]) -> float:
+    """
+    >>> _deviation([1.0, 3.0]), _deviation([1e200, -1e200])  # a power would raise OverflowError
+    (1.0, inf)
+    """
     mean = _mean(values)
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / len(values))
+    return math.sqrt(sum((value - mean) * (value - mean) for value in values) / len(values))
 
 
 def _product(values: Values) -> float | None:
