@@ -43,7 +43,7 @@ class Fault:
 
 
 FAULTS = {
-    "listening": Fault("htmengine.runtime.sample_batcher:parse_sample", "refused", by_name=True),
+    "listening": Fault("htmengine.runtime.sample_batcher:line_at", "refused", by_name=True),
     "parsing": Fault("htmengine.messages.samples:SampleBatch.sample", "refused", by_name=True),
     "making": Fault("htmengine.adapters.datasource.custom:create_metrics", "refused", by_name=True),
     "storing": Fault("htmengine.repository.queries:insert_samples", "refused"),

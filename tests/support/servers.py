@@ -20,6 +20,7 @@ import getpass
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -35,15 +36,23 @@ import pytest
 
 #: No server takes this long to start or stop unless it hangs.
 PATIENCE_S = 180.0
+#: Not the shared generator: a test that seeds it would get the ports of another.
+_PORTS = random.Random()
 #: Kept from the caller: the servers read nothing else of the environment.
 _PATH = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 that nobody listens on now.
+
+    It lies below those that the kernel gives to clients and to whoever asks for any port: a server that is stopped and
+    started again finds its port free.
+    """
+    while True:
+        port = _PORTS.randrange(10_000, 32_768)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def program(name: str, *patterns: str) -> str:
