@@ -55,6 +55,7 @@ class InputRow(Struct, frozen=True, array_like=True, gc=False):
     rowid: Rowid
     timestamp: Timestamp
     value: float
+    learn: bool = True  #: False: the model scores the row and does not learn it
 
 
 class ModelInput(Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -20,6 +20,8 @@ from dataclasses import asdict, replace
 from itertools import accumulate, pairwise
 from typing import IO, Any, TypeVar
 
+from msgspec import structs
+
 from htmengine.messages import InputRow, ModelCommand, ResultRow
 from htmengine.model_swapper.turns import Claim, Need, Outcome, Slice, Verdict
 
@@ -117,9 +119,11 @@ def slices_of(head: dict[str, Any], columns: Columns) -> list[Slice]:
 
 def _slice_extras(sent: Slice) -> dict[str, Any] | None:
     command = sent.command
-    if command is None and sent.definition is None and sent.verdict is None:
+    unlearnt = [row.rowid for row in sent.rows if not row.learn]
+    if command is None and sent.definition is None and sent.verdict is None and not unlearnt:
         return None
     return {
+        "unlearnt": unlearnt,
         "definition": sent.definition,
         "verdict": sent.verdict and asdict(sent.verdict),
         "command": command and {"method": command.method, "command_id": command.command_id, "args": command.args},
@@ -127,11 +131,17 @@ def _slice_extras(sent: Slice) -> dict[str, Any] | None:
 
 
 def _with_extras(
-    sent: Slice, definition: dict[str, Any] | None, verdict: dict[str, Any] | None, command: dict[str, Any] | None
+    sent: Slice,
+    unlearnt: list[int],
+    definition: dict[str, Any] | None,
+    verdict: dict[str, Any] | None,
+    command: dict[str, Any] | None,
 ) -> Slice:
     order = command and ModelCommand(model_id=sent.model_id, generation=sent.generation, **command)
     judged = verdict and Verdict(**{**verdict, "claim": Claim(**verdict["claim"])})
-    return replace(sent, definition=definition, command=order or None, verdict=judged or None)
+    not_learnt = frozenset(unlearnt)
+    rows = tuple(structs.replace(row, learn=False) if row.rowid in not_learnt else row for row in sent.rows)
+    return replace(sent, rows=rows, definition=definition, command=order or None, verdict=judged or None)
 
 
 # --- answers --------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,7 +70,7 @@ class ModelRunner:
             return Outcome(sent.model_id, sent.generation, resident.rowid, tuple(again), Need.ROWS)
         rows = [row for row in sent.rows if row.rowid > resident.rowid]
         crash_points.reached("worker.running", [row.value for row in sent.rows])
-        new = _learn(resident.model, rows)
+        new = _scored(resident.model, rows)
         crash_points.reached("worker.ran")
         resident.results = resident.results + new
         if rows:
@@ -119,19 +120,28 @@ def _carried(resident: Resident, confirmed: int) -> list[ResultRow]:
     return again
 
 
-def _learn(model: Model, rows: Sequence[InputRow]) -> list[ResultRow]:
+def _scored(model: Model, rows: Sequence[InputRow]) -> list[ResultRow]:
     if model.params.classifier is not None:
-        return [
-            ResultRow(row.rowid, row.timestamp, row.value, model.learn(row.timestamp, row.value), _predictions(model))
-            for row in rows
-        ]
-    if len(rows) == 1:  # most often; arrays would cost more than they save
-        raws = [model.learn(rows[0].timestamp, rows[0].value)]
-    else:
-        timestamps = np.array([row.timestamp for row in rows], dtype=np.int64)
-        values = np.array([row.value for row in rows], dtype=np.float64)
-        raws = model.learn_many(timestamps, values).tolist()
+        return [ResultRow(row.rowid, row.timestamp, row.value, _raw(model, row), _predictions(model)) for row in rows]
+    raws = [raw for learn, part in groupby(rows, _is_learnt) for raw in _raws(model, list(part), learn=learn)]
     return [ResultRow(row.rowid, row.timestamp, row.value, raw) for row, raw in zip(rows, raws, strict=True)]
+
+
+def _is_learnt(row: InputRow) -> bool:
+    return row.learn
+
+
+def _raws(model: Model, rows: Sequence[InputRow], *, learn: bool) -> list[float]:
+    if len(rows) == 1 or not learn:  # one is what comes most often; arrays would cost more than they save
+        return [_raw(model, row) for row in rows]
+    timestamps = np.array([row.timestamp for row in rows], dtype=np.int64)
+    values = np.array([row.value for row in rows], dtype=np.float64)
+    raws: list[float] = model.learn_many(timestamps, values).tolist()
+    return raws
+
+
+def _raw(model: Model, row: InputRow) -> float:
+    return (model.learn if row.learn else model.score)(row.timestamp, row.value)
 
 
 def _predictions(model: Model) -> Predictions:

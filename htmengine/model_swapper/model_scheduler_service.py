@@ -60,7 +60,7 @@ from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks, repeated
 from htmengine.process.twisted_types import Reactor
-from htmengine.repository import queries, snapshots, troubles
+from htmengine.repository import queries, snapshots, troubles, unlearnt_rows
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
 from htmengine.sharding import ShardQueues
@@ -367,14 +367,19 @@ class ModelScheduler(Service):
         self._perform(fetched(asked, found))
 
     async def _rows(self, asked: FetchRows) -> list[InputRow]:
-        stored = await self._database.read(queries.get_rows, asked.model_id, asked.after, asked.limit)
-        return [InputRow(row.rowid, row.timestamp, row.value) for row in stored]
+        return await self._database.read(_stored_rows, asked.model_id, asked.after, asked.limit)
 
     async def _definition_of(self, asked: FetchDefinition) -> dict[str, Any] | None:
         return await self._database.read(_definition, asked.model_id, asked.generation)
 
     async def _judge(self, asked: FetchProof) -> Verdict | None:
         return await self._database.read(proofs.judge, asked.model_id, asked.generation, asked.claim)
+
+
+def _stored_rows(conn: Connection, uid: str, after: int, limit: int) -> list[InputRow]:
+    stored = queries.get_rows(conn, uid, after, limit)
+    unlearnt = unlearnt_rows.among(conn, uid, after + 1, stored[-1].rowid) if stored else frozenset()
+    return [InputRow(row.rowid, row.timestamp, row.value, row.rowid not in unlearnt) for row in stored]
 
 
 def _definition(conn: Connection, uid: str, generation: int) -> dict[str, Any] | None:

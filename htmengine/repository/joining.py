@@ -27,6 +27,7 @@ from htmengine.repository.schema import (
     metric_data,
     metric_idle,
     model_snapshot,
+    unlearnt_span,
 )
 from htmengine.repository.times import from_datetime, to_datetime
 
@@ -41,6 +42,8 @@ _KEPT = (
     (metric_idle.c.uid, metric_idle.c.last_rowid),
     *((fine_span.c.uid, column) for column in (fine_span.c.first, fine_span.c.last, fine_span.c.after)),
     (fine_span.c.uid, fine_span.c.until),
+    (unlearnt_span.c.uid, unlearnt_span.c.first),
+    (unlearnt_span.c.uid, unlearnt_span.c.last),
 )
 #: Rows in one statement.
 ROWS_AT_ONCE = 10_000

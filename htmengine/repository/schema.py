@@ -406,6 +406,15 @@ fine_span = Table(
     Column("height", Double),
 )
 
+#: Spans of rows that the models score without learning (`unlearnt_rows`).
+unlearnt_span = Table(
+    "unlearnt_span",
+    metadata,
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+)
+
 #: The newest sample of each metric that is a counter; its rows are rates.
 metric_counter = Table(
     "metric_counter",

@@ -117,7 +117,7 @@ def store_batches(
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
         if options.unlearnt_window is not None:
-            leave_out(conn, tails.values(), rows, options.unlearnt_window)
+            rows = leave_out(conn, tails.values(), rows, options.unlearnt_window)
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
         messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest, done)
         done.outbox = queries.add_outbox(conn, messages)

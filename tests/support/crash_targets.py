@@ -232,6 +232,10 @@ class DistributedTarget(Target):
         return self._engine.port
 
     @property
+    def config_dir(self) -> Path:
+        return self._engine.config_dir
+
+    @property
     def names(self) -> str:
         """What its queues' names begin with."""
         return self._engine.names

@@ -19,10 +19,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from htmengine.evidence.detector import Detector
+from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.messages import decode_broadcast
-from htmengine.offline import params_for, score_rows
+from htmengine.offline import params_for
 from htmengine.process import crash_points
 from htmengine.repository.queries import Metric
 from tests.support import seeds
@@ -43,6 +45,16 @@ SETTINGS = {
     "HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_ROWS": "15",
     "HTMENGINE__MODEL_CHECKPOINT__STORAGE__CHECKPOINT_SECONDS": "0.1",
 }
+
+#: Maintenance that begins while the first model is not defined yet, or later; some series end in it.
+MAINTENANCE = """
+[maintenance:move]
+metrics = metric.1
+cron = 10 17 * * *
+for_s = 1800
+learning = no
+"""
+IN_MAINTENANCE = ("metric.1", range(1_400_001_000, 1_400_002_800))
 
 #: (timestamp, value, raw anomaly score, anomaly score), as stored
 Scored = tuple[int, float, float | None, float | None]
@@ -97,7 +109,7 @@ class Scenario:
 
     def expected(self) -> dict[str, Rows]:
         """What an undisturbed engine stores, from the model alone."""
-        return {name: scored(samples) for name, samples in self.samples.items()}
+        return {name: scored(samples, _unlearnt(name, samples)) for name, samples in self.samples.items()}
 
 
 def _series(chance: random.Random) -> list[tuple[int, float]]:
@@ -128,12 +140,32 @@ def _crash(chance: random.Random, points: Sequence[str]) -> Crash:
     return Crash(what, after_s=chance.uniform(0.0, 0.6), early=early, pick=chance.random())
 
 
-def scored(samples: Sequence[tuple[int, float]]) -> Rows:
-    timestamps, values = [at for at, _ in samples], [value for _, value in samples]
-    params = params_for(values, None, None, PENDING_SAMPLES)
+def scored(samples: Sequence[tuple[int, float]], unlearnt: range = range(0)) -> Rows:
+    """``unlearnt``: the places of samples that the model does not learn, nor the evidence once there is a later one."""
+    params = params_for([value for _, value in samples], None, None, PENDING_SAMPLES)
     assert params is not None
-    scores = score_rows(Model(params), detector_for(params), timestamps, values)
-    return [(at, value, raw, anomaly) for (at, value), (raw, anomaly) in zip(samples, scores, strict=True)]
+    model, detector = Model(params), detector_for(params)
+    rows: Rows = []
+    for place, (at, value) in enumerate(samples):
+        if place == unlearnt.stop > unlearnt.start:
+            detector = _after([row for number, row in enumerate(rows) if number not in unlearnt], detector_for(params))
+        raw = (model.score if place in unlearnt else model.learn)(at, value)
+        rows.append((at, value, raw, anomaly_score(detector.update(at, value, raw))))
+    return rows
+
+
+def _unlearnt(name: str, samples: Sequence[tuple[int, float]]) -> range:
+    """The places of those in maintenance."""
+    metric, window = IN_MAINTENANCE
+    places = [place for place, (at, _) in enumerate(samples) if name == metric and at in window]
+    return range(places[0], places[-1] + 1) if places else range(0)
+
+
+def _after(rows: Rows, detector: Detector) -> Detector:
+    for at, value, raw, _ in rows:
+        assert raw is not None
+        detector.update(at, value, raw)
+    return detector
 
 
 # --- one run --------------------------------------------------------------------------------------------
@@ -294,7 +326,11 @@ MakeTarget = Callable[[Path, Scenario], Target]
 
 def embedded(folder: Path, scenario: Scenario) -> Target:
     """The embedded deployment."""
-    return EmbeddedTarget(SETTINGS, folder, scenario.workers)
+    configuration = folder / "conf"
+    configuration.mkdir()
+    (configuration / "alerts.conf").write_text(MAINTENANCE)
+    settings = SETTINGS | {"APPLICATION_CONFIG_PATH": str(configuration)}
+    return EmbeddedTarget(settings, folder, scenario.workers)
 
 
 def distributed(rabbitmq: RabbitMQ, mariadb: MariaDB) -> MakeTarget:
@@ -303,7 +339,11 @@ def distributed(rabbitmq: RabbitMQ, mariadb: MariaDB) -> MakeTarget:
 
     def make(folder: Path, scenario: Scenario) -> Target:
         with alembic:
-            return DistributedTarget(SETTINGS, folder, rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database())
+            target = DistributedTarget(
+                SETTINGS, folder, rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database()
+            )
+        (target.config_dir / "alerts.conf").write_text(MAINTENANCE)
+        return target
 
     return make
 

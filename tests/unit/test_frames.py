@@ -31,6 +31,7 @@ class TurnTest(SynchronousTestCase):
         self.assert_kept(
             Slice("a", 1, 5, (InputRow(6, 60, 0.1), InputRow(7, 120, -math.pi)), 4),
             Slice("b", 2, 9),
+            Slice("m", 1, 0, (InputRow(1, 60, 0.5), InputRow(2, 120, 0.5, learn=False), InputRow(3, 180, 0.5))),
             Slice("c", BIG, BIG, (InputRow(BIG, -1, 1e300),), BIG),
         )
 

@@ -21,7 +21,7 @@ from htmengine.messages import (
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import counts, fine_spans, old_rows, queries, rejects
+from htmengine.repository import counts, fine_spans, old_rows, queries, rejects, unlearnt_rows
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
 from htmengine.runtime.metric_storer import ask_for_scores
@@ -185,8 +185,8 @@ class MaintenanceTest(StorerTestCase):
         found = self.database.run_sync(fine_spans.of_metrics, [uid]).get(uid, ())
         return [(each.first, each.last, each.after) for each in found]
 
-    def store_lines(self, *lines: str) -> None:
-        self.lines(*lines, options=replace(OPTIONS, unlearnt_window=_window))
+    def store_lines(self, *lines: str) -> Stored:
+        return self.lines(*lines, options=replace(OPTIONS, unlearnt_window=_window))
 
     def test_the_first_row_after_a_window_ends_it(self) -> None:
         self.store_lines("a 1 60", "b 1 120", "a 2 120", "a 3 180")
@@ -194,6 +194,20 @@ class MaintenanceTest(StorerTestCase):
         self.store_lines("a 3 240")
         self.store_lines("a 4 360", "a 4 420", "b 1 420")
         self.assertEqual(self.spans(), [(2, 4, 4)])
+
+    def test_the_model_does_not_learn_the_windows_rows(self) -> None:
+        self.store_lines("a 1 60", "b 1 120", "a 2 120", "a 3 180")
+        self.store_lines("a 4 240", "a 5 300", "a 6 360")
+        unlearnt = self.database.run_sync(unlearnt_rows.among, self.metric("a").uid, 1, 100)
+        self.assertEqual(unlearnt, {2, 3, 4})
+        self.assertEqual(self.database.run_sync(unlearnt_rows.among, self.metric("a").uid, 3, 3), {3})
+        self.assertEqual(self.database.run_sync(unlearnt_rows.among, self.metric("b").uid, 1, 100), set())
+
+    def test_live_rows_tell_the_model_what_not_to_learn(self) -> None:
+        self.monitor("a")
+        [message] = self.store_lines("a 1 60", "a 2 120", "a 3 300").outbox
+        [fed] = decode_model_message(message.body)
+        self.assertEqual([row.learn for row in fed.rows], [True, False, True])
 
     def test_all_of_it_may_come_at_once(self) -> None:
         self.store_lines("a 1 60", "a 2 120", "a 3 300")

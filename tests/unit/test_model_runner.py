@@ -99,6 +99,17 @@ class RowsTest(RunnerTestCase):
         self.assertEqual([each.rowid for each in outcome.rows], list(range(31, 41)))
         self.assertEqual(raws(outcome), expected(40)[30:])
 
+    def test_rows_that_are_not_to_be_learnt_are_scored_without_learning(self) -> None:
+        sent = [structs.replace(each, learn=each.rowid <= 20 or each.rowid > 30) for each in rows(1, 40)]
+        self.runner.run(define())
+        self.runner.run(Slice("m", 1, 0, tuple(sent[:25])))
+        self.runner.run(Slice("m", 1, 25, tuple(sent[25:])))
+        model = Model(PARAMS)
+        for each in sent:
+            (model.learn if each.learn else model.score)(each.timestamp, each.value)
+        snapshot = ModelCommand(SNAPSHOT_MODEL, "m", 1, "s", {"version": 1})
+        self.assertEqual(self.runner.run(Slice("m", 1, command=snapshot)).model, model.save())
+
     def test_a_gap_is_told_and_nothing_is_run(self) -> None:
         self.runner.run(define())
         self.assertEqual(self.runner.run(Slice("m", 1, 5, rows(6, 9))), Outcome("m", 1, at=0, need=Need.ROWS))

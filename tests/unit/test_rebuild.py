@@ -17,7 +17,7 @@ from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
 from htmengine.htm.params import ModelParams
 from htmengine.ledger import read_ledger
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
-from htmengine.repository import joining, old_rows, queries, schema
+from htmengine.repository import joining, old_rows, queries, schema, unlearnt_rows
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.late_window import FIRM, Cadence
 from htmengine.runtime.sample_order import Learnt
@@ -168,8 +168,10 @@ class RebuildTest(RebuildTestCase):
         ]
         self.database.run_sync(lambda conn: conn.execute(insert(schema.alert_state), states))
         self.database.run_sync(lambda conn: conn.execute(insert(schema.alarm_verdict), verdicts))
+        self.database.run_sync(unlearnt_rows.add, {uid: [4, 5, 9]})
         self.load([5, 6, 7])
         self.rebuild()
+        self.assertEqual(self.database.run_sync(unlearnt_rows.among, uid, 1, 30), {7, 8, 12})
         moved = self.database.run_sync(
             lambda conn: [
                 list(conn.execute(select(table.c.rowid).order_by(table.c.rowid)).scalars())
