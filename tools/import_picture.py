@@ -17,6 +17,9 @@ PACKAGE = "htmengine"
 BEGIN = "<!-- imports: drawn by make pages -->\n"
 END = "<!-- end of imports -->\n"
 
+#: What statements are made of.
+_OF_STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
+
 #: Each module's imports, or each room's.
 Graph = Mapping[str, set[str]]
 
@@ -51,12 +54,15 @@ def _launches(node: ast.stmt) -> bool:
 
 
 def _named(node: ast.AST) -> Iterator[str]:
-    """What the import statements in a node name: modules, or what is in them."""
-    for each in ast.walk(node):
-        if isinstance(each, ast.ImportFrom) and each.module:
-            yield from (f"{each.module}.{alias.name}" for alias in each.names)
-        elif isinstance(each, ast.Import):
-            yield from (alias.name for alias in each.names)
+    """What the import statements in a statement name: modules, or what is in them."""
+    if isinstance(node, ast.ImportFrom) and node.module:
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    else:
+        for each in ast.iter_child_nodes(node):
+            if isinstance(each, _OF_STATEMENTS):
+                yield from _named(each)
 
 
 def rooms(graph: Graph) -> Graph:

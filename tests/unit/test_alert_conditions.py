@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from typing import Literal
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Rule
@@ -25,7 +24,7 @@ def row(
 UNEXPLAINED = ScoredRow(7, 1000, 12.0, 0.5, 1.0)
 
 
-class ConditionsTest(SynchronousTestCase):
+class ConditionsTest(TestCase):
     def test_a_direction_is_the_evidences_or_else_the_values_own(self) -> None:
         up = Rule(direction="up")
         rows = [
@@ -70,7 +69,7 @@ class ConditionsTest(SynchronousTestCase):
         )
 
 
-class CandidatesTest(SynchronousTestCase):
+class CandidatesTest(TestCase):
     def test_a_row_counts_from_a_height_of_4_on_or_outside_its_range(self) -> None:
         rule = Rule(valid_range=(0.0, 100.0))
         rows = [row(12.0, height=3.9), row(12.0, height=4.0), row(101.0, height=0.0), UNEXPLAINED]

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts.calendars import Calendar, Window
 from htmengine.alerts.configuration import Maintenance, Rule
@@ -46,7 +46,7 @@ def run(rule: Rule, state: AlertState, *rows: ScoredRow, now: float = 0.0) -> tu
     return evaluate(rule, state, rows, now)
 
 
-class EvaluateTest(SynchronousTestCase):
+class EvaluateTest(TestCase):
     def test_it_fires_with_the_nth_row_within_the_window(self) -> None:
         state, instructions = run(RULE, FRESH, row(1, 0.9999), row(2, 0.1))
         self.assertEqual((state.phase, state.hits, instructions), (Phase.RESOLVED, (60,), []))
@@ -120,7 +120,7 @@ class EvaluateTest(SynchronousTestCase):
         self.assertEqual(told, expected)
 
 
-class ReviewTest(SynchronousTestCase):
+class ReviewTest(TestCase):
     def setUp(self) -> None:
         self.state, _ = run(RULE, FRESH, row(1, 1.0), row(2, 1.0))
 
@@ -148,7 +148,7 @@ class ReviewTest(SynchronousTestCase):
         self.assertEqual(review(None, state, None), (state, []))
 
 
-class DecideTest(SynchronousTestCase):
+class DecideTest(TestCase):
     def test_each_rule_and_metric_has_a_state_of_its_own(self) -> None:
         any_row = replace(RULE, name="any", metrics=("*",), rows=1)
         scored = [Scored("u1", "web.a", (row(1, 1.0),)), Scored("u2", "db.b", (row(1, 1.0),))]
@@ -195,7 +195,7 @@ class DecideTest(SynchronousTestCase):
         self.assertEqual([matches(rule, name) for name in names], [True, False, False, False])
 
 
-class MaintenanceTest(SynchronousTestCase):
+class MaintenanceTest(TestCase):
     def test_a_window_is_for_the_metrics_of_its_section(self) -> None:
         window = Window(120.0, 300.0)
         night = Maintenance(

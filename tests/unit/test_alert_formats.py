@@ -8,9 +8,8 @@ import hmac
 import json
 from dataclasses import replace
 from email import message_from_bytes, policy
+from unittest import TestCase
 from xml.etree import ElementTree
-
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.alerts.formats import alertmanager_request, email_message, slack_request, webhook_request
 from htmengine.alerts.incident_messages import message_from_json
@@ -22,7 +21,7 @@ HOSTILE = replace(FIRING, metric="<@U1>&*_`<script>alert(1)</script>")
 NOW = 1_400_000_140.0
 
 
-class NotificationTest(SynchronousTestCase):
+class NotificationTest(TestCase):
     def test_it_survives_the_table(self) -> None:
         self.assertEqual(message_from_json(FIRING.to_json()), FIRING)
 
@@ -43,7 +42,7 @@ class NotificationTest(SynchronousTestCase):
         self.assertIn("<script>", picture.find(f"{space}title").text)
 
 
-class WebhookTest(SynchronousTestCase):
+class WebhookTest(TestCase):
     receiver = Webhook("hook", url="http://127.0.0.1/", secret="key", authorization="Bearer abc")
 
     def test_the_body_is_json_with_all_that_is_known(self) -> None:
@@ -87,7 +86,7 @@ class WebhookTest(SynchronousTestCase):
         self.assertEqual(sorted(request.headers), ["HTMEngine-Delivery", "HTMEngine-Timestamp"])
 
 
-class AlertmanagerTest(SynchronousTestCase):
+class AlertmanagerTest(TestCase):
     receiver = Alertmanager("am", url="http://127.0.0.1:9093/prefix/")
 
     def alert(self, notification: Notification) -> dict[str, object]:
@@ -119,7 +118,7 @@ class AlertmanagerTest(SynchronousTestCase):
         self.assertEqual(labels, {"alertname": "load", "metric": "web.cpu"})
 
 
-class SlackTest(SynchronousTestCase):
+class SlackTest(TestCase):
     receiver = Slack("chat", url="http://127.0.0.1/")
 
     def text(self, notification: Notification) -> str:
@@ -142,7 +141,7 @@ class SlackTest(SynchronousTestCase):
         self.assertIn("&lt;@U1&gt;&amp;*\u200b_\u200b`\u200b&lt;script&gt;", self.text(HOSTILE))
 
 
-class EmailTest(SynchronousTestCase):
+class EmailTest(TestCase):
     receiver = Email("mail", sender="htm@example.com", to=("a@example.com", "b@example.com"))
 
     def test_a_mail_has_the_alert_as_text_and_the_plot_attached(self) -> None:
@@ -167,7 +166,7 @@ class EmailTest(SynchronousTestCase):
         self.assertEqual(mail["Subject"], f"[FIRING] load: {long.metric}")
 
 
-class IncidentTest(SynchronousTestCase):
+class IncidentTest(TestCase):
     """An incident's messages, in each form."""
 
     def test_it_survives_the_table(self) -> None:

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import math
+from unittest import TestCase
 
 import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.htm import Model, ModelParams
 from htmengine.htm.params import RandomDistributedScalarParams, first_range
@@ -38,7 +38,7 @@ def _bucket(params: ModelParams, value: float, first: float) -> float:
     return (value - first) / _value(params).resolution
 
 
-class AnyNumberTest(SynchronousTestCase):
+class AnyNumberTest(TestCase):
     def check(self, values: list[float]) -> None:
         """They give a model that survives JSON, learns all of them and any number after them."""
         params = ModelParams.for_sample(values)
@@ -93,7 +93,7 @@ class AnyNumberTest(SynchronousTestCase):
                 self.check(values)
 
 
-class UnitTest(SynchronousTestCase):
+class UnitTest(TestCase):
     @given(st.integers(-(10**6), 10**6), st.lists(st.integers(-100, 100), min_size=10, max_size=30))
     def test_raw_scores_do_not_depend_on_the_unit(self, offset: int, steps: list[int]) -> None:
         values = np.array([offset + step for step in steps * 3], dtype=float)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.measure.capacity import Carried, Machine, ModelCost, RowCost, most_metrics
 
@@ -22,7 +21,7 @@ def carried(cadence_s: int = 300, machine: Machine = MACHINE, model: ModelCost =
     return most_metrics(cadence_s, machine, model, row)
 
 
-class MostMetricsTest(SynchronousTestCase):
+class MostMetricsTest(TestCase):
     def test_a_fast_cadence_is_bound_by_the_cpus(self) -> None:
         self.assertEqual(carried(1, row=replace(ROW, worker_ms=0.3)), Carried(1, 3500, 3500.0, 1.0, "cpu"))
 

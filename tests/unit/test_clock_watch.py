@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import TestCase
 
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
@@ -15,7 +15,7 @@ from htmengine.telemetry.clock_watch import TOLD_S, WATCH_S, ClockWatch
 from tests.support.database import InlineDatabase, new_database
 
 
-class ClockWatchTest(SynchronousTestCase):
+class ClockWatchTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
         inline: Any = InlineDatabase(self.database)

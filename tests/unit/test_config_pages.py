@@ -6,8 +6,7 @@ from __future__ import annotations
 import configparser
 import tempfile
 from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.config import FILES, LEGACY, Config, load, options
 from htmengine.config_files import conf
@@ -17,7 +16,7 @@ from tools import config_pages
 ROOT = Path(__file__).parents[2]
 
 
-class PagesTest(SynchronousTestCase):
+class PagesTest(TestCase):
     def test_conf_shows_every_option_at_its_default(self) -> None:
         shown = set()
         for file in FILES:
@@ -53,7 +52,7 @@ class PagesTest(SynchronousTestCase):
             self.assertIn("stdout_logfile_maxbytes", section)
 
 
-class LegacyTest(SynchronousTestCase):
+class LegacyTest(TestCase):
     def load(self, **files: str) -> tuple[Config, list[str]]:
         with tempfile.TemporaryDirectory() as folder:
             for name, text in files.items():

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from unittest import TestCase
 
 import yaml
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.config import FILES, load
 from htmengine.process.lifecycle import END_S
@@ -20,7 +20,7 @@ OURS = {name: service for name, service in COMPOSE["services"].items() if servic
 TAPS = set(re.findall(r'"(htmengine-\w+)"', (ROOT / "twisted" / "plugins" / "htmengine_plugins.py").read_text()))
 
 
-class ComposeTest(SynchronousTestCase):
+class ComposeTest(TestCase):
     def test_every_service_of_the_engine_is_there(self) -> None:
         started = {service["command"][-1] for name, service in OURS.items() if name != "schema"}
         self.assertEqual(started, TAPS)
@@ -54,7 +54,7 @@ class ComposeTest(SynchronousTestCase):
         self.assertEqual(used, set(COMPOSE["volumes"]))
 
 
-class ImageTest(SynchronousTestCase):
+class ImageTest(TestCase):
     def test_it_does_not_run_as_root_and_is_asked_for_its_health(self) -> None:
         self.assertRegex(IMAGE, r"\nUSER 10001:10001\n")
         self.assertIn("/readyz", IMAGE.partition("HEALTHCHECK")[2])

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.htm import _core
 
@@ -50,7 +49,7 @@ def _shared(one: int, other: int) -> int:
     return len(set(_core.bucket_bits(400, 21, 42, one)) & set(_core.bucket_bits(400, 21, 42, other)))
 
 
-class RandomDistributedScalarTest(SynchronousTestCase):
+class RandomDistributedScalarTest(TestCase):
     def test_the_first_value_is_the_centre_and_halves_round_away_from_zero(self) -> None:
         encoder = _value_encoder(resolution=0.5)
         values = (10.0, 10.24, 10.25, 9.75, 9.76, 12.0)
@@ -99,7 +98,7 @@ class RandomDistributedScalarTest(SynchronousTestCase):
         self.assertNotEqual(_core.bucket_bits(400, 21, 42, 500), _core.bucket_bits(400, 21, 43, 500))
 
 
-class ScalarTest(SynchronousTestCase):
+class ScalarTest(TestCase):
     def test_a_row_has_a_bucket_a_step(self) -> None:
         encoder = _value_encoder(kind=_core.ValueKind.scalar, bits=12, width=3, minimum=0.0, maximum=9.0, step=1.0)
         cases = {0.0: (0, [0, 1, 2]), 0.49: (0, [0, 1, 2]), 0.5: (1, [1, 2, 3]), 9.0: (9, [9, 10, 11])}
@@ -125,7 +124,7 @@ class ScalarTest(SynchronousTestCase):
             encoder.encode(0, 10.0)
 
 
-class LogTest(SynchronousTestCase):
+class LogTest(TestCase):
     def test_equal_factors_are_equal_distances(self) -> None:
         encoder = _value_encoder(kind=_core.ValueKind.log, bits=43, width=3, minimum=0.0, maximum=4.0, step=0.1)
         self.assertEqual([_bucket(encoder, value) for value in (1.0, 10.0, 100.0, 1000.0)], [0, 10, 20, 30])
@@ -135,7 +134,7 @@ class LogTest(SynchronousTestCase):
         self.assertEqual([_bucket(encoder, value) for value in (0.0, -5.0)], [0, 0])
 
 
-class DeltaTest(SynchronousTestCase):
+class DeltaTest(TestCase):
     def test_the_difference_to_the_previous_value_counts(self) -> None:
         encoder = _value_encoder(kind=_core.ValueKind.delta, bits=24, width=3, minimum=-10.0, maximum=10.0)
         # 22 buckets, a step of 20 / 21: the first difference is 0.
@@ -151,7 +150,7 @@ class DeltaTest(SynchronousTestCase):
         self.assertEqual([_bucket(encoder, value) for value in (7.0, 7.0)], [0, 0])
 
 
-class DateTest(SynchronousTestCase):
+class DateTest(TestCase):
     def test_time_of_day_is_a_ring(self) -> None:
         encoder = _date_encoder(_core.Aspect.time_of_day, 54, 24.0)
         self.assertEqual(_date_bits(encoder, _MIDNIGHT), [*range(11), *range(44, 54)])

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.htm import _core
 from tests.reference.backtracking_memory import Params, PlainBacktrackingMemory
@@ -78,7 +78,7 @@ def _in_order(segments: list[tuple[int, list[tuple[int, int]]]]) -> list[tuple[i
     return [(cell, sorted(synapses)) for cell, synapses in segments]
 
 
-class BacktrackingMemoryTest(SynchronousTestCase):
+class BacktrackingMemoryTest(TestCase):
     @given(_small, _sequences(), st.integers(0, 60))
     def test_scores_and_segments_are_equal(self, params: Params, rows: list[list[int]], only_score: int) -> None:
         plain, compiled = PlainBacktrackingMemory(params), _core.BacktrackingMemory(_compiled(params))
@@ -91,7 +91,7 @@ class BacktrackingMemoryTest(SynchronousTestCase):
         self.assertEqual(_listed(plain.segments), _in_order(compiled.segment_list()))
 
 
-class PlainMemoryTest(SynchronousTestCase):
+class PlainMemoryTest(TestCase):
     @given(_small, _sequences(), st.sampled_from([0, 1, 15]), st.integers(0, 60))
     def test_scores_and_segments_are_equal(
         self, params: Params, rows: list[list[int]], punishment: int, only_score: int
@@ -111,7 +111,7 @@ class PlainMemoryTest(SynchronousTestCase):
         self.assertEqual(_listed(plain.segments), _in_order(compiled.segment_list()))
 
 
-class SpatialPoolerTest(SynchronousTestCase):
+class SpatialPoolerTest(TestCase):
     @given(
         st.integers(1, 130),
         st.integers(1, 90),

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from collections import Counter
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.htm import _core
 
 _OWNER = 32 * 5 + 3
 
 
-class SegmentsTest(SynchronousTestCase):
+class SegmentsTest(TestCase):
     def setUp(self) -> None:
         self.segments = _core.Segments(16, 32, 1)
         self.segment = self.segments.create(_OWNER)
@@ -81,7 +80,7 @@ class SegmentsTest(SynchronousTestCase):
         self.assertEqual(Counter(self._synapses().values()), {90: 1, 21: 31})
 
 
-class MemoryTest(SynchronousTestCase):
+class MemoryTest(TestCase):
     """Synapses from always other cells come and go."""
 
     def setUp(self) -> None:

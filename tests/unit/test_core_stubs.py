@@ -7,8 +7,7 @@ import ast
 import inspect
 from pathlib import Path
 from types import ModuleType
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.evidence import _evidence
 from htmengine.htm import _core
@@ -37,7 +36,7 @@ def _parameters(function: object) -> int:
     return len(ast.parse(f"def {signature}: ...").body[0].args.args)  # type: ignore[attr-defined]
 
 
-class CoreStubsTest(SynchronousTestCase):
+class CoreStubsTest(TestCase):
     module: ModuleType = _core
     path = _PACKAGE / "htm" / "_core.pyi"
     least_functions = 15

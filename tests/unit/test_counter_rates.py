@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.errors import InvalidMessage
 from htmengine.labels import identity
@@ -17,7 +17,7 @@ OPTIONS = StorerOptions("samples", ShardQueues("input.", 4), auto_monitor=False)
 START = 1_400_000_000
 
 
-class RatesTest(SynchronousTestCase):
+class RatesTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
 

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
@@ -16,7 +15,7 @@ from htmengine.repository.queries import Metric, MetricStatus
 from tests.support.database import new_database
 
 
-class ModelSpecTest(SynchronousTestCase):
+class ModelSpecTest(TestCase):
     def refused(self, spec: dict[str, Any]) -> str:
         with self.assertRaises(InvalidModelSpec) as caught:
             ModelSpec.parse(spec)
@@ -50,7 +49,7 @@ class ModelSpecTest(SynchronousTestCase):
         self.assertIsNone(ModelSpec.for_name("a", minResolution=0.5).params())
 
 
-class NamesTest(SynchronousTestCase):
+class NamesTest(TestCase):
     def test_a_metric_is_found_however_its_name_is_written(self) -> None:
         database = new_database(self)
         made = database.run_sync(custom.create_metric, ModelSpec.for_name(".disk..free;host=h1;dc=a"))
@@ -69,7 +68,7 @@ class NamesTest(SynchronousTestCase):
         self.assertEqual(database.run_sync(reading.find_metric, "...").uid, "1")
 
 
-class OperationsTest(SynchronousTestCase):
+class OperationsTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
 
@@ -127,7 +126,7 @@ class OperationsTest(SynchronousTestCase):
         self.assertEqual(ModelSpec.parse(exported).params(), spec.params())
 
 
-class RepairTest(SynchronousTestCase):
+class RepairTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
         spec = ModelSpec.for_name("f.a", min=0, max=10)

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from tools import decisions_index
 
 ROOT = Path(__file__).parents[2]
 
 
-class DecisionsTest(SynchronousTestCase):
+class DecisionsTest(TestCase):
     def test_numbers_are_unique_and_from_80_on_without_gaps(self) -> None:
         numbers = [each.number for each in decisions_index.pages(ROOT)]
         self.assertEqual(list(decisions_index.misnumbered(numbers)), [])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from unittest import TestCase
 
 import numpy as np
 from numpy.typing import NDArray
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.evidence.detector import Scored
 from htmengine.evidence.scale import ALARM_SCORE
@@ -46,7 +46,7 @@ def daily(rows: int, *, seed: int = 1, low: float = 20.0, high: float = 80.0) ->
     return [middle + half * math.sin(row / DAY * 2 * math.pi) + rng.gauss(0, half / 15) for row in range(rows)]
 
 
-class GlitchTest(SynchronousTestCase):
+class GlitchTest(TestCase):
     def test_one_outlier_among_the_first_rows_blinds_nothing(self) -> None:
         for row, glitch in ((50, 1e6), (10, -1e7), (287, 1e6)):
             values = daily(910)
@@ -57,7 +57,7 @@ class GlitchTest(SynchronousTestCase):
             self.assertGreater(len(set(found.scores[400:].tolist())), 100, (row, glitch))
 
 
-class NewMetricTest(SynchronousTestCase):
+class NewMetricTest(TestCase):
     def test_a_daily_cycle_alone_raises_no_alarm(self) -> None:
         for seed in (1, 2):
             self.assertEqual(alarms(daily(300, seed=seed)), [])
@@ -72,7 +72,7 @@ class NewMetricTest(SynchronousTestCase):
         self.assertEqual(alarms(values)[0], 400)
 
 
-class UnitTest(SynchronousTestCase):
+class UnitTest(TestCase):
     def test_seconds_are_found_as_their_multiples_are(self) -> None:
         values = daily(1500, low=0.0002, high=0.0008)
         values[1400:1440] = [0.0002, 0.0008] * 20
@@ -90,7 +90,7 @@ class UnitTest(SynchronousTestCase):
             np.testing.assert_allclose(other.heights, found.heights, rtol=0, atol=1e-9)
 
 
-class AwayTest(SynchronousTestCase):
+class AwayTest(TestCase):
     def test_a_daily_job_that_does_not_run_is_missed(self) -> None:
         rng = random.Random(1)
         hours = [60.0 if hour % 24 in (9, 10) and hour // 24 != 20 else 10.0 for hour in range(22 * 24)]
@@ -100,7 +100,7 @@ class AwayTest(SynchronousTestCase):
         self.assertGreaterEqual(found.heights[missed].max(), FLOOR)
 
 
-class NoiseTest(SynchronousTestCase):
+class NoiseTest(TestCase):
     def test_noise_that_never_changes_its_kind_is_worth_no_page_once_it_is_learnt(self) -> None:
         rng = random.Random(1)
         found = scored([rng.gauss(100, 10) for _ in range(16 * DAY)])

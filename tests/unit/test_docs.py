@@ -9,10 +9,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from unittest import SkipTest
+from unittest import SkipTest, TestCase
 
 import click
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.main import SUMMARIES, main
 from tools import command_summaries, decisions_index, shared_files
@@ -52,7 +51,7 @@ def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
     return command, words
 
 
-class DocsTest(SynchronousTestCase):
+class DocsTest(TestCase):
     def test_links_lead_to_files_and_headings(self) -> None:
         for document in DOCUMENTS:
             for target, heading in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", document.read_text()):

@@ -7,8 +7,7 @@ import dataclasses
 import json
 from importlib.resources import files
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.alerts.configuration import Rule
 from htmengine.web.api import Api
@@ -18,7 +17,7 @@ from htmengine.web.refused import Refused
 from htmengine.web.rules import RulesApi
 
 
-class DocumentTestCase(SynchronousTestCase):
+class DocumentTestCase(TestCase):
     def setUp(self) -> None:
         self.operations = Document().operations
 
@@ -33,7 +32,7 @@ class DocumentTestCase(SynchronousTestCase):
         return [field for field, _ in self.refusal(call, *args).errors]
 
 
-class SchemasTest(SynchronousTestCase):
+class SchemasTest(TestCase):
     def test_a_rule_has_the_options_of_alerts_conf(self) -> None:
         schemas = json.loads(files("htmengine.web").joinpath("openapi.json").read_text())["components"]["schemas"]
         options = [each.name for each in dataclasses.fields(Rule) if each.metadata]

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import inspect
 import re
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine import errors
 from htmengine.errors import HtmEngineError
@@ -25,7 +24,7 @@ def drawn() -> dict[str, str]:
     return parents
 
 
-class TreeTest(SynchronousTestCase):
+class TreeTest(TestCase):
     def test_the_drawing_has_every_error_under_its_parent(self) -> None:
         ours = [each for _, each in inspect.getmembers(errors, inspect.isclass) if issubclass(each, HtmEngineError)]
         parents = {each.__name__: each.__bases__[0].__name__ for each in ours if each is not HtmEngineError}

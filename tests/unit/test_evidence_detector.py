@@ -8,12 +8,12 @@ import random
 import zlib
 from collections.abc import Callable, Sequence
 from typing import ClassVar
+from unittest import TestCase
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence import AnomalyLikelihood, Detector, _evidence
@@ -27,7 +27,7 @@ def _last_evidence(rows: list[Row]) -> list[float]:
     return list(detector.evidence)
 
 
-class WorkedRowsTest(SynchronousTestCase):
+class WorkedRowsTest(TestCase):
     def test_the_return_period_of_peaks(self) -> None:
         values = [0.0] * 13 + [1.0] + [0.0] * 13 + [2.0] + [0.0] * 13 + [3.0] + [0.0] * 13 + [4.0, 4.0, 5.0]
         detector = Detector()
@@ -94,7 +94,7 @@ class WorkedRowsTest(SynchronousTestCase):
         self.assertIn((7.0, Side.DOWN), found)
 
 
-class ExpectedTest(SynchronousTestCase):
+class ExpectedTest(TestCase):
     def test_nothing_is_known_of_the_first_row(self) -> None:
         detector = Detector()
         self.assertIsNone(detector.expected)
@@ -143,7 +143,7 @@ def _series(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-class AnyValuesTest(SynchronousTestCase):
+class AnyValuesTest(TestCase):
     @given(_series(), st.data())
     def test_evidence_is_finite_and_goes_on_exactly_after_restoring(self, rows: list[Row], data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(rows)))
@@ -192,7 +192,7 @@ class AnyValuesTest(SynchronousTestCase):
         self.assertLess(scored.evidence.max(), 0.5)
 
 
-class UnitTest(SynchronousTestCase):
+class UnitTest(TestCase):
     """A metric's unit is no part of what is unusual about it."""
 
     SERIES: ClassVar[dict[str, Callable[[np.random.Generator, NDArray[np.int64]], NDArray[np.float64]]]] = {
@@ -224,7 +224,7 @@ class UnitTest(SynchronousTestCase):
         self._compare((2.0**-50, 2.0**40), 0.0)
 
 
-class FewDigitsTest(SynchronousTestCase):
+class FewDigitsTest(TestCase):
     def test_equal_neighbours_are_expected_of_a_metric_that_has_them(self) -> None:
         for step, most in ((0.1, 4.1), (1.0, 4.9), (10.0, 4.9)):
             values = np.round(np.random.default_rng(1).normal(100, 2 * step**0.9, 6000) / step) * step
@@ -244,7 +244,7 @@ class FewDigitsTest(SynchronousTestCase):
         self.assertGreater(found.evidence[3502, NAMES.index("run")], 6.0)
 
 
-class SameBytesTest(SynchronousTestCase):
+class SameBytesTest(TestCase):
     def test_every_compiler_gives_the_same_state(self) -> None:
         random_numbers, detector = random.Random(10), Detector()
         for row in range(2000):
@@ -253,7 +253,7 @@ class SameBytesTest(SynchronousTestCase):
         self.assertEqual(zlib.crc32(zlib.decompress(detector.save()[10:])), 628812147)
 
 
-class RestoreTest(SynchronousTestCase):
+class RestoreTest(TestCase):
     def test_restored_at_many_rows_it_goes_on_with_the_same_bytes(self) -> None:
         rows = daily_rows(1200, seed=8)
         detector, copy = Detector(), Detector()
@@ -325,7 +325,7 @@ class RestoreTest(SynchronousTestCase):
         self.assertGreater(refused, 230)
 
 
-class RefusalTest(SynchronousTestCase):
+class RefusalTest(TestCase):
     def test_rows_that_cannot_be_change_nothing(self) -> None:
         detector = Detector()
         for timestamp, raw in ((0, 1.5), (0, 0.51), (0, math.nan), (2**43, 0.0), (-(2**43), 0.0)):

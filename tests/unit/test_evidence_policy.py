@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.evidence.policy import HoldOff
 
 
-class HoldOffTest(SynchronousTestCase):
+class HoldOffTest(TestCase):
     def test_it_ends_after_forty_rows(self) -> None:
         hold_off = HoldOff()
         self.assertEqual([hold_off.update(3.0, 2.6) for _ in range(42)], [True] + [False] * 40 + [True])

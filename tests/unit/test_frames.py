@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import io
 import math
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.messages import DEFINE_MODEL, SNAPSHOT_MODEL, InputRow, ModelCommand, ResultRow
 from htmengine.model_swapper import frames
@@ -21,7 +20,7 @@ def body(frame: bytes) -> bytes:
     return read
 
 
-class TurnTest(SynchronousTestCase):
+class TurnTest(TestCase):
     def assert_kept(self, *slices: Slice) -> None:
         head, columns = frames.unpack(body(frames.pack_turn(BIG, slices)))
         self.assertEqual(head["turn"], BIG)
@@ -54,7 +53,7 @@ class TurnTest(SynchronousTestCase):
         self.assertEqual(len(two) - len(one), 24)
 
 
-class AnswerTest(SynchronousTestCase):
+class AnswerTest(TestCase):
     def assert_kept(self, *outcomes: Outcome) -> None:
         head, columns = frames.unpack(body(frames.pack_answer(3, outcomes, {"models": 2}, ["full"])))
         self.assertEqual((head["turn"], head["statistics"], head["troubles"]), (3, {"models": 2}, ["full"]))
@@ -76,7 +75,7 @@ class AnswerTest(SynchronousTestCase):
         )
 
 
-class ReadTest(SynchronousTestCase):
+class ReadTest(TestCase):
     def test_frames_follow_each_other(self) -> None:
         file = io.BytesIO(frames.pack({"doubt": 1}) + frames.pack({"stop": True}))
         heads = [frames.unpack(frames.read(file) or b"")[0] for _ in range(2)]

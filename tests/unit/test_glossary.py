@@ -7,8 +7,7 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "htmengine"
@@ -48,7 +47,7 @@ def is_module(name: str) -> bool:
     return name.startswith("htmengine.") and (ROOT / name.replace(".", "/")).with_suffix(".py").exists()
 
 
-class GlossaryTest(SynchronousTestCase):
+class GlossaryTest(TestCase):
     def test_the_code_uses_every_term(self) -> None:
         text = words("\n".join(path.read_text() for path in CODE.rglob("*") if path.suffix in {".py", ".hpp"}))
         self.assertEqual([term for term in terms() if not uses(text, term)], [])

@@ -7,8 +7,7 @@ import json
 import math
 from pathlib import Path
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.web.graphite.evaluator import Budget, Evaluator
 from htmengine.web.graphite.paths import Pattern
@@ -40,7 +39,7 @@ def same(one: float | None, other: float | None) -> bool:
     return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
 
 
-class OracleTest(SynchronousTestCase):
+class OracleTest(TestCase):
     def test_every_target_gives_what_graphite_web_gives(self) -> None:
         wrong = {target: told for target in RESULTS if (told := self.difference(target))}
         self.assertEqual(wrong, {})

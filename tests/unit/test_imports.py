@@ -7,8 +7,7 @@ import ast
 from collections.abc import Iterable
 from graphlib import CycleError
 from pathlib import Path
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from tools import import_picture
 
@@ -142,7 +141,7 @@ def found(who: Iterable[str], wrong: Iterable[str]) -> list[str]:
     ]
 
 
-class LayersTest(SynchronousTestCase):
+class LayersTest(TestCase):
     def test_every_module_has_a_layer(self) -> None:
         self.assertEqual([module for module in MODULES if module != "htmengine" and not layer(short(module))], [])
 
@@ -205,7 +204,7 @@ class LayersTest(SynchronousTestCase):
         self.assertEqual([module for module in sorted(loaded) if within(short(module), services)], [])
 
 
-class PictureTest(SynchronousTestCase):
+class PictureTest(TestCase):
     def test_the_picture_of_the_architecture_is_up_to_date(self) -> None:
         page = (ROOT / "docs" / "architecture.md").read_text()
         self.assertIn(import_picture.BEGIN, page)
@@ -216,7 +215,7 @@ class PictureTest(SynchronousTestCase):
             import_picture.picture({"a": {"b"}, "b": {"a"}})
 
 
-class ModulesTest(SynchronousTestCase):
+class ModulesTest(TestCase):
     def test_every_module_says_its_licence_and_what_it_is(self) -> None:
         for module, path in MODULES.items():
             self.assertTrue(path.read_text().startswith("# SPDX-License-Identifier: MIT\n"), module)

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.incidents.fleet import FORGOTTEN_S, LEAST_ROWS, Fleet, Newest
 
 NOW = 1_400_000_000
 
 
-class FleetTest(SynchronousTestCase):
+class FleetTest(TestCase):
     """Three metrics a minute apart; ``a`` is the one that stops."""
 
     def setUp(self) -> None:

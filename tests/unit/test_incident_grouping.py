@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from unittest import TestCase
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.incidents.budget import Bucket, Budget
 from htmengine.incidents.grouping import (
@@ -59,7 +59,7 @@ class Rule:
         return [each.reason for each in closed]
 
 
-class JoiningTest(SynchronousTestCase):
+class JoiningTest(TestCase):
     def test_alarms_within_a_quarter_of_an_hour_of_the_last_join(self) -> None:
         rule = Rule()
         times = (0, 900, 1800, 2701)
@@ -98,7 +98,7 @@ class JoiningTest(SynchronousTestCase):
         self.assertEqual(whole.instructions, first.instructions + second.instructions)
 
 
-class PayingTest(SynchronousTestCase):
+class PayingTest(TestCase):
     def test_only_a_new_incident_pays(self) -> None:
         rule = Rule()
         rule.takes(alarm("a", 0), alarm("b", 0), alarm("c", 0))
@@ -137,7 +137,7 @@ class PayingTest(SynchronousTestCase):
         self.assertEqual(rule.told(alarm("c", 0, 9.9, quiet=Outcome.QUIET)), ["Join"])
 
 
-class TellingTest(SynchronousTestCase):
+class TellingTest(TestCase):
     def test_a_storm_is_one_incident_and_three_messages(self) -> None:
         rule = Rule()
         told = rule.takes(*(alarm(f"web{n}.cpu", n * 10, 5.0 + n / 10) for n in range(51))).instructions
@@ -158,7 +158,7 @@ class TellingTest(SynchronousTestCase):
         self.assertEqual((rule.state.open[0].members, len(rule.state.open[0].uids)), (1005, 1000))
 
 
-class OverTest(SynchronousTestCase):
+class OverTest(TestCase):
     def test_an_hour_after_the_last_alarm(self) -> None:
         rule = Rule()
         rule.takes(alarm("a", 0), alarm("a", 600))
@@ -206,7 +206,7 @@ class OverTest(SynchronousTestCase):
         )
 
 
-class RootTest(SynchronousTestCase):
+class RootTest(TestCase):
     def test_who_moved_first_then_farthest_then_whose_name_is_shared(self) -> None:
         members = [
             alarm("web1.cpu", 300, 9.0),

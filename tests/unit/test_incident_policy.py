@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 import random
+from unittest import TestCase
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.incidents.budget import FLOOR, WEEK_S, Bucket, Budget
 from htmengine.incidents.grouping import Alarm, Open, RuleState, decide
@@ -29,7 +29,7 @@ def bound(pages_per_week: float) -> int:
     return max(math.ceil(4 * pages_per_week), math.floor(5 * pages_per_week))
 
 
-class BudgetTest(SynchronousTestCase):
+class BudgetTest(TestCase):
     @settings(deadline=None, max_examples=60)
     @given(BUDGETS, st.lists(st.tuples(st.floats(-WEEK_S, 3 * WEEK_S), st.integers(1, 40)), max_size=60))
     def test_whatever_comes_any_four_weeks_are_bounded(self, pages: float, bursts: list[tuple[float, int]]) -> None:
@@ -69,7 +69,7 @@ class BudgetTest(SynchronousTestCase):
                 Budget(pages)
 
 
-class FleetTest(SynchronousTestCase):
+class FleetTest(TestCase):
     """A year of a fleet's alarms, with bad weeks: what is paged, by the whole policy."""
 
     def pages(self, pages_per_week: float, metrics: int, rng: random.Random) -> list[float]:
@@ -94,7 +94,7 @@ class FleetTest(SynchronousTestCase):
             self.assertGreaterEqual(most, 2 * metrics * each, (metrics, each))
 
 
-class HoldOffTest(SynchronousTestCase):
+class HoldOffTest(TestCase):
     def test_once_a_day_unless_it_is_much_higher(self) -> None:
         held = HoldOff().after(0.0, 4.5, paged=True)
         times = ((60.0, 6.5), (60.0, 6.51), (DAY_S - 1, 5.0), (DAY_S, 4.0))
@@ -110,7 +110,7 @@ class HoldOffTest(SynchronousTestCase):
         self.assertEqual(learning(1000.0, 0.0).progress, 0.0)
 
 
-class SilenceTest(SynchronousTestCase):
+class SilenceTest(TestCase):
     def looks(self, gone: dict[str, range], minutes: int, metrics: int = 4) -> dict[str, list[int]]:
         """Metrics that report each minute, but in the minutes in which they are gone; when each is found silent."""
         clock = FleetClock(at=0.0)
@@ -155,7 +155,7 @@ class SilenceTest(SynchronousTestCase):
         self.assertEqual((clock.seconds, clock.looked(5060.0, reporting=1, metrics=1).seconds), (0.0, 60.0))
 
 
-class StateTest(SynchronousTestCase):
+class StateTest(TestCase):
     def test_json_carries_it(self) -> None:
         alarms = [Alarm("u", "a.b", 1, 100, 4.5, "run", "t"), Alarm("v", "a.c", 1, 200, 4.5, "run", "t")]
         state = decide("r", Budget(2.0), RuleState(), {}, alarms).state

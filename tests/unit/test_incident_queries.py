@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.errors import IncidentNotFound, InvalidRule, SilenceNotFound
 from htmengine.incidents import feedback
@@ -42,7 +41,7 @@ MEMBER = Member(
 VERDICT = Verdict("all", "u1", 7, "level 36", 1_399_999_800, 5.5, 4.0, 5.0, "page", OPEN.id)
 
 
-class IncidentQueriesTest(SynchronousTestCase):
+class IncidentQueriesTest(TestCase):
     def setUp(self) -> None:
         self.database = self.new_database()
 

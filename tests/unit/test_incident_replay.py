@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.incidents.budget import Budget
 from htmengine.incidents.grouping import Outcome
@@ -32,7 +31,7 @@ def replayed(
     return replay.finish()
 
 
-class ReplayTest(SynchronousTestCase):
+class ReplayTest(TestCase):
     def test_a_page_with_its_members_and_its_end(self) -> None:
         found = replayed({("a", 6 * HOUR): 5.0, ("b", 6 * HOUR + 600): 4.5, ("b", 7 * HOUR): 4.5, ("c", DAY): 4.2})
         first, second = found.pages

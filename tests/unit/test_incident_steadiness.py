@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.incidents.steadiness import HOLD_S, KEPT, LEAST, Steadiness
 
 
-class SteadinessTest(SynchronousTestCase):
+class SteadinessTest(TestCase):
     def setUp(self) -> None:
         self.seconds, self.rowid = 0.0, 100
         self.metric = Steadiness(self.seconds, self.rowid)

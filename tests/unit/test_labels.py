@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from unittest import TestCase
+
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine import labels
 from htmengine.errors import InvalidSample
@@ -20,7 +21,7 @@ def named(name: str) -> bool:
     return bool(name.replace(".", ""))
 
 
-class NormalizeTest(SynchronousTestCase):
+class NormalizeTest(TestCase):
     def reason(self, text: str) -> str:
         with self.assertRaises(InvalidSample) as caught:
             labels.normalize(text)
@@ -69,7 +70,7 @@ class NormalizeTest(SynchronousTestCase):
         self.assertEqual(labels.normalize(once), once)
 
 
-class ComposeTest(SynchronousTestCase):
+class ComposeTest(TestCase):
     @given(name=ANY_TEXTS.filter(named), tags=st.dictionaries(ANY_TEXTS, ANY_TEXTS, max_size=5))
     def test_what_was_composed_is_split_again_but_for_the_dots_of_the_name(
         self, name: str, tags: dict[str, str]
@@ -112,7 +113,7 @@ class ComposeTest(SynchronousTestCase):
         self.assertEqual(caught.exception.reason, "name_too_long")
 
 
-class IdentityTest(SynchronousTestCase):
+class IdentityTest(TestCase):
     def test_a_text_of_255_bytes_is_its_own_identity(self) -> None:
         for text in ("m;a=" + "x" * 251, "ü" * 127):
             self.assertEqual(labels.identity(text), text)

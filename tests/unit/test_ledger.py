@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
@@ -20,7 +20,7 @@ OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=False,
 NOW = 1_000_000
 
 
-class LedgerTest(SynchronousTestCase):
+class LedgerTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
 

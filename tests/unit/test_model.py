@@ -9,11 +9,11 @@ import math
 import struct
 import zlib
 from dataclasses import replace
+from unittest import TestCase
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.htm import Model, ModelParams
@@ -62,7 +62,7 @@ def _state(saved: bytes) -> bytes:
     return saved[18 + struct.unpack_from("<I", saved, 14)[0] :]
 
 
-class SameBytesTest(SynchronousTestCase):
+class SameBytesTest(TestCase):
     @given(
         st.sampled_from(sorted(_MODELS)),
         st.integers(0, 3),
@@ -109,7 +109,7 @@ class SameBytesTest(SynchronousTestCase):
         self.assertEqual((model.segments, model.synapses), segments)
 
 
-class GoldenTest(SynchronousTestCase):
+class GoldenTest(TestCase):
     """What every compiler and machine must give."""
 
     def test_the_bytes_of_every_kind_of_model(self) -> None:
@@ -136,7 +136,7 @@ GOLDEN = {
 }
 
 
-class DamageTest(SynchronousTestCase):
+class DamageTest(TestCase):
     def setUp(self) -> None:
         model = Model(_SMALL)
         _learn(model, 0, 200)
@@ -200,7 +200,7 @@ class DamageTest(SynchronousTestCase):
         Model.restore(model.save())
 
 
-class InputTest(SynchronousTestCase):
+class InputTest(TestCase):
     def test_a_value_that_the_encoder_refuses_changes_nothing(self) -> None:
         model = Model(replace(_SMALL, value=ScalarParams(minval=0.0, maxval=10.0, resolution=1.0)))
         model.learn(0, 5.0)

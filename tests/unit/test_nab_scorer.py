@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from unittest import TestCase
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.nab.scorer import (
     PROFILES,
@@ -37,7 +37,7 @@ def _series(scores: Mapping[int, float], *windows: tuple[int, int]) -> ScoredWin
     return ScoredWindows(rows, windows)
 
 
-class PositionTest(SynchronousTestCase):
+class PositionTest(TestCase):
     def test_sigmoid(self) -> None:
         positions = np.array([-1.0, -0.5, 0.0, 1.0, 3.0, 3.1, 1000.0])
         expected = [0.9866143, 0.8482836, 0.0, -0.9866143, -0.9999994, -1.0, -1.0]
@@ -72,7 +72,7 @@ class PositionTest(SynchronousTestCase):
         self.assertEqual(worth.tolist(), [-1.0] * 5 + [1.0] + [-1.0] * 4)
 
 
-class BestThresholdTest(SynchronousTestCase):
+class BestThresholdTest(TestCase):
     def _best(self, *series: ScoredWindows, profile: str = "standard") -> Best:
         return best_threshold(series, PROFILES[profile])
 
@@ -186,7 +186,7 @@ def _s(y: float) -> float:
     return -1.0 if y > 3 else 2 / (1 + math.exp(5 * y)) - 1
 
 
-class CountsTest(SynchronousTestCase):
+class CountsTest(TestCase):
     def test_windows_found_and_false_positives(self) -> None:
         series = [_series({14: 1.0, 30: 0.9, 45: 0.9, 46: 0.9, 80: 0.5}, (40, 49), (60, 69)), _series({50: 0.9})]
         self.assertEqual(counts_at(series, 0.9), Counts(found=1, windows=2, false_positives=2))

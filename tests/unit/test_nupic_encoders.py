@@ -12,8 +12,7 @@ import json
 import math
 from pathlib import Path
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.htm import _core, opf
 from htmengine.htm.model import core_params
@@ -38,7 +37,7 @@ def _numbers(ranges: str) -> list[int]:
     return numbers
 
 
-class NupicEncodersTest(SynchronousTestCase):
+class NupicEncodersTest(TestCase):
     def test_value_encoders(self) -> None:
         for case in _CASES:
             if case["encoder"]["type"] == "DateEncoder":

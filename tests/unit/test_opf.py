@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.errors import InvalidModelSpec, UnsupportedModelParams
 from htmengine.htm import _core, opf
@@ -113,7 +112,7 @@ def _with_encoder(**encoder: object) -> dict[str, Any]:
     return _with("sensorParams.encoders.c1", {"fieldname": "c1", "name": "c1", **encoder})
 
 
-class ReadingTest(SynchronousTestCase):
+class ReadingTest(TestCase):
     def test_the_standard_description_is_the_standard_model_as_nupic_runs_it(self) -> None:
         expected = ModelParams(
             RandomDistributedScalarParams(1.5),
@@ -271,7 +270,7 @@ _EFFECTS: dict[str, Any] = {
 }
 
 
-class EffectTest(SynchronousTestCase):
+class EffectTest(TestCase):
     """Whatever a description may set makes another model: its state after some rows is another one."""
 
     @staticmethod
@@ -345,7 +344,7 @@ class EffectTest(SynchronousTestCase):
             self.assertNotEqual(self._state(_with("sensorParams.encoders.c0_timeOfDay", date)), before, name)
 
 
-class RefusalTest(SynchronousTestCase):
+class RefusalTest(TestCase):
     def test_what_is_not_supported_is_refused_by_its_name(self) -> None:
         for path, value in (
             ("inferenceType", "NontemporalAnomaly"),

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import sqlite3
-from unittest import mock
+from unittest import TestCase, mock
 
 from sqlalchemy.exc import OperationalError
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.repository import engine
 from htmengine.repository.connections import CONNECT_TIMEOUT_S
@@ -24,7 +23,7 @@ def away(seconds: int) -> str:
     return f"the database is away for {seconds} s: full"
 
 
-class OutageTest(SynchronousTestCase):
+class OutageTest(TestCase):
     def setUp(self) -> None:
         self.logged: list[str] = []
         globalLogPublisher.addObserver(self.observe)
@@ -63,7 +62,7 @@ class OutageTest(SynchronousTestCase):
         self.assertEqual(self.logged, [away(0), BACK] * 2)
 
 
-class CommandTest(SynchronousTestCase):
+class CommandTest(TestCase):
     def test_a_command_tries_a_server_that_hangs_once(self) -> None:
         database, clock, tries = Database("sqlite:///:memory:", patient=False), Clock(), []
         self.addCleanup(database.close)

@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import FrozenInstanceError
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidModelSpec
 from htmengine.htm.params import (
@@ -97,7 +97,7 @@ _MODEL = st.builds(
 )
 
 
-class StandardModelTest(SynchronousTestCase):
+class StandardModelTest(TestCase):
     def test_resolution_is_the_range_over_130(self) -> None:
         params = ModelParams.for_range(-20.0, 120.0)
         assert isinstance(params.value, RandomDistributedScalarParams)
@@ -141,7 +141,7 @@ class StandardModelTest(SynchronousTestCase):
             ModelParams.for_range(0.0, 1.0).temporal.seed = 1
 
 
-class RangeTest(SynchronousTestCase):
+class RangeTest(TestCase):
     def test_range_is_the_datas_and_a_fifth_more_on_both_sides(self) -> None:
         self.assertEqual(range_of(iter([100.0, 0.0, 50.0])), (-20.0, 120.0))
 
@@ -156,7 +156,7 @@ class RangeTest(SynchronousTestCase):
             range_of([math.nan])
 
 
-class EncoderSizeTest(SynchronousTestCase):
+class EncoderSizeTest(TestCase):
     def test_scalar_bits_follow_from_resolution_or_radius(self) -> None:
         by_resolution = ScalarParams(minval=0.0, maxval=10.0, resolution=1.0)
         by_radius = ScalarParams(minval=0.0, maxval=10.0, radius=21.0)
@@ -179,7 +179,7 @@ class EncoderSizeTest(SynchronousTestCase):
         self.assertEqual(both.bits, 54 + 147)
 
 
-class RefusalTest(SynchronousTestCase):
+class RefusalTest(TestCase):
     def test_wrong_values_are_refused_by_name_with_what_is_allowed(self) -> None:
         refused: list[tuple[type, dict[str, object], str]] = [
             (RandomDistributedScalarParams, {"resolution": 0.0}, "resolution: 0.0 .* above 0"),
@@ -217,7 +217,7 @@ class RefusalTest(SynchronousTestCase):
         self.assertIs(type(SpatialPoolerParams(columns=1024.0).columns), int)
 
 
-class JsonTest(SynchronousTestCase):
+class JsonTest(TestCase):
     @given(_MODEL)
     def test_json_keeps_every_parameter_exactly(self, params: ModelParams) -> None:
         self.assertEqual(ModelParams.from_json(json.loads(json.dumps(params.to_json()))), params)
@@ -248,7 +248,7 @@ class JsonTest(SynchronousTestCase):
                 ModelParams.from_json(document)
 
 
-class FirstRangeTest(SynchronousTestCase):
+class FirstRangeTest(TestCase):
     def test_one_outlier_of_any_size_at_any_place_changes_nothing(self) -> None:
         plain = [50.0 + 40.0 * math.sin(row / 5) for row in range(288)]
         for place in (0, 1, 10, 50, 287):

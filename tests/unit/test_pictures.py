@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
+from unittest import TestCase
 from xml.etree import ElementTree
 
 import numpy as np
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.measure.fleet import Alarmed, Fleet, FleetSeries, score_alarms
 from htmengine.measure.pictures import Example, examples, page, svg
 from tests.unit.test_fleet import LABELS
 
 
-class PicturesTest(SynchronousTestCase):
+class PicturesTest(TestCase):
     def setUp(self) -> None:
         times = np.arange(600_000, 1_000_000, 60)
         self.fleet = Fleet(LABELS, [FleetSeries(name, times, times % 7.0) for name in "ab"])

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from unittest import TestCase
+
 from sqlalchemy import delete, update
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
@@ -28,7 +29,7 @@ def digest(last: int, **values: float) -> int | None:
     return after_rows(START, 0, [row(rowid, values.get(f"row{rowid}")) for rowid in range(1, last + 1)])
 
 
-class ProofsTest(SynchronousTestCase):
+class ProofsTest(TestCase):
     """A metric with 30 rows, of which 20 have scores."""
 
     def setUp(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from unittest import TestCase
 
 import numpy as np
 from numpy.typing import NDArray
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.htm import Model, ModelParams
 from htmengine.htm.params import RandomDistributedScalarParams
@@ -25,7 +25,7 @@ def _wave(rows: int, scale: float = 1.0) -> list[float]:
     return [scale * (65 + 60 * math.sin(row * math.pi / 12)) for row in range(rows)]
 
 
-class RangeAdaptationTest(SynchronousTestCase):
+class RangeAdaptationTest(TestCase):
     def test_inside_the_range_nothing_is_different(self) -> None:
         values = [float(value) for value in np.random.default_rng(1).uniform(0, 130, 500)]
         self.assertEqual(_raw(_ADAPTING, values).tolist(), _raw(_FIXED, values).tolist())

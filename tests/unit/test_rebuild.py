@@ -6,11 +6,11 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
+from unittest import TestCase
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
@@ -34,7 +34,7 @@ def value_of(minute: int) -> float:
     return float(minute * 7 % 11)
 
 
-class RebuildTestCase(SynchronousTestCase):
+class RebuildTestCase(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
         self.ids = itertools.count()

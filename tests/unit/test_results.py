@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from unittest import mock
+from unittest import TestCase, mock
 
 from sqlalchemy import select
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
@@ -17,7 +16,7 @@ from htmengine.repository.schema import anomaly, result_log
 from tests.support.database import new_database
 
 
-class ResultsTest(SynchronousTestCase):
+class ResultsTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
         self.uids = [self.new_metric(name) for name in ("a", "b")]

@@ -9,8 +9,7 @@ import math
 import random
 from collections.abc import Iterable
 from typing import NamedTuple
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.ledger import read_ledger
 from htmengine.messages import SampleBatch
@@ -24,7 +23,7 @@ OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=False,
 NOW = 1_000_000.0
 
 
-class CadenceTest(SynchronousTestCase):
+class CadenceTest(TestCase):
     def test_a_metric_that_changes_its_cadence_waits_for_a_few_rows_only(self) -> None:
         cadence = cadence_of(range(0, 6000, 60))
         jumps = []
@@ -75,7 +74,7 @@ def _arrive(times: Iterable[int]) -> tuple[list[int], list[int]]:
     return rows, late
 
 
-class OrderTest(SynchronousTestCase):
+class OrderTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
         self.ids = itertools.count()

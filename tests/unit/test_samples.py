@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.web.document import MOST_ERRORS
 from htmengine.web.refused import Refused
@@ -19,7 +18,7 @@ def lines_from_json(samples: Any, metric: str | None, now: float) -> list[str]:
     return read_json(json.dumps({"samples": samples}).encode(), metric, now)
 
 
-class SamplesTest(SynchronousTestCase):
+class SamplesTest(TestCase):
     def fields(self, read: Any, samples: Any, metric: str | None = None) -> list[str]:
         with self.assertRaises(Refused) as caught:
             read(samples, metric, NOW)

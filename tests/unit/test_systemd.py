@@ -8,10 +8,9 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
-from unittest import SkipTest
+from unittest import SkipTest, TestCase
 
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.process.systemd import SystemdNotifier
 
@@ -19,7 +18,7 @@ UNITS = Path(__file__).parents[2] / "conf" / "systemd"
 HARDENING = re.compile(r"^# Hardening\n(.*?)\n\n", re.DOTALL | re.MULTILINE)
 
 
-class NotifierTest(SynchronousTestCase):
+class NotifierTest(TestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -61,7 +60,7 @@ class NotifierTest(SynchronousTestCase):
         notifier.stopService()
 
 
-class UnitsTest(SynchronousTestCase):
+class UnitsTest(TestCase):
     def test_all_units_have_the_same_hardening_and_are_watched(self) -> None:
         units = [path.read_text() for path in sorted(UNITS.glob("*.service"))]
         self.assertEqual(len({match.group(1) for unit in units for match in [HARDENING.search(unit)] if match}), 1)

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from typing import Any
-
-from twisted.trial.unittest import SynchronousTestCase
+from unittest import TestCase
 
 from htmengine.web.graphite.functions import FUNCTIONS, describe, function_named
 from htmengine.web.graphite.series import Range, Series, aligned
@@ -16,7 +15,7 @@ from htmengine.web.refused import Refused
 WANTED = Range(0, 600, 100)
 
 
-class ParserTest(SynchronousTestCase):
+class ParserTest(TestCase):
     def test_paths(self) -> None:
         for text in ("a", "a.b-c.*", "a.{b,c}.d", "a.[bc]?", "2xx.rate", "a.b:c", "ünï.x", "1.2.3"):
             self.assertEqual(parse_target(text), Path(text))
@@ -75,7 +74,7 @@ class ParserTest(SynchronousTestCase):
                 parse_target(text)
 
 
-class FunctionsTest(SynchronousTestCase):
+class FunctionsTest(TestCase):
     def series(self, name: str, *values: float | None, start: int = 0, step: int = 60) -> Series:
         return Series(name, name, start, step, values)
 

@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import contextlib
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidRule
 from htmengine.selectors import Metric, parse_selector
 from htmengine.wires.admission import Admission, NewMetrics, Verdict, parse_rule
 
 
-class SelectorTest(SynchronousTestCase):
+class SelectorTest(TestCase):
     def taken(self, selector: str, *texts: str) -> list[bool]:
         found = parse_selector(selector)
         return [found.takes(Metric.of(text)) for text in texts]
@@ -61,7 +61,7 @@ class SelectorTest(SynchronousTestCase):
             parse_selector(text).takes(Metric.of("m;a=b"))
 
 
-class RulesTest(SynchronousTestCase):
+class RulesTest(TestCase):
     def names(self, rules: list[str], *texts: str) -> list[str | None]:
         admission = Admission(rules)
         return [admission.judge(text).name for text in texts]
@@ -127,7 +127,7 @@ class RulesTest(SynchronousTestCase):
                 parse_rule(text)
 
 
-class NewMetricsTest(SynchronousTestCase):
+class NewMetricsTest(TestCase):
     def test_a_minute_and_all_are_bounded(self) -> None:
         limits = NewMetrics(most_a_minute=2, most=5)
         found = [limits.admit(known, now) for known, now in ((1, 0), (2, 1), (3, 59), (3, 60), (4, 61), (5, 200))]

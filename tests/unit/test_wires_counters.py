@@ -6,10 +6,10 @@ from __future__ import annotations
 import math
 import random
 from itertools import accumulate
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.wires.counters import Last, Watch, advance, looks_like_counter, watch
 from htmengine.wires.samples import Kind, Sample
@@ -26,7 +26,7 @@ def outcomes(rows: list[tuple[float, float]], kind: Kind = Kind.COUNTER, started
     return found
 
 
-class CounterTest(SynchronousTestCase):
+class CounterTest(TestCase):
     def test_a_rate_is_what_was_added_a_second(self) -> None:
         rows = [(0.0, 100.0), (10.0, 150.0), (20.0, 150.0), (40.0, 160.0)]
         self.assertEqual(outcomes(rows), ["first_of_counter", 5.0, 0.0, 0.5])
@@ -69,7 +69,7 @@ class CounterTest(SynchronousTestCase):
         self.assertEqual(found, whole[cut:])
 
 
-class DeltaTest(SynchronousTestCase):
+class DeltaTest(TestCase):
     def test_a_delta_counts_from_its_start(self) -> None:
         self.assertEqual(advance(None, Sample("n", 30.0, 70.0, Kind.DELTA, 60.0)).rate, 3.0)
 
@@ -83,7 +83,7 @@ class DeltaTest(SynchronousTestCase):
         self.assertEqual(outcomes([(70.0, 30.0), (70.0, 30.0)], Kind.DELTA, 60.0), [3.0, "repeated"])
 
 
-class LookOutTest(SynchronousTestCase):
+class LookOutTest(TestCase):
     def decided(self, values: list[float], step_s: float) -> tuple[bool | None, int]:
         """The first verdict, and after how many rows."""
         seen: Watch | None = None

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+from unittest import TestCase
+
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.wires.histograms import Buckets, TotalsOfHistograms, quantile
 
 BOUNDS = (1.0, 2.0, 4.0)
 
 
-class QuantileTest(SynchronousTestCase):
+class QuantileTest(TestCase):
     def test_a_quantile_lies_on_a_line_within_its_bucket(self) -> None:
         for share, value in ((0.0, 0.0), (0.25, 0.5), (0.5, 1.0), (0.75, 1.5), (1.0, 2.0)):
             self.assertEqual(quantile(BOUNDS, (10, 10, 0, 0), share), value)
@@ -33,7 +34,7 @@ class QuantileTest(SynchronousTestCase):
         self.assertTrue(0.0 <= found[0] <= found[1] <= 4.0)
 
 
-class TotalsTest(SynchronousTestCase):
+class TotalsTest(TestCase):
     def setUp(self) -> None:
         self.totals = TotalsOfHistograms(most=2)
 

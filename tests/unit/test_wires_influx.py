@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 import contextlib
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
 from htmengine.labels import MAX_TEXT_BYTES
 from htmengine.wires.influx import MAX_BODY_BYTES, read_lines
 
 
-class InfluxTest(SynchronousTestCase):
+class InfluxTest(TestCase):
     def reason(self, body: bytes, precision: str = "ns") -> str:
         with self.assertRaises(InvalidBody) as caught:
             read_lines(body, precision, 0.0)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 from typing import Any
+from unittest import TestCase
 
 from google.protobuf import json_format
 from hypothesis import given
@@ -15,7 +16,6 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
 from htmengine.wires.otlp import MAX_BODY_BYTES, OtlpOptions, OtlpReader, accepted_body
@@ -53,7 +53,7 @@ class Request:
         return (reader or OtlpReader()).read(self.message.SerializeToString())
 
 
-class PointsTest(SynchronousTestCase):
+class PointsTest(TestCase):
     def test_gauges_and_sums_are_what_their_temporality_says(self) -> None:
         request = Request()
         request.point("g", "gauge", as_double=1.5)
@@ -198,7 +198,7 @@ class PointsTest(SynchronousTestCase):
         self.assertEqual(caught.exception.reason, "too_many_samples")
 
 
-class AnswerTest(SynchronousTestCase):
+class AnswerTest(TestCase):
     def test_a_whole_success_is_an_empty_message(self) -> None:
         self.assertEqual(accepted_body(Received(), as_json=False), b"")
         self.assertEqual(json.loads(accepted_body(Received(), as_json=True)), {})
@@ -219,7 +219,7 @@ class AnswerTest(SynchronousTestCase):
         )
 
 
-class JsonTest(SynchronousTestCase):
+class JsonTest(TestCase):
     def test_json_is_read_with_integers_as_texts_and_ids_in_hexadecimal(self) -> None:
         point = {
             "asInt": "5", "timeUnixNano": str(AT_NS), "startTimeUnixNano": "1600000000000000000",

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import struct
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
 from htmengine.wires.protobuf_frames import MAX_FRAME_BYTES, read_frame
@@ -20,7 +20,7 @@ def metric(name: bytes, *points: tuple[int, float]) -> bytes:
     return message(1, message(1, name), *read)
 
 
-class ProtobufFramesTest(SynchronousTestCase):
+class ProtobufFramesTest(TestCase):
     def test_all_points_of_all_metrics_are_read(self) -> None:
         received = read_frame(metric(b"a;z=1;b=2", (60, 0.5), (120, -1.0)) + metric("ü".encode(), (2**32 - 1, 2.0)))
         self.assertEqual([s[:3] for s in received.samples], [("a;b=2;z=1", 0.5, 60.0), ("a;b=2;z=1", -1.0, 120.0)])

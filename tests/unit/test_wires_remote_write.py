@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody
 from htmengine.wires.remote_write import (
@@ -62,7 +62,7 @@ def read_1(*parts: bytes, types: MetricTypes | None = None) -> Received:
     return read_version_1(b"".join(parts), types or MetricTypes())
 
 
-class Version1Test(SynchronousTestCase):
+class Version1Test(TestCase):
     def test_a_series_is_named_by_its_labels(self) -> None:
         received = read_1(series_1({"__name__": "up", "job": "api", "instance": "a:1", "empty": ""}, [(1.0, TIME_MS)]))
         self.assertEqual(received.samples, [Sample("up;instance=a:1;job=api", 1.0, AT, Kind.UNKNOWN)])
@@ -141,7 +141,7 @@ class Version1Test(SynchronousTestCase):
         self.assertEqual(received.rejected.total() + len(received.samples), 1)
 
 
-class Version2Test(SynchronousTestCase):
+class Version2Test(TestCase):
     def test_a_series_is_named_by_its_symbols_and_knows_its_type_and_start(self) -> None:
         symbols = Symbols()
         first = symbols.series({"__name__": "hits", "job": "api"}, [(5.0, TIME_MS)], metric_type=1, created_ms=60_000)
@@ -173,7 +173,7 @@ class Version2Test(SynchronousTestCase):
         self.assertEqual(caught.exception.reason, "symbols")
 
 
-class RequestTest(SynchronousTestCase):
+class RequestTest(TestCase):
     def test_the_content_type_tells_the_version(self) -> None:
         for text, version in (
             ("application/x-protobuf", 1),

@@ -8,7 +8,7 @@ import gzip
 import sys
 import zlib
 from collections.abc import Callable
-from unittest import mock
+from unittest import TestCase, mock
 
 import cramjam
 import google.protobuf.descriptor_pb2
@@ -16,7 +16,6 @@ import line_protocol_parser
 import opentelemetry.proto.collector.metrics.v1.metrics_service_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidBody, InvalidSample, MissingExtra
 from htmengine.wires import influx, otlp, protobuf_frames
@@ -24,7 +23,7 @@ from htmengine.wires.compression import decompress
 from htmengine.wires.samples import Received, number
 
 
-class ReceivedTest(SynchronousTestCase):
+class ReceivedTest(TestCase):
     def test_a_value_or_a_time_that_cannot_be_taken_is_counted(self) -> None:
         received = Received()
         for value, timestamp in ((float("inf"), 1.0), (1.0, -1.0), (1.0, 5e9), (1.0, float("nan")), (1.0, 0.0)):
@@ -46,7 +45,7 @@ class ReceivedTest(SynchronousTestCase):
                 number(other)
 
 
-class DecompressTest(SynchronousTestCase):
+class DecompressTest(TestCase):
     ENCODED = (
         ("gzip", gzip.compress),
         ("deflate", zlib.compress),
@@ -89,7 +88,7 @@ class DecompressTest(SynchronousTestCase):
             self.assertLessEqual(len(decompress(body, encoding, 1000)), 1000)
 
 
-class MissingExtraTest(SynchronousTestCase):
+class MissingExtraTest(TestCase):
     def test_a_missing_package_names_the_extra_that_brings_it(self) -> None:
         uses: dict[str, Callable[[], object]] = {
             cramjam.__name__: lambda: decompress(b"", "snappy", 10),

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pickle
 import ssl
 import struct
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.wires.sniff import recognise
 
@@ -31,7 +31,7 @@ def tls_hello() -> bytes:
     raise AssertionError("a handshake ended without an answer")
 
 
-class SniffTest(SynchronousTestCase):
+class SniffTest(TestCase):
     def test_each_protocol_is_recognised_by_its_first_bytes(self) -> None:
         points = [(f"servers.web{number}.cpu", (1400000000, 0.5)) for number in range(500)]
         cases = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
+from unittest import TestCase
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import InvalidSample
 from htmengine.wires import statsd
@@ -20,7 +20,7 @@ def values(received: Received) -> dict[str, float]:
     return {sample.name: sample.value for sample in received.samples}
 
 
-class ParseLineTest(SynchronousTestCase):
+class ParseLineTest(TestCase):
     def reason(self, line: str) -> str:
         with self.assertRaises(InvalidSample) as caught:
             parse_line(line)
@@ -58,7 +58,7 @@ class ParseLineTest(SynchronousTestCase):
             parse_line(line)
 
 
-class AggregatorTest(SynchronousTestCase):
+class AggregatorTest(TestCase):
     def setUp(self) -> None:
         self.aggregator = Aggregator(StatsdOptions())
         self.rejected: Counter[str] = Counter()
