@@ -45,6 +45,7 @@ class Tried:
     title: str
     reason: str
     metrics: tuple[Moved, ...]
+    labels: tuple[tuple[str, str], ...]  #: the rule's, with the severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,11 @@ def trial(conn: Connection, rule: Rule, since: int) -> Trial:
     if rule.valid_range is not None:
         outside = queries.rows_outside(conn, uids, rule.valid_range, since, MOST_ROWS)
         rows = _in_order([*rows, *outside])
-    found = _incidents(conn, rule, rows, len(uids)) if rule.has_budget else [_alert(each) for each in fires(rule, rows)]
+    found = (
+        _incidents(conn, rule, rows, len(uids))
+        if rule.has_budget
+        else [_alert(rule, each) for each in fires(rule, rows)]
+    )
     pages = sum(each.paged for each in found)
     return Trial(tuple(found), pages, usual, len(uids), len(listed) < MOST_ROWS)
 
@@ -91,10 +96,10 @@ def _incidents(conn: Connection, rule: Rule, rows: Sequence[PastRow], metrics: i
     learnt = queries.learnt_since(conn, sorted({each.uid for each in rows}))
     found = preview(rule, rows, learnt, metrics)
     verdicts = {each.incident_id: each.outcome for each in reversed(found.judgements)}
-    return [_tried(story, verdicts[story.incident.id]) for story in found.stories.values()]
+    return [_tried(rule, story, verdicts[story.incident.id]) for story in found.stories.values()]
 
 
-def _tried(story: Story, verdict: Outcome) -> Tried:
+def _tried(rule: Rule, story: Story, verdict: Outcome) -> Tried:
     incident, first = story.incident, story.alarms[0]
     names = list(dict.fromkeys(each.metric for each in ranked(story.alarms)))
     moved = {each.uid: Moved(each.uid, each.metric, each.timestamp) for each in reversed(story.alarms)}
@@ -107,10 +112,11 @@ def _tried(story: Story, verdict: Outcome) -> Tried:
         title=title(names),
         reason=first.text or first.kind,
         metrics=tuple(sorted(moved.values(), key=lambda each: each.timestamp)),
+        labels=rule.labels_at(incident.height),
     )
 
 
-def _alert(each: PastRow) -> Tried:
+def _alert(rule: Rule, each: PastRow) -> Tried:
     at = each.row.timestamp
     reason = f"value {each.row.value:g}, anomaly score {each.row.anomaly:.6f}"
-    return Tried(at, at, True, "paged", None, each.metric, reason, (Moved(each.uid, each.metric, at),))
+    return Tried(at, at, True, "paged", None, each.metric, reason, (Moved(each.uid, each.metric, at),), rule.labels)

@@ -146,7 +146,8 @@ def _trial(conn: Connection, rule: Rule, since: int) -> dict[str, Any]:
 
 def _tried_json(each: Tried) -> dict[str, Any]:
     fields = asdict(each)
-    return {**fields, "members": len(each.metrics), "metrics": fields["metrics"][:MOST_MOVED]}
+    shown = {"metrics": fields["metrics"][:MOST_MOVED], "labels": dict(each.labels)}
+    return {**fields, "members": len(each.metrics), **shown}
 
 
 def _audit(conn: Connection, limit: int, before: int | None) -> Mapping[str, Any]:

@@ -173,10 +173,28 @@ class TestPages:
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_text("a number from 0, or one with % is allowed")).to_be_visible()
         page.get_by_label("Least change").fill("10%")
+        page.get_by_text("When it fires").click()
+        page.get_by_label("For, in seconds").fill("600")
+        page.get_by_label("Silence").fill("no")
+        page.get_by_text("What receivers are told").click()
+        page.get_by_label("Severity").fill("low=4, high=much")
+        page.get_by_text("What receivers are told").click()
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_label("Severity")).to_be_focused()  # what is refused is opened
+        page.get_by_label("Severity").fill("low=4, high=6")
+        page.get_by_label("Labels").fill("team=web, query=a=b")
         page.get_by_role("button", name="Save").click()
         expect(page.get_by_role("link", name="machine")).to_have_attribute("aria-current", "true")
         stored = httpx.get(f"{engine.url}/api/v1/alert/rules/machine").json()
-        assert stored["options"] == {"metrics": [MACHINE], "pages_per_week": 5, "min_change": "10%"} | stored["options"]
+        assert stored["options"] == {
+            "metrics": [MACHINE],
+            "pages_per_week": 5,
+            "min_change": "10%",
+            "for_s": 600,
+            "silence": False,
+            "severity": {"low": 4, "high": 6},
+            "labels": {"team": "web", "query": "a=b"},
+        }
         page.get_by_role("button", name="Delete…").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         expect(page.get_by_role("link", name="machine")).to_have_count(0)

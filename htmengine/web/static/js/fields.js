@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Fields of forms: a label, an input or a choice, and help, in whose place a complaint stands.
+// Fields of forms: a label, an input or a choice, and help, in whose place a complaint stands; it opens the group that
+// its field is in.
 
 import { h, select } from "./dom.js";
 
@@ -16,6 +17,7 @@ export function field({ name, label, help = "", choices, wide = false, value, ..
     control.setAttribute("aria-invalid", String(Boolean(text)));
     note.classList.toggle("failure", Boolean(text));
     note.textContent = text || help;
+    if (text) control.closest("details")?.setAttribute("open", "");
   };
   return { name, control, complain, element: h("div", { class: wide ? "field wide" : "field" }, h("label", { for: id }, label), control, note) };
 }

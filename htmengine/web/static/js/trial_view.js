@@ -29,7 +29,8 @@ export function showTrial(panel, trial, signal) {
 function page(incident) {
   const [first] = incident.metrics;
   const view = { from: incident.timestamp - AROUND_S, until: incident.until + AROUND_S };
-  const row = multiple({ uid: first.uid, name: incident.title, note: format.time(incident.timestamp), reason: incident.reason, view });
+  const note = [format.time(incident.timestamp), ...Object.entries(incident.labels).map(([name, value]) => `${name}=${value}`)].join(" · ");
+  const row = multiple({ uid: first.uid, name: incident.title, note, reason: incident.reason, view });
   return { ...row, incident, view };
 }
 
