@@ -13,10 +13,12 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from htmengine.errors import ConfigError
 
@@ -28,6 +30,8 @@ FILES = ("application", "model-swapper", "model-checkpoint", "rabbitmq")
 ENVIRONMENT_PREFIX = "HTMENGINE__"
 #: alerts.conf has sections whose names its author chooses: `htmengine.alerts.configuration` reads it.
 ALERTS_PREFIX = f"{ENVIRONMENT_PREFIX}ALERTS__"
+
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 # --- kinds of values ------------------------------------------------------------------------------------
@@ -119,6 +123,23 @@ def _percentiles(text: str) -> str:
     return text
 
 
+def _label_pairs(text: str) -> str:
+    for each in text.split():
+        name, equals, _ = each.partition("=")
+        if not equals or not _LABEL.fullmatch(name):
+            raise ValueError(text)
+    return text
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    plain = text.isascii() and text.isprintable() and " " not in text
+    if not plain or parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+        raise ValueError(text)
+    _ = parts.port  # raises ValueError
+    return text
+
+
 FLAG = Kind("yes or no", _flag)
 FOLDER = Kind("a path, in which environment variables that are set ($NAME) and ~", _folder)
 TEXT = Kind("a text that is not empty", _text)
@@ -126,6 +147,9 @@ ANY_TEXT = Kind("a text", str)
 ADDRESSES = Kind("HOST:PORT, or several with spaces between them", _addresses)
 GLOBS = Kind("globs of names (web.* *.debug disk;*host=a*) with spaces between them", _globs)
 PERCENTILES = Kind("numbers between 0 and 100 with spaces between them", _percentiles)
+URL = Kind("an http or https URL without user and password", _url)
+URL_OR_NOTHING = Kind(f"{URL.allowed}, or nothing", lambda text: text and _url(text))
+LABEL_PAIRS = Kind("NAME=VALUE, or several with spaces between them", _label_pairs)
 PORT = whole(0, 65_535)
 
 
@@ -290,6 +314,18 @@ class TelemetrySection:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteWriteSection:
+    """[remote_write] of application.conf: results are written to a Prometheus."""
+
+    url: str = option("", URL_OR_NOTHING, "where to POST: http://HOST:9090/api/v1/write; empty: nowhere", secret=True)
+    metrics: str = option("*", TEXT, "whose results: globs and labels as in rules of alerts, separated by commas")
+    labels: str = option("", LABEL_PAIRS, "labels that all series get, which tell engines apart")
+    authorization: str = option("", ANY_TEXT, "value of the header Authorization", secret=True)
+    tls_ca_file: str = option("", ANY_TEXT, "PEM file with the authorities to trust; empty: the system's")
+    timeout_s: float = option(30.0, real(0.1, 600), "an answer takes at most this long")
+
+
+@dataclass(frozen=True, slots=True)
 class InterfaceBus:
     """[interface_bus] of model-swapper.conf."""
 
@@ -364,6 +400,7 @@ class Config:
     garbage_collection: GarbageCollection = _section("application", GarbageCollection)
     web: Web = _section("application", Web)
     telemetry: TelemetrySection = _section("application", TelemetrySection)
+    remote_write: RemoteWriteSection = _section("application", RemoteWriteSection)
     interface_bus: InterfaceBus = _section("model-swapper", InterfaceBus)
     model_scheduler: ModelSchedulerSection = _section("model-swapper", ModelSchedulerSection)
     storage: Storage = _section("model-checkpoint", Storage)

@@ -33,7 +33,7 @@ HtmEngineError
 ├── InvalidRule               a selector or a rule of admission cannot be read; the text says what is allowed
 ├── InvalidAlertRule          an alert rule of the API is refused; names the options
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
-├── DeliveryFailed            an alert's receiver did not take a message; says what came back
+├── DeliveryFailed            a receiver of alerts or results did not take a message; says what came back
 ├── MissingExtra              an optional package is not installed; names the extra that brings it
 ├── BackupFailed              a running engine could not be copied; names the folder and says why
 ├── BenchmarkFailed           a peer that was to be measured did not run
@@ -281,7 +281,7 @@ class BadSeries(HtmEngineError):
 
 
 class DeliveryFailed(HtmEngineError):
-    """An alert's receiver did not take a message; the text has what came back, and no secret.
+    """A receiver of alerts or results did not take a message; the text has what came back, and no secret.
 
     ``retry_after_s`` is how long the receiver wants to be left alone, if it said so.  The message is sent again.
     Remedy: ``htmengine alert test`` shows whether the receiver's options are right.

@@ -231,6 +231,26 @@ class Parts:
         )
         return AnomalyService(bus=self.bus, database=self.database, options=options, on_failure=self.end.fail)
 
+    def remote_writer(self) -> list[TellsOfItself]:
+        """What writes results to a Prometheus, if that is wanted."""
+        section = self.deployment.config.remote_write
+        if not section.url:
+            return []
+        from htmengine.export.remote_writer import RemoteWriter, WriterOptions
+        from htmengine.process.http_client import HttpClient
+
+        return [
+            RemoteWriter(
+                clock=self.reactor,
+                database=self.database,
+                client=HttpClient(self.reactor),
+                options=WriterOptions.of(section),
+                alone=self.deployment.folder is not None,
+                progress=self.bus.progress,
+                on_failure=self.end.fail,
+            )
+        ]
+
     def alert_service(self) -> AlertService:
         from htmengine.alerts.sender import Sender
 
@@ -446,6 +466,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     web = parts.web_service(listener)
     told: list[TellsOfItself] = [
         parts.alert_service(),
+        *parts.remote_writer(),
         parts.anomaly_service(),
         parts.model_scheduler(),
         parts.metric_storer(),
@@ -474,11 +495,13 @@ def make_distributed(
     *,
     queues: Sequence[str],
     beside: Callable[[Parts], Sequence[Service]] = lambda _: [],
+    told_beside: Callable[[Parts], Sequence[TellsOfItself]] = lambda _: [],
     with_database: bool = True,
 ) -> Callable[[Mapping[str, Any]], Service]:
     """A service of its own process, on RabbitMQ and, except for the listener, a database server.
 
-    ``make`` makes the service and says where it tells about itself; ``queues`` are those that it reads.
+    ``make`` makes the service and says where it tells about itself; ``queues`` are those that it reads.  Those beside
+    it run with it; some of them tell about themselves, too.
     """
 
     def make_service(_options: Mapping[str, Any]) -> Service:
@@ -493,7 +516,7 @@ def make_distributed(
         service, at = make(parts)
         name = f"{type(service).__name__} on {platform.node()}"
         watch = parts.progress_watch(name, queues, with_database=with_database)
-        told: list[TellsOfItself] = [service, watch]
+        told: list[TellsOfItself] = [*told_beside(parts), service, watch]
         further = parts.telemetry(told, queues, at=at, with_database=with_database)
         if with_database:
             further.append(parts.trouble_watch(f"queues of {name}", bus.differences))

@@ -114,7 +114,11 @@ SCHEDULER = Tap(
 )
 ANOMALY = Tap(
     ServiceOptions,
-    make_distributed(lambda parts: (parts.anomaly_service(), parts.ports.anomaly_port), queues=["results"]),
+    make_distributed(
+        lambda parts: (parts.anomaly_service(), parts.ports.anomaly_port),
+        queues=["results"],
+        told_beside=Parts.remote_writer,
+    ),
 )
 ALERTS = Tap(
     ServiceOptions,

@@ -16,6 +16,7 @@ from htmengine.cli.common import Engine, engine_options, example, failing_cleanl
 from htmengine.config import APPLICATION_CONFIG_PATH, Config
 from htmengine.deployment import load_all
 from htmengine.errors import ConfigError, InvalidRule, StartError
+from htmengine.export.remote_writer import WriterOptions
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
 from htmengine.web.access import load_tokens
@@ -95,6 +96,11 @@ def _problems_at_start(config: Config) -> Iterator[str]:
     try:
         if config.web.tokens_file:
             load_tokens(Path(config.web.tokens_file))
+    except StartError as error:
+        yield str(error)
+    try:
+        if config.remote_write.url:
+            WriterOptions.of(config.remote_write)
     except StartError as error:
         yield str(error)
     for line in rule_lines(config.admission.rules):

@@ -56,6 +56,11 @@ ALERT_POINTS = {
     "alerts.sent": "the receiver has accepted a message, the table does not say so",
 }
 
+#: Those of results that are written to another system.
+EXPORT_POINTS = {"export.sent": "the receiver has taken results, the table does not say so"}
+
+_ALL_POINTS = POINTS | ALERT_POINTS | EXPORT_POINTS
+
 
 @dataclass(slots=True)
 class Order:
@@ -74,8 +79,8 @@ class Order:
         """
         place, *options = text.strip().split(":")
         point, _, value = place.partition("=")
-        if point not in POINTS and point not in ALERT_POINTS:
-            raise ConfigError([f"{VARIABLE}: no crash point {point!r}; there are {', '.join(POINTS | ALERT_POINTS)}"])
+        if point not in _ALL_POINTS:
+            raise ConfigError([f"{VARIABLE}: no crash point {point!r}; there are {', '.join(_ALL_POINTS)}"])
         try:
             times = [int(option) for option in options if option != "hang"] or [1]
             return point, cls(float(value) if value else None, times[-1], "hang" in options)

@@ -203,6 +203,15 @@ result_log = Table(
     Column("spans", LONG_BYTES, nullable=False),
 )
 
+#: Who reads the log of results: up to which it has them, and until when (epoch milliseconds) it is its process's turn.
+result_reader = Table(
+    "result_reader",
+    metadata,
+    Column("name", String(40), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("turn_until", BigInteger, nullable=False),
+)
+
 #: A rule and a metric: what the alert service knows of them after some row.
 alert_state = Table(
     "alert_state",

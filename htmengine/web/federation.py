@@ -9,17 +9,16 @@ the way out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import Connection
 
+from htmengine.export.metric_series import BAND, SCORE, TIMESTAMP, VALUE, Family, alarm, labels_of
 from htmengine.incidents import queries
-from htmengine.labels import split
 from htmengine.process.twisted_types import Clock
-from htmengine.repository.newest import NewestRow, newest_rows
+from htmengine.repository.newest import MetricRow, newest_rows
 from htmengine.selectors import Selection
 from htmengine.web.document import parse_query
 from htmengine.web.http import Call, Reply
@@ -31,28 +30,11 @@ from htmengine.web.routes import Routes
 MOST_METRICS = 10_000
 #: Metrics without a row for so long are left out, so that their series go stale; ``max_age`` says otherwise.
 MAX_AGE_S = 3600
-NAME_LABEL = "metric"
 
-_NOT_IN_LABELS = re.compile(r"[^a-zA-Z0-9_]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
-class Family(NamedTuple):
-    """One figure of every metric."""
-
-    name: str
-    help: str
-    figure: Callable[[NewestRow], float | None]
-
-
-FAMILIES = (
-    Family("value", "Newest value", lambda row: row.value),
-    Family("timestamp_seconds", "Time of the newest value", lambda row: float(row.timestamp)),
-    Family("anomaly_score", "Anomaly score of the newest scored row", lambda row: row.anomaly_score),
-    Family("expected", "Value that was expected of the newest scored row", lambda row: row.expected),
-    Family("expected_lower", "Lower end of the band of usual values", lambda row: row.lower),
-    Family("expected_upper", "Upper end of the band of usual values", lambda row: row.upper),
-)
+FAMILIES = (VALUE, TIMESTAMP, SCORE, *BAND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +66,8 @@ def _max_age(text: str) -> int:
     return int(text or MAX_AGE_S)
 
 
-def _selected(conn: Connection, selection: Selection, since: int) -> list[NewestRow]:
-    found: list[NewestRow] = []
+def _selected(conn: Connection, selection: Selection, since: int) -> list[MetricRow]:
+    found: list[MetricRow] = []
     for row in newest_rows(conn, since):
         if selection.takes(row.text):
             found.append(row)
@@ -94,15 +76,14 @@ def _selected(conn: Connection, selection: Selection, since: int) -> list[Newest
     return found
 
 
-def page(rows: list[NewestRow], alarming: set[str]) -> bytes:
+def page(rows: list[MetricRow], alarming: set[str]) -> bytes:
     """All series, family by family."""
     labels = {row.uid: _labels(row.text) for row in rows}
-    alarm = Family("alarm", "1 while the metric is part of an open incident", lambda row: float(row.uid in alarming))
-    return "".join(line for family in (*FAMILIES, alarm) for line in _lines(family, rows, labels)).encode()
+    return "".join(line for family in (*FAMILIES, alarm(alarming)) for line in _lines(family, rows, labels)).encode()
 
 
-def _lines(family: Family, rows: list[NewestRow], labels: dict[str, str]) -> Iterator[str]:
-    name = f"htmengine_metric_{family.name}"
+def _lines(family: Family, rows: list[MetricRow], labels: dict[str, str]) -> Iterator[str]:
+    name = family.full_name
     yield f"# HELP {name} {family.help}\n# TYPE {name} gauge\n"
     for row in rows:
         figure = family.figure(row)
@@ -111,17 +92,9 @@ def _lines(family: Family, rows: list[NewestRow], labels: dict[str, str]) -> Ite
 
 
 def _labels(text: str) -> str:
-    """A metric's labels as Prometheus writes them; those that cannot be label names there are changed.
+    """A metric's labels as Prometheus writes them.
 
-    >>> _labels("disk.used;fs.type=ext4;metric=x")
-    'metric="disk.used",fs_type="ext4",exported_metric="x"'
+    >>> _labels("disk.used;host=h1")
+    'metric="disk.used",host="h1"'
     """
-    name, own = split(text)
-    found = {NAME_LABEL: name}
-    for label, value in own.items():
-        cleaned = _NOT_IN_LABELS.sub("_", label)
-        cleaned = f"_{cleaned}" if cleaned[0].isdigit() else cleaned
-        while cleaned in found:
-            cleaned = f"exported_{cleaned}"
-        found[cleaned] = value
-    return ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in found.items())
+    return ",".join(f'{label}="{value.translate(_ESCAPES)}"' for label, value in labels_of(text).items())

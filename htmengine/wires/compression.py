@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bodies made long again: gzip, deflate, and snappy's block format.
+"""Bodies made long again: gzip, deflate, and snappy's block format, which is written, too.
 
 In: a body and its Content-Encoding.  Out: what it holds, within a bound; a body that would be longer is refused
 before it takes the memory.
@@ -36,6 +36,11 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes:
     if len(found) > most:
         raise _too_long(most)
     return found
+
+
+def snap(body: bytes) -> bytes:
+    """The body in snappy's block format; raises `MissingExtra`."""
+    return bytes(optional("cramjam").snappy.compress_raw(body))
 
 
 def _unsnap(body: bytes, most: int) -> bytes:

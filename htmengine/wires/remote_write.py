@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Prometheus remote_write, 1.0 and 2.0.
+"""Prometheus remote_write, 1.0 and 2.0: requests are read, and those of 1.0 written, too.
 
 In: a request's body, decompressed.  Out: a `Received`, each series named by ``__name__`` and its other labels.
 Staleness markers, native histograms and exemplars are left out, and counted.  Source: the two specifications.
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import MAX_TEXT_BYTES, compose, shown
@@ -47,6 +47,8 @@ COUNTER, GAUGE, HISTOGRAM, GAUGE_HISTOGRAM, SUMMARY = 1, 2, 3, 4, 5
 _STALE = bytes.fromhex("7ff0000000000002")
 
 _NAME = "__name__"
+#: Names and values of a series, its own name among them.
+Labels: TypeAlias = tuple[tuple[str, str], ...]
 _Part = TypeVar("_Part", bytes, str)
 _PARTS_OF_HISTOGRAMS = ("bucket", "count", "sum")
 
@@ -191,6 +193,28 @@ def read_version_2(body: bytes) -> Received:
         for sample in series.samples:
             _add(received, text, sample, kind, (series.created_timestamp or sample.start_timestamp) / 1000)
     return received
+
+
+def write_version_1(series: Mapping[Labels, Sequence[tuple[float, float]]]) -> bytes:
+    """``prometheus.WriteRequest``: of each series, named by its labels, (epoch seconds, value) in the order of time.
+
+    >>> body = write_version_1({(("__name__", "up"), ("job", "api")): [(60.0, 1.0)]})
+    >>> read_version_1(body, MetricTypes()).samples[0][:3]
+    ('up;job=api', 1.0, 60.0)
+    """
+    request = _version_1()["WriteRequest"]()
+    for labels, samples in series.items():
+        added = request.timeseries.add(labels=_label_messages(labels))
+        for timestamp, value in samples:
+            added.samples.add(value=value, timestamp=round(timestamp * 1000))
+    return bytes(request.SerializeToString())
+
+
+@lru_cache(MAX_REMEMBERED)
+def _label_messages(labels: Labels) -> tuple[bytes, ...]:
+    """Sorted, as the protocol wants them."""
+    label = _version_1()["Label"]
+    return tuple(label(name=name, value=value).SerializeToString() for name, value in sorted(labels))
 
 
 def _bound(request: Any) -> None:

@@ -35,6 +35,7 @@ from htmengine.repository import (
     migrations,
     queries,
     rejects,
+    result_readers,
     schema,
     troubles,
 )
@@ -288,6 +289,18 @@ class TestQueries:
         database.run_sync(lambda conn: custom.delete_metric(conn, queries.find_metric(conn, "m", lock=True)))
         for table in (schema.metric, schema.metric_data, schema.anomaly_state, schema.metric_score):
             assert database.run_sync(lambda conn, table=table: conn.execute(select(table)).all()) == []
+
+    def test_of_several_readers_of_the_results_one_has_its_turn(self, database: Database) -> None:
+        first = database.run_sync(result_readers.take_turn, "r", None, 1e9, 10.0)
+        assert first == (0, 1_000_000_010_000)
+        assert database.run_sync(result_readers.take_turn, "r", None, 1e9 + 9, 10.0) is None
+        first = database.run_sync(result_readers.advance, "r", first, 7)
+        second = database.run_sync(result_readers.take_turn, "r", None, 1e9 + 11, 10.0)
+        assert (first.number, second.number) == (7, 7)
+        assert database.run_sync(result_readers.advance, "r", first, 8) is None
+        assert database.run_sync(result_readers.advance, "r", second, 7) == second
+        database.run_sync(result_readers.end_turn, "r", second)
+        assert database.run_sync(result_readers.take_turn, "r", None, 1e9 + 12, 10.0).number == 7
 
     def test_ids_of_the_outbox_are_never_used_again(self, database: Database) -> None:
         first = database.run_sync(queries.add_outbox, [("q", b"\0\xff"), ("q", b"2")])

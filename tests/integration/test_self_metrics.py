@@ -164,7 +164,8 @@ class TestDocuments:
         return set(re.findall(r"^\| `(htmengine_\w+)` \|", (DOCS / "self-metrics.md").read_text(), re.MULTILINE))
 
     def test_the_table_has_every_metric_that_there_is(self, engine: Engine) -> None:
-        assert names(engine.url) == self.documented() - {
+        here = {name for name in self.documented() if not name.startswith("htmengine_remote_write_")}
+        assert names(engine.url) == here - {
             "htmengine_bus_lost_connections",
             "htmengine_bus_refused",
             "htmengine_bus_remade_queues",

@@ -31,6 +31,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 import pytest
 
@@ -454,7 +455,9 @@ class Alertmanager(Server):
 
 
 class Prometheus(Server):
-    """A Prometheus that looks at one engine, or itself, once a second, by some rules; it may write to a URL."""
+    """A Prometheus that looks at one engine, or itself, once a second, by some rules; it may write to a URL, and takes
+    what is written to `write_url`.
+    """
 
     greeting = b"GET /-/ready HTTP/1.0\r\n\r\n"
     answer = b"HTTP/1.0 200"
@@ -490,8 +493,14 @@ class Prometheus(Server):
             f"--config.file={self.folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.port}",
+            "--web.enable-remote-write-receiver",
         ]
         return [command]
+
+    @property
+    def write_url(self) -> str:
+        """Where samples may be written to."""
+        return f"http://127.0.0.1:{self.port}/api/v1/write"
 
     def targets(self) -> list[str]:
         """The health of what it looks at."""
@@ -501,6 +510,11 @@ class Prometheus(Server):
         """Of the first series that a query finds."""
         found = self._get(f"query?query={query}")["result"]
         return float(found[0]["value"][1]) if found else None
+
+    def samples(self, selector: str) -> dict[int, float]:
+        """Of the only series that a selector finds: its last hours, by their times."""
+        found = self._get(f"query?query={quote(selector + '[6h]')}")["result"]
+        return {int(timestamp): float(value) for timestamp, value in found[0]["values"]} if found else {}
 
     def firing(self) -> set[tuple[str, str]]:
         """Name and label ``reason`` of each alert that fires."""

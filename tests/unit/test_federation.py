@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from htmengine.repository import counts, queries
 from htmengine.repository.counts import MetricScore
-from htmengine.repository.newest import NewestRow
+from htmengine.repository.newest import MetricRow
 from htmengine.web import federation
 from htmengine.web.federation import Federation, page
 from htmengine.web.reader import Reader
@@ -73,7 +73,7 @@ class FederationTest(GraphiteTestCase):
         self.assertEqual((status, b"match[]" in body), (422, True))
 
     def test_labels_are_prometheus_own(self) -> None:
-        row = NewestRow("u", 'disk;1st=a;fs.type="x\\y";metric=z', 60, 1.0, None, None, None, None)
+        row = MetricRow("u", 'disk;1st=a;fs.type="x\\y";metric=z', 60, 1.0, None, None, None, None)
         text = page([row], {"u"})
         [value, *_] = list(text_string_to_metric_families(text.decode()))
         expected = {"metric": "disk", "_1st": "a", "fs_type": '"x\\y"', "exported_metric": "z"}
