@@ -15,6 +15,7 @@ import sqlite3
 from pathlib import Path
 
 from htmengine.errors import BackupFailed
+from htmengine.process import sqlite_files
 from htmengine.process.lifecycle import DataFolder
 
 #: Names of a model's files end so; whatever else lies beside them is no model.
@@ -51,7 +52,7 @@ def _copy(folder: DataFolder, checkpoints: Path, copy: DataFolder) -> int:
 def _require_schema(folder: DataFolder) -> None:
     """An empty or damaged database is no engine's: its copy would be no backup."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{folder.database_path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        with contextlib.closing(sqlite_files.connect(folder.database_path)) as db:
             db.execute("SELECT 1 FROM metric LIMIT 1")
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
@@ -63,7 +64,7 @@ def _copy_database(source: Path, to: Path) -> None:
     """As of one moment; who writes meanwhile does not wait."""
     try:
         with (
-            contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as running,
+            contextlib.closing(sqlite_files.connect(source)) as running,
             contextlib.closing(sqlite3.connect(to)) as copy,
         ):
             running.backup(copy)

@@ -495,7 +495,7 @@ def parse_file(path: Path, problems: list[str]) -> configparser.ConfigParser:
     except FileNotFoundError:
         pass
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        problems.append(f"{path}: {error}")
+        problems.append(f"{path}: {' '.join(str(error).split())}")
         parser.clear()
     return parser
 

@@ -29,6 +29,7 @@ from typing import Any
 
 from htmengine.bus.interface import QueueLimits, QueueState
 from htmengine.errors import QueueFull, StartError, UnroutableMessage
+from htmengine.process import sqlite_files
 
 #: Written to the file as its user_version.
 VERSION = 2
@@ -107,7 +108,9 @@ class Part:
 
 
 class QueueFile:
-    """One connection to the file, which is made if need be.  Raises `StartError`.
+    """One connection to the file, which is made if need be, and only read where it may not be written.
+
+    Raises `StartError`.
 
     What is committed is on the disk, and survives a power cut.
     Methods that write are called within `transaction`.  Those that raise an error of ours have changed nothing.
@@ -115,7 +118,9 @@ class QueueFile:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         try:
-            self._db = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            self._begin = "BEGIN" if sqlite_files.is_read_only(path) else "BEGIN IMMEDIATE"
+            options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
+            self._db = sqlite_files.connect(path, timeout=LOCK_TIMEOUT_S, **options)
             self._prepare()
         except sqlite3.Error as error:
             raise StartError(f"bus file {path}: {error}") from None
@@ -153,7 +158,7 @@ class QueueFile:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything within it, or nothing, is in the file afterwards."""
-        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute(self._begin)
         try:
             yield
             self._db.execute("COMMIT")

@@ -68,6 +68,10 @@ def test(engine: Engine, rule: str | None) -> None:
     """Send a test message to each receiver of RULE, or of all rules, and print the replies."""
     options = engine.deployment.alert_options
     wanted = _pairs(options.config, _rules(engine, rule))
+    if not wanted:
+        raise click.ClickException(
+            "no rule has a receiver: alerts.conf names receivers in its sections [receiver NAME]"
+        )
 
     async def start(reactor: Reactor) -> bool:
         sender = Sender(reactor)

@@ -9,7 +9,7 @@ import getpass
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -23,7 +23,7 @@ from htmengine.alerts.configuration import Rule
 from htmengine.client import AsyncClient
 from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.deployment import Deployment
-from htmengine.errors import BusAway, HtmEngineError, StartError
+from htmengine.errors import BusAway, BusError, HtmEngineError, StartError
 from htmengine.messages.samples import MAX_TIMESTAMP
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, installed_reactor, within
@@ -120,18 +120,30 @@ class Engine:
         except StartError:
             return [*config.rules]
 
-    def client(self, reactor: Reactor) -> AsyncClient:
-        """Its database and its bus, in the reactor; what is away is not waited for, and nothing is made."""
+    @contextlib.asynccontextmanager
+    async def client(self, reactor: Reactor) -> AsyncIterator[AsyncClient]:
+        """Its database and its bus, in the reactor; what is away is not waited for, and nothing is made.
+
+        Afterwards it is told whether the engine runs, unless that went wrong.
+        """
+        try:
+            async with AsyncClient(reactor, self.deployment, patient=False) as client:
+                yield client
+        except BusError as error:
+            raise BusError("; ".join([str(error), *self._at_rest()])) from None
         self.tell_whether_it_runs()
-        return AsyncClient(reactor, self.deployment, patient=False)
 
     def tell_whether_it_runs(self) -> None:
         """On standard error, if an embedded engine does not run, or runs and hangs."""
+        for line in self._at_rest():
+            click.echo(line, err=True)
+
+    def _at_rest(self) -> list[str]:
+        """What there is to say of an engine that does not go on."""
         folder, silence = self.deployment.folder, self.silence()
-        if folder is not None and folder.path.is_dir() and not folder.in_use:
-            click.echo(f"no engine runs on {folder.path}", err=True)
-        elif silence is not None:
-            click.echo(silence, err=True)
+        if folder is not None and not folder.in_use:
+            return [f"no engine runs on {folder.path}"]
+        return [] if silence is None else [silence]
 
     def silence(self) -> str | None:
         """What there is to say of an embedded engine that runs and hangs: its event loop does not turn."""

@@ -240,6 +240,7 @@ def follow(engine: Engine, threshold: float, form: str, count: int | None) -> No
 async def _follow(engine: Engine, reactor: Reactor, show: Callable[[dict[str, Any]], int], count: int | None) -> None:
     async with engine.client(reactor) as client:
         results = await client.results()
+        engine.tell_whether_it_runs()
         seen = 0
         async for message in results:
             seen += show(message)

@@ -88,9 +88,14 @@ class DataFolder:
 
     @property
     def in_use(self) -> bool:
-        """Whether an engine runs on it now.  To find out, the lock is held for a moment; `acquire` waits for that."""
+        """Whether an engine runs on it now, or may: a lock that another user made cannot be tried.
+
+        To find out, the lock is held for a moment; `acquire` waits for that.
+        """
         try:
             self._lock = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            return True
         except OSError:
             return False
         try:

@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from htmengine.errors import ConfigError
+from htmengine.process import sqlite_files
 
 #: A service waits this long for another process's lock on SQLite, a command that long.
 SQLITE_TIMEOUT_S = 60.0
@@ -52,12 +53,18 @@ def database_url(url: str) -> URL:
 
 
 def make_engine(
-    url: str, *, patient: bool = False, database: str | None = None, lock_s: float = SQLITE_TIMEOUT_S
+    url: str,
+    *,
+    patient: bool = False,
+    database: str | None = None,
+    lock_s: float = SQLITE_TIMEOUT_S,
+    only_look: bool = False,
 ) -> Engine:
     """The way to a database; nothing is connected yet.  Raises `ConfigError`.
 
     ``patient``: an answer is waited for as long as it takes, as when a large table is changed.  ``database``: another
     one of the same server.  ``lock_s``: how long another process's lock on SQLite is waited for.
+    ``only_look``: SQLite's file may be one that cannot be written.
     """
     parsed = database_url(url)
     if database is not None:
@@ -67,9 +74,16 @@ def make_engine(
         raise ConfigError([f"[repository] url: {kind} is not supported; supported are {', '.join(_ENGINES)}"])
     answer_s = lock_s if kind == "sqlite" else None if patient else ANSWER_TIMEOUT_S
     try:
-        return _ENGINES[kind](parsed, answer_s)
+        engine = _ENGINES[kind](parsed, answer_s)
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigError([f"[repository] url: no driver for {parsed.drivername}: {error}"]) from None
+    if only_look and kind == "sqlite":
+        event.listen(engine, "do_connect", _look)
+    return engine
+
+
+def _look(_dialect: object, _record: object, args: Any, options: Any) -> Any:
+    return sqlite_files.connect(*args, **options)
 
 
 def _sqlite_engine(url: URL, lock_s: float | None) -> Engine:

@@ -65,7 +65,8 @@ class Database:
         self._url = url
         self._progress = progress or Progress(time.time)
         self._patient = patient
-        self._engine = make_engine(url, lock_s=SQLITE_TIMEOUT_S if patient else COMMAND_TIMEOUT_S)
+        lock_s = SQLITE_TIMEOUT_S if patient else COMMAND_TIMEOUT_S
+        self._engine = make_engine(url, lock_s=lock_s, only_look=not patient)
         self._connections = OpenConnections(self._engine)
         self._dialect = self._engine.dialect.name
         self._reactor = reactor

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from htmengine.bus.queue_file import QueueFile
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import migrations
 from tests.support.processes import Process, start_forked
@@ -85,8 +89,7 @@ def _wrong(process: Process, log: Path, wanted: str) -> str | None:
         process.kill()
         return "hangs"
     said = log.read_text()
-    errors = [line for line in said.splitlines() if not line.startswith("no engine runs on ")]
-    if status != 1 or len(errors) != 1 or not errors[0].startswith("Error: ") or wanted not in errors[0]:
+    if status != 1 or said.count("\n") != 1 or not said.startswith("Error: ") or wanted not in said:
         return f"status {status}: {said}"
     return None
 
@@ -152,6 +155,34 @@ def test_a_database_that_another_program_has_locked_is_said(tmp_path: Path) -> N
 def test_a_folder_that_cannot_be_looked_at_is_said(tmp_path: Path) -> None:
     commands = {"metrics": ["metrics"], "status": ["status"], "backup": ["backup", str(tmp_path / "copy")]}
     assert failures(commands, tmp_path, "File name too long", "--data-dir", str(tmp_path / ("x" * 300))) == []
+
+
+@contextlib.contextmanager
+def read_only(path: Path) -> Iterator[None]:
+    """A folder that nobody may write; root may write all but a file system that is read-only."""
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "--bind", str(path), str(path)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
+        undo: Callable[[], Any] = partial(subprocess.run, ["umount", "--lazy", str(path)], check=True)
+    else:
+        path.chmod(0o500)
+        undo = partial(path.chmod, 0o700)
+    try:
+        yield
+    finally:
+        undo()
+
+
+def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    folder = _made(tmp_path / "engine")
+    QueueFile(folder.bus_path).close()
+    looks = {"status": "metrics: none", "troubles": "no troubles", "queues": "messages", "metrics": "status"}
+    writes = {"follow": BUS["follow"], "alert silence": DATABASE["alert silence"], **MAKING}
+    with read_only(folder.path):
+        for command, said in looks.items():
+            done = _run([command, "--data-dir", str(folder.path)])
+            assert (done.returncode, said in done.stdout) == (0, True), done.stdout + done.stderr
+        assert failures(writes, tmp_path, "", "--data-dir", str(folder.path)) == []
 
 
 def test_damaged_queues_are_said(tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""SQLite's files in folders that may not be written: another user's, or on a file system that is read-only.
+
+In: a file's path.  Out: a connection.  Commands that only look work there, too; what would write fails with SQLite's
+"readonly database".
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+
+def is_read_only(path: str | PathLike[str]) -> bool:
+    """Whether there is such a file, and this process may not write it or the logs beside it."""
+    file = Path(path)
+    return file.is_file() and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK))
+
+
+def connect(path: str | PathLike[str], **options: Any) -> sqlite3.Connection:
+    """As sqlite3's own; a file that may not be written is only read.  Raises `sqlite3.Error`."""
+    reading = is_read_only(path)
+    connection: sqlite3.Connection = sqlite3.connect(
+        _reading_uri(Path(path)) if reading else path, uri=reading, **options
+    )
+    return connection
+
+
+def _reading_uri(file: Path) -> str:
+    """Nobody has a file open beside which there is no write-ahead log, so it needs no locks: it is immutable."""
+    log = file.with_name(f"{file.name}-wal")
+    return f"{file.absolute().as_uri()}?mode=ro" + ("" if log.exists() else "&immutable=1")

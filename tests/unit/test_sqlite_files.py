@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""Databases and queues that may not be written are read, whether an engine has left a write-ahead log or not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from htmengine.bus.interface import DEFAULT_LIMITS
+from htmengine.bus.queue_file import QueueFile
+from htmengine.process import sqlite_files
+from htmengine.process.lifecycle import DataFolder
+
+
+@pytest.fixture
+def unwritable() -> Iterator[None]:
+    """Root may write whatever its mode is."""
+    with patch.object(os, "access", return_value=False):
+        yield
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """In WAL mode, with a row."""
+    path = tmp_path / "some.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as made:
+        made.execute("PRAGMA journal_mode = WAL")
+        made.execute("CREATE TABLE sample AS SELECT 1 AS value")
+    return path
+
+
+def rows(path: Path) -> int:
+    with contextlib.closing(sqlite_files.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM sample").fetchone()[0])
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_file_that_nobody_has_open_is_read_without_a_log(file: Path) -> None:
+    assert rows(file) == 1
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_file_that_an_engine_has_open_is_read_with_its_log(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as engine:
+        engine.execute("INSERT INTO sample VALUES (2)")
+        assert rows(file) == 2
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_what_writes_is_refused(file: Path) -> None:
+    with (
+        contextlib.closing(sqlite_files.connect(file)) as connection,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        connection.execute("INSERT INTO sample VALUES (2)")
+
+
+def test_queues_that_cannot_be_written_are_read(tmp_path: Path) -> None:
+    with contextlib.closing(QueueFile(tmp_path / "bus.db")) as made, made.transaction():
+        made.declare_queue("samples", DEFAULT_LIMITS, 0.0)
+    with (
+        patch.object(os, "access", return_value=False),
+        contextlib.closing(QueueFile(tmp_path / "bus.db")) as file,
+        file.transaction(),
+    ):
+        assert file.queue("samples").messages == 0
+
+
+def test_a_lock_that_cannot_be_tried_may_be_held(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    assert not folder.in_use
+    with patch.object(os, "open", side_effect=PermissionError):
+        assert folder.in_use
