@@ -100,6 +100,7 @@ class Sample(Struct, frozen=True, gc=False, repr_omit_defaults=True):
     #: the metric is one already.
     kind: str = GAUGE
     started_at: float = 0.0  #: since when it counts; 0 when the sender does not say
+    moment: float = 0.0  #: of a counter or delta: its time with the fraction of a second, which its rate is made with
 
     @property
     def line(self) -> str:
@@ -130,7 +131,8 @@ class SampleBatch(Struct, frozen=True):
         if not self.kinds or self.kinds[place] == GAUGE:
             return sample
         started_at = self.started_at[place] if self.started_at else 0.0
-        return structs.replace(sample, kind=self.kinds[place], started_at=started_at)
+        moment = max(_parse_float(self.lines[place].split()[2]), sample.timestamp)  # -1 means now
+        return structs.replace(sample, kind=self.kinds[place], started_at=started_at, moment=moment)
 
     def sender_of(self, number: int) -> str:
         """Who sent a line; "" if that is not known.

@@ -29,6 +29,7 @@ class HeldSample(NamedTuple):
     value: float
     kind: str
     started_at: float
+    moment: float
     due_at: float
     id: int = 0  #: numbers them as they came; 0: not stored yet
 
@@ -43,7 +44,7 @@ def any_held(conn: Connection) -> bool:
 def held_of(conn: Connection, uids: Collection[str]) -> list[HeldSample]:
     """All that wait, in the order in which they came."""
     c = held_sample.c
-    query = select(c.uid, c.timestamp, c.value, c.kind, c.started_at, c.due_at, c.id).order_by(c.id)
+    query = select(c.uid, c.timestamp, c.value, c.kind, c.started_at, c.moment, c.due_at, c.id).order_by(c.id)
     return [HeldSample(*row) for part in in_parts(sorted(uids)) for row in conn.execute(query.where(c.uid.in_(part)))]
 
 

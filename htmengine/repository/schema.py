@@ -461,6 +461,7 @@ held_sample = Table(
     Column("value", Double, nullable=False),
     Column("kind", String(1), nullable=False),
     Column("started_at", Double, nullable=False),
+    Column("moment", Double, nullable=False, server_default="0"),
     Column("due_at", Double, nullable=False, index=True),
     sqlite_autoincrement=True,
 )

@@ -52,4 +52,4 @@ def rates_of(conn: Connection, samples: Sequence[Sample], tails: Mapping[str, Ta
 
 
 def _wired(sample: Sample) -> wires.Sample:
-    return wires.Sample(sample.name, sample.value, sample.timestamp, _KINDS[sample.kind], sample.started_at)
+    return wires.Sample(sample.name, sample.value, sample.moment, _KINDS[sample.kind], sample.started_at)

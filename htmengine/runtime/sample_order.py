@@ -131,7 +131,7 @@ def _held(conn: Connection, tails: Mapping[str, Tail]) -> defaultdict[str, list[
     found: defaultdict[str, list[Waiting]] = defaultdict(list)
     for each in late_samples.held_of(conn, names):
         name = names[each.uid]
-        sample = Sample(name, each.value, each.timestamp, each.kind, each.started_at)
+        sample = Sample(name, each.value, each.timestamp, each.kind, each.started_at, each.moment)
         came = Came(sample, SampleBatch([sample.line]), 0)
         found[name].append(Waiting(came, each.timestamp, each.due_at, each.id))
     return found
@@ -140,4 +140,4 @@ def _held(conn: Connection, tails: Mapping[str, Tail]) -> defaultdict[str, list[
 def _to_hold(each: Waiting, tails: Mapping[str, Tail]) -> HeldSample:
     sample = each.came.sample
     uid = tails[sample.name].uid
-    return HeldSample(uid, sample.timestamp, sample.value, sample.kind, sample.started_at, each.due_at)
+    return HeldSample(uid, sample.timestamp, sample.value, sample.kind, sample.started_at, sample.moment, each.due_at)

@@ -141,7 +141,7 @@ def batches_of(received: Received, sender: str = "") -> Iterator[SampleBatch]:
     >>> received = Received()
     >>> received.add("cpu_total", 5.0, 60.0, Kind.COUNTER)
     >>> [(batch.lines, batch.kinds) for batch in batches_of(received)]
-    [(['cpu_total 5.0 60'], 'c')]
+    [(['cpu_total 5.0 60.0'], 'c')]
     """
     rejects = [Reject(reason, shown_line(detail), sender) for reason, detail in received.details.items()]
     return with_rejects(_accepted(received, sender), dict(received.rejected), rejects)
@@ -155,7 +155,7 @@ def _accepted(received: Received, sender: str) -> Iterator[SampleBatch]:
 
 def _batch(lines: list[str], samples: list[Sample], sender: str) -> SampleBatch:
     kinds = "".join(_KINDS[sample.kind] for sample in samples)
-    started = [_started_at(sample) for sample in samples]
+    started = [sample.started_at for sample in samples]
     texts = {name: sample.name for sample in samples if (name := labels.identity(sample.name)) != sample.name}
     return SampleBatch(
         lines,
@@ -166,12 +166,7 @@ def _batch(lines: list[str], samples: list[Sample], sender: str) -> SampleBatch:
     )
 
 
-def _started_at(sample: Sample) -> float:
-    """Since when it counts; of a delta, which is stored with its whole second, so that its length stays the same."""
-    if sample.kind is not Kind.DELTA or not sample.started_at:
-        return sample.started_at
-    return max(0.0, sample.started_at - sample.timestamp % 1)
-
-
 def _line(sample: Sample) -> str:
-    return f"{labels.identity(sample.name)} {sample.value!r} {int(sample.timestamp)}"
+    """Rates are made with the whole time; a gauge's row has the second alone."""
+    timestamp = int(sample.timestamp) if sample.kind is Kind.GAUGE else sample.timestamp
+    return f"{labels.identity(sample.name)} {sample.value!r} {timestamp!r}"

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from unittest import TestCase
 
 from htmengine.errors import InvalidMessage
 from htmengine.labels import identity
 from htmengine.messages import SampleBatch, decode_samples, encode_samples
 from htmengine.repository import queries
+from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
@@ -24,8 +27,11 @@ class RatesTest(TestCase):
     def store(self, *totals: float, kind: str = "c", first: int = 0) -> list[float]:
         """Send totals a minute apart; the rows that there are then."""
         lines = [f"rpc {total} {START + 60 * (first + number)}" for number, total in enumerate(totals)]
-        batch = decode_samples(encode_samples(SampleBatch(lines, kinds=kind * len(lines))))
-        self.database.run_sync(store_batches, [batch], OPTIONS, START + 86_400.0, [])
+        return self.store_lines(lines, kind)
+
+    def store_lines(self, lines: Sequence[str], kind: str, options: StorerOptions = OPTIONS) -> list[float]:
+        batch = decode_samples(encode_samples(SampleBatch(list(lines), kinds=kind * len(lines))))
+        self.database.run_sync(store_batches, [batch], options, START + 86_400.0, [])
         [uid] = self.database.run_sync(lambda conn: [each.uid for each in queries.list_metrics(conn)])
         return [row.value for row in self.database.run_sync(queries.get_rows, uid, 0, 100)]
 
@@ -35,6 +41,23 @@ class RatesTest(TestCase):
     def test_the_next_message_goes_on_from_the_last(self) -> None:
         self.store(0, 60)
         self.assertEqual(self.store(120, first=2), [1.0, 1.0])
+
+    def test_a_sender_whose_times_cross_a_second_has_a_steady_rate(self) -> None:
+        moments = [START + 10.07 * number for number in range(40)]
+        lines = [f"rpc {5 * moment!r} {moment!r}" for moment in moments]
+        for kind in "cd":
+            self.database = new_database(self)
+            rows = self.store_lines(lines if kind == "c" else [f"rpc 50.35 {moment!r}" for moment in moments], kind)
+            self.assertEqual([round(rate, 3) for rate in rows], [5.0] * 39)
+
+    def test_a_sample_that_waits_keeps_its_whole_time(self) -> None:
+        waits = replace(OPTIONS, late_window=LateWindow(2.0, 60.0, "last"))
+        rows = [self.store_lines([f"rpc {50 * n} {START + 10 * n}.5"], "c", waits) for n in range(1, 9)]
+        self.assertEqual((len(rows[-1]), set(rows[-1])), (6, {5.0}))
+        self.assertEqual(
+            self.database.run_sync(lambda conn: conn.exec_driver_sql("SELECT moment FROM held_sample").scalar()),
+            START + 80.5,
+        )
 
     def test_a_counter_that_starts_again_has_no_rate_then(self) -> None:
         self.assertEqual(self.store(600, 660, 30, 90), [1.0, 1.0])
