@@ -216,19 +216,8 @@ def load_rules(path: Path, config: AlertConfig) -> tuple[Rule, ...]:
 
     Raises `ConfigError`.
     """
-    if not path.is_file():
-        raise ConfigError([f"{path}: there is no such file"])
     problems: list[str] = []
-    parser = parse_file(path, problems)
-    kinds = _kinds(path, {}, [each for each in parser.sections() if each.startswith("alert:")], problems)
-    problems += [
-        f"{path} [{each}]: only [alert:NAME] is allowed here; the rest stands in alerts.conf"
-        for each in parser.sections()
-        if not each.startswith("alert:")
-    ]
-    values = _values(path, parser)
-    read = [_read(section, kind, values, problems) for section, kind in kinds.items() if kind is Rule]
-    rules = tuple(dataclasses.replace(each, name_labels=config.general.name_labels) for each in read)
+    rules: tuple[Rule, ...] = _sections_of(path, "alert", config, problems)
     if not problems:
         problems += [f"{path} {problem}" for problem in _contradictions(dataclasses.replace(config, rules=rules))]
         declared = {rule.name for rule in config.rules if rule != DEFAULT_RULE}
@@ -237,6 +226,36 @@ def load_rules(path: Path, config: AlertConfig) -> tuple[Rule, ...]:
     if problems:
         raise ConfigError(problems)
     return rules
+
+
+def load_maintenance(path: Path, config: AlertConfig) -> tuple[Maintenance, ...]:
+    """The windows of a file that has nothing but sections [maintenance:NAME]; its calendars are beside it.
+
+    Raises `ConfigError`.
+    """
+    problems: list[str] = []
+    read: tuple[Maintenance, ...] = _sections_of(path, "maintenance", config, problems)
+    windows = tuple(_with_windows(each, path, problems) for each in read)
+    if problems:
+        raise ConfigError(problems)
+    return windows
+
+
+def _sections_of(path: Path, word: str, config: AlertConfig, problems: list[str]) -> tuple[Any, ...]:
+    """The sections of a file that has one kind alone.  Raises `ConfigError` if there is no file."""
+    if not path.is_file():
+        raise ConfigError([f"{path}: there is no such file"])
+    parser = parse_file(path, problems)
+    allowed = [each for each in parser.sections() if each.startswith(f"{word}:")]
+    kinds = _kinds(path, {}, allowed, problems)
+    problems += [
+        f"{path} [{each}]: only [{word}:NAME] is allowed here; the rest stands in alerts.conf"
+        for each in parser.sections()
+        if each not in allowed
+    ]
+    values = _values(path, parser)
+    read = [_read(section, kind, values, problems) for section, kind in kinds.items() if kind is _NAMED[word]]
+    return tuple(dataclasses.replace(each, name_labels=config.general.name_labels) for each in read)
 
 
 def _values(path: Path, parser: configparser.ConfigParser) -> Values:

@@ -43,6 +43,7 @@ _PLACES = {
     "import": ("metrics", "import_"),
     "score": ("score", "score"),
     "replay": ("files", "replay"),
+    "backtest": ("backtest", "backtest"),
     "load": ("load", "load"),
     "rebuild": ("load", "rebuild"),
     "alert": ("alert", "alert"),

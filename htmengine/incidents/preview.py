@@ -7,14 +7,14 @@ pages; how many alerts a threshold would have raised.  Pure.  Silence is left ou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import AlertState, Fire, Phase, evaluate
 from htmengine.incidents.budget import Budget
 from htmengine.incidents.candidates import Candidate, alarm_of, counted, height_for
-from htmengine.incidents.grouping import RuleState, decide, review
+from htmengine.incidents.grouping import Alarm, Outcome, RuleState, decide, review
 from htmengine.incidents.hold_off import HoldOff, learning
 from htmengine.incidents.records import AlarmState
 from htmengine.incidents.replay import Replayed
@@ -38,8 +38,14 @@ def budget_of(rule: Rule, metrics: int) -> Budget:
     return Budget(rule.pages_per_week or rule.pages_per_metric_week * max(metrics, 1))
 
 
-def preview(rule: Rule, rows: Iterable[PastRow], learnt_since: Mapping[str, float], metrics: int) -> Replayed:
-    """What a rule with a budget would have decided."""
+def preview(
+    rule: Rule,
+    rows: Iterable[PastRow],
+    learnt_since: Mapping[str, float],
+    metrics: int,
+    quiet: Callable[[Alarm], Outcome | None] = lambda alarm: None,
+) -> Replayed:
+    """What a rule with a budget would have decided.  ``quiet``: why nobody is to be paged because of an alarm."""
     found, state = Replayed(), RuleState()
     states: dict[str, AlarmState] = {}
     hold_offs: dict[str, HoldOff] = {}
@@ -50,7 +56,9 @@ def preview(rule: Rule, rows: Iterable[PastRow], learnt_since: Mapping[str, floa
         if not enough or first is None or learning(first, each.row.timestamp) is not None:
             continue
         state, closed = review(state, each.row.timestamp, ())
-        decision = decide(rule.name, budget_of(rule, metrics), state, hold_offs, [alarm_of(each)])
+        alarm = alarm_of(each)
+        alarm = replace(alarm, quiet=quiet(alarm))
+        decision = decide(rule.name, budget_of(rule, metrics), state, hold_offs, [alarm])
         state = decision.state
         hold_offs |= decision.hold_offs
         found.judgements += decision.judgements

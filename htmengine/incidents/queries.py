@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, insert, or_, select, update
 
 from htmengine.errors import IncidentNotFound, SilenceNotFound
 from htmengine.incidents.fleet import Newest
@@ -392,12 +392,24 @@ def events_of(conn: Connection, incident_id: str | None = None, limit: int = 100
     return [_read(Event, row, what=Did(row.what)) for row in reversed(newest)]
 
 
+def marks(conn: Connection) -> dict[str, Did]:
+    """The last mark of each incident that has one, by its id."""
+    c = incident_event.c
+    query = select(c.incident_id, c.what).where(c.id.in_(_last_marks()))
+    return {incident_id: Did(what) for incident_id, what in conn.execute(query)}
+
+
+def _last_marks() -> Select[tuple[int]]:
+    """Numbers of events."""
+    c = incident_event.c
+    wanted = [Did.RIGHT.value, Did.FINE.value]
+    return select(func.max(c.id)).where(c.what.in_(wanted)).group_by(c.incident_id)
+
+
 def marks_by_rule(conn: Connection) -> dict[str, Marks]:
     """By rule, each incident by its last mark."""
     c = incident_event.c
-    wanted = [Did.RIGHT.value, Did.FINE.value]
-    last = select(func.max(c.id)).where(c.what.in_(wanted)).group_by(c.incident_id)
-    query = select(c.rule, c.what, func.count()).where(c.id.in_(last)).group_by(c.rule, c.what)
+    query = select(c.rule, c.what, func.count()).where(c.id.in_(_last_marks())).group_by(c.rule, c.what)
     counts: dict[str, dict[str, int]] = {}
     for rule, what, count in conn.execute(query):
         counts.setdefault(rule, {})[what] = count

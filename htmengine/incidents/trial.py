@@ -7,7 +7,7 @@ maintenance and metrics that fell silent are left out, as rows alone do not tell
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import matches
 from htmengine.incidents import queries
-from htmengine.incidents.grouping import Outcome
+from htmengine.incidents.grouping import Alarm, Outcome
 from htmengine.incidents.preview import USUAL, PastRow, alerts_by_threshold, fires, preview
 from htmengine.incidents.replay import Story
 from htmengine.incidents.roots import ranked, title
@@ -76,27 +76,32 @@ def trial(conn: Connection, rule: Rule, since: int) -> Trial:
     usual = alerts_by_threshold(rows)
     if rule.valid_range is not None:
         outside = queries.rows_outside(conn, uids, rule.valid_range, since, MOST_ROWS)
-        rows = _in_order([*rows, *outside])
-    found = (
-        _incidents(conn, rule, rows, len(uids))
-        if rule.has_budget
-        else [_alert(rule, each) for each in fires(rule, rows)]
-    )
+        rows = in_order([*rows, *outside])
+    learnt = queries.learnt_since(conn, sorted({each.uid for each in rows}))
+    found = told(rule, rows, learnt, len(uids))
     pages = sum(each.paged for each in found)
     return Trial(tuple(found), pages, usual, len(uids), len(listed) < MOST_ROWS)
 
 
-def _in_order(rows: Sequence[PastRow]) -> list[PastRow]:
+def told(
+    rule: Rule,
+    rows: Sequence[PastRow],
+    learnt_since: Mapping[str, float],
+    metrics: int,
+    quiet: Callable[[Alarm], Outcome | None] = lambda alarm: None,
+) -> list[Tried]:
+    """What a rule would have told of rows, which are in the order of time; arguments as of `preview`."""
+    if not rule.has_budget:
+        return [_alert(rule, each) for each in fires(rule, rows)]
+    found = preview(rule, rows, learnt_since, metrics, quiet)
+    verdicts = {each.incident_id: each.outcome for each in reversed(found.judgements)}
+    return [_tried(rule, story, verdicts[story.incident.id]) for story in found.stories.values()]
+
+
+def in_order(rows: Sequence[PastRow]) -> list[PastRow]:
     """Each row once; one that has its evidence before the same without."""
     once = {(each.uid, each.row.rowid): each for each in reversed(rows)}
     return sorted(once.values(), key=lambda each: (each.row.timestamp, each.uid, each.row.rowid))
-
-
-def _incidents(conn: Connection, rule: Rule, rows: Sequence[PastRow], metrics: int) -> list[Tried]:
-    learnt = queries.learnt_since(conn, sorted({each.uid for each in rows}))
-    found = preview(rule, rows, learnt, metrics)
-    verdicts = {each.incident_id: each.outcome for each in reversed(found.judgements)}
-    return [_tried(rule, story, verdicts[story.incident.id]) for story in found.stories.values()]
 
 
 def _tried(rule: Rule, story: Story, verdict: Outcome) -> Tried:

@@ -21,10 +21,10 @@ from sqlalchemy import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine.adapters.datasource.why import LEAST_HEIGHT, why_of
 from htmengine.bus.interface import Bus, Delivery
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import InvalidMessage
+from htmengine.evidence.explaining import why_great
 from htmengine.evidence.scale import display_value
 from htmengine.messages import (
     CLONE_MODEL,
@@ -311,8 +311,7 @@ class AnomalyService(QueueConsumer):
     def _advance(self, state: MetricState, row: ResultRow) -> ScoredRow:
         """The scored row; one with a great score or height with its reasons."""
         anomaly = state.advance(row, sequence_only=self._options.sequence_only)
-        great = anomaly >= self._options.anomaly_floor or state.detector.height >= LEAST_HEIGHT
-        why = why_of(state.detector) if great else UNSET
+        why = why_great(state.detector, anomaly, self._options.anomaly_floor)
         return ScoredRow(row.rowid, row.timestamp, row.value, row.raw, anomaly, row.predictions, why)
 
     async def _stored_rows(self, state: MetricState, known: Sequence[ResultRow]) -> list[ScoredRow]:

@@ -14,8 +14,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine import labels
-from htmengine.adapters.datasource.why import LEAST_HEIGHT
 from htmengine.alerts.queries import Undelivered, undelivered
+from htmengine.evidence.explaining import LEAST_HEIGHT
 from htmengine.incidents import feedback, queries
 from htmengine.incidents.records import Did, Event, Incident, Marks, Member, Silence
 from htmengine.operations import Operations

@@ -16,6 +16,7 @@ from tests.unit import (
     test_alert_courier,
     test_alert_rules,
     test_alert_service,
+    test_backtest,
     test_incident_queries,
     test_incident_service,
 )
@@ -87,3 +88,11 @@ class IncidentServiceOnMariaDBTest(_OnMariaDB, test_incident_service.IncidentSer
 
 class IncidentServiceOnPostgreSQLTest(_OnPostgreSQL, test_incident_service.IncidentServiceTest):
     """Rules with a budget."""
+
+
+class BacktestOnMariaDBTest(_OnMariaDB, test_backtest.BacktestTest):
+    """The stored past once more."""
+
+
+class BacktestOnPostgreSQLTest(_OnPostgreSQL, test_backtest.BacktestTest):
+    """The stored past once more."""

@@ -108,6 +108,8 @@ class TestScores:
         series.write_text("timestamp,value\n" + "".join(f"{timestamp},{value!r}\n" for timestamp, value in rows))
         offline = csv.DictReader(htmengine("score", str(series)).stdout.splitlines())
         assert [anomaly for _, _, anomaly in scores] == [float(row["anomaly_score"]) for row in offline]
+        again = htmengine("backtest", "--since", "1700000000", "--jobs", "2", "--data-dir", str(engine.data_dir)).stdout
+        assert "701 of 701 equal the stored ones to the bit" in again
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # graphyte leaves its socket open
     def test_graphyte_and_graphitesend_are_understood(self, engine: Engine) -> None:

@@ -19,10 +19,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.adapters.datasource.evidence_columns import evidence_columns
-from htmengine.adapters.datasource.why import LEAST_HEIGHT, replayed, why_at
+from htmengine.adapters.datasource.why import replayed, why_at
 from htmengine.bus.interface import Delivery
 from htmengine.errors import RowNotFound
 from htmengine.evidence import Detector
+from htmengine.evidence.explaining import LEAST_HEIGHT
 from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.params import ModelParams

@@ -19,10 +19,10 @@ from sqlalchemy import Connection, select
 
 from htmengine.errors import ModelNotFound, RowNotFound
 from htmengine.evidence import Detector
-from htmengine.evidence.kinds import reasons
+from htmengine.evidence.explaining import why_of
 from htmengine.evidence.scoring import detector_for, restored
 from htmengine.htm.params import ModelParams
-from htmengine.messages import Reason, Why
+from htmengine.messages import Why
 from htmengine.repository import fine_spans, queries, reading, snapshots
 from htmengine.repository.fine_spans import learnt_at
 from htmengine.repository.queries import Metric, Row
@@ -31,19 +31,7 @@ from htmengine.repository.times import to_datetime
 
 #: Rows that are read at once.
 ROWS_AT_ONCE = 5000
-#: A row whose page is at least so high is listed, and told of with its reasons, whatever its score.
-LEAST_HEIGHT = 3.0
 NONE_UNSTORED: Mapping[int, float] = MappingProxyType({})
-
-
-def why_of(detector: Detector) -> Why:
-    """What the evidence says of a detector's last row."""
-    found = reasons(detector.evidence, detector.sides, detector.step, detector.values)
-    direction = next((each for kind, _, _ in found if (each := detector.side_of(kind).direction)), None)
-    expected = detector.expected
-    value, lower, upper = (None, None, None) if expected is None else expected
-    evidence = [Reason(kind.name, round(decades, 2), text) for kind, decades, text in found]
-    return Why(round(detector.height, 4), direction, value, lower, upper, evidence)
 
 
 def columns(rows: Sequence[Row]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""A backtest: stored rows scored and judged with other parameters, rules or calendars, beside what happened.
+
+In: a database, a `Plan`.  Out: a `Backtest`.  Metrics that fell silent are left out on both sides: rows alone do not
+tell of them.  Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection
+
+from htmengine.alerts.configuration import Maintenance, Rule
+from htmengine.alerts.evaluation import matches
+from htmengine.errors import InvalidModelSpec
+from htmengine.history import stored
+from htmengine.history.comparison import Comparison, Entry, compare
+from htmengine.history.processes import in_processes
+from htmengine.history.rescoring import Difference, Past, Rescored, Wanted, rescore
+from htmengine.incidents import queries
+from htmengine.incidents.candidates import Quiet
+from htmengine.incidents.feedback import is_like
+from htmengine.incidents.grouping import Alarm, Outcome
+from htmengine.incidents.preview import PastRow
+from htmengine.incidents.records import Silence
+from htmengine.incidents.trial import MOST_ROWS, Tried, in_order, told
+from htmengine.repository import fine_spans
+from htmengine.repository.engine import Database
+from htmengine.repository.fine_spans import FineSpan
+from htmengine.repository.queries import Metric
+from htmengine.selectors import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is tried.  ``changes``: parameters of models that are other than the stored ones, as JSON has them."""
+
+    selection: Selection
+    since: int
+    until: int
+    rules: Sequence[Rule]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    maintenance: Sequence[Maintenance] = ()
+    name_labels: tuple[str, ...] = ()
+    floor: float = 0.99  #: [anomaly_likelihood] anomaly_floor
+    sequence_only: bool = False  #: [anomaly_likelihood] evidence = sequence
+
+    @property
+    def wanted(self) -> Wanted:
+        """The rows that its rules may count."""
+        thresholds = [rule.threshold for rule in self.rules if not rule.has_budget]
+        return Wanted(self.since, min([self.floor, *thresholds]), self.sequence_only)
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What came of it.  ``compared``: rows whose stored scores are of the same parameters."""
+
+    comparison: Comparison
+    metrics: int
+    unmodelled: int  #: metrics that have no model
+    failed: Sequence[str]  #: metrics whose rows no model of these parameters takes, and why
+    rows: int
+    compared: int
+    differences: Sequence[Difference]  #: a metric's first each
+    complete: bool  #: whether all unusual rows were judged; else the newest
+
+    @property
+    def differing(self) -> int:
+        """Rows that have another score than the stored one."""
+        return sum(each.rows for each in self.differences)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the metrics have come to so far."""
+
+    unusual: list[PastRow] = field(default_factory=list)
+    learnt_since: dict[str, float] = field(default_factory=dict)
+    metrics: int = 0
+    rows: int = 0
+    compared: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, each: Rescored | InvalidModelSpec) -> None:
+        if isinstance(each, InvalidModelSpec):
+            self.failed.append(str(each))
+            return
+        self.unusual += each.unusual
+        if each.learnt_since is not None:
+            self.learnt_since[each.uid] = each.learnt_since
+        self.metrics += 1
+        self.rows += each.rows
+        self.compared += each.compared
+        self.differences += [each.difference] if each.difference is not None else []
+
+
+def backtest(
+    database: Database, plan: Plan, jobs: int, begins: Callable[[int], object], advances: Callable[[int], object]
+) -> Backtest:
+    """Run a plan.  ``begins`` is told how many metrics there are, ``advances`` how many more are scored.
+
+    Raises `InvalidModelSpec` for changes that a metric's model cannot have.
+    """
+    metrics, unmodelled = database.read_sync(stored.metrics_with_models, plan.selection)
+    begins(len(metrics))
+    found = _Found()
+    for each in in_processes(partial(_rescored, wanted=plan.wanted), _pasts(database, plan, metrics), jobs):
+        found.add(each)
+        advances(1)
+    found.unusual = in_order(found.unusual)
+    judged = found.unusual[-MOST_ROWS:]
+    uids = {each.uid: each.name for each in metrics}
+    replayed = [*_judged(database, plan, judged, found.learnt_since, uids)]
+    happened = database.read_sync(stored.entries_between, plan.since, plan.until, uids)
+    return Backtest(
+        compare(happened, replayed),
+        found.metrics,
+        unmodelled,
+        found.failed,
+        found.rows,
+        found.compared,
+        sorted(found.differences, key=lambda each: each.metric),
+        len(judged) == len(found.unusual),
+    )
+
+
+def _pasts(database: Database, plan: Plan, metrics: Iterable[Metric]) -> Iterator[Past]:
+    for each in metrics:
+        past = database.read_sync(stored.past_of, each.uid, plan.changes)
+        if past is not None:
+            yield past
+
+
+def _rescored(past: Past, wanted: Wanted) -> Rescored | InvalidModelSpec:
+    """One that fails harms no other."""
+    try:
+        return rescore(past, wanted)
+    except InvalidModelSpec as error:
+        return error
+
+
+def _judged(
+    database: Database,
+    plan: Plan,
+    rows: Sequence[PastRow],
+    learnt_since: Mapping[str, float],
+    uids: Mapping[str, str],
+) -> Iterator[Entry]:
+    """What the rules would have told."""
+    quiet = database.read_sync(_quiet, plan, sorted(uids))
+    names = database.read_sync(_monitored)
+    for rule in plan.rules:
+        of_rule = [each for each in rows if matches(rule, each.metric)]
+        if rule.valid_range is not None:
+            matched = {uid: name for uid, name in uids.items() if matches(rule, name)}
+            outside = database.read_sync(queries.rows_outside, matched, rule.valid_range, plan.since, MOST_ROWS)
+            of_rule = in_order([*of_rule, *outside])
+        metrics = sum(matches(rule, name) for name in names)
+        for each in told(rule, of_rule, learnt_since, metrics, quiet):
+            yield _entry(rule, each)
+
+
+def _monitored(conn: Connection) -> list[str]:
+    return [each.name for each in queries.newest_rows(conn)]
+
+
+def _entry(rule: Rule, each: Tried) -> Entry:
+    about = (each.timestamp, each.until, each.paged, each.verdict, each.height, each.title, each.reason)
+    return Entry(rule.name, *about, frozenset(moved.uid for moved in each.metrics))
+
+
+# --- who pages nobody -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _PastQuiet:
+    """Silences, maintenance and what was called fine, each as of the alarm's time."""
+
+    plan: Plan
+    silences: Sequence[Silence]
+    fine: Mapping[str, Sequence[FineSpan]]
+
+    def __call__(self, alarm: Alarm) -> Outcome | None:
+        at = float(alarm.timestamp)
+        reason = Quiet(self.silences, self.plan.maintenance, at, self.plan.name_labels).reason(alarm.metric, at)
+        return reason or (Outcome.FINE if is_like(self.fine.get(alarm.uid, ()), alarm) else None)
+
+
+def _quiet(conn: Connection, plan: Plan, uids: Sequence[str]) -> _PastQuiet:
+    return _PastQuiet(plan, queries.silences(conn, plan.since), fine_spans.of_metrics(conn, uids))

@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: MIT
+"""Backtests: the stored past once more, to the bit, and beside what happened."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from click.testing import CliRunner
+from twisted.trial.unittest import SynchronousTestCase
+
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.alerts.calendars import DAY_S, Calendar, Window
+from htmengine.alerts.configuration import NO_ALERTS, AlertOptions, Maintenance, Rule
+from htmengine.cli.main import main
+from htmengine.errors import InvalidModelSpec
+from htmengine.evidence.scale import display_value
+from htmengine.evidence.scoring import detector_for
+from htmengine.history.backtest import Backtest, Plan, backtest
+from htmengine.history.comparison import Entry, Pair, compare
+from htmengine.history.rescoring import Difference, Past, Rescored, Wanted, rescore
+from htmengine.htm.model import Model
+from htmengine.htm.params import ModelParams
+from htmengine.incidents import feedback
+from htmengine.incidents import queries as incident_queries
+from htmengine.incidents.candidates import Candidate
+from htmengine.incidents.judging import Judging, judge
+from htmengine.incidents.preview import PastRow
+from htmengine.incidents.records import Did, Marks
+from htmengine.offline import score_rows
+from htmengine.process.lifecycle import DataFolder
+from htmengine.repository import counts, fine_spans, queries
+from htmengine.repository.counts import MetricScore
+from htmengine.repository.engine import Database
+from htmengine.repository.fine_spans import FineSpan
+from htmengine.repository.queries import Score
+from htmengine.repository.snapshots import SavedModel
+from htmengine.selectors import Selection
+from tests.support.database import migrated, new_database
+
+PARAMS = ModelParams.for_range(0.0, 100.0)
+START = 1_700_000_000
+STEP = 3600
+ROWS = 370
+TIMES = [START + STEP * row for row in range(ROWS)]
+#: Days of a daily course, then two hours that are far above it.
+SPIKE = 345
+VALUES = [30.0 + 20.0 * ((row % 24) // 6) + row % 5 for row in range(ROWS)]
+VALUES[SPIKE : SPIKE + 2] = [400.0, 410.0]
+SCORES = score_rows(Model(PARAMS), detector_for(PARAMS), TIMES, VALUES)
+WANTED = Wanted(START, 0.99)
+ALL = Rule("all", pages_per_week=5.0)
+
+
+def past(first: int = 0, **changes: Any) -> Past:
+    """The stored rows from a place on, as an engine scored them."""
+    raws, scores = zip(*SCORES, strict=True)
+    whole = Past(
+        "u",
+        "m",
+        PARAMS,
+        np.arange(1 + first, ROWS + 1),
+        np.array(TIMES[first:]),
+        np.array(VALUES[first:]),
+        np.array(raws[first:]),
+        np.array(scores[first:]),
+        learnt_since=float(START),
+        evidence_from=1,
+        scored_to=ROWS,
+    )
+    return replace(whole, **changes)
+
+
+def difference(found: Rescored) -> Difference:
+    assert found.difference is not None
+    return found.difference
+
+
+class RescoringTest(SynchronousTestCase):
+    def test_the_same_parameters_give_the_same_scores_to_the_bit_and_the_unusual_rows_their_reasons(self) -> None:
+        found = rescore(past(), WANTED)
+        self.assertEqual((found.rows, found.compared, found.difference), (ROWS, ROWS, None))
+        spike = next(each for each in found.unusual if each.row.rowid == SPIKE + 1)
+        self.assertEqual((spike.row.raw, spike.row.anomaly), SCORES[SPIKE])
+        self.assertIn("highest in", spike.row.why.evidence[0].text)
+        self.assertEqual(rescore(past(), Wanted(TIMES[-1] + 1, 0.0)).unusual, [])
+
+    def test_a_model_that_began_with_a_snapshot_begins_with_it_again(self) -> None:
+        model, detector = Model(PARAMS), detector_for(PARAMS)
+        score_rows(model, detector, TIMES[:100], VALUES[:100])
+        after = past(100, after=100, start=SavedModel(model.save(), detector.save()))
+        self.assertEqual(rescore(after, WANTED)[5:], (ROWS - 100, None))
+
+    def test_scores_from_before_the_evidence_are_the_likelihood_s(self) -> None:
+        old = score_rows(Model(PARAMS), detector_for(PARAMS), TIMES, VALUES, sequence_only=True)
+        scores = np.array([score for _, score in (*old[:200], *SCORES[200:])])
+        self.assertIsNone(rescore(past(scores=scores, evidence_from=201), WANTED).difference)
+        self.assertIsNotNone(rescore(past(scores=scores), WANTED).difference)
+
+    def test_rows_that_were_called_fine_are_not_learnt_from_then_on(self) -> None:
+        fine = (FineSpan("u", "i", SPIKE + 1, SPIKE + 2, after=SPIKE + 5),)
+        raws, detector = np.array([raw for raw, _ in SCORES]), detector_for(PARAMS)
+        learnt = [row for row in range(SPIKE + 5) if row not in {SPIKE, SPIKE + 1}]
+        detector.update_many(np.array(TIMES)[learnt], np.array(VALUES)[learnt], raws[learnt])
+        later = score_rows_of(detector, raws, SPIKE + 5)
+        scores = np.array([*(score for _, score in SCORES[: SPIKE + 5]), *later])
+        self.assertNotEqual(scores.tolist(), [score for _, score in SCORES])
+        self.assertIsNone(rescore(past(scores=scores, fine=fine), WANTED).difference)
+        self.assertEqual(difference(rescore(past(fine=fine), WANTED)).rowid, SPIKE + 6)
+
+    def test_rows_of_maintenance_may_be_scored_without_being_learnt(self) -> None:
+        model, detector = Model(PARAMS), detector_for(PARAMS)
+        rows = list(zip(TIMES, VALUES, strict=True))
+        raws = np.array([(model.score if 100 <= row < 200 else model.learn)(*rows[row]) for row in range(ROWS)])
+        scores = np.array(score_rows_of(detector, raws, 0))
+        unlearnt = frozenset(range(101, 201))
+        self.assertIsNone(rescore(past(raws=raws, scores=scores, unlearnt=unlearnt), WANTED).difference)
+        self.assertIsNotNone(rescore(past(raws=raws, scores=scores), WANTED).difference)
+
+    def test_the_first_row_that_differs_is_told_with_both_scores_and_a_likely_reason(self) -> None:
+        scores = np.array([score for _, score in SCORES])
+        scores[[300, 310]] += 1e-16, 1e-12  # the first may be no change at all
+        scores[299] = 0.25
+        found = difference(rescore(past(scores=scores), WANTED))
+        self.assertEqual((found.rowid, found.timestamp), (300, TIMES[299]))
+        self.assertEqual((found.stored_score, found.score), (0.25, SCORES[299][1]))
+        self.assertEqual((found.stored_raw, found.raw), (SCORES[299][0], SCORES[299][0]))
+        self.assertGreaterEqual(found.rows, 2)
+        self.assertIn("another release", found.reason)
+        fine = (FineSpan("u", "i", 5, 4, after=7), FineSpan("u", "i", 5, 6, after=290))
+        reasons = {
+            "rows before row 51 are no longer stored": past(50),
+            "called earlier rows fine": past(scores=scores, fine=fine),
+            "2 late samples wait": past(scores=scores, late=2),
+        }
+        for text, case in reasons.items():
+            self.assertIn(text, difference(rescore(case, WANTED)).reason)
+
+    def test_rows_that_the_current_model_has_not_scored_are_not_compared(self) -> None:
+        raws, scores = (np.array(column) for column in zip(*SCORES, strict=True))
+        scores[100], raws[101], scores[360] = np.nan, np.nan, 0.5
+        found = rescore(past(raws=raws, scores=scores, scored_to=350), WANTED)
+        self.assertEqual(found[5:], (348, None))
+        self.assertEqual(rescore(past(compares=False), WANTED)[5:], (0, None))
+
+    def test_rows_that_no_such_model_takes_are_refused_with_the_metric_s_name(self) -> None:
+        document = PARAMS.to_json()
+        document["value"] = {"type": "scalar", "minval": 0.0, "maxval": 100.0, "n": 121}
+        with self.assertRaisesRegex(InvalidModelSpec, "^m: "):
+            rescore(past(params=ModelParams.from_json(document)), WANTED)
+
+
+def score_rows_of(detector: Any, raws: Any, first: int) -> list[float]:
+    """Scores of the rows from a place on."""
+    found = detector.update_many(np.array(TIMES[first:]), np.array(VALUES[first:]), raws[first:])
+    return [1.0 - 10.0 ** (-5 * score / 2.6) for score in found.scores.tolist()]
+
+
+def entry(at: int, *uids: str, rule: str = "all", paged: bool = True, mark: Did | None = None) -> Entry:
+    return Entry(rule, at, at, paged, "paged" if paged else "budget", 5.0, uids[0], "", frozenset(uids), mark=mark)
+
+
+class ComparisonTest(SynchronousTestCase):
+    def test_what_shares_time_and_a_metric_stands_side_by_side(self) -> None:
+        first, second = entry(1000, "a", "b"), entry(9000, "c")
+        mine, other, alone = entry(1800, "b"), entry(9000, "d"), entry(1900, "a", paged=False)
+        found = compare([second, first], [mine, other, alone])
+        self.assertEqual(found.pairs, [Pair(first, mine), Pair(None, alone), Pair(second, None), Pair(None, other)])
+
+    def test_rules_that_both_sides_know_are_not_mixed_and_others_are(self) -> None:
+        happened = [entry(0, "a", rule="old"), entry(0, "a", rule="all")]
+        replayed = [entry(0, "a", rule="all"), entry(0, "a", rule="new")]
+        pairs = compare(happened, replayed).pairs
+        self.assertEqual(
+            {(pair.happened and pair.happened.rule, pair.replayed and pair.replayed.rule) for pair in pairs},
+            {("all", "all"), ("old", "new")},
+        )
+
+    def test_precision_is_that_of_the_pages_that_people_marked(self) -> None:
+        right, fine = entry(0, "a", mark=Did.RIGHT), entry(5000, "a", mark=Did.FINE)
+        lost, unmarked = entry(9000, "a", mark=Did.RIGHT), entry(20_000, "a")
+        found = compare([right, fine, lost, unmarked], [right, replace(fine, paged=False), unmarked])
+        self.assertEqual((found.happened.pages, found.happened.marks), (4, Marks(right=2, fine=1)))
+        self.assertEqual((found.replayed.pages, found.replayed.incidents), (2, 3))
+        self.assertEqual((found.replayed.marks, found.lost), (Marks(right=1), 1))
+
+
+def fill(database: Database) -> str:
+    """A metric with its rows and scores, of which a rule has made an incident that somebody called right; its uid."""
+    made, _ = database.run_sync(custom.monitor_metric, ModelSpec.for_name("web.load", min=0, max=100), 288)
+    database.run_sync(queries.create_metrics, [replace(made, uid="w" * 32, name="waiting")])
+    rows = [(made.uid, number, at, value) for number, (at, value) in enumerate(zip(TIMES, VALUES, strict=True), 1)]
+    database.run_sync(queries.insert_samples, rows)
+    database.run_sync(queries.update_tails, [(made.uid, ROWS, TIMES[-1])])
+    scores = [
+        Score(*row, raw, anomaly, display_value(anomaly)) for row, (raw, anomaly) in zip(rows, SCORES, strict=True)
+    ]
+    database.run_sync(queries.save_scores, scores)
+    generation = made.definition.generation if made.definition else 0
+    database.run_sync(counts.save_scores, [MetricScore(made.uid, generation, ROWS, ROWS, evidence_from=1)])
+    for each in unusual(made.uid):
+        if each.row.why.height >= 4:
+            about = Judging(ALL, 1, AlertOptions(NO_ALERTS, ""), float(each.row.timestamp))
+            candidate = Candidate(each.uid, each.metric, each.row, each.row.why.height)
+            database.run_sync(judge, about, [candidate])
+    return made.uid
+
+
+@functools.cache
+def filled() -> tuple[bytes, str]:
+    """A database's file, and the metric's uid."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "db"
+        path.write_bytes(migrated())
+        database = Database(f"sqlite:///{path}")
+        uid = fill(database)
+        database.close()
+        return path.read_bytes(), uid
+
+
+def unusual(uid: str) -> Sequence[PastRow]:
+    return rescore(past(uid=uid, name="web.load"), WANTED).unusual
+
+
+class BacktestTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.database, self.uid = self.filled_database("backtest", fill)
+
+    def filled_database(self, _key: Hashable, _fill: Callable[[Database], str]) -> tuple[Database, str]:
+        """One that is filled; the integration tests have the same tests on servers."""
+        content, uid = filled()
+        return new_database(self, content), uid
+
+    def run_(self, rule: Rule = ALL, selection: str = "*", **options: Any) -> Backtest:
+        plan = Plan(Selection.of((selection,)), START, TIMES[-1], [rule], **options)
+        return backtest(self.database, plan, 1, lambda _: None, lambda _: None)
+
+    def test_the_same_rule_and_parameters_do_what_happened(self) -> None:
+        found = self.run_()
+        self.assertEqual((found.metrics, found.unmodelled, found.rows), (1, 1, ROWS))
+        self.assertEqual((found.compared, found.differing, found.complete), (ROWS, 0, True))
+        [pair] = [pair for pair in found.comparison.pairs if pair.either.paged]
+        assert pair.happened
+        assert pair.replayed
+        about = [(each.timestamp, each.until, each.height, each.uids) for each in (pair.happened, pair.replayed)]
+        self.assertEqual(about[0], about[1])
+        self.assertEqual(pair.happened.timestamp, TIMES[SPIKE])
+
+    def test_marks_give_both_sides_their_precision(self) -> None:
+        [incident] = self.database.run_sync(incident_queries.list_incidents)
+        self.database.run_sync(feedback.mark, incident.id, Did.FINE, "ada", float(TIMES[-1]), "")
+        self.database.run_sync(feedback.mark, incident.id, Did.RIGHT, "ada", float(TIMES[-1]), "")
+        found = self.run_().comparison
+        self.assertEqual((found.happened.marks, found.replayed.marks), (Marks(right=1), Marks(right=1)))
+        quiet = self.run_(Rule("all", metrics=("none",), pages_per_week=5.0)).comparison
+        self.assertEqual((quiet.replayed.pages, quiet.lost), (0, 1))
+
+    def test_other_parameters_are_not_compared(self) -> None:
+        found = self.run_(changes={"temporal": {"max_inference": 10}})
+        self.assertEqual((found.rows, found.compared, found.differing), (ROWS, 0, 0))
+        with self.assertRaisesRegex(InvalidModelSpec, "web.load: params.temporal.x: no such parameter"):
+            self.run_(changes={"temporal": {"x": 10}})
+
+    def test_a_metric_that_no_such_model_takes_is_told_and_harms_nothing(self) -> None:
+        scalar = {"minval": 0.0, "maxval": 100.0, "n": 121, "w": 21, "type": "scalar"}
+        found = self.run_(changes={"value": scalar})
+        self.assertEqual((found.metrics, len(found.failed)), (0, 1))
+
+    def test_silences_maintenance_and_what_was_called_fine_page_nobody(self) -> None:
+        at = float(TIMES[SPIKE])
+        window = Calendar(lambda since, until: iter([Window(at - DAY_S, at + DAY_S)]))
+        maintained = self.run_(maintenance=[Maintenance(windows=window)]).comparison.replayed
+        self.assertEqual((maintained.pages, maintained.incidents > 0), (0, True))
+        self.database.run_sync(incident_queries.add_silence, ("web.*",), at - 60, at + DAY_S, "ada", "", at)
+        self.assertEqual(self.run_().comparison.replayed.pages, 0)
+
+    def test_what_is_like_a_fine_one_pages_nobody(self) -> None:
+        span = FineSpan(self.uid, "i", 5, 4, after=SPIKE - 1, direction="up", height=9.0)
+        self.database.run_sync(fine_spans.put, [span])
+        self.assertEqual(self.run_().comparison.replayed.pages, 0)
+
+    def test_a_rule_with_a_threshold_stands_beside_the_incidents(self) -> None:
+        found = self.run_(Rule("old", threshold=0.999))
+        self.assertTrue(any(pair.happened and pair.replayed for pair in found.comparison.pairs))
+        outside = self.run_(Rule("range", pages_per_week=5.0, valid_range=(0.0, 300.0), direction="down"))
+        self.assertEqual(outside.comparison.replayed.pages, 1)
+
+    def test_only_selected_metrics_count(self) -> None:
+        found = self.run_(selection="db.*")
+        self.assertEqual((found.metrics, found.comparison.pairs), (0, []))
+
+
+class CommandTest(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).resolve()
+        data = DataFolder(self.folder)
+        data.make()
+        (self.folder / "htmengine.db").write_bytes(filled()[0])
+        self.database = Database(data.database_url)
+        self.addCleanup(self.database.close)
+
+    def command(self, *words: str, status: int = 0) -> str:
+        words = ("backtest", "--since", str(START), "--jobs", "1", "--data-dir", str(self.folder), *words)
+        done = CliRunner().invoke(main, words)
+        self.assertEqual(done.exit_code, status, f"{done.output}{done.exception!r}")
+        return done.output
+
+    def file(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def test_a_line_an_incident_and_the_totals(self) -> None:
+        lines = self.command().splitlines()
+        self.assertIn("paged     paged", lines[1])
+        self.assertIn("web.load", lines[1])
+        self.assertEqual(
+            lines[-2], f"scores: {ROWS} rows of 1 metrics; {ROWS} of {ROWS} equal the stored ones to the bit"
+        )
+        self.assertEqual(lines[-1], "1 metrics without a model are left out")
+
+    def test_as_json_with_other_rules_and_parameters(self) -> None:
+        rules = self.file("rules.conf", "[alert:all]\nmetrics = db.*\npages_per_week = 1\n")
+        params = self.file("params.json", '{"temporal": {"max_inference": 10}}')
+        found = json.loads(self.command("--json", "--rules", rules, "--params", params))
+        self.assertEqual((found["happened"]["pages"], found["replayed"]["pages"]), (1, 0))
+        self.assertEqual((found["rows"], found["rows_compared"]), (ROWS, 0))
+        self.assertEqual(found["incidents"][0]["happened"]["title"], "web.load")
+
+    def test_other_windows_of_maintenance(self) -> None:
+        calendar = self.file("calendar.conf", "[maintenance:all]\ncron = 0 0 * * *\nfor_s = 86400\n")
+        lines = self.command("--calendar", calendar).splitlines()
+        self.assertIn("paged     no page", lines[1])
+
+    def test_files_that_cannot_be_read_are_named(self) -> None:
+        wrong = self.file("params.json", "{")
+        self.assertIn("params.json is no JSON", self.command("--params", wrong, status=1))
+        wrong = self.file("params.json", "[]")
+        self.assertIn("an object of parameters is allowed", self.command("--params", wrong, status=1))
+        wrong = self.file("calendar.conf", "[alert:a]\npages_per_week = 1\n")
+        self.assertIn("only [maintenance:NAME] is allowed", self.command("--calendar", wrong, status=1))
+
+    def test_a_score_that_differs_is_told(self) -> None:
+        uid = self.database.run_sync(queries.find_metric, "web.load").uid
+        self.database.run_sync(
+            queries.save_scores, [Score(uid, 300, TIMES[299], VALUES[299], SCORES[299][0], 0.25, 0.0)]
+        )
+        self.assertIn("the first is row 300", self.command())
