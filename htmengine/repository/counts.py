@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from htmengine.messages.digest import START
 from htmengine.repository import late_samples
-from htmengine.repository.bulk import bulk_update
+from htmengine.repository.bulk import bulk_insert, bulk_update
 from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus, in_parts
 from htmengine.repository.schema import ledger_total, metric, metric_score, reject_count
 from htmengine.repository.times import from_datetime, to_datetime
@@ -27,8 +28,7 @@ EXPIRED = "expired"  #: rows of metrics that were removed as nothing came any mo
 SET_ASIDE = "set_aside"  #: messages between the services that none could process
 
 
-@dataclass(frozen=True, slots=True)
-class MetricScore:
+class MetricScore(NamedTuple):
     """How far a metric's current model is: its newest scored row, and how many rows it has scored."""
 
     uid: str
@@ -73,12 +73,12 @@ class RejectTotal:
 def start_scores(conn: Connection, start: MetricScore) -> None:
     """A new model: its scores are counted from here.  Whoever defines a model calls this."""
     conn.execute(delete(metric_score).where(metric_score.c.uid == start.uid))
-    conn.execute(insert(metric_score), _score_values(start))
+    bulk_insert(conn, metric_score, (*_KEYS, *_CHANGING), [_values(start)])
 
 
 def save_scores(conn: Connection, scores: Sequence[MetricScore]) -> None:
     """Advance models' counts; those of a model that was replaced meanwhile change nothing."""
-    bulk_update(conn, metric_score, ["uid", "generation"], [_score_values(score) for score in scores])
+    bulk_update(conn, metric_score, _KEYS, _CHANGING, [_values(score) for score in scores])
 
 
 def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str, MetricScore]:
@@ -106,21 +106,16 @@ def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str,
     }
 
 
+#: The columns of a `MetricScore`, in its order.
+_KEYS = ("uid", "generation")
 _CHANGING = (
     *("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score"),
     *("evidence_from", "digest", "expected", "lower_bound", "upper_bound"),
 )
 
 
-def _changing_values(score: MetricScore) -> dict[str, object]:
-    timestamp = None if score.timestamp is None else to_datetime(score.timestamp)
-    row = (score.rowid, score.scored, timestamp, score.value, score.raw, score.anomaly)
-    band = (score.expected, score.lower, score.upper)
-    return dict(zip(_CHANGING, (*row, score.evidence_from, score.digest, *band), strict=True))
-
-
-def _score_values(score: MetricScore) -> dict[str, object]:
-    return {"uid": score.uid, "generation": score.generation, **_changing_values(score)}
+def _values(score: MetricScore) -> tuple[object, ...]:
+    return score if score.timestamp is None else (*score[:4], to_datetime(score.timestamp), *score[5:])
 
 
 def get_generations(conn: Connection, uids: Sequence[str]) -> dict[str, int]:

@@ -9,14 +9,14 @@ import enum
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from htmengine.errors import MetricNotFound
 from htmengine.labels import spellings
-from htmengine.repository.bulk import bulk_update
+from htmengine.repository.bulk import bulk_insert, bulk_update
 from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch
 from htmengine.repository.times import from_datetime as _epoch
 from htmengine.repository.times import to_datetime as _time
@@ -242,16 +242,19 @@ def delete_metric(conn: Connection, uid: str) -> None:
     conn.execute(delete(metric).where(metric.c.uid == uid))
 
 
+_ROW = ("uid", "rowid", "timestamp", "metric_value")
+_SCORES = ("raw_anomaly_score", "anomaly_score", "display_value", "multi_step_best_predictions")
+
+
 def insert_samples(conn: Connection, rows: Sequence[tuple[str, int, int, float]]) -> None:
-    conn.execute(
-        insert(metric_data),
-        [{"uid": u, "rowid": r, "timestamp": _time(t), "metric_value": v} for u, r, t, v in sorted(rows)],
-    )
+    """Rows as (uid, rowid, timestamp, value)."""
+    bulk_insert(conn, metric_data, _ROW, [(uid, rowid, _time(at), value) for uid, rowid, at, value in sorted(rows)])
 
 
 def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> None:
-    rows = [{"uid": u, "last_rowid": r, "last_timestamp": _time(t)} for u, r, t in tails]
-    bulk_update(conn, metric, ["uid"], rows)
+    """Where metrics' rows end, as (uid, rowid, timestamp)."""
+    rows = [(uid, rowid, _time(at)) for uid, rowid, at in tails]
+    bulk_update(conn, metric, ["uid"], ["last_rowid", "last_timestamp"], rows)
 
 
 def remove_rows_after(conn: Connection, uid: str, timestamp: int) -> int:
@@ -347,8 +350,7 @@ def is_constant(conn: Connection, uid: str) -> bool:
     return bool(lowest == highest)
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """What a row was given."""
 
     uid: str
@@ -364,19 +366,19 @@ class Score:
 def save_scores(conn: Connection, scores: Sequence[Score]) -> int:
     """Store scores with their rows.  Returns how many of the rows there are, with that time and value."""
     rows = [
-        {
-            "uid": score.uid,
-            "rowid": score.rowid,
-            "timestamp": _time(score.timestamp),
-            "metric_value": score.value,
-            "raw_anomaly_score": score.raw,
-            "anomaly_score": score.anomaly,
-            "display_value": score.display,
-            "multi_step_best_predictions": None if score.predictions is None else json.dumps(score.predictions),
-        }
-        for score in scores
+        (
+            uid,
+            rowid,
+            _time(at),
+            value,
+            raw,
+            anomaly,
+            display,
+            predictions if predictions is None else json.dumps(predictions),
+        )
+        for uid, rowid, at, value, raw, anomaly, display, predictions in scores
     ]
-    return bulk_update(conn, metric_data, ["uid", "rowid", "timestamp", "metric_value"], rows)
+    return bulk_update(conn, metric_data, _ROW, _SCORES, rows)
 
 
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:

@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
+
+#: Rows that come together are mostly of few times.
+_RECENT = 1024
 
 
+@lru_cache(_RECENT)
 def to_datetime(epoch: int) -> datetime:
     """As the database has it.
 

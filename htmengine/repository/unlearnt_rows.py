@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
-from htmengine.repository.bulk import bulk_update
+from htmengine.repository.bulk import bulk_insert, bulk_update
 from htmengine.repository.queries import in_parts
 from htmengine.repository.schema import unlearnt_span
 
@@ -25,13 +25,11 @@ def add(conn: Connection, rowids: Mapping[str, Sequence[int]]) -> None:
         first, last = newest.get(uid, (0, -1))
         for start, end in _runs(mine):
             if start == last + 1:
-                longer.append({"uid": uid, "first": first, "last": end})
+                longer.append((uid, first, end))
             else:
-                new.append({"uid": uid, "first": start, "last": end})
-    if longer:
-        bulk_update(conn, unlearnt_span, ["uid", "first"], longer)
-    if new:
-        conn.execute(insert(unlearnt_span), new)
+                new.append((uid, start, end))
+    bulk_update(conn, unlearnt_span, ["uid", "first"], ["last"], longer)
+    bulk_insert(conn, unlearnt_span, ["uid", "first", "last"], new)
 
 
 def among(conn: Connection, uid: str, first: int, last: int) -> frozenset[int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many rows changed at once: the same on every database."""
+"""Many rows inserted and changed at once: the same on every database."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _fill(conn: Connection) -> None:
 
 def test_each_row_gets_its_own_values_and_no_other_is_touched(database: Database) -> None:
     raws = {n: n / 3e5 for n in range(1, ROWS)}
-    predictions = {"1": [[0.1, 0.9]]}
+    predictions = {"1": [[0.1, 0.9], ["NULL, {\\'\"'}) %s ?1 :a \n é", 1.0]]}
     scores = [
         Score(UIDS[0], n, 60 * n, n / 7, raw, raw / 7, raw / 9, predictions if n % 2 else None)
         for n, raw in raws.items()

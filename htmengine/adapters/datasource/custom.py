@@ -236,7 +236,7 @@ def make_model_again(conn: Connection, uid: str, generation: int) -> bytes | Non
         return None
     definition = replace(metric.definition, generation=generation + 1)
     queries.set_definition(conn, uid, definition, MetricStatus.CREATE_PENDING)
-    counts.start_scores(conn, replace(score, generation=generation + 1))
+    counts.start_scores(conn, score._replace(generation=generation + 1))
     return define_again(uid, generation + 1, metric.last_rowid)
 
 

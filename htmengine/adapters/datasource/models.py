@@ -11,7 +11,6 @@ after which it goes on.  So it can be made again at any time, from the snapshot 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import uuid
 from typing import Any
@@ -131,7 +130,7 @@ def _start(
     generation = _next_generation(metric)
     definition = Definition(generation, snapshot.params, snapshot.version, start.rowid)
     queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
-    counts.start_scores(conn, dataclasses.replace(start, generation=generation))
+    counts.start_scores(conn, start._replace(generation=generation))
     message = _command(method, metric.uid, generation, {"upTo": metric.last_rowid})
     return queries.get_metric(conn, metric.uid), message
 
