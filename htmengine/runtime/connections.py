@@ -35,6 +35,7 @@ class Connection(Protocol, TimeoutMixin):
         self.batcher = factory.batcher
         self.lane = Lane(factory.lane_lines, lambda _: self.pause_or_resume(), sender=sender)
         self._reading = True
+        self.busy = False  #: with what has come already
 
     def callLater(self, period: float, func: Callable[[], None]) -> Any:
         """TimeoutMixin's clock."""
@@ -52,7 +53,7 @@ class Connection(Protocol, TimeoutMixin):
 
     def pause_or_resume(self) -> None:
         """Read no more while many lines wait, so that the client's own buffers fill up; then read on."""
-        wanted = not (self.lane.paused or self.batcher.ended.paused)
+        wanted = not (self.busy or self.lane.paused or self.batcher.ended.paused)
         if wanted == self._reading or self not in self._factory.connections:
             return
         self._reading = wanted

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import pickletools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import MAX_TEXT_BYTES, normalize
-from htmengine.wires.samples import MAX_PARTS, Received, bound, number
+from htmengine.wires.samples import MAX_PARTS, PART_SAMPLES, Received, bound, joined, number
 
 #: Carbon's own limit of a frame.
 MAX_FRAME_BYTES = 1024 * 1024
 
 #: Marks that are open at once; carbon's points need three.
 MAX_MARKS = 16
+
+#: Opcodes that are carried out at once: some milliseconds.
+OPCODES_AT_ONCE = 10_000
 
 
 def read_frame(body: bytes) -> Received:
@@ -31,14 +34,28 @@ def read_frame(body: bytes) -> Received:
     >>> read_frame(pickle.dumps([("cpu", (60, 0.5))])).samples[0][:3]
     ('cpu', 0.5, 60.0)
     """
+    return joined(read_parts(body))
+
+
+def read_parts(body: bytes) -> Iterator[Received]:
+    """As `read_frame`, a part at a time; it is empty while there is no sample yet."""
     if len(body) > MAX_FRAME_BYTES:
         raise InvalidBody("body_too_long", f"{len(body)} bytes; at most {MAX_FRAME_BYTES} are allowed")
-    points = _Reader(body).read()
+    reader = _Reader(body)
+    while not reader.read_on():
+        yield Received()
+    points = reader.made
     if not isinstance(points, list):
         raise InvalidBody("pickle_form", "the pickle holds no list of (path, (timestamp, value))")
     bound(len(points))
-    received = Received()
     names: dict[str, str] = {}
+    for first in range(0, len(points), PART_SAMPLES):
+        yield _part(points[first : first + PART_SAMPLES], names)
+
+
+def _part(points: Sequence[Any], names: dict[str, str]) -> Received:
+    """``names``: paths that were seen before, and what they are called."""
+    received = Received()
     for point in points:
         try:
             path, (timestamp, value) = _pair(point)
@@ -72,24 +89,31 @@ class _Reader:
         self.stack: list[Any] = []  #: what was made since the last mark
         self._outer: list[list[Any]] = []  #: the stacks before each mark
         self.memo: dict[int, Any] = {}
+        self.made: Any = None  #: what the pickle holds, at its end
+        self._left = MAX_PARTS  #: opcodes that it may still have
 
-    def read(self) -> Any:
-        """What the pickle holds."""
+    def read_on(self) -> bool:
+        """Carry out some more opcodes; whether that was all."""
         body = self._body
         steps = _STEPS
+        allowed = min(self._left, OPCODES_AT_ONCE)
+        self._left -= allowed
+        if not allowed:
+            raise InvalidBody("too_many_samples", f"the pickle has more than {MAX_PARTS} opcodes")
         try:
-            for _ in range(MAX_PARTS):
+            for _ in range(allowed):
                 code = body[self._at]
                 self._at += 1
                 if code == _STOP:
-                    return self.stack.pop()
+                    self.made = self.stack.pop()
+                    return True
                 step = steps.get(code)
                 if step is None:
                     raise _not_allowed(code)
                 step(self)
         except (LookupError, ValueError, TypeError, AttributeError, struct.error):
             raise InvalidBody("not_a_pickle", f"the pickle is damaged or cut short at byte {self._at}") from None
-        raise InvalidBody("too_many_samples", f"the pickle has more than {MAX_PARTS} opcodes")
+        return False
 
     def take(self, count: int) -> bytes:
         """The next bytes."""

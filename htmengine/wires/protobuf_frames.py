@@ -8,13 +8,14 @@ Source: carbon's protocol: ``Payload {repeated Metric metrics = 1}``,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from htmengine.errors import InvalidSample
 from htmengine.labels import normalize
 from htmengine.wires.protobuf_messages import BYTES, DOUBLE, REPEATED, UINT32, Field, message_classes, parse
-from htmengine.wires.samples import Received, bound
+from htmengine.wires.samples import PART_SAMPLES, Received, bound, joined
 
 #: As for pickles: carbon's own limit of a frame.
 MAX_FRAME_BYTES = 1024 * 1024
@@ -38,6 +39,11 @@ def read_frame(body: bytes) -> Received:
     >>> read_frame(bytes.fromhex("0a12" "0a03" "637075" "120b" "083c" "11" "000000000000e03f")).samples[0][:3]
     ('cpu', 0.5, 60.0)
     """
+    return joined(read_parts(body))
+
+
+def read_parts(body: bytes) -> Iterator[Received]:
+    """As `read_frame`, a part at a time."""
     metrics = parse(_payload(), body, MAX_FRAME_BYTES).metrics
     bound(len(metrics))
     bound(sum(len(metric.points) for metric in metrics))
@@ -52,4 +58,7 @@ def read_frame(body: bytes) -> Received:
         else:
             for point in metric.points:
                 received.add(name, point.value, float(point.timestamp))
-    return received
+                if len(received.samples) >= PART_SAMPLES:
+                    yield received
+                    received = Received()
+    yield received

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections import Counter
+from collections.abc import Iterable
 from enum import Enum
 from types import ModuleType
 from typing import NamedTuple
@@ -22,6 +23,9 @@ from htmengine.messages.samples import MAX_TIMESTAMP
 MAX_SAMPLES = 50_000
 #: The same of smaller things: labels, fields, objects of JSON.
 MAX_PARTS = 500_000
+
+#: A frame is read in parts of so many samples: between them the engine does its other work.
+PART_SAMPLES = 1000
 
 #: The longest double without an exponent, with room to spare.
 MAX_NUMBER_CHARACTERS = 400
@@ -94,6 +98,17 @@ class Received:
     def error(self) -> str:
         """One line that tells of all rejects; empty when there are none."""
         return "; ".join(f"{reason} ({count}): {self.details[reason]}" for reason, count in self.rejected.items())
+
+
+def joined(parts: Iterable[Received]) -> Received:
+    """What came in parts, as a whole."""
+    whole = Received()
+    for part in parts:
+        whole.samples += part.samples
+        whole.rejected += part.rejected
+        whole.left_out += part.left_out
+        whole.details = {**part.details, **whole.details}
+    return whole
 
 
 def bound(count: int, most: int = MAX_SAMPLES) -> None:

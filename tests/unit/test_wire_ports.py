@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.runtime.connections import Connection
-from htmengine.runtime.frame_port import MAX_BAD_FRAMES
+from htmengine.runtime.frame_port import MAX_BAD_FRAMES, TURN_SAMPLES
 from htmengine.runtime.metric_listener import ListenerOptions, MetricListener
 from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.runtime.statsd_port import StatsdDatagrams
@@ -119,6 +119,29 @@ class FramesTest(PortsTestCase):
         self.assertTrue(transport.disconnecting)
         self.assertEqual(self.published(), ["a 1.0 60"])
         self.assertEqual(dict(self.batcher.rejected), {"not_a_pickle": 2 * MAX_BAD_FRAMES - 1})
+
+    def test_a_long_frame_is_taken_in_turns_and_the_next_ones_wait_behind_it(self) -> None:
+        protocol, transport = self.connect(2004)
+        points = [("a", (60 * row, row)) for row in range(3 * TURN_SAMPLES)]
+        protocol.dataReceived(pickled(*points) + pickled(("b", (60, 1))))
+        self.assertLessEqual(self.batcher.received, TURN_SAMPLES)
+        self.assertEqual(transport.producerState, "paused")
+        self.reactor.advance(0)
+        self.assertEqual(transport.producerState, "producing")
+        self.assertEqual(self.batcher.received, 3 * TURN_SAMPLES + 1)
+
+    def test_a_long_frame_is_taken_to_its_end_when_the_connection_ends(self) -> None:
+        protocol, _ = self.connect(2004)
+        protocol.dataReceived(pickled(*[("a", (60 * row, row)) for row in range(3 * TURN_SAMPLES)]))
+        protocol.close()
+        self.assertEqual(self.batcher.received, 3 * TURN_SAMPLES)
+
+    def test_a_long_frame_that_holds_nothing_takes_turns_too(self) -> None:
+        protocol, _ = self.connect(2004)
+        protocol.dataReceived(frame(b")" + b"\x85" * 100_000 + b"."))
+        self.assertEqual(dict(self.batcher.rejected), {})
+        self.reactor.advance(0)
+        self.assertEqual(dict(self.batcher.rejected), {"pickle_form": 1})
 
     def test_a_client_waits_while_the_bus_is_slow(self) -> None:
         self.bus.slow = True
