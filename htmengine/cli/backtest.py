@@ -22,15 +22,18 @@ from htmengine.errors import HtmEngineError
 from htmengine.history.backtest import Backtest, Plan
 from htmengine.history.backtest import backtest as run_backtest
 from htmengine.history.comparison import Entry, Pair, Side
-from htmengine.history.rescoring import Difference
+from htmengine.history.report import report
+from htmengine.history.rescoring import Difference, Floats, Wholes
+from htmengine.history.stored import values_between
 from htmengine.incidents.trial import MOST_ROWS
+from htmengine.repository.engine import Database
 from htmengine.selectors import Selection
 
 HEAD = f"{'time':<19}  happened  backtest  mark   height  rule, incident and reason"
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(epilog=example("htmengine backtest 'web1.*' --since 90d --rules new-rules.conf"))
+@click.command(epilog=example("htmengine backtest 'web1.*' --since 90d --rules new-rules.conf --html backtest.html"))
 @click.argument("selectors", nargs=-1, metavar="[METRICS]...")
 @click.option(
     "--since", default="30d", show_default=True, help="From when on rows are judged: a time, or how long ago."
@@ -40,6 +43,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--calendar", type=FILE, help="Sections [maintenance:NAME] instead of those of alerts.conf.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=os.cpu_count, show_default="processors", help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report with pictures, too.")
 @engine_options
 @failing_cleanly
 def backtest(
@@ -51,6 +55,7 @@ def backtest(
     calendar: Path | None,
     jobs: int,
     as_json: bool,
+    html: Path | None,
 ) -> None:
     """Score and judge the stored rows of METRICS once more, all or those of selectors, beside what happened.
 
@@ -61,11 +66,12 @@ def backtest(
     plan = _plan(engine, selectors, int(moment("--since", since)), params, rules, calendar)
     with engine.database() as database, tqdm(unit="metric", disable=not sys.stderr.isatty()) as progress:
         found = run_backtest(database, plan, jobs, progress.reset, progress.update)
+        if html is not None:
+            html.write_text(_report(database, found))
     if as_json:
         click.echo(json.dumps(document(found)))
         return
-    table = (HEAD, *map(_line, found.comparison.pairs)) if found.comparison.pairs else ()
-    for line in (*table, *summary(found)):
+    for line in (*_table(found), *summary(found)):
         click.echo(printable(line))
 
 
@@ -101,6 +107,13 @@ def _changes(path: Path) -> Mapping[str, Any]:
             f'{path}: an object of parameters is allowed, such as {{"temporal": {{"max_inference": 0}}}}'
         )
     return changes
+
+
+def _report(database: Database, found: Backtest) -> str:
+    def values(uid: str, first: int, last: int) -> tuple[Wholes, Floats]:
+        return database.read_sync(values_between, uid, first, last)
+
+    return report(found, [*_table(found), *summary(found)], values)
 
 
 # --- output ---------------------------------------------------------------------------------------------
@@ -140,6 +153,11 @@ def _entry(entry: Entry | None) -> dict[str, Any] | None:
 
 def _side(side: Side) -> dict[str, Any]:
     return {**asdict(side), "precision": side.marks.precision}
+
+
+def _table(found: Backtest) -> list[str]:
+    pairs = found.comparison.pairs
+    return [HEAD, *map(_line, pairs)] if pairs else []
 
 
 def _line(pair: Pair) -> str:

@@ -172,7 +172,7 @@ def _monitored(conn: Connection) -> list[str]:
 
 def _entry(rule: Rule, each: Tried) -> Entry:
     about = (each.timestamp, each.until, each.paged, each.verdict, each.height, each.title, each.reason)
-    return Entry(rule.name, *about, frozenset(moved.uid for moved in each.metrics))
+    return Entry(rule.name, *about, each.metrics[0].uid, frozenset(moved.uid for moved in each.metrics))
 
 
 # --- who pages nobody -----------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from htmengine.incidents.records import Did, Marks
 class Entry:
     """An incident, or an alert of a single metric.  Times are the rows', in epoch seconds.
 
-    ``until``: when the last alarm joined.  ``uids``: its metrics.  ``mark``: what somebody called it.
+    ``until``: when the last alarm joined.  ``uid``: the metric that moved first; ``uids``: all of them.  ``mark``: what
+    somebody called it.
     """
 
     rule: str
@@ -30,6 +31,7 @@ class Entry:
     height: float | None  #: None: by a threshold
     title: str
     reason: str
+    uid: str
     uids: frozenset[str]
     id: str = ""
     mark: Did | None = None

@@ -15,12 +15,12 @@ from sqlalchemy import Connection, select
 
 from htmengine.errors import InvalidModelSpec
 from htmengine.history.comparison import Entry
-from htmengine.history.rescoring import Past, changed
+from htmengine.history.rescoring import Floats, Past, Wholes, changed
 from htmengine.htm.params import ModelParams
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.grouping import GAPS, SILENCE
 from htmengine.incidents.records import Did, Incident, Member
-from htmengine.repository import counts, fine_spans, late_samples, queries, snapshots, unlearnt_rows
+from htmengine.repository import counts, fine_spans, late_samples, queries, reading, snapshots, unlearnt_rows
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.schema import alert, metric_data
@@ -29,6 +29,8 @@ from htmengine.selectors import Selection
 
 #: Incidents that are set side by side, at most; the newest.
 MOST_INCIDENTS = 10_000
+#: Rows that a picture has.
+MOST_POINTS = 2000
 
 
 def metrics_with_models(conn: Connection, selection: Selection) -> tuple[list[Metric], int]:
@@ -98,6 +100,15 @@ def _with_beginning(conn: Connection, past: Past, definition: Definition) -> Pas
     )
 
 
+def values_between(conn: Connection, uid: str, first: int, last: int) -> tuple[Wholes, Floats]:
+    """A metric's rows in a range of time, both ends included: timestamps and values, of many rows about MOST_POINTS."""
+    span = reading.span_of(conn, uid, first, last)
+    rows = queries.samples_between(conn, uid, span.first - 1, span.last)
+    rows = rows[:: 1 + len(rows) // MOST_POINTS]
+    times = np.array([timestamp for _, timestamp, _ in rows], dtype=np.int64)
+    return times, np.array([value for *_, value in rows], dtype=np.float64)
+
+
 # --- what happened --------------------------------------------------------------------------------------
 
 
@@ -128,6 +139,7 @@ def _entry(each: Incident, members: list[Member], mark: Did | None) -> Entry:
         height=each.height,
         title=each.title,
         reason=members[0].reason,
+        uid=members[0].uid,
         uids=frozenset(member.uid for member in members),
         id=each.id,
         mark=mark,
@@ -141,4 +153,4 @@ def _alerts(conn: Connection, since: int, until: int, uids: Collection[str]) -> 
         if row.uid in uids:
             reason = f"value {row.metric_value:g}, anomaly score {row.anomaly_score:.6f}"
             at, only = row.timestamp, frozenset({row.uid})
-            yield Entry(row.rule, at, at, True, "paged", None, row.metric, reason, only, id=row.id)
+            yield Entry(row.rule, at, at, True, "paged", None, row.metric, reason, row.uid, only, id=row.id)

@@ -9,34 +9,21 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from htmengine.measure.fleet import TAIL_S, Alarmed, Event, Fleet, FleetScore, FleetSeries
-
-Floats: TypeAlias = NDArray[np.float64]
+from htmengine.pictures import VALUES, WIDTH, Floats, Scale, document, points
 
 #: Seconds that are drawn before and after an event.
 AROUND_S = 86_400
-#: Of a picture, in pixels: its width, and the heights of the lanes of values and of heights P.
-WIDTH, VALUES, HEIGHTS = 720, 110, 40
+#: Of a picture, in pixels: the height of the lane of heights P.
+HEIGHTS = 40
 #: The greatest height P that is drawn.
 HIGHEST = 7.0
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 14px sans-serif; max-width: 46em; margin: 2em auto }}
-svg {{ display: block; background: #fafafa; margin-bottom: 1.5em }}
-svg rect {{ fill: #f6c7b6 }} svg polyline {{ fill: none; stroke: #24598a }}
-svg .height {{ stroke: #666 }} svg .alarm {{ stroke: #c00; stroke-width: 2 }} svg .floor {{ stroke: #bbb }}
-</style></head><body><h1>{title}</h1>
-<pre>{text}</pre>
-<p>Shaded: the fault. Blue: the metric. Grey: the height of its rows, with the least height of a page. Red: alarms.</p>
-{pictures}
-</body></html>
-"""
+_LEGEND = (
+    "Shaded: the fault. Blue: the metric. Grey: the height of its rows, with the least height of a page. Red: alarms."
+)
 
 
 class Example(NamedTuple):
@@ -72,7 +59,7 @@ def _example(
 def page(title: str, text: str, chosen: Iterable[Example], floor: float) -> str:
     """The page as HTML; ``floor``: the least height of a page."""
     pictures = "\n".join(figure(each, floor) for each in chosen)
-    return _PAGE.format(title=html.escape(title), text=html.escape(text), pictures=pictures)
+    return document(title, text, _LEGEND, pictures)
 
 
 def figure(example: Example, floor: float) -> str:
@@ -84,6 +71,7 @@ def figure(example: Example, floor: float) -> str:
 def svg(example: Example, floor: float) -> str:
     """An example as an SVG element.
 
+    >>> import numpy as np
     >>> series = FleetSeries("cpu", np.array([0, 300, 600]), np.array([1.0, 5.0, 1.0]))
     >>> print(svg(Example("spike", True, series, np.array([0.0, 7.0, 0.0]), 300, 300, [300]), 4.0))
     <svg width="720" height="150" role="img">
@@ -100,9 +88,9 @@ def svg(example: Example, floor: float) -> str:
     heights = example.heights[inside]
     if not len(times):
         return ""
-    across = _Scale(float(times[0]), float(times[-1]), 0.0, WIDTH)
-    up = _Scale(float(values.min()), float(values.max()), VALUES - 5.0, 5.0)
-    below = _Scale(0.0, HIGHEST, VALUES + HEIGHTS, VALUES)
+    across = Scale(float(times[0]), float(times[-1]), 0.0, WIDTH)
+    up = Scale(float(values.min()), float(values.max()), VALUES - 5.0, 5.0)
+    below = Scale(0.0, HIGHEST, VALUES + HEIGHTS, VALUES)
     left, width = across(example.first), max(across(example.last) - across(example.first), 1.0)
     places = [f"{across(timestamp):.1f}" for timestamp in example.alarms]
     marks = [f'<line class="alarm" x1="{at}" y1="0" x2="{at}" y2="{VALUES}"/>' for at in places]
@@ -110,27 +98,10 @@ def svg(example: Example, floor: float) -> str:
         [
             f'<svg width="{WIDTH}" height="{VALUES + HEIGHTS}" role="img">',
             f'<rect x="{left:.1f}" y="0" width="{width:.1f}" height="{VALUES + HEIGHTS}"/>',
-            f'<polyline points="{_points(times, values, across, up)}"/>',
+            f'<polyline points="{points(times, values, across, up)}"/>',
             f'<line class="floor" x1="0" y1="{below(floor):.1f}" x2="{WIDTH}" y2="{below(floor):.1f}"/>',
-            f'<polyline class="height" points="{_points(times, heights, across, below)}"/>',
+            f'<polyline class="height" points="{points(times, heights, across, below)}"/>',
             *marks,
             "</svg>",
         ]
     )
-
-
-class _Scale(NamedTuple):
-    """A number's place, in pixels: ``low`` lies at ``begin`` and ``high`` at ``end``."""
-
-    low: float
-    high: float
-    begin: float
-    end: float
-
-    def __call__(self, number: float) -> float:
-        share = (min(max(number, self.low), self.high) - self.low) / ((self.high - self.low) or 1.0)
-        return self.begin + share * (self.end - self.begin)
-
-
-def _points(times: NDArray[np.int64], numbers: Floats, across: _Scale, up: _Scale) -> str:
-    return " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in zip(times.tolist(), numbers.tolist(), strict=True))

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import functools
+import html
 import json
+import re
 import tempfile
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from click.testing import CliRunner
@@ -164,7 +167,9 @@ def score_rows_of(detector: Any, raws: Any, first: int) -> list[float]:
 
 
 def entry(at: int, *uids: str, rule: str = "all", paged: bool = True, mark: Did | None = None) -> Entry:
-    return Entry(rule, at, at, paged, "paged" if paged else "budget", 5.0, uids[0], "", frozenset(uids), mark=mark)
+    return Entry(
+        rule, at, at, paged, "paged" if paged else "budget", 5.0, uids[0], "", uids[0], frozenset(uids), mark=mark
+    )
 
 
 class ComparisonTest(SynchronousTestCase):
@@ -338,6 +343,18 @@ class CommandTest(SynchronousTestCase):
         calendar = self.file("calendar.conf", "[maintenance:all]\ncron = 0 0 * * *\nfor_s = 86400\n")
         lines = self.command("--calendar", calendar).splitlines()
         self.assertIn("paged     no page", lines[1])
+
+    def test_a_report_has_the_summary_and_a_picture_of_each_incident(self) -> None:
+        page = self.folder / "report.html"
+        lines = self.command("--html", str(page)).splitlines()
+        text = page.read_text()
+        self.assertIn(html.escape("\n".join(lines)), text)
+        drawn = [ElementTree.fromstring(part + "</svg>") for part in re.findall("(?s)<svg.*?(?=</svg>)", text)]
+        self.assertEqual(len(drawn), len(lines) - 5)
+        lines_of = {line.get("class"): line.get("x1") for line in drawn[0].findall("line")}
+        self.assertEqual(set(lines_of), {"happened", "alarm"})
+        self.assertEqual(lines_of["happened"], lines_of["alarm"])
+        self.assertNotIn("<script", text)
 
     def test_files_that_cannot_be_read_are_named(self) -> None:
         wrong = self.file("params.json", "{")
