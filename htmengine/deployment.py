@@ -133,10 +133,10 @@ class Deployment:
         if self.folder is not None:
             self.folder.make()
 
-    def database(self, reactor: Reactor | None, progress: Progress | None = None) -> Database:
+    def database(self, reactor: Reactor | None, progress: Progress | None = None, *, patient: bool = True) -> Database:
         """The database, which is made if need be; without a reactor for synchronous use."""
         self.make_database()
-        return Database(self.database_url, reactor=reactor, progress=progress)
+        return Database(self.database_url, reactor=reactor, progress=progress, patient=patient)
 
     def existing_database(self, reactor: Reactor | None) -> Database:
         """The database as it is, for a command: nothing is made, and no server that is away is waited for.

@@ -307,7 +307,7 @@ class Parts:
         peers = Peers(self.reactor, config.telemetry.peers.split(), config.web.read_token)
         return [self.trouble_watch("processes", peers.troubles)] if config.telemetry.peers else []
 
-    def progress_watch(self, name: str, queues: Sequence[str], *, with_database: bool = True) -> ProgressWatch:
+    def progress_watch(self, name: str, queues: Sequence[str]) -> ProgressWatch:
         """What tells that something in this process stands still, or that nobody reads one of the queues."""
         deployment = self.deployment
         alerts = deployment.alerts.rules or deployment.alerts.receivers
@@ -319,7 +319,7 @@ class Parts:
             clock=self.reactor,
             bus=self.bus,
             queues=[queue for each in wanted for queue in deployment.queues[each]],
-            database=self.database if with_database else None,
+            database=self.database,
             on_failure=self.end.fail,
         )
 
@@ -510,12 +510,13 @@ def make_distributed(
         deployment = Deployment.distributed()
         end = ProcessEnd(reactor)
         bus = deployment.bus(reactor)
-        database = deployment.database(reactor, bus.progress)
+        # a service without a database writes its troubles there if it can, and waits for nothing
+        database = deployment.database(reactor, bus.progress if with_database else None, patient=with_database)
         check = Tasks(end.fail) if with_database else None
         parts = Parts(deployment, reactor, bus, database, end)
         service, at = make(parts)
         name = f"{type(service).__name__} on {platform.node()}"
-        watch = parts.progress_watch(name, queues, with_database=with_database)
+        watch = parts.progress_watch(name, queues)
         told: list[TellsOfItself] = [*told_beside(parts), service, watch]
         further = parts.telemetry(told, queues, at=at, with_database=with_database)
         if with_database:

@@ -2,8 +2,7 @@
 """The watchdog for progress: tells the operator what has begun and does not end, and of queues that nobody reads.
 
 In: the process's `Progress`, and the queues that somebody should read.  Out: the log (once, then hourly), a trouble, a
-readiness check and a figure.  It goes on
-when the database and the bus, which it asks and tells, stand still themselves.
+readiness check and a figure.  It goes on when the database and the bus, which it asks and tells, stand still.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus
-from htmengine.errors import BusError
+from htmengine.errors import BusError, DatabaseFailed
 from htmengine.process.figures import Figure, gauge
 from htmengine.process.probes import Probe, condition
 from htmengine.process.progress import Progress
@@ -36,7 +35,7 @@ REMIND_S = 3600.0
 
 
 class ProgressWatch(PeriodicService):
-    """Of one process, which ``name`` names; without a database it writes no troubles."""
+    """Of one process, which ``name`` names."""
 
     log = Logger()
 
@@ -49,7 +48,7 @@ class ProgressWatch(PeriodicService):
         clock: Clock,
         bus: Bus,
         queues: Sequence[str],
-        database: Database | None,
+        database: Database,
         on_failure: Callable[[Failure], None],
     ) -> None:
         super().__init__(clock=clock, interval_s=WATCH_S, on_failure=on_failure)
@@ -59,7 +58,7 @@ class ProgressWatch(PeriodicService):
         self._clock = clock
         self._bus = bus
         self._queues = queues
-        self._troubles = None if database is None else TroublesOf(f"{name} stands still", database, clock)
+        self._troubles = TroublesOf(f"{name} stands still", database, clock)
         self._unread: set[str] = set()  #: queues with messages and without a reader
         self._told: dict[str, float] = {}  #: when it was last in the log
         self._in_flight: set[str] = set()
@@ -102,8 +101,8 @@ class ProgressWatch(PeriodicService):
             self._tasks.start(work()).addBoth(lambda _: self._in_flight.discard(what))
 
     async def _write(self) -> None:
-        """Let all processes know, if anything has changed."""
-        if self._troubles is not None:
+        """Let all processes know, if anything has changed; the listener may run where it cannot reach the database."""
+        with contextlib.suppress(DatabaseFailed):
             await self._troubles.write(self.stalled)
 
     async def _look_at_queues(self) -> None:

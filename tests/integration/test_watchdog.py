@@ -41,12 +41,11 @@ def ports() -> dict[str, int]:
 @pytest.fixture
 def engine(tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB, ports: dict[str, int]) -> Iterator[DistributedEngine]:
     options = {f"{OPTION}{service.upper()}_PORT": str(port) for service, port in ports.items()}
-    peers = {f"{OPTION}PEERS": f"127.0.0.1:{ports['listener']}", f"{OPTION}STALLED_S": "2"}
     with distributed_engine(
         tmp_path / "engine",
         rabbitmq_port=rabbitmq.port,
         database_url=mariadb.new_database(),
-        options={**QUICK, **options, **peers},
+        options={**QUICK, **options, f"{OPTION}STALLED_S": "2"},
         start=start_with({MODULES[service]: fault for service, fault in FAULTS.items()}),
     ) as engine:
         yield engine

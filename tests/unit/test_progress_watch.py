@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.bus.interface import QueueLimits
 from htmengine.bus.queue_file import QueueFile
-from htmengine.errors import BusClosed, QueueFull
+from htmengine.errors import BusClosed, DatabaseFailed, QueueFull
 from htmengine.process.probes import Unhealthy
 from htmengine.process.tasks import Tasks
 from htmengine.repository import engine, queries, troubles
@@ -31,16 +31,19 @@ EPOCH = "1970-01-01 00:00:00 UTC"
 
 
 class TroublesTable:
-    """A database that writes down the troubles that it gets; told to hang, it never answers."""
+    """A database that writes down the troubles that it gets; it may hang or be away."""
 
     def __init__(self) -> None:
         self.written: list[list[str]] = []
         self.hangs = False
+        self.away = False
 
     async def run(self, fn: object, _source: str, messages: list[str], _now: int) -> None:
         assert fn is troubles.replace
         if self.hangs:
             await Deferred()
+        if self.away:
+            raise DatabaseFailed("no way to the database")
         self.written.append(messages)
 
 
@@ -126,6 +129,15 @@ class WatchTest(SynchronousTestCase):
         asked.addErrback(lambda _: None)
         asked.cancel()
         self.successResultOf(self.readiness())
+
+    def test_what_a_listener_without_a_way_to_the_database_cannot_write_is_written_when_there_is_one(self) -> None:
+        self.table.away = True
+        with self.bus.progress.doing("publishing"):
+            self.pass_time(80)
+            self.assertEqual((self.logged, self.table.written), ([f"publishing since {EPOCH}"], [[]]))
+            self.table.away = False
+            self.pass_time(WATCH_S)
+            self.assert_told(f"publishing since {EPOCH}")
 
     def test_a_stop_does_not_wait_for_a_database_that_hangs(self) -> None:
         self.pass_time(WATCH_S)
