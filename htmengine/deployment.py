@@ -22,8 +22,9 @@ from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions,
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.bus.interface import QueueLimits
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
-from htmengine.errors import ConfigError
+from htmengine.errors import ConfigError, MissingExtra
 from htmengine.operations import Operations
+from htmengine.process.extras import optional
 from htmengine.process.lifecycle import DataFolder
 from htmengine.process.progress import Progress
 from htmengine.process.twisted_types import Reactor
@@ -157,6 +158,10 @@ class Deployment:
         """The bus, not started."""
         if self.folder is not None:
             return EmbeddedBus(self.folder.bus_path, reactor=reactor)
+        try:
+            optional("pika", "amqp")
+        except MissingExtra as missing:
+            raise ConfigError([f"rabbitmq.conf [connection]: {missing}"]) from None
         from htmengine.bus.amqp import AmqpBus, AmqpParams
 
         connection, credentials = self.config.connection, self.config.credentials

@@ -7,7 +7,6 @@ times follow the zone's daylight saving.  The libraries are the extra ``calendar
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,9 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from htmengine.process.extras import optional
+
 DAY_S = 86_400
 #: Days whose windows are kept.
 KEPT_DAYS = 32
+EXTRA = "calendars"
 #: A larger file is no calendar of maintenance.
 MOST_BYTES = 4 << 20
 
@@ -58,13 +60,13 @@ def cron_calendar(expression: str, seconds: float, zone: ZoneInfo) -> Calendar:
     """A window of that many seconds after each time that a cron expression names.
 
     A time that daylight saving skips counts at the change; one that comes twice counts once.  Raises
-    ValueError for an expression that is none, and ImportError without the extra.
+    ValueError for an expression that is none, and `MissingExtra`.
 
     >>> sundays = cron_calendar("0 2 * * sun", 3600.0, ZoneInfo("Europe/Berlin"))
     >>> [sundays.window(at) for at in (1_772_326_800, 1_772_330_400)]  # 2026-03-01 01:00 and 02:00 UTC
     [Window(start=1772326800.0, end=1772330400.0), None]
     """
-    library = _library("cronsim")
+    library = optional("cronsim", EXTRA)
     try:
         library.CronSim(expression, datetime.fromtimestamp(0, zone))
     except library.CronSimError as error:
@@ -87,9 +89,9 @@ def _cron_windows(
 def file_calendar(path: Path, zone: ZoneInfo) -> Calendar:
     """The events of an iCalendar file, those that recur included; ``zone`` is that of times without one.
 
-    Raises ValueError for a file that is none, OSError for one that cannot be read, and ImportError without the extra.
+    Raises ValueError for a file that is none, OSError for one that cannot be read, and `MissingExtra`.
     """
-    library, recurring = _library("icalendar"), _library("recurring_ical_events")
+    library, recurring = optional("icalendar", EXTRA), optional("recurring_ical_events", EXTRA)
     with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
@@ -111,11 +113,3 @@ def _epoch(at: Any, zone: ZoneInfo) -> float:
     if not isinstance(at, datetime):
         at = datetime(at.year, at.month, at.day)
     return float((at if at.tzinfo is not None else at.replace(tzinfo=zone)).timestamp())
-
-
-def _library(name: str) -> Any:
-    """Loaded when it is needed: an engine without calendars does without them."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ImportError(f"{name} is not installed: pip install 'htmengine[calendars]'") from None

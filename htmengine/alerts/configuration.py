@@ -50,7 +50,8 @@ from htmengine.config import (
     real,
     whole,
 )
-from htmengine.errors import ConfigError
+from htmengine.errors import ConfigError, MissingExtra
+from htmengine.process.extras import TLS, optional, speaks_tls
 from htmengine.selectors import Metric
 
 FILE = "alerts"
@@ -285,7 +286,7 @@ def _with_windows(section: Maintenance, path: Path, problems: list[str]) -> Main
             windows = cron_calendar(section.cron, section.for_s, section.timezone)
         else:
             windows = file_calendar(path.parent / section.calendar, section.timezone)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, MissingExtra) as error:
         problems.append(f"{wrong}: {error}")
         return section
     return dataclasses.replace(section, windows=windows)
@@ -349,6 +350,11 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
                 yield f"[receiver:{receiver.name}] {name}: is needed"
         if isinstance(receiver, Email) and receiver.user and receiver.tls == "no" and receiver.host not in _LOOPBACK:
             yield f"[receiver:{receiver.name}] tls = no: a password travels encrypted only; starttls or implicit"
+        if receiver.tls != "no" if isinstance(receiver, Email) else speaks_tls(receiver.url):
+            try:
+                optional(TLS, "tls")
+            except MissingExtra as missing:
+                yield f"[receiver:{receiver.name}] speaks TLS: {missing}"
 
 
 #: Options that mean something with a budget alone, and without one alone.

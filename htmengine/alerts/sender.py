@@ -12,7 +12,6 @@ from io import BytesIO
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError
 
 from htmengine.alerts import formats, vendors
@@ -20,6 +19,7 @@ from htmengine.alerts.formats import HttpRequest
 from htmengine.alerts.incident_messages import Message
 from htmengine.alerts.receivers import Alertmanager, Email, Receiver, Slack, Vendor, Webhook
 from htmengine.errors import DeliveryFailed
+from htmengine.process.extras import TLS, optional
 from htmengine.process.http_client import HttpClient, in_words, shown, trusted
 from htmengine.process.twisted_types import Reactor, within
 
@@ -71,7 +71,7 @@ class Sender:
         answer: Deferred[Any] = Deferred()
         done: Deferred[Any] = Deferred()
         answer.addBoth(lambda result: None if done.called else done.callback(result))
-        tls = optionsForClientTLS(receiver.host, trustRoot=trusted(receiver.tls_ca_file))
+        tls = _client_tls(receiver) if receiver.tls != "no" else None
         factory = ESMTPSenderFactory(
             receiver.user.encode() or None,
             receiver.password.encode() or None,
@@ -105,6 +105,10 @@ class Sender:
         if refused and not taken:
             raise DeliveryFailed(shown("; ".join(refused)))
         return shown("; ".join([f"taken for {taken} of {len(receiver.to)} addresses", *refused]))
+
+
+def _client_tls(receiver: Email) -> Any:
+    return optional(TLS, "tls").optionsForClientTLS(receiver.host, trustRoot=trusted(receiver.tls_ca_file))
 
 
 def _text(value: object) -> str:

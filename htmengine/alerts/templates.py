@@ -12,20 +12,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from htmengine.errors import DeliveryFailed, MissingExtra
+from htmengine.errors import DeliveryFailed
+from htmengine.process.extras import optional
 
 MAX_BODY_CHARACTERS = 1_000_000
 
 
 def rendered(file: str, values: Mapping[str, Any]) -> bytes:
     """The body.  Raises `DeliveryFailed` with what is wrong with the template, or `MissingExtra`."""
-    try:
-        from jinja2 import TemplateError
-    except ImportError as error:
-        raise MissingExtra("jinja2", "templates") from error
+    jinja2 = optional("jinja2", "templates")
     try:
         body: str = _environment().from_string(Path(file).read_text()).render(values)
-    except (TemplateError, OSError, UnicodeDecodeError, ArithmeticError, TypeError, ValueError) as error:
+    except (jinja2.TemplateError, OSError, UnicodeDecodeError, ArithmeticError, TypeError, ValueError) as error:
         raise DeliveryFailed(f"the template {file}: {error}") from None
     if len(body) > MAX_BODY_CHARACTERS:
         raise DeliveryFailed(f"the template {file}: a body of more than {MAX_BODY_CHARACTERS} characters")

@@ -22,11 +22,11 @@ from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.logger import Logger
 
 from htmengine.bus.amqp_connection import AmqpConnection
-from htmengine.errors import BusClosed, ConfigError
+from htmengine.errors import BusClosed, ConfigError, MissingExtra
+from htmengine.process.extras import TLS, optional
 from htmengine.process.seldom import LOG_INTERVAL_S
 from htmengine.process.twisted_types import Clock, Reactor, every, for_twisted, later, within
 
@@ -263,13 +263,17 @@ def _endpoint(params: AmqpParams, reactor: Reactor) -> Any:
     endpoint: Any = HostnameEndpoint(for_twisted(reactor), params.host, params.port)
     if not params.tls:
         return endpoint
-    trust = {"trustRoot": _authorities(params.tls_ca_file)} if params.tls_ca_file else {}
-    return wrapClientTLS(optionsForClientTLS(params.host, **trust), endpoint)
+    try:
+        ssl = optional(TLS, "tls")
+    except MissingExtra as missing:
+        raise ConfigError([f"rabbitmq.conf [connection] tls: {missing}"]) from None
+    trust = {"trustRoot": _authorities(ssl, params.tls_ca_file)} if params.tls_ca_file else {}
+    return wrapClientTLS(ssl.optionsForClientTLS(params.host, **trust), endpoint)
 
 
-def _authorities(path: str) -> Any:
+def _authorities(ssl: Any, path: str) -> Any:
     """Raises `ConfigError`."""
     try:
-        return trustRootFromCertificates([Certificate.loadPEM(Path(path).read_bytes())])
+        return ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(Path(path).read_bytes())])
     except Exception as error:  # OpenSSL has no one error for a file that is not PEM
         raise ConfigError([f"rabbitmq.conf [connection] tls_ca_file = {path!r}: {error}"]) from None

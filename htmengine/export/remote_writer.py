@@ -28,6 +28,7 @@ from htmengine.errors import DeliveryFailed, InvalidRule, MissingExtra, StartErr
 from htmengine.export.metric_series import BAND, PREFIX, SCORE, VALUE, labels_of
 from htmengine.incidents import queries
 from htmengine.process import crash_points
+from htmengine.process.extras import TLS, required, speaks_tls
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.http_client import Answer
 from htmengine.process.probes import Probe, runs
@@ -105,6 +106,8 @@ class WriterOptions:
             raise StartError(f"[remote_write] metrics: {error}") from None
         except MissingExtra as missing:
             raise StartError(f"[remote_write] url: {missing}") from None
+        if speaks_tls(section.url):
+            required("[remote_write] url", TLS, "tls")
         labels = dict(pair.split("=", 1) for pair in section.labels.split())
         return cls(section.url, selection, labels, section.authorization, section.tls_ca_file, section.timeout_s)
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import Certificate, platformTrust, trustRootFromCertificates
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
@@ -21,6 +20,7 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from htmengine.errors import DeliveryFailed
+from htmengine.process.extras import TLS, optional, speaks_tls
 from htmengine.process.twisted_types import Reactor, for_twisted, within
 
 #: No more of an answer is read.
@@ -65,7 +65,7 @@ class HttpClient:
     async def _exchange(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float, tls_ca_file: str
     ) -> Answer:
-        policy = BrowserLikePolicyForHTTPS(trustRoot=trusted(tls_ca_file))
+        policy = BrowserLikePolicyForHTTPS(trustRoot=trusted(tls_ca_file) if speaks_tls(url) else None)
         agent: Any = Agent(for_twisted(self._reactor), policy, timeout_s, pool=self._pool)
         sent = Headers({"User-Agent": ["HTM Engine"]})
         for name, value in headers.items():
@@ -133,12 +133,13 @@ class _Beginning(Protocol):
 
 
 def trusted(ca_file: str) -> Any:
-    """The authorities of a PEM file, or the system's."""
+    """The authorities of a PEM file, or the system's.  Raises `MissingExtra`."""
+    ssl = optional(TLS, "tls")
     if not ca_file:
-        return platformTrust()
+        return ssl.platformTrust()
     marker = b"-----END CERTIFICATE-----"
     parts = Path(ca_file).read_bytes().split(marker)[:-1]
-    return trustRootFromCertificates([Certificate.loadPEM(part + marker) for part in parts])
+    return ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(part + marker) for part in parts])
 
 
 def in_words(error: BaseException, timeout_s: float) -> str:

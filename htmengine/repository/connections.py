@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from htmengine.errors import ConfigError
+from htmengine.errors import ConfigError, MissingExtra
 from htmengine.process import sqlite_files
+from htmengine.process.extras import optional
 
 #: A service waits this long for another process's lock on SQLite, a command that long.
 SQLITE_TIMEOUT_S = 60.0
@@ -36,6 +37,8 @@ DRIVERS = {
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
 }
+#: The package of each driver, and the extra that brings it.
+_PACKAGES = {"mysql+pymysql": ("pymysql", "mysql"), "postgresql+psycopg": ("psycopg", "postgresql")}
 
 
 def database_url(url: str) -> URL:
@@ -74,7 +77,11 @@ def make_engine(
         raise ConfigError([f"[repository] url: {kind} is not supported; supported are {', '.join(_ENGINES)}"])
     answer_s = lock_s if kind == "sqlite" else None if patient else ANSWER_TIMEOUT_S
     try:
+        if parsed.drivername in _PACKAGES:
+            optional(*_PACKAGES[parsed.drivername])
         engine = _ENGINES[kind](parsed, answer_s)
+    except MissingExtra as missing:
+        raise ConfigError([f"[repository] {kind}: {missing}"]) from None
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigError([f"[repository] url: no driver for {parsed.drivername}: {error}"]) from None
     if only_look and kind == "sqlite":

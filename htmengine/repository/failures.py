@@ -11,19 +11,19 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from pymysql.constants import CR, ER
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from htmengine.errors import DatabaseFailed
 from htmengine.repository.connections import database_url
 
-#: MariaDB's, when an administrator ends a connection.
-CONNECTION_KILLED = 1927
-
 #: What is worth another try, by the driver's number.  A key is there twice when two transactions looked for it in vain
 #: and both made it: the next try finds it.
 RETRY: dict[str, set[int | str]] = {
-    "mysql": {ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK, ER.DUP_ENTRY},
+    "mysql": {
+        1205,  # lock wait timeout
+        1213,  # deadlock
+        1062,  # duplicate key
+    },
     "postgresql": {
         "40001",  # serialization failure
         "40P01",  # deadlock
@@ -35,16 +35,16 @@ RETRY: dict[str, set[int | str]] = {
 #: The server cannot be reached, threw us out, or has no room.
 AWAY: dict[str, set[int | str]] = {
     "mysql": {
-        CR.CR_SERVER_GONE_ERROR,
-        CR.CR_SERVER_LOST,
-        CR.CR_CONN_HOST_ERROR,
-        CR.CR_CONNECTION_ERROR,
-        ER.CON_COUNT_ERROR,
-        ER.SERVER_SHUTDOWN,
-        ER.OPTION_PREVENTS_STATEMENT,  # read-only after a failover
-        ER.DISK_FULL,
-        ER.RECORD_FILE_FULL,
-        CONNECTION_KILLED,
+        2006,  # the server has gone
+        2013,  # the connection was lost
+        2003,  # the host cannot be reached
+        2002,  # nor the socket
+        1040,  # too many connections
+        1053,  # shut down
+        1290,  # read-only after a failover
+        1021,  # disk full
+        1114,  # table full
+        1927,  # MariaDB: an administrator ended the connection
     },
     "postgresql": {
         "57P01",  # shut down by its administrator
@@ -73,10 +73,10 @@ _REMEDIES: dict[str, dict[int | str | None, str]] = {
         sqlite3.SQLITE_ERROR: _UPGRADE,
     },
     "mysql": {
-        ER.ACCESS_DENIED_ERROR: f"the server refuses the user or the password; {_SETTINGS}",
-        ER.DBACCESS_DENIED_ERROR: f"the server refuses the user; {_SETTINGS}",
-        ER.BAD_DB_ERROR: "create the database, then run `htmengine db upgrade`",
-        ER.NO_SUCH_TABLE: _UPGRADE,
+        1045: f"the server refuses the user or the password; {_SETTINGS}",
+        1044: f"the server refuses the user; {_SETTINGS}",
+        1049: "create the database, then run `htmengine db upgrade`",
+        1146: _UPGRADE,  # no such table
     },
     "postgresql": {
         None: f"is the server running? {_SETTINGS}",

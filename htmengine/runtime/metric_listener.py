@@ -23,8 +23,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.bus.interface import Bus
-from htmengine.errors import MissingExtra, StartError
 from htmengine.process.descriptors import PausingFactory
+from htmengine.process.extras import required
 from htmengine.process.figures import Figure, counter, gauge, histogram
 from htmengine.process.probes import Probe, runs
 from htmengine.process.refusals import Refusals
@@ -34,7 +34,6 @@ from htmengine.runtime.connections import Connection, ConnectionFactory, LineCon
 from htmengine.runtime.frame_port import PICKLE, PROTOBUF, FrameConnection
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
 from htmengine.runtime.statsd_port import StatsdConnection, StatsdDatagrams, StatsdPort
-from htmengine.wires.samples import optional
 from htmengine.wires.sniff import FIRST_BYTES, recognise
 from htmengine.wires.statsd import StatsdOptions
 
@@ -144,7 +143,7 @@ class MetricListener(Service):
         super().privilegedStartService()
         options = self._options
         if options.protobuf_port is not None:
-            _want_protobuf()
+            required("[metric_listener] protobuf_port", "google.protobuf", "wires")
         remedy = "choose another one with --graphite-port or [metric_listener] port"
         datagrams = GraphiteDatagrams(self.batcher) if options.udp else None
         self.port = self._listen("Graphite", options.port, self.factory, datagrams, remedy)
@@ -243,13 +242,6 @@ class MetricListener(Service):
     def _pressure(self, _: bool) -> None:
         for connection in self._connections():
             connection.pause_or_resume()
-
-
-def _want_protobuf() -> None:
-    try:
-        optional("google.protobuf")
-    except MissingExtra as missing:
-        raise StartError(f"[metric_listener] protobuf_port: {missing}") from None
 
 
 async def _fired(result: Deferred[None] | None) -> None:

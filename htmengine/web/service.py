@@ -15,12 +15,12 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from htmengine.alerts.configuration import NO_ALERTS, AlertConfig
 from htmengine.errors import StartError
 from htmengine.operations import Operations
 from htmengine.process.descriptors import PausingFactory
+from htmengine.process.extras import TLS, required
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
 from htmengine.process.reject_log import RejectLog
@@ -141,15 +141,17 @@ class WebService(Service):
         """What makes connections; TLS is next to the site, which tells it the protocols that it speaks."""
         if self._options.tls_certificate is None:
             return self.site
-        return TLSMemoryBIOFactory(_tls(self._options.tls_certificate), False, self.site, for_twisted(self._reactor))
+        tls = _tls(self._options.tls_certificate)
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+
+        return TLSMemoryBIOFactory(tls, False, self.site, for_twisted(self._reactor))
 
 
 def _tls(certificate: Path) -> Any:
-    from OpenSSL.crypto import Error  # only who asks for TLS needs it
-    from twisted.internet.ssl import PrivateCertificate
-
+    option = "[web] tls_certificate"
+    ssl, crypto = required(option, TLS, "tls"), required(option, "OpenSSL.crypto", "tls")
     try:
-        return PrivateCertificate.loadPEM(certificate.read_bytes()).options()
-    except (OSError, Error) as error:
+        return ssl.PrivateCertificate.loadPEM(certificate.read_bytes()).options()
+    except (OSError, crypto.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a certificate and its key in PEM"
-        raise StartError(f"[web] tls_certificate {certificate}: {reason}") from None
+        raise StartError(f"{option} {certificate}: {reason}") from None

@@ -11,7 +11,7 @@ import zlib
 
 from htmengine.errors import InvalidBody
 from htmengine.labels import shown
-from htmengine.wires.samples import optional
+from htmengine.process.extras import optional
 
 #: zlib's words for "gzip's header" and "zlib's header".
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -40,16 +40,16 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes:
 
 def snap(body: bytes) -> bytes:
     """The body in snappy's block format; raises `MissingExtra`."""
-    return bytes(optional("cramjam").snappy.compress_raw(body))
+    return bytes(optional("cramjam", "wires").snappy.compress_raw(body))
 
 
 def _unsnap(body: bytes, most: int) -> bytes:
-    snappy = optional("cramjam").snappy
+    snappy = optional("cramjam", "wires").snappy
     try:
         if snappy.decompress_raw_len(body) > most:
             raise _too_long(most)
         return bytes(snappy.decompress_raw(body))
-    except optional("cramjam").DecompressionError:
+    except optional("cramjam", "wires").DecompressionError:
         raise InvalidBody("not_snappy", "the body is not in snappy's block format") from None
 
 

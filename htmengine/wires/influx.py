@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from htmengine.errors import InvalidBody
 from htmengine.labels import MAX_TEXT_BYTES, shown
-from htmengine.wires.samples import MAX_PARTS, Received, bound, optional
+from htmengine.process.extras import optional
+from htmengine.wires.samples import MAX_PARTS, Received, bound
 
 #: A timestamp of each precision in seconds, as multiplier and divisor, which keep whole seconds exact.  "u" and "n" are
 #: version 1's names, "us" and "ns" version 2's.
@@ -55,7 +56,7 @@ def read_lines(body: bytes, precision: str, now: float) -> Received:
     bound(body.count(b"="), MAX_PARTS)
     text = body.decode(errors="surrogateescape")  # a bad byte harms its line alone
     multiplier, divisor = PRECISIONS[precision]
-    parser = optional("line_protocol_parser")
+    parser = optional("line_protocol_parser", "wires")
     received = Received()
     for line in _lines(text):
         if _NOT_UTF8.search(line):

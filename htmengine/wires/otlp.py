@@ -27,9 +27,10 @@ from typing import Any, TypeAlias
 
 from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import MAX_TEXT_BYTES, compose, shown
+from htmengine.process.extras import optional
 from htmengine.wires.histograms import Buckets, TotalsOfHistograms, quantile
 from htmengine.wires.protobuf_messages import parse
-from htmengine.wires.samples import MAX_PARTS, Kind, Received, bound, optional
+from htmengine.wires.samples import MAX_PARTS, Kind, Received, bound
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -69,13 +70,12 @@ def quantile_name(share: float) -> str:
 
 def accepted_body(received: Received, as_json: bool) -> bytes:
     """The answer to a request that was taken, whole or in part: an ``ExportMetricsServiceResponse``."""
-    service = optional("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
-    response = service.ExportMetricsServiceResponse()
+    response = _service().ExportMetricsServiceResponse()
     if received.rejected:
         response.partial_success.rejected_data_points = received.rejected.total()
         response.partial_success.error_message = received.error()
     if as_json:
-        return str(optional("google.protobuf.json_format").MessageToJson(response)).encode()
+        return str(optional("google.protobuf.json_format", "wires").MessageToJson(response)).encode()
     return bytes(response.SerializeToString())
 
 
@@ -205,14 +205,20 @@ class _Name:
         return f"{self._name}{end}{self._tags}"
 
 
+def _service() -> Any:
+    return optional("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2", "wires")
+
+
 def _request(body: bytes, as_json: bool) -> Any:
-    message = optional("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2").ExportMetricsServiceRequest
+    message = optional(
+        "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2", "wires"
+    ).ExportMetricsServiceRequest
     if not as_json:
         return parse(message, body, MAX_BODY_BYTES)
     if len(body) > MAX_BODY_BYTES:
         raise InvalidBody("body_too_long", f"{len(body)} bytes; at most {MAX_BODY_BYTES} are allowed")
     bound(body.count(b"{"), MAX_JSON_OBJECTS)
-    json_format = optional("google.protobuf.json_format")
+    json_format = optional("google.protobuf.json_format", "wires")
     try:
         found = json.loads(body)
         if not isinstance(found, dict):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from htmengine.errors import InvalidBody
-from htmengine.wires.samples import optional
+from htmengine.process.extras import optional
 
 # Types and labels as FieldDescriptorProto numbers them.
 DOUBLE, INT64, INT32, STRING, MESSAGE, BYTES, UINT32 = 1, 3, 5, 9, 11, 12, 13
@@ -29,8 +29,8 @@ class Field(NamedTuple):
 
 def message_classes(package: str, messages: Mapping[str, Sequence[Field]]) -> dict[str, Any]:
     """The classes of these messages, in a pool of their own; raises `MissingExtra`."""
-    descriptors = optional("google.protobuf.descriptor_pb2")
-    pool = optional("google.protobuf.descriptor_pool").DescriptorPool()
+    descriptors = optional("google.protobuf.descriptor_pb2", "wires")
+    pool = optional("google.protobuf.descriptor_pool", "wires").DescriptorPool()
     file = descriptors.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
     for name, fields in messages.items():
         message = file.message_type.add(name=name)
@@ -41,7 +41,7 @@ def message_classes(package: str, messages: Mapping[str, Sequence[Field]]) -> di
             else:
                 described.type = field.kind
     pool.Add(file)
-    factory = optional("google.protobuf.message_factory")
+    factory = optional("google.protobuf.message_factory", "wires")
     return {name: factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
 
 
@@ -51,5 +51,5 @@ def parse(message_class: Any, body: bytes, most: int) -> Any:
         raise InvalidBody("body_too_long", f"{len(body)} bytes; at most {most} are allowed")
     try:
         return message_class.FromString(body)
-    except optional("google.protobuf.message").DecodeError:
+    except optional("google.protobuf.message", "wires").DecodeError:
         raise InvalidBody("not_protobuf", f"the body is no {message_class.DESCRIPTOR.full_name}") from None

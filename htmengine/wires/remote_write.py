@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import MAX_TEXT_BYTES, compose, shown
+from htmengine.process.extras import optional
 from htmengine.wires.protobuf_messages import (
     BYTES,
     DOUBLE,
@@ -30,7 +31,7 @@ from htmengine.wires.protobuf_messages import (
     message_classes,
     parse,
 )
-from htmengine.wires.samples import MAX_PARTS, Kind, Received, bound, optional
+from htmengine.wires.samples import MAX_PARTS, Kind, Received, bound
 
 #: A request, decompressed; Prometheus sends at most 2,000 samples, which are less than 1 MB.
 MAX_BODY_BYTES = 10 * 1024 * 1024
@@ -247,7 +248,7 @@ def _named_by_messages(labels: tuple[bytes, ...]) -> tuple[str, str]:
     label = _version_1()["Label"]
     try:
         return _named([(each.name, each.value) for each in map(label.FromString, labels)])
-    except optional("google.protobuf.message").DecodeError:
+    except optional("google.protobuf.message", "wires").DecodeError:
         raise InvalidSample("label_form", f"a label cannot be read: {labels!r:.100}") from None
 
 

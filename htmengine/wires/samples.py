@@ -6,16 +6,14 @@ In: what a protocol's module has read.  Out: a `Received`, which the services pu
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
-from types import ModuleType
 from typing import NamedTuple
 
 from htmengine import labels
-from htmengine.errors import InvalidBody, InvalidSample, MissingExtra
+from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import shown
 from htmengine.messages.samples import MAX_TIMESTAMP
 
@@ -129,11 +127,3 @@ def number(value: object) -> float:
         pass
     text = value if isinstance(value, str) else type(value).__name__
     raise InvalidSample("value_not_a_number", f"{shown(text)} is not a number that can be taken")
-
-
-def optional(module: str, extra: str = "wires") -> ModuleType:
-    """Import a module that an extra brings; raises `MissingExtra`, which names it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(module, extra) from error

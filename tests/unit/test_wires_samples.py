@@ -5,20 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import sys
 import zlib
-from collections.abc import Callable
-from unittest import TestCase, mock
+from unittest import TestCase
 
 import cramjam
-import google.protobuf.descriptor_pb2
-import line_protocol_parser
-import opentelemetry.proto.collector.metrics.v1.metrics_service_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htmengine.errors import InvalidBody, InvalidSample, MissingExtra
-from htmengine.wires import influx, otlp, protobuf_frames
+from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.wires.compression import decompress
 from htmengine.wires.samples import Received, number
 
@@ -86,19 +80,3 @@ class DecompressTest(TestCase):
     def test_any_bytes_are_a_body_or_refused(self, body: bytes, encoding: str) -> None:
         with contextlib.suppress(InvalidBody):
             self.assertLessEqual(len(decompress(body, encoding, 1000)), 1000)
-
-
-class MissingExtraTest(TestCase):
-    def test_a_missing_package_names_the_extra_that_brings_it(self) -> None:
-        uses: dict[str, Callable[[], object]] = {
-            cramjam.__name__: lambda: decompress(b"", "snappy", 10),
-            google.protobuf.descriptor_pb2.__name__: lambda: protobuf_frames.read_frame(b""),
-            opentelemetry.proto.collector.metrics.v1.metrics_service_pb2.__name__: lambda: otlp.OtlpReader().read(b""),
-            line_protocol_parser.__name__: lambda: influx.read_lines(b"", "ns", 0.0),
-        }
-        protobuf_frames._payload.cache_clear()
-        for package, use in uses.items():
-            with mock.patch.dict(sys.modules, {package: None}):
-                with self.assertRaises(MissingExtra) as caught:
-                    use()
-                self.assertIn(f"{package} is not installed; pip install 'htmengine[wires]'", str(caught.exception))
