@@ -57,7 +57,7 @@ def read_rows(path: Path, columns: Columns | None = None, notes: Notes | None = 
     Raises `InvalidCsv` at the first row that cannot be read, with its line number, and OSError.
     """
     columns, notes = columns or Columns(), notes or Notes()
-    with _open(path) as file:
+    with open_text(path) as file:
         first = _first_line(path, file)
         reader = csv.reader(chain([first], file), delimiter=_delimiter(first))
         try:
@@ -68,7 +68,7 @@ def read_rows(path: Path, columns: Columns | None = None, notes: Notes | None = 
                 if row[value_at].strip().lower() in EMPTY:
                     notes.empty += 1
                 else:
-                    yield _seconds(parse_timestamp(row[timestamp_at]), notes), float(row[value_at])
+                    yield seconds(parse_timestamp(row[timestamp_at]), notes), float(row[value_at])
         except IndexError:
             raise InvalidCsv(f"{path}, line {reader.line_num}: fewer columns than the header") from None
         except (ValueError, csv.Error, EOFError, zlib.error) as error:
@@ -101,7 +101,8 @@ def _stem(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[IO[str]]:
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """A file's text, decompressed."""
     with contextlib.nullcontext(sys.stdin.buffer) if path == STDIN else path.open("rb") as file:
         packed = file.peek(2)[:2] == b"\x1f\x8b" if isinstance(file, io.BufferedReader) else False
         raw = gzip.GzipFile(fileobj=file) if packed else file
@@ -140,7 +141,8 @@ def _without_nupic_header(rows: Iterator[list[str]]) -> Iterator[list[str]]:
     yield from rows
 
 
-def _seconds(timestamp: float, notes: Notes) -> float:
+def seconds(timestamp: float, notes: Notes) -> float:
+    """A number that may be another unit's, which is noted."""
     for least, divisor, unit in UNITS:
         if timestamp >= least:
             notes.units[unit] += 1

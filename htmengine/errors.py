@@ -100,6 +100,10 @@ class InvalidCsv(HtmEngineError):
     """A CSV file cannot be read.  The text names file, line and what is wanted.  Remedy: correct that line."""
 
 
+class SourceFailed(HtmEngineError):
+    """A system that history is read from does not answer, or not as expected.  Remedy: the text has its words."""
+
+
 class InvalidMessage(HtmEngineError):
     """A queue message that is not what its queue carries; it is counted and left out.
 

@@ -114,7 +114,7 @@ class Operations:
         return await self._change(change, "rebuilt a metric", name)
 
     async def load(self, name: str, samples: Sequence[tuple[int, float]], *, monitor: bool) -> int:
-        """Keep samples, in the order of time, for a metric's next rebuild; how many of them were not kept already.
+        """Keep samples for a metric's next rebuild, but those whose times have rows; how many have none.
 
         A metric that does not exist is created; with ``monitor`` it gets a model.
         """
@@ -130,15 +130,6 @@ class Operations:
     async def late_metrics(self) -> list[str]:
         """Names of the metrics that have late samples."""
         return await self.database.read(joining.late_metrics)
-
-    async def times_of(self, name: str) -> list[int]:
-        """The timestamps of all rows of a metric, in order; none of one that does not exist."""
-
-        def read(conn: Connection) -> list[int]:
-            found = queries.find_metrics(conn, [str(ModelSpec.for_name(name).name)])
-            return [at for metric in found.values() for at in joining.times_of(conn, metric.uid)]
-
-        return await self.database.read(read)
 
     async def snapshot_model(self, name: str) -> Snapshot:
         """Ask for a snapshot of a metric's model; it is ready when the model has run all rows that are stored now.

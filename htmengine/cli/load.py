@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
 import click
 from tqdm import tqdm
 
 from htmengine.adapters.datasource.custom import Rebuild
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, run_reactor
-from htmengine.csv_files import Columns, Notes, read_rows, series_files
+from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable, run_reactor, span
+from htmengine.csv_files import STDIN, Columns, Notes, read_rows, series_files
 from htmengine.errors import HtmEngineError
 from htmengine.offline import Accepted, accept
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor
+from htmengine.sources import Piece, ReadPieces, influx
+from htmengine.sources.graphite import render
+from htmengine.sources.http_json import Server
+from htmengine.sources.prometheus import query_range
+from htmengine.sources.sql import query as sql_query
 
 #: Rows in one transaction.
 ROWS_AT_ONCE = 5000
@@ -33,29 +42,35 @@ value_option = click.option("--value", default="value", show_default=True, help=
 
 
 @click.command(epilog=example("htmengine load history/ --value load"))
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @click.option("--metric", help="The metric's name; by default each file's, after its folders' (a/b.csv: a.b).")
 @timestamp_option
 @value_option
+@click.option("--prometheus", metavar="URL", help="Load what --query gives in PromQL.")
+@click.option("--graphite", metavar="URL", help="Load the series of the target --query.")
+@click.option("--sql", metavar="URL", help="Load the rows of the statement --query: name, time, value.")
+@click.option("--query", help="What to ask Prometheus, Graphite or the database for.")
+@click.option("--since", default="30d", show_default=True, help="The first time to ask for, or how long ago it was.")
+@click.option("--until", help="The last time to ask for; by default now.")
+@click.option("--step", default="60s", show_default=True, help="The time between Prometheus' rows.")
+@click.option("--token-file", type=click.File(), help="A file with the bearer token for Prometheus or Graphite.")
 @engine_options
 @failing_cleanly
-def load(paths: Sequence[Path], engine: Engine, metric: str | None, timestamp: str, value: str) -> None:
-    """Load CSV files, folders of them, or standard input (-), as history of metrics.
+def load(paths: Sequence[Path], engine: Engine, metric: str | None, timestamp: str, value: str, **asked: Any) -> None:
+    """Load CSV files, folders of them, standard input (-), or what another system has, as history of metrics.
 
-    Rows go before, between or after those that are there, whatever their order in the files.  Each metric's model then
-    starts again from its first row.  The engine may run meanwhile.  A row whose time is there already changes nothing,
-    so a load that was interrupted is started once more.  Status 1 if a file cannot be loaded; the others are.
+    Rows go before, between or after those that are there, whatever their order.  Each metric's model then starts again
+    from its first row.  The engine may run meanwhile.  A row whose time is there already changes nothing, so a load
+    that was interrupted is started once more.  Status 1 if a file cannot be loaded; the others are.
     """
-    files = list(series_files(paths))
-    if metric is None and Path("-") in paths:
-        raise click.UsageError("standard input needs --metric")
-    columns = Columns(timestamp, value)
+    sources = [*of_files(paths, metric, Columns(timestamp, value)), *_asked(metric or "", **asked)]
+    if not sources:
+        raise click.UsageError("nothing to load: name files or folders, or --prometheus, --graphite or --sql")
     engine.make()
 
     async def start(reactor: Reactor) -> None:
         async with engine.client(reactor) as client:
-            named = [(metric or name, path) for name, path in files]
-            await load_files(client.operations, named, columns, monitor=_monitors(engine))
+            await load_sources(client.operations, sources, monitor=_monitors(engine))
 
     run_reactor(start)
 
@@ -82,39 +97,97 @@ def _monitors(engine: Engine) -> bool:
     return engine.deployment.config.metric_storer.auto_monitor
 
 
-async def load_files(
-    operations: Operations, files: Sequence[tuple[str, Path]], columns: Columns, *, monitor: bool
-) -> None:
-    """Load each (metric, file).  Raises `HtmEngineError` at the end if any could not be loaded; each is told."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows come from: its name for people, and how it is read."""
+
+    shown: str
+    read: ReadPieces
+
+
+def of_files(paths: Sequence[Path], metric: str | None, columns: Columns) -> Iterator[Source]:
+    """Files, and all in folders."""
+    if metric is None and STDIN in paths:
+        raise click.UsageError("standard input needs --metric")
+    for name, path in series_files(paths):
+        yield Source(str(path), partial(_file, metric or name, path, columns))
+
+
+def _file(name: str, path: Path, columns: Columns, notes: Notes) -> Iterator[Piece]:
+    return influx.read(path, notes) if influx.is_export(path) else iter([Piece(name, read_rows(path, columns, notes))])
+
+
+def _asked(
+    metric: str,
+    prometheus: str | None,
+    graphite: str | None,
+    sql: str | None,
+    query: str | None,
+    since: str,
+    until: str | None,
+    step: str,
+    token_file: IO[str] | None,
+) -> Iterator[Source]:
+    """What is asked of other systems."""
+    if not (prometheus or graphite or sql):
+        return
+    if not query:
+        raise click.UsageError("--query is missing: what to ask for")
+    asked_for = (int(moment("--since", since)), int(moment("--until", until) if until else time.time()))
+    token = token_file.read().strip() if token_file else ""
+    if prometheus:
+        server = Server(prometheus, token)
+        yield Source(server.shown, query_range(server, query, asked_for, span("--step", step), metric))
+    if graphite:
+        if metric:
+            raise click.UsageError("--metric does not go with --graphite: name the series by alias()")
+        server = Server(graphite, token)
+        yield Source(server.shown, render(server, query, asked_for))
+    if sql:
+        yield Source("the database", sql_query(sql, query, metric))
+
+
+async def load_sources(operations: Operations, sources: Sequence[Source], *, monitor: bool) -> None:
+    """Load each source.  Raises `HtmEngineError` at the end if any could not be loaded; each is told."""
     failed = 0
-    for name, path in files:
+    for source in sources:
         try:
-            await _load_file(operations, name, path, columns, monitor)
+            await _load_source(operations, source, monitor)
         except (HtmEngineError, OSError) as error:
-            if len(files) == 1:
+            if len(sources) == 1:
                 raise
             failed += 1
-            click.echo(f"{path}: left out: {error}", err=True)
+            click.echo(f"{source.shown}: left out: {error}", err=True)
     if failed:
-        raise HtmEngineError(f"{failed} of {len(files)} files cannot be loaded")
+        raise HtmEngineError(f"{failed} of {len(sources)} sources cannot be loaded")
 
 
-async def _load_file(operations: Operations, name: str, path: Path, columns: Columns, monitor: bool) -> None:
-    notes = Notes()
-    accepted = accept(read_rows(path, columns, notes), time.time(), operations.max_future_s)
-    known = set(await operations.times_of(name))
+async def _load_source(operations: Operations, source: Source, monitor: bool) -> None:
+    """Keep all of its pieces, then make them rows of their metrics."""
+    notes, rejected, seen, new = Notes(), Counter[str](), Counter[str](), Counter[str]()
+    with tqdm(unit="row", desc=printable(source.shown), disable=not sys.stderr.isatty()) as progress:
+        for piece in source.read(notes):
+            accepted = accept(piece.rows, time.time(), operations.max_future_s)
+            rejected += accepted.rejected
+            seen[piece.name] += len(accepted.timestamps)
+            new[piece.name] += await _keep(operations, piece.name, accepted, monitor)
+            progress.update(len(accepted.timestamps))
+    for line in left_out(rejected, notes):
+        click.echo(f"{source.shown}: {line}", err=True)
+    if not seen:
+        click.echo(f"{source.shown}: no rows")
+    for name in seen:
+        if new[name]:
+            click.echo(_told(await operations.rebuild(name)))
+        else:
+            click.echo(f"{printable(name)}: nothing new in {seen[name]} rows")
+
+
+async def _keep(operations: Operations, name: str, accepted: Accepted, monitor: bool) -> int:
+    """Keep rows for the rebuild; how many of them are new."""
     rows = list(zip(accepted.timestamps, accepted.values, strict=True))
-    new = [row for row in rows if row[0] not in known]
-    with tqdm(total=len(new), unit="row", desc=printable(name), disable=not sys.stderr.isatty()) as progress:
-        for at in range(0, len(new), ROWS_AT_ONCE):
-            await operations.load(name, new[at : at + ROWS_AT_ONCE], monitor=monitor)
-            progress.update(len(new[at : at + ROWS_AT_ONCE]))
-    for line in left_out(accepted, notes):
-        click.echo(f"{path}: {line}", err=True)
-    if new:
-        click.echo(_told(await operations.rebuild(name)))
-    else:
-        click.echo(f"{printable(name)}: nothing new in {len(rows)} rows")
+    parts = [rows[at : at + ROWS_AT_ONCE] for at in range(0, len(rows), ROWS_AT_ONCE)]
+    return sum([await operations.load(name, part, monitor=monitor) for part in parts])
 
 
 def _told(done: Rebuild) -> str:
@@ -122,12 +195,12 @@ def _told(done: Rebuild) -> str:
     return f"{printable(done.name)}: {done.joined} new rows{known}; {done.status.name}"
 
 
-def left_out(accepted: Accepted, notes: Notes) -> Iterable[str]:
-    """What a file had beside good rows, in words."""
+def left_out(rejected: Mapping[str, int], notes: Notes) -> Iterable[str]:
+    """What a source had beside good rows, in words."""
     for unit, count in notes.units.items():
         yield f"{count} timestamps taken as {unit}"
     if notes.empty:
         yield f"left out: {notes.empty} rows without a value"
-    for reason, count in sorted(accepted.rejected.items()):
+    for reason, count in sorted(rejected.items()):
         cause = f" ({CAUSES[reason]})" if reason in CAUSES else ""
         yield f"rejected: {count} {reason}{cause}"

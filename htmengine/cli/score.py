@@ -152,7 +152,7 @@ def _scored(name: str, path: Path, columns: Columns, options: Options, summary: 
     """The rows of a file with their scores; the summary counts them."""
     notes = Notes()
     accepted = accept(read_rows(path, columns, notes))
-    for line in left_out(accepted, notes):
+    for line in left_out(accepted.rejected, notes):
         click.echo(f"{path}: {line}", err=True)
     params = params_for(accepted.values, options.minimum, options.maximum, options.pending_samples)
     if params is None:

@@ -82,21 +82,25 @@ def join_late(conn: Connection, metric: Metric, now: int) -> Joined:
 
 
 def stage(conn: Connection, uid: str, samples: Sequence[tuple[int, float]]) -> int:
-    """Keep loaded samples as late ones; how many of them were not kept before.  They count as received."""
+    """Keep loaded samples as late ones if their times have no rows; how many have none.
+
+    Those that were not kept before count as received.
+    """
+    first, last = min(samples)[0], max(samples)[0]
+    stored = _times_between(conn, uid, first, last)
+    waiting = {at: value for at, value in samples if at not in stored}
     c = late_sample.c
-    span = c.timestamp.between(samples[0][0], samples[-1][0])
-    known = set(conn.execute(select(c.timestamp).where(c.uid == uid, span)).scalars())
-    new = {at: value for at, value in samples if at not in known}
+    kept = set(conn.execute(select(c.timestamp).where(c.uid == uid, c.timestamp.between(first, last))).scalars())
+    new = {at: value for at, value in waiting.items() if at not in kept}
     late_samples.keep(conn, uid, new)
     counts.add_total(conn, counts.RECEIVED, len(new))
-    return len(new)
+    return len(waiting)
 
 
-def times_of(conn: Connection, uid: str) -> list[int]:
-    """The timestamps of all rows of a metric, in order."""
+def _times_between(conn: Connection, uid: str, first: int, last: int) -> set[int]:
     d = metric_data.c
-    query = select(d.timestamp).where(d.uid == uid).order_by(d.rowid)
-    return [from_datetime(timestamp) for timestamp in conn.execute(query).scalars()]
+    span = d.timestamp.between(to_datetime(first), to_datetime(last))
+    return set(map(from_datetime, conn.execute(select(d.timestamp).where(d.uid == uid, span)).scalars()))
 
 
 def late_metrics(conn: Connection) -> list[str]:

@@ -7,6 +7,7 @@ In: calls that may go on.  Out: JSON.  docs/http-api.md describes all of it.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -207,19 +208,39 @@ class Api:
 
     async def send(self, call: Call, metric: str | None, types: Sequence[str] = (JSON, TEXT_LINES)) -> Reply:
         """Samples of one metric, or of those that they name."""
+        lines = await self._lines(call, metric, types)
+        await shielded(self.operations.send(lines, self._sender(call.request)))
+        return reply({"accepted": len(lines)}, 202)
+
+    async def _lines(self, call: Call, metric: str | None, types: Sequence[str]) -> list[str]:
+        """A request's samples as lines; the bad ones of one that is refused are counted."""
         body = await self._decompressed(call, call.body(*types))
         read = read_json if call.content_type == JSON else read_text
         pool = self.reactor.getThreadPool()  # thousands of samples keep a reactor busy for too long
-        sender = self._sender(call.request)
         try:
-            lines = await in_thread(
+            return await in_thread(
                 self.reactor, pool, read, body, metric, self.reactor.seconds(), self.operations.max_future_s
             )
         except RefusedSamples as refused:
-            await shielded(self._tell_rejects(refused, sender))
+            await shielded(self._tell_rejects(refused, self._sender(call.request)))
             raise
-        await shielded(self.operations.send(lines, sender))
-        return reply({"accepted": len(lines)}, 202)
+
+    async def post_history(self, call: Call) -> Reply:
+        monitor = self._query(call, "post_history")["monitor"]
+        lines = await self._lines(call, None, (JSON, TEXT_LINES))
+        series: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for line in lines:
+            name, value, timestamp = line.split()
+            series[name].append((int(timestamp), float(value)))
+        operations = self.operations.by(call.who)
+        new = [await shielded(operations.load(name, rows, monitor=monitor)) for name, rows in series.items()]
+        return reply({"accepted": len(lines), "new": sum(new)})
+
+    async def rebuild_metric(self, call: Call) -> Reply:
+        done = await shielded(self.operations.by(call.who).rebuild(call.path["metric"]))
+        return reply(
+            {"name": done.name, "joined": done.joined, "duplicates": done.duplicates, "status": done.status.name}
+        )
 
     def _sender(self, request: Request) -> str:
         peer = str(getattr(request.getClientAddress(), "host", ""))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from htmengine.evidence import Detector
@@ -178,3 +179,22 @@ def test_history_and_late_samples_end_in_the_scores_of_the_sorted_series(engine:
     scores = engine.wait_until_scored("m", 350)
     assert [(raw, anomaly) for _, raw, anomaly in scores] == Reference().run(1, 350)
     assert htmengine(engine, *loading).startswith("m: nothing new in 310 rows\n")
+
+
+def test_history_by_http_and_from_an_engines_own_graphite_api(engine: Engine, tmp_path: Path) -> None:
+    engine.send(lines("m", 301, 340))
+    engine.wait_until_scored("m", 40)
+    text = {"Content-Type": "text/plain"}
+    with httpx.Client(base_url=engine.url) as client:
+        loaded = client.post("/api/v1/history", content="\n".join(lines("m", 1, 310)), headers=text)
+        assert loaded.json() == {"accepted": 310, "new": 300}
+        assert client.post("/api/v1/metrics/m/rebuild").json()["joined"] == 300
+    scores = engine.wait_until_scored("m", 340)
+    assert [(raw, anomaly) for _, raw, anomaly in scores] == Reference().run(1, 340)
+    with running_engine(tmp_path / "other", "--workers", "1") as other:
+        htmengine(other, "monitor", "m", "--min", "0", "--max", "100")
+        asked = ("--graphite", engine.url, "--query", "m", "--since", "1400000000", "--until", "1400020400")
+        assert htmengine(other, "load", *asked).startswith("m: 340 new rows; CREATE_PENDING\n")
+        assert other.wait_until_scored("m", 340) == scores
+        away = htmengine(other, "load", "--prometheus", "http://127.0.0.1:9", "--query", "up", status=1)
+        assert away.startswith("Error: http://127.0.0.1:9: ")

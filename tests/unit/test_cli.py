@@ -25,7 +25,7 @@ from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
 from htmengine.adapters.datasource.why import Told
 from htmengine.alerts import queries as alert_queries
 from htmengine.cli import metrics
-from htmengine.cli.load import load_files
+from htmengine.cli.load import load_sources, of_files
 from htmengine.cli.main import main
 from htmengine.cli.why import lines, why
 from htmengine.csv_files import Columns
@@ -185,13 +185,13 @@ class LoadTest(CommandLineTestCase):
     def test_a_bad_file_does_not_stop_the_others(self) -> None:
         good, bad = self.write("timestamp,value\n60,1\n"), self.write("a,b\n1,2\n")
         operations = Mock(spec=Operations, max_future_s=60.0)
-        operations.times_of.return_value = []
+        operations.load.return_value = 1
         operations.rebuild.side_effect = lambda name: Rebuild("uid", name, MetricStatus.PENDING_DATA, 1, 0)
-        files = [("a", good), ("b", bad), ("c", good)]
+        sources = of_files([good, bad, good], None, Columns())
         with contextlib.redirect_stderr(io.StringIO()) as told, contextlib.redirect_stdout(io.StringIO()):
-            loading = Deferred.fromCoroutine(load_files(operations, files, Columns(), monitor=True))
-        self.assertIn("1 of 3 files cannot be loaded", str(self.failureResultOf(loading, HtmEngineError).value))
-        self.assertEqual([each.args[0] for each in operations.load.await_args_list], ["a", "c"])
+            loading = Deferred.fromCoroutine(load_sources(operations, list(sources), monitor=True))
+        self.assertIn("1 of 3 sources cannot be loaded", str(self.failureResultOf(loading, HtmEngineError).value))
+        self.assertEqual([each.args[0] for each in operations.load.await_args_list], [good.stem] * 2)
         self.assertIn(f"{bad}: left out: {bad}, line 1: the header must have the columns", told.getvalue())
 
     def test_an_empty_folder_is_refused_before_anything_is_made(self) -> None:

@@ -53,6 +53,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "htm": ("errors", "htm.checks", "htm.params"),
     "evidence": ("errors", "htm", "messages"),
     "nab": ("errors", "htm", "evidence"),
+    "sources": ("errors", "labels", "csv_files"),
     "offline": ("errors", "htm", "evidence", "messages"),
     "bus": ("errors", "process"),
     "testing": ("process", "bus"),

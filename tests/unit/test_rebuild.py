@@ -136,15 +136,14 @@ class RebuildTest(RebuildTestCase):
 
     def test_what_is_there_already_is_no_row_and_loading_twice_changes_nothing(self) -> None:
         self.send(range(20))
-        self.assertEqual((self.load(range(10, 30)), self.load(range(15, 30))), (20, 0))
+        self.assertEqual((self.load(range(10, 30)), self.load(range(15, 25))), (10, 5))
         done, _ = self.rebuild()
-        self.assertEqual((done.joined, done.duplicates), (10, 10))
+        self.assertEqual((done.joined, done.duplicates), (10, 0))
         self.assertEqual(self.rows(), as_rows(range(30)))
         self.assert_adds_up()
 
     def test_rows_that_were_removed_stay_removed(self) -> None:
         self.send(range(0, 60, 2))
-        uid = self.metric().uid
         self.database.run_sync(lambda conn: conn.execute(schema.metric_score.update().values(rowid=30)))
         self.database.run_sync(lambda conn: old_rows.remove(conn, after="", before=60 * 20, keep=1, most=5000))
         self.assertEqual(len(self.rows()), 20)
@@ -152,7 +151,7 @@ class RebuildTest(RebuildTestCase):
         self.rebuild()
         self.assertEqual([rowid for rowid, _, _ in self.rows()], list(range(11, 32)))
         self.assertEqual(self.metric().last_rowid, 31)
-        self.assertEqual(self.database.run_sync(joining.times_of, uid)[0], 60 * 20)
+        self.assertEqual(self.rows()[0][1], 20)
 
     def test_rowids_that_others_keep_move_with_their_rows(self) -> None:
         self.send(range(10, 30))

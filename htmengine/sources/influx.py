@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""Exports of InfluxDB as CSV: what InfluxQL answers, and Flux's annotated tables.
+
+A series is named as the line protocol names it: ``measurement.field``, and its tags.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from htmengine.csv_files import EMPTY, STDIN, Notes, open_text, parse_timestamp, seconds
+from htmengine.errors import InvalidCsv, InvalidSample
+from htmengine.labels import compose
+from htmengine.sources.pieces import Piece
+
+ROWS_AT_ONCE = 10_000
+_INFLUXQL = ["name", "tags", "time"]
+_FLUX = frozenset({"_time", "_value", "_field", "_measurement"})
+_FLUX_OWN = _FLUX | {"", "result", "table", "_start", "_stop"}
+
+#: Name, time, value.
+_Point = tuple[str, str, str]
+
+
+def is_export(path: Path) -> bool:
+    """Whether a file's first lines are those of an export; standard input is not looked at."""
+    if path == STDIN:
+        return False
+    with open_text(path) as file:
+        for row in csv.reader(islice(file, 10)):
+            if row and not row[0].startswith("#"):
+                return row[:3] == _INFLUXQL or _FLUX.issubset(row)
+    return False
+
+
+def read(path: Path, notes: Notes) -> Iterator[Piece]:
+    """The series of an export.  Raises `InvalidCsv` with the line."""
+    with open_text(path) as file:
+        reader = csv.reader(file)
+        points = _points(reader)
+        try:
+            while some := list(islice(points, ROWS_AT_ONCE)):
+                yield from _pieces(some, notes)
+        except InvalidSample as error:
+            raise InvalidCsv(f"{path}, line {reader.line_num}: {error.detail}") from None
+        except IndexError:
+            raise InvalidCsv(f"{path}, line {reader.line_num}: fewer columns than the header") from None
+        except (ValueError, csv.Error) as error:
+            raise InvalidCsv(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _pieces(points: Sequence[_Point], notes: Notes) -> Iterator[Piece]:
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for name, at, value in points:
+        if value.strip().lower() in EMPTY:
+            notes.empty += 1
+        else:
+            found[name].append((seconds(parse_timestamp(at), notes), float(value)))
+    for name, rows in found.items():
+        yield Piece(name, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A header: where each part of a point stands."""
+
+    header: Sequence[str]
+
+    def points(self, row: Sequence[str]) -> Iterator[_Point]:
+        """A row's points: one of Flux, one for each field of InfluxQL.
+
+        >>> list(_Table(["name", "tags", "time", "idle"]).points(["cpu", "host=a", "60", "1.5"]))
+        [('cpu.idle;host=a', '60', '1.5')]
+        >>> flux = _Table(["table", "_time", "_value", "_field", "_measurement", "host"])
+        >>> list(flux.points(["0", "60", "2", "idle", "cpu", "b"]))
+        [('cpu.idle;host=b', '60', '2')]
+        """
+        if self.header[:3] == _INFLUXQL:
+            tags = dict(tag.partition("=")[::2] for tag in row[1].split(",") if tag)
+            for field, value in zip(self.header[3:], row[3:], strict=True):
+                yield compose(f"{row[0]}.{field}", tags), row[2], value
+            return
+        cells = {column: row[at] for at, column in enumerate(self.header)}
+        tags = {column: cell for column, cell in cells.items() if column not in _FLUX_OWN}
+        yield compose(f"{cells['_measurement']}.{cells['_field']}", tags), cells["_time"], cells["_value"]
+
+
+def _points(rows: Iterator[list[str]]) -> Iterator[_Point]:
+    """A blank line, or annotations, come before each table's header."""
+    table: _Table | None = None
+    for row in rows:
+        if not row or row[0].startswith("#"):
+            table = None
+        elif table is None:
+            table = _Table(row)
+        else:
+            yield from table.points(row)

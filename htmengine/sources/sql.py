@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""History from a SQL database: a query's columns are a metric's name, a time and a value, in this order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from htmengine.csv_files import Notes, parse_timestamp, seconds
+from htmengine.errors import SourceFailed
+from htmengine.sources.pieces import Piece, ReadPieces
+
+ROWS_AT_ONCE = 10_000
+
+
+def query(url: str, statement: str, name: str = "") -> ReadPieces:
+    """A statement's rows; with ``name`` they are all of that metric, and have a time and a value."""
+
+    def read(notes: Notes) -> Iterator[Piece]:
+        shown = make_url(url).render_as_string(hide_password=True)
+        engine = create_engine(url)
+        try:
+            with engine.connect().execution_options(yield_per=ROWS_AT_ONCE) as connection:
+                result = connection.execute(text(statement))
+                columns = ["time", "value"] if name else ["name", "time", "value"]
+                if len(result.keys()) != len(columns):
+                    raise SourceFailed(f"{len(result.keys())} columns; select {len(columns)}: {', '.join(columns)}")
+                for rows in result.partitions():
+                    yield from _pieces([(name, *row) if name else tuple(row) for row in rows], notes)
+        except SQLAlchemyError as error:
+            raise SourceFailed(f"{shown}: {getattr(error, 'orig', None) or error}") from None
+        finally:
+            engine.dispose()
+
+    try:
+        make_url(url)
+    except ArgumentError:
+        raise SourceFailed("the address of the database; write DIALECT://USER:PASSWORD@HOST/DATABASE") from None
+    return read
+
+
+def _pieces(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[Piece]:
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for name, at, value in rows:
+        if value is None:
+            notes.empty += 1
+            continue
+        try:
+            found[str(name)].append((_time(at, notes), float(value)))
+        except (TypeError, ValueError) as error:
+            raise SourceFailed(f"a row of {name}: {error}") from None
+    for name, own in found.items():
+        yield Piece(name, own)
+
+
+def _time(at: Any, notes: Notes) -> float:
+    if isinstance(at, datetime):
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return seconds(parse_timestamp(at) if isinstance(at, str) else float(at), notes)
