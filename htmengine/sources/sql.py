@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from htmengine.csv_files import Notes, parse_timestamp, seconds
 from htmengine.errors import SourceFailed
+from htmengine.repository.connections import DRIVERS
 from htmengine.sources.pieces import Piece, ReadPieces
 
 ROWS_AT_ONCE = 10_000
@@ -20,28 +21,33 @@ ROWS_AT_ONCE = 10_000
 
 def query(url: str, statement: str, name: str = "") -> ReadPieces:
     """A statement's rows; with ``name`` they are all of that metric, and have a time and a value."""
+    columns = ["time", "value"] if name else ["name", "time", "value"]
+    engine = _engine(url)
 
     def read(notes: Notes) -> Iterator[Piece]:
-        shown = make_url(url).render_as_string(hide_password=True)
-        engine = create_engine(url)
         try:
             with engine.connect().execution_options(yield_per=ROWS_AT_ONCE) as connection:
                 result = connection.execute(text(statement))
-                columns = ["time", "value"] if name else ["name", "time", "value"]
                 if len(result.keys()) != len(columns):
                     raise SourceFailed(f"{len(result.keys())} columns; select {len(columns)}: {', '.join(columns)}")
                 for rows in result.partitions():
                     yield from _pieces([(name, *row) if name else tuple(row) for row in rows], notes)
         except SQLAlchemyError as error:
-            raise SourceFailed(f"{shown}: {getattr(error, 'orig', None) or error}") from None
+            raise SourceFailed(f"{engine.url}: {getattr(error, 'orig', None) or error}") from None
         finally:
             engine.dispose()
 
-    try:
-        make_url(url)
-    except ArgumentError:
-        raise SourceFailed("the address of the database; write DIALECT://USER:PASSWORD@HOST/DATABASE") from None
     return read
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        return create_engine(parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername)))
+    except ImportError as error:
+        raise SourceFailed(f"{parsed.get_backend_name()} needs a driver: {error}") from None
+    except ArgumentError as error:
+        raise SourceFailed(f"{error}; write DIALECT://USER:PASSWORD@HOST/DATABASE") from None
 
 
 def _pieces(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[Piece]:

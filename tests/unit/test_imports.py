@@ -53,12 +53,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "htm": ("errors", "htm.checks", "htm.params"),
     "evidence": ("errors", "htm", "messages"),
     "nab": ("errors", "htm", "evidence"),
-    "sources": ("errors", "labels", "csv_files"),
     "offline": ("errors", "htm", "evidence", "messages"),
     "bus": ("errors", "process"),
     "testing": ("process", "bus"),
     "repository.migrations.versions": ("errors",),  # they stay what they were when they were written
     "repository": ("errors", "process", "labels", "selectors", "messages", "htm", "evidence"),
+    "sources": ("errors", "labels", "csv_files", "repository"),
     "adapters": (*GROUND, "repository"),
     "ledger": (*GROUND, "repository"),
     "status": (*STORED, "ledger"),

@@ -156,6 +156,8 @@ class SqlTest(FilesTestCase):
             (self.url, "select missing", "no such column"),
             (self.url, "select 'a', 'then', 1", "a row of a: timestamp 'then'"),
             ("nonsense", "select 1", "DIALECT://"),
+            ("nosuch://user:secret@host/db", "select 2", "nosuch"),
         ]:
-            with self.subTest(statement), self.assertRaisesRegex(HtmEngineError, expected):
+            with self.subTest(statement), self.assertRaisesRegex(HtmEngineError, expected) as refused:
                 listed(sql.query(url, statement)(Notes()))
+            self.assertNotIn("secret", str(refused.exception))
