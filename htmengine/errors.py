@@ -26,12 +26,15 @@ HtmEngineError
 │   ├── RowNotFound           the metric has no such row
 │   ├── IncidentNotFound      no incident of this id
 │   ├── SilenceNotFound       no silence of this number
-│   └── AlertRuleNotFound     no stored rule of this name
+│   ├── AlertRuleNotFound     no stored rule of this name
+│   └── MaintenanceNotFound   no stored maintenance of this name
 ├── InvalidTransition         a mistake in the code: a model would go where no transition leads; has the model's story
 ├── InvalidModelSpec          a model specification is refused; names the field
 │   └── UnsupportedModelParams  a valid OPF parameter that this core does not have
 ├── InvalidRule               a selector or a rule of admission cannot be read; the text says what is allowed
-├── InvalidAlertRule          an alert rule of the API is refused; names the options
+├── InvalidOptions            options of the API are refused; names them
+│   ├── InvalidAlertRule      those of an alert rule
+│   └── InvalidMaintenance    those of a maintenance
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── DeliveryFailed            a receiver of alerts or results did not take a message; says what came back
 ├── MissingExtra              an optional package is not installed; names the extra that brings it
@@ -216,6 +219,17 @@ class AlertRuleNotFound(RepositoryError):
         self.name = name
 
 
+class MaintenanceNotFound(RepositoryError):
+    """No stored maintenance has this name; that of alerts.conf is changed there.
+
+    Remedy: ``htmengine maintenance list``.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no stored maintenance {name!r}")
+        self.name = name
+
+
 class MetricExists(RepositoryError):
     """A metric of this name exists already.  Remedy: take another name, or ``htmengine delete`` the metric first."""
 
@@ -266,15 +280,30 @@ class InvalidRule(HtmEngineError):
     """
 
 
-class InvalidAlertRule(HtmEngineError):
-    """An alert rule that was given to the API is refused.  ``problems``: (option, what is wrong with it).
+class InvalidOptions(HtmEngineError):
+    """Options that were given to the API are refused.  ``problems``: (option, what is wrong with it).
 
     Remedy: correct the options that the text names; it says what is allowed.
     """
 
+    WHAT = "options"  #: what has them
+
     def __init__(self, name: str, problems: Sequence[tuple[str, str]]) -> None:
-        super().__init__(f"rule {name!r}: " + "; ".join(f"{option}: {problem}" for option, problem in problems))
+        told = "; ".join(f"{option}: {problem}" if option else problem for option, problem in problems)
+        super().__init__(f"{self.WHAT} {name!r}: {told}")
         self.problems = tuple(problems)
+
+
+class InvalidAlertRule(InvalidOptions):
+    """Those of an alert rule.  Remedy: correct the options that the text names."""
+
+    WHAT = "rule"
+
+
+class InvalidMaintenance(InvalidOptions):
+    """Those of a maintenance.  Remedy: correct the options that the text names."""
+
+    WHAT = "maintenance"
 
 
 class BadSeries(HtmEngineError):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from twisted.application.service import Service
 
 from htmengine.alerts import queries as alert_queries
-from htmengine.alerts.evaluation import unlearnt_window
+from htmengine.alerts.maintenance_queries import unlearnt_windows
 from htmengine.alerts.service import AlertService
 from htmengine.bus.queue_file import QueueFile
 from htmengine.config import TelemetrySection
@@ -129,9 +129,8 @@ class Parts:
 
     def metric_storer(self) -> MetricStorer:
         config = self.deployment.config
-        maintenance = [each for each in self.deployment.alerts.maintenance if not each.learning]
         options = StorerOptions(
-            unlearnt_window=partial(unlearnt_window, maintenance) if maintenance else None,
+            unlearnt_windows=partial(unlearnt_windows, config=self.deployment.alerts),
             samples_queue=config.metric_listener.queue_name,
             shards=self.deployment.shards,
             auto_monitor=config.metric_storer.auto_monitor,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""When maintenance is: windows of time by a cron expression or a file of events (iCalendar).
+"""When maintenance is: windows of time by a cron expression, a file of events (iCalendar), or one by its beginning.
 
-In: an expression with a duration, or a file, and a time zone.  Out: whether a time is within a window.  Wall-clock
-times follow the zone's daylight saving.  The libraries are the extra ``calendars``.
+In: an expression or a time with a duration, or a file, and a time zone.  Out: whether a time is within a window, and
+the next windows.  Wall-clock times follow the zone's daylight saving.  The libraries are the extra ``calendars``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
 
 from htmengine.process.extras import optional
@@ -23,6 +24,10 @@ KEPT_DAYS = 32
 EXTRA = "calendars"
 #: A larger file is no calendar of maintenance.
 MOST_BYTES = 4 << 20
+#: Windows by a cron expression that touch a day; more are a mistake: it names beginnings, not the time within a window.
+MOST_OF_A_DAY = 2000
+#: The next windows are looked for so many days ahead, first near and then far: a file tells those of a span at once.
+LOOKED_AHEAD_DAYS = (8, 400, 10_000)
 
 
 class Window(NamedTuple):
@@ -32,6 +37,38 @@ class Window(NamedTuple):
     end: float
 
 
+class Windows(Protocol):
+    """Windows of time, as they are now."""
+
+    @property
+    def between(self) -> Callable[[float, float], Iterator[Window]]:
+        """The windows that touch a span of epoch seconds, by their beginnings."""
+        ...
+
+    def window(self, at: float) -> Window | None:
+        """The window that epoch second ``at`` is in; of several, the one that ends last."""
+        ...
+
+    def renew(self) -> str | None:
+        """Read again what has changed; what is wrong with it, if it cannot be read: then all stays as it was."""
+        ...
+
+
+def upcoming(windows: Windows, now: float, most: int) -> list[Window]:
+    """The next windows, and the one that is open now.
+
+    >>> nights = cron_calendar("0 2 * * *", 3600.0, ZoneInfo("UTC"))
+    >>> [(window.start - 10 * DAY_S) / 3600 for window in upcoming(nights, 10 * DAY_S + 8000.0, 2)]
+    [2.0, 26.0]
+    """
+    found: list[Window] = []
+    for days in LOOKED_AHEAD_DAYS:
+        found = list(islice(windows.between(now, now + days * DAY_S), most))
+        if len(found) == most:
+            break
+    return found
+
+
 @dataclass(slots=True, eq=False)
 class Calendar:
     """Windows, made day by day when they are asked for.  ``between``: those that touch a span of epoch seconds."""
@@ -39,21 +76,37 @@ class Calendar:
     between: Callable[[float, float], Iterator[Window]]
     _days: dict[int, list[Window]] = field(default_factory=dict)
 
+    def renew(self) -> None:
+        """What it was made of does not change."""
+
     def window(self, at: float) -> Window | None:
         """The window that epoch second ``at`` is in; of several, the one that ends last."""
         found = [each for each in self._of_day(int(at // DAY_S)) if each.start <= at < each.end]
         return max(found, key=lambda each: each.end, default=None)
 
     def _of_day(self, day: int) -> list[Window]:
-        if day not in self._days:
+        found = self._days.get(day)
+        if found is None:  # several threads may ask at a time
             if len(self._days) >= KEPT_DAYS:
                 self._days.clear()
-            self._days[day] = list(self.between(day * DAY_S, (day + 1) * DAY_S))
-        return self._days[day]
+            found = self._days[day] = list(self.between(day * DAY_S, (day + 1) * DAY_S))
+        return found
 
 
 #: No window at all.
 NEVER = Calendar(lambda since, until: iter(()))
+
+
+def one_window(start: datetime, seconds: float, zone: ZoneInfo) -> Calendar:
+    """A single window; ``zone`` is that of a time without one.
+
+    >>> one_window(datetime(2026, 3, 1, 1), 60.0, ZoneInfo("Europe/Berlin")).window(1_772_323_200.0)
+    Window(start=1772323200.0, end=1772323260.0)
+    """
+    at = _epoch(start, zone)
+    return Calendar(
+        lambda since, until: iter([Window(at, at + seconds)] if at < until and at + seconds > since else [])
+    )
 
 
 def cron_calendar(expression: str, seconds: float, zone: ZoneInfo) -> Calendar:
@@ -71,7 +124,10 @@ def cron_calendar(expression: str, seconds: float, zone: ZoneInfo) -> Calendar:
         library.CronSim(expression, datetime.fromtimestamp(0, zone))
     except library.CronSimError as error:
         raise ValueError(str(error)) from None
-    return Calendar(partial(_cron_windows, library.CronSim, expression, seconds, zone))
+    calendar = Calendar(partial(_cron_windows, library.CronSim, expression, seconds, zone))
+    if len(list(islice(calendar.between(seconds, seconds + DAY_S), MOST_OF_A_DAY + 1))) > MOST_OF_A_DAY:
+        raise ValueError(f"more than {MOST_OF_A_DAY} windows, which last {seconds:g} s each, touch one day")
+    return calendar
 
 
 def _cron_windows(
@@ -86,12 +142,47 @@ def _cron_windows(
             yield Window(at, at + seconds)
 
 
-def file_calendar(path: Path, zone: ZoneInfo) -> Calendar:
-    """The events of an iCalendar file, those that recur included; ``zone`` is that of times without one.
+class FileCalendar:
+    """The events of an iCalendar file as it is now, those that recur included.
 
-    Raises ValueError for a file that is none, OSError for one that cannot be read, and `MissingExtra`.
+    ``zone`` is that of times without one.  Making one raises ValueError for a file that is none, OSError for one that
+    cannot be read, and `MissingExtra`.
     """
-    library, recurring = optional("icalendar", EXTRA), optional("recurring_ical_events", EXTRA)
+
+    def __init__(self, path: Path, zone: ZoneInfo) -> None:
+        self._libraries = optional("icalendar", EXTRA), optional("recurring_ical_events", EXTRA)
+        self._path = path
+        self._zone = zone
+        self._read_at = _version(path)
+        self._calendar = _file_calendar(path, zone, *self._libraries)
+
+    @property
+    def between(self) -> Callable[[float, float], Iterator[Window]]:
+        """The windows that touch a span of epoch seconds."""
+        return self._calendar.between
+
+    def window(self, at: float) -> Window | None:
+        """The window that epoch second ``at`` is in."""
+        return self._calendar.window(at)
+
+    def renew(self) -> str | None:
+        """Read the file again if it has changed.  One that is no calendar, or gone, changes nothing and is told of."""
+        try:
+            version = _version(self._path)
+            if version != self._read_at:
+                self._calendar = _file_calendar(self._path, self._zone, *self._libraries)
+                self._read_at = version
+        except (ValueError, OSError) as error:
+            return f"{self._path} is not read again: {error}"
+        return None
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _file_calendar(path: Path, zone: ZoneInfo, library: Any, recurring: Any) -> Calendar:
     with path.open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
@@ -102,10 +193,9 @@ def file_calendar(path: Path, zone: ZoneInfo) -> Calendar:
 
 
 def _file_windows(events: Any, zone: ZoneInfo, since: float, until: float) -> Iterator[Window]:
-    for event in events.between(datetime.fromtimestamp(since, zone), datetime.fromtimestamp(until, zone)):
-        start, end = (_epoch(each, zone) for each in (event.start, event.end))
-        if end > start:
-            yield Window(start, end)
+    found = events.between(datetime.fromtimestamp(since, zone), datetime.fromtimestamp(until, zone))
+    windows = (Window(_epoch(event.start, zone), _epoch(event.end, zone)) for event in found)
+    yield from sorted(each for each in windows if each.end > each.start)
 
 
 def _epoch(at: Any, zone: ZoneInfo) -> float:

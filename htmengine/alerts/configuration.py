@@ -14,15 +14,17 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from htmengine.alerts.calendars import NEVER, Calendar, cron_calendar, file_calendar
+from htmengine.alerts.calendars import NEVER, FileCalendar, Windows, cron_calendar, one_window
 from htmengine.alerts.kinds import (
     ANY_CHANGE,
     CHANGE,
     LABELS,
+    MOMENT,
     NAME,
     NAME_PATTERNS,
     NAMES,
@@ -50,7 +52,7 @@ from htmengine.config import (
     real,
     whole,
 )
-from htmengine.errors import ConfigError, MissingExtra
+from htmengine.errors import ConfigError, InvalidMaintenance, MissingExtra
 from htmengine.process.extras import TLS, optional, speaks_tls
 from htmengine.selectors import Metric
 
@@ -126,13 +128,16 @@ class Maintenance:
     name: str = ""
     metrics: tuple[str, ...] = option(("*",), SELECTORS, "which metrics")
     cron: str = option("", ANY_TEXT, "when windows begin: minute, hour, day of the month, month, day of the week")
-    for_s: float = option(3600.0, real(60, 30 * 86_400), "with cron: how long a window is")
+    at: datetime | None = option(  # noqa: RUF009  (a datetime is frozen)
+        None, MOMENT, "instead of cron: when the only window begins"
+    )
+    for_s: float = option(3600.0, real(60, 30 * 86_400), "with cron or at: how long a window is")
     calendar: str = option("", ANY_TEXT, "instead of cron: an iCalendar file whose events are the windows")
     timezone: ZoneInfo = option(  # noqa: RUF009  (a ZoneInfo is frozen)
-        UTC, ZONE, "of cron, and of the calendar's times without one"
+        UTC, ZONE, "of cron and at, and of the calendar's times without one"
     )
     learning: bool = option(True, FLAG, "no: the rows of a window are not learnt")
-    windows: Calendar = field(default=NEVER, compare=False)  #: made of the options above
+    windows: Windows = field(default=NEVER, compare=False)  #: made of the options above
     name_labels: tuple[str, ...] = field(default=(), compare=False)  #: as in [alerts]
 
 
@@ -276,20 +281,28 @@ def _read(title: str, kind: type[Any], values: Values, problems: list[str]) -> A
 
 def _with_windows(section: Maintenance, path: Path, problems: list[str]) -> Maintenance:
     """With its calendar; a relative file is beside alerts.conf."""
-    where = f"{path} [maintenance:{section.name}]"
-    if bool(section.cron) == bool(section.calendar):
-        problems.append(f"{where}: one of cron and calendar is needed")
-        return section
-    wrong = f"{where} cron = {section.cron!r}" if section.cron else f"{where} calendar = {section.calendar!r}"
     try:
-        if section.cron:
-            windows = cron_calendar(section.cron, section.for_s, section.timezone)
-        else:
-            windows = file_calendar(path.parent / section.calendar, section.timezone)
-    except (ValueError, OSError, MissingExtra) as error:
-        problems.append(f"{wrong}: {error}")
+        return dataclasses.replace(section, windows=windows_of(section, path.parent))
+    except InvalidMaintenance as error:
+        where = f"{path} [maintenance:{section.name}]"
+        told = ((f" {option} = {getattr(section, option)!r}" if option else "", why) for option, why in error.problems)
+        problems += [f"{where}{what}: {why}" for what, why in told]
         return section
-    return dataclasses.replace(section, windows=windows)
+
+
+def windows_of(section: Maintenance, folder: Path) -> Windows:
+    """The windows of a section; a relative file is in ``folder``.  Raises `InvalidMaintenance`."""
+    given = [name for name in ("cron", "at", "calendar") if getattr(section, name)]
+    if len(given) != 1:
+        raise InvalidMaintenance(section.name, [("", "one of cron, at and calendar is needed")])
+    try:
+        if section.at is not None:
+            return one_window(section.at, section.for_s, section.timezone)
+        if section.cron:
+            return cron_calendar(section.cron, section.for_s, section.timezone)
+        return FileCalendar(folder / section.calendar, section.timezone)
+    except (ValueError, OSError, MissingExtra) as error:
+        raise InvalidMaintenance(section.name, [(given[0], str(error))]) from None
 
 
 def _kinds(path: Path, values: Values, sections: Iterable[str], problems: list[str]) -> dict[str, type[Any]]:

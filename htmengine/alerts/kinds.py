@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from htmengine.errors import InvalidRule
 from htmengine.selectors import Selection, name_pattern, separated
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
+NAME_ALLOWED = "at most 60 letters, digits, - and _ are allowed"
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -129,6 +131,10 @@ def _zone(text: str) -> ZoneInfo:
         raise ValueError(text) from None
 
 
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
 SELECTORS = Kind(
     'globs (web.*), labels ({job="api",host=~"web.*"}) or both, separated by commas; one with a ! before it excludes',
     _selectors,
@@ -139,6 +145,7 @@ LABELS = Kind("name=value pairs, separated by commas", _labels)
 CHANGE = Kind("a number from 0, or one with %", _change)
 RANGE = Kind("LOW..HIGH; one of them may be left out", _range)
 SILENCE = Kind("yes, no, or a number of seconds from 1", _silence)
+MOMENT = Kind("a time such as 2026-03-01 22:00", _moment)
 ZONE = Kind("a time zone such as Europe/Berlin", _zone)
 SEVERITIES = Kind("a name, or name=height pairs, separated by commas", _severities)
 

@@ -9,18 +9,18 @@ a stored one the rule that an embedded engine has by default.  Pure.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from htmengine.alerts import plain_options
 from htmengine.alerts.configuration import DEFAULT_RULE, AlertConfig, Rule, contradictions_of
-from htmengine.alerts.kinds import NAME, Change
+from htmengine.alerts.kinds import NAME, NAME_ALLOWED
 from htmengine.errors import InvalidAlertRule
 
 Source: TypeAlias = Literal["alerts.conf", "stored", "default"]
 
-_OPTIONS = {each.name: each for each in dataclasses.fields(Rule) if each.metadata}
+_OPTIONS = plain_options.fields_of(Rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +59,9 @@ def rule_of(name: str, options: Mapping[str, Any], config: AlertConfig | None = 
     >>> rule_of("load", {"metrics": ["web.*"], "pages_per_week": 5, "silence": False}).metrics
     ('web.*',)
     """
-    problems = [] if NAME.fullmatch(name) else [("name", "at most 60 letters, digits, - and _ are allowed")]
-    read: dict[str, Any] = {}
-    for option, value in options.items():
-        try:
-            read[option] = _OPTIONS[option].metadata["kind"].read(_as_text(value))
-        except KeyError:
-            problems.append((option, f"unknown; allowed are {', '.join(_OPTIONS)}"))
-        except ValueError:
-            problems.append((option, f"{_OPTIONS[option].metadata['kind'].allowed} is allowed"))
+    read, problems = plain_options.read(_OPTIONS, options)
+    if not NAME.fullmatch(name):
+        problems.append(("name", NAME_ALLOWED))
     if not problems:
         rule = Rule(name, **read, name_labels=config.general.name_labels if config else ())
         problems = [*contradictions_of(rule), *_unknown_receivers(rule, config)]
@@ -82,8 +76,7 @@ def options_of(rule: Rule) -> dict[str, Any]:
     >>> options_of(Rule("load", metrics=("web.*",), pages_per_week=5.0, silence=None, min_change=Change(0.1, True)))
     {'metrics': ['web.*'], 'pages_per_week': 5.0, 'min_change': '10%', 'silence': False}
     """
-    changed = [each for each in _OPTIONS.values() if getattr(rule, each.name) != each.default]
-    return {each.name: _as_plain(each.name, getattr(rule, each.name)) for each in changed}
+    return plain_options.changed(_OPTIONS, rule)
 
 
 def _unknown_receivers(rule: Rule, config: AlertConfig | None) -> Iterable[tuple[str, str]]:
@@ -93,32 +86,3 @@ def _unknown_receivers(rule: Rule, config: AlertConfig | None) -> Iterable[tuple
     for name in rule.receivers:
         if name not in there:
             yield "receivers", f"there is no receiver {name}; alerts.conf has {', '.join(there) or 'none'}"
-
-
-def _as_text(value: Any) -> str:
-    """A value as it stands in alerts.conf."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_single(name)}={_single(_as_text(each))}" for name, each in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_as_text, value))
-    return value if isinstance(value, str) else repr(value)
-
-
-def _single(text: str) -> str:
-    if set(text) & set(",\n"):
-        raise ValueError(text)
-    return text
-
-
-def _as_plain(option: str, value: Any) -> Any:
-    if option == "valid_range":
-        return "..".join("" if math.isinf(each) else repr(each) for each in value)
-    if option == "silence":
-        return False if value is None else value
-    if option in {"labels", "severity"}:
-        return dict(value)
-    if isinstance(value, Change):
-        return str(value)
-    return list(value) if isinstance(value, tuple) else value

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from htmengine.alerts import evaluation, rule_queries
+from htmengine.alerts import evaluation, maintenance_queries, rule_queries
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import AlertConfig, AlertOptions, Rule
 from htmengine.alerts.courier import Courier, Sends
@@ -65,6 +65,8 @@ ABOVE_ALL_SCORES = 2.0
 RELOAD_S = 5.0
 #: Whose trouble a stored rule is that cannot be read.
 RULES_TROUBLE = "alert rules"
+#: The same of maintenance; then that which was read before counts.
+MAINTENANCE_TROUBLE = "maintenance"
 
 
 class JudgesRows(Protocol):
@@ -126,6 +128,7 @@ class AlertService(QueueConsumer):
         self._rules = RuleIndex()
         self._thresholds = RuleIndex()
         self._rules_version: tuple[int, float] | None = None
+        self._unreadable_maintenance: list[str] | None = None  #: None: not known yet
         self._rules_wanted: Deferred[None] = Deferred()  #: fires when there are rules, or at the stop
         self._budget_rules = budget_rules
         self._quarantine = Quarantine(database, self._config.general.queue_name, clock.seconds)
@@ -194,7 +197,8 @@ class AlertService(QueueConsumer):
             await self._read_on()
 
     async def _reload(self) -> None:
-        """Go on with the rules as they are now."""
+        """Go on with the rules as they are now, and tell what cannot be read of the maintenance."""
+        await self._tell_of_maintenance()
         version = await self._database.read(rule_queries.rules_version)
         if version == self._rules_version:
             return
@@ -204,6 +208,12 @@ class AlertService(QueueConsumer):
         await self._database.run(troubles.replace, RULES_TROUBLE, messages, int(self._clock.seconds()))
         self._use([each.rule for each in known_rules(self._config, stored)])
         self._rules_version = version
+
+    async def _tell_of_maintenance(self) -> None:
+        found = await self._database.read(maintenance_queries.problems, self._config)
+        if found != self._unreadable_maintenance:
+            await self._database.run(troubles.replace, MAINTENANCE_TROUBLE, found, int(self._clock.seconds()))
+            self._unreadable_maintenance = found
 
     def _use(self, rules: Sequence[Rule]) -> None:
         if self._rules_version is not None:
@@ -297,7 +307,8 @@ class AlertService(QueueConsumer):
 
     async def _evaluate(self, scored: Sequence[Scored]) -> None:
         rules = self._thresholds
-        loud = evaluation.outside_maintenance(self._config.maintenance, scored)
+        maintenance = await self._database.read(maintenance_queries.in_force, self._config)
+        loud = evaluation.outside_maintenance(maintenance, scored)
         wanted = evaluation.keys_of_interest(rules, loud)
         states = await self._database.read(alert_queries.load_alert_states, wanted)
         await self._perform(evaluation.decide(rules, states, loud, self._clock.seconds()))

@@ -47,6 +47,7 @@ _PLACES = {
     "load": ("load", "load"),
     "rebuild": ("load", "rebuild"),
     "alert": ("alert", "alert"),
+    "maintenance": ("maintenance", "maintenance"),
     "audit": ("audit", "audit"),
     "token": ("token", "token"),
     "backup": ("backup", "backup"),

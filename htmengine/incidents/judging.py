@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import AlertOptions, Rule
 from htmengine.alerts.incident_messages import SHOWN_MEMBERS, IncidentMessage, Message, MovedMetric, incident_page
+from htmengine.alerts.maintenance_queries import in_force
 from htmengine.alerts.notifications import Status, metric_page
 from htmengine.incidents import queries
 from htmengine.incidents.budget import Budget
@@ -109,7 +110,8 @@ def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent
     work.fine = fine_spans.of_metrics(conn, uids)
     config = judging.options.config
     silences = queries.silences(conn, judging.now)
-    quiet = Quiet(silences, config.maintenance, judging.now, config.general.name_labels)
+    maintenance = in_force(conn, config)
+    quiet = Quiet(silences, maintenance, judging.now, config.general.name_labels)
     for each in found:
         _take_row(judging, work, quiet, each)
     for stopped in silent:

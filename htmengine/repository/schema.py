@@ -375,6 +375,16 @@ alert_rule = Table(
     Column("changed_by", exact(100), nullable=False),
 )
 
+#: Maintenance that was made while the engine ran.
+maintenance = Table(
+    "maintenance",
+    metadata,
+    Column("name", exact(60), primary_key=True),
+    Column("options", LONG_TEXT, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("changed_by", exact(100), nullable=False),
+)
+
 #: Who changed what.
 audit = Table(
     "audit",

@@ -8,7 +8,8 @@ As in `queries`, each function takes ``conn`` first and runs in the caller's tra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
@@ -17,17 +18,34 @@ from htmengine.repository.queries import in_parts
 from htmengine.repository.schema import unlearnt_span
 
 
-def add(conn: Connection, rowids: Mapping[str, Sequence[int]]) -> None:
-    """Rows by uid, in order, newer than those that were added before."""
-    newest = _newest_spans(conn, list(rowids))
-    longer, new = [], []
-    for uid, mine in rowids.items():
-        first, last = newest.get(uid, (0, -1))
-        for start, end in _runs(mine):
-            if start == last + 1:
-                longer.append((uid, first, end))
-            else:
-                new.append((uid, start, end))
+class UnlearntSpan(NamedTuple):
+    """Rows ``first`` to ``last`` of a metric, both included."""
+
+    first: int
+    last: int
+
+
+def any_spans(conn: Connection) -> bool:
+    """Whether any metric has some."""
+    return conn.execute(select(unlearnt_span.c.uid).limit(1)).first() is not None
+
+
+def newest_spans(conn: Connection, uids: Sequence[str]) -> dict[str, UnlearntSpan]:
+    """The last span of each metric that has one."""
+    c = unlearnt_span.c
+    found: dict[str, UnlearntSpan] = {}
+    for part in in_parts(uids):
+        query = select(c.uid, func.max(c.first), func.max(c.last)).where(c.uid.in_(part)).group_by(c.uid)
+        found |= {uid: UnlearntSpan(first, last) for uid, first, last in conn.execute(query)}
+    return found
+
+
+def put(conn: Connection, spans: Mapping[str, Sequence[UnlearntSpan]], known: Mapping[str, UnlearntSpan]) -> None:
+    """Keep spans by uid; one that begins as the metric's ``known`` one is that, and has become longer."""
+    begun = {(uid, each.first) for uid, each in known.items()}
+    values = [(uid, *each) for uid, mine in spans.items() for each in mine]
+    longer = [each for each in values if each[:2] in begun]
+    new = [each for each in values if each[:2] not in begun]
     bulk_update(conn, unlearnt_span, ["uid", "first"], ["last"], longer)
     bulk_insert(conn, unlearnt_span, ["uid", "first", "last"], new)
 
@@ -38,30 +56,3 @@ def among(conn: Connection, uid: str, first: int, last: int) -> frozenset[int]:
     query = select(c.first, c.last).where(c.uid == uid, c.first <= last, c.last >= first)
     spans = [(max(start, first), min(end, last)) for start, end in conn.execute(query)]
     return frozenset(rowid for start, end in spans for rowid in range(start, end + 1))
-
-
-def _newest_spans(conn: Connection, uids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    c = unlearnt_span.c
-    found: dict[str, tuple[int, int]] = {}
-    for part in in_parts(uids):
-        query = select(c.uid, func.max(c.first), func.max(c.last)).where(c.uid.in_(part)).group_by(c.uid)
-        found |= {uid: (first, last) for uid, first, last in conn.execute(query)}
-    return found
-
-
-def _runs(rowids: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """First and last of rows that follow each other.
-
-    >>> list(_runs([2, 3, 4, 7]))
-    [(2, 4), (7, 7)]
-    """
-    start = end = None
-    for rowid in rowids:
-        if start is None or end is None:
-            start = rowid
-        elif rowid != end + 1:
-            yield start, end
-            start = rowid
-        end = rowid
-    if start is not None and end is not None:
-        yield start, end

@@ -2,61 +2,79 @@
 """Rows of maintenance that are not learnt.
 
 In: rows that were stored, and which windows of time there are.  Out: which rows the models do not learn, and a fine
-span for each window that has ended.
-Called by the Metric Storer in the transaction that stores the rows, so that what is learnt follows from the database
-alone.
+span for each of their spans that has ended, so that the evidence does not learn it either.  Called by the Metric
+Storer in the transaction that stores the rows: what is learnt follows from the database alone, whatever becomes of the
+windows.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from msgspec import structs
 from sqlalchemy import Connection
 
 from htmengine.messages import InputRow
-from htmengine.repository import fine_spans, queries, reading, unlearnt_rows
+from htmengine.repository import fine_spans, queries, unlearnt_rows
 from htmengine.repository.fine_spans import FineSpan
 from htmengine.repository.queries import Tail
+from htmengine.repository.unlearnt_rows import UnlearntSpan
 
 #: The window, if any, whose rows a metric is not to learn, by its name and an epoch second: start and end.
 WindowAt: TypeAlias = Callable[[str, float], tuple[float, float] | None]
 
 
 def leave_out(
-    conn: Connection, tails: Iterable[Tail], rows: Mapping[str, Sequence[InputRow]], window_at: WindowAt
+    conn: Connection, tails: Iterable[Tail], rows: dict[str, list[InputRow]], window_at: WindowAt | None
 ) -> dict[str, list[InputRow]]:
     """Mark the rows of windows: the models do not learn them, nor does the evidence from the first row after them on.
 
     The rows as the models are to have them.  ``tails``: before the rows, which are stored; both by metric.
     """
-    by_uid = {tail.uid: tail for tail in tails if tail.uid in rows}
-    marked = {uid: [_marked(row, tail.name, window_at) for row in rows[uid]] for uid, tail in by_uid.items()}
-    unlearnt = {uid: [row.rowid for row in each if not row.learn] for uid, each in marked.items()}
-    unlearnt_rows.add(conn, {uid: rowids for uid, rowids in unlearnt.items() if rowids})
-    _end_windows(conn, [(uid, each) for uid, tail in by_uid.items() for each in _ended(tail, rows[uid], window_at)])
+    if window_at is None and not unlearnt_rows.any_spans(conn):
+        return rows
+    before = {tail.uid: tail for tail in tails if tail.uid in rows}
+    marked = {uid: [_marked(row, tail.name, window_at) for row in rows[uid]] for uid, tail in before.items()}
+    known = unlearnt_rows.newest_spans(conn, list(marked))
+    spans = {uid: _spans(_open(before[uid], known.get(uid)), each) for uid, each in marked.items()}
+    unlearnt_rows.put(conn, {uid: each for uid, each in spans.items() if each}, known)
+    _end(conn, [(uid, span) for uid, each in spans.items() for span in each if span.last < marked[uid][-1].rowid])
     return marked
 
 
-def _marked(row: InputRow, name: str, window_at: WindowAt) -> InputRow:
-    return row if window_at(name, row.timestamp) is None else structs.replace(row, learn=False)
+def _marked(row: InputRow, name: str, window_at: WindowAt | None) -> InputRow:
+    if window_at is None or window_at(name, row.timestamp) is None:
+        return row
+    return structs.replace(row, learn=False)
 
 
-def _end_windows(conn: Connection, ended: Sequence[tuple[str, tuple[float, float]]]) -> None:
-    """The first row after a window ends it: a fine span for each."""
+def _open(tail: Tail, newest: UnlearntSpan | None) -> UnlearntSpan | None:
+    """A metric's newest span, if its next row decides whether that goes on."""
+    return newest if newest is not None and newest.last == tail.last_rowid else None
+
+
+def _spans(going_on: UnlearntSpan | None, rows: Sequence[InputRow]) -> list[UnlearntSpan]:
+    """The spans of rows that are not learnt, with one that goes on.
+
+    >>> rows = [InputRow(rowid, 60 * rowid, 1.0, learn=rowid not in (4, 6, 7)) for rowid in (4, 5, 6, 7)]
+    >>> _spans(UnlearntSpan(2, 3), rows)
+    [UnlearntSpan(first=2, last=4), UnlearntSpan(first=6, last=7)]
+    """
+    spans = [] if going_on is None else [going_on]
+    for row in rows:
+        if row.learn:
+            continue
+        if spans and spans[-1].last == row.rowid - 1:
+            spans[-1] = spans[-1]._replace(last=row.rowid)
+        else:
+            spans.append(UnlearntSpan(row.rowid, row.rowid))
+    return spans
+
+
+def _end(conn: Connection, ended: Sequence[tuple[str, UnlearntSpan]]) -> None:
+    """Spans that a row follows which is learnt: a fine span for each."""
     metrics = {each.uid: each for each in queries.get_metrics(conn, sorted({uid for uid, _ in ended}))}
-    for uid, (start, end) in ended:
+    for uid, (first, last) in ended:
         if fine_spans.replays(conn, metrics[uid]):
-            first, last = reading.span_of(conn, uid, math.ceil(start), math.ceil(end) - 1)
-            fine_spans.put(conn, [FineSpan(uid, f"maintenance {start:.0f}", first, last, after=last)])
-
-
-def _ended(tail: Tail, rows: Sequence[InputRow], window_at: WindowAt) -> Iterator[tuple[float, float]]:
-    known = () if tail.last_timestamp is None else (tail.last_timestamp,)
-    for before, timestamp in pairwise([*known, *(row.timestamp for row in rows)]):
-        window = window_at(tail.name, before)
-        if window is not None and timestamp >= window[1]:
-            yield window
+            fine_spans.put(conn, [FineSpan(uid, "maintenance", first, last, after=last)])

@@ -9,7 +9,7 @@ samples, counts the rejects, and leaves messages for the models in the table out
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -64,7 +64,7 @@ class StorerOptions:
     max_metrics: int = 0
     late_window: LateWindow = DEFAULT_WINDOW
     late_samples: int = 10_000  #: late samples of a metric that are kept
-    unlearnt_window: WindowAt | None = None
+    unlearnt_windows: Callable[[Connection], WindowAt | None] = lambda conn: None
 
 
 @dataclass(slots=True)
@@ -116,8 +116,7 @@ def store_batches(
             conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
-        if options.unlearnt_window is not None:
-            rows = leave_out(conn, tails.values(), rows, options.unlearnt_window)
+        rows = leave_out(conn, tails.values(), rows, options.unlearnt_windows(conn))
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
         messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest, done)
         done.outbox = queries.add_outbox(conn, messages)

@@ -37,6 +37,7 @@ from htmengine.web.document import Document, Operation
 from htmengine.web.events import EventFeed, Filter
 from htmengine.web.http import JSON, Call, Handler, Reply, Stream, header, reply
 from htmengine.web.incidents import IncidentsApi
+from htmengine.web.maintenance import MaintenanceApi
 from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader, shielded
 from htmengine.web.refused import Refused
@@ -81,6 +82,7 @@ class Api:
     peers: Peers
     incidents: IncidentsApi
     rules: RulesApi
+    maintenance: MaintenanceApi
     graphite: Callable[[], tuple[str, int]]  #: host and port of the listener; port 0: not known
     anomaly_floor: float
     trusted_proxies: frozenset[str]
@@ -90,7 +92,8 @@ class Api:
     def add_to(self, routes: Routes) -> None:
         """Let each operation of the document have its handler."""
         for operation in self.document.operations.values():
-            part = next(part for part in (self, self.incidents, self.rules) if hasattr(part, operation.name))
+            parts = (self, self.incidents, self.rules, self.maintenance)
+            part = next(part for part in parts if hasattr(part, operation.name))
             handler: Handler = getattr(part, operation.name)
             path = re.sub(r"\{(\w+)\}", r"<name:\1>", operation.path)
             routes.add([operation.method], path, operation.scope, _checked(operation, handler))

@@ -33,6 +33,7 @@ from htmengine.web.events import EventFeed
 from htmengine.web.federation import Federation
 from htmengine.web.graphite.routes import Graphite
 from htmengine.web.incidents import IncidentsApi
+from htmengine.web.maintenance import MaintenanceApi
 from htmengine.web.peers import Peers
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
@@ -86,6 +87,7 @@ class WebService(Service):
             queues=options.queues,
             incidents=IncidentsApi(operations, self.reader, reactor, document),
             rules=RulesApi(operations.database, self.reader, reactor, document, options.alerts),
+            maintenance=MaintenanceApi(operations.database, self.reader, reactor, document, options.alerts),
             graphite=options.graphite,
             peers=Peers(reactor, options.peers, options.access.read_token),
             anomaly_floor=options.anomaly_floor,

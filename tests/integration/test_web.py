@@ -275,6 +275,19 @@ class TestRows:
         assert lower < expected < upper
         problem(client.get("/api/v1/metrics/no.such/evidence"), 404)
 
+    def test_maintenance_is_stored_and_tells_its_next_windows(self, client: httpx.Client) -> None:
+        at = "/api/v1/maintenance/move"
+        options = {"metrics": ["db*"], "at": "2050-03-01 22:00:00", "for_s": 7200.0, "learning": False}
+        made = client.put(at, json=options).json()
+        assert (made["options"], made["next"]) == (options, [{"from": 2529784800.0, "until": 2529792000.0}])
+        assert client.get("/api/v1/maintenance").json()["maintenance"] == [made]
+        refused = problem(client.put(at, json={"cron": "0 25 * * *"}), 422)
+        assert refused["errors"][0]["field"] == "cron"
+        problem(client.put(at, json={"calendar": "/etc/passwd"}), 400)
+        assert client.delete(at).status_code == 204
+        problem(client.get(at), 404)
+        assert client.get("/api/v1/audit").json()["entries"][0]["what"] == "removed maintenance"
+
     def test_incidents_and_silences(self, client: httpx.Client, engine: Engine) -> None:
         seed_incident(engine, "web.requests")
         found = client.get("/api/v1/incidents", params={"metric": "web.requests"}).json()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.calendars import Calendar, Window, cron_calendar, file_calendar
+from htmengine.alerts.calendars import FileCalendar, Window, Windows, cron_calendar, one_window, upcoming
 
 pytest.importorskip("cronsim")
 pytest.importorskip("recurring_ical_events")
@@ -40,7 +40,7 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-def in_window(calendar: Calendar, text: str) -> bool:
+def in_window(calendar: Windows, text: str) -> bool:
     return calendar.window(at(text)) is not None
 
 
@@ -73,12 +73,29 @@ class CronTest(SynchronousTestCase):
         for wrong in ("", "* * *", "61 * * * *", "0 2 * * someday"):
             self.assertRaises(ValueError, cron_calendar, wrong, 60.0, BERLIN)
 
+    def test_beginnings_that_are_meant_as_all_of_a_time_are_refused(self) -> None:
+        with self.assertRaises(ValueError) as caught:
+            cron_calendar("* * * * *", 7 * DAY, BERLIN)
+        self.assertIn("more than 2000 windows", str(caught.exception))
+
+    def test_the_next_windows_are_found_however_far_they_are_apart(self) -> None:
+        yearly = upcoming(cron_calendar("0 3 24 12 *", 3600.0, BERLIN), at("2026-12-24T02:30Z"), 3)
+        expected = [at(f"{year}-12-24T02:00Z") for year in (2026, 2027, 2028)]
+        self.assertEqual([each.start for each in yearly], expected)
+
+    def test_one_window_is_that_one(self) -> None:
+        once = one_window(datetime(2026, 7, 1, 22), 3600.0, BERLIN)
+        self.assertEqual(
+            upcoming(once, at("2026-06-30T00:00Z"), 5), [(at("2026-07-01T20:00Z"), at("2026-07-01T21:00Z"))]
+        )
+        self.assertFalse(in_window(once, "2026-07-01T21:00Z"))
+
 
 class FileTest(SynchronousTestCase):
-    def calendar(self, text: str) -> Calendar:
+    def calendar(self, text: str) -> FileCalendar:
         path = Path(self.mktemp())
         path.write_text(text)
-        return file_calendar(path, BERLIN)
+        return FileCalendar(path, BERLIN)
 
     def test_events_recur_but_for_their_exceptions(self) -> None:
         calendar = self.calendar(EVENTS)
@@ -93,7 +110,29 @@ class FileTest(SynchronousTestCase):
         found = [in_window(calendar, text) for text in ("2026-05-31T21:59Z", "2026-05-31T22:00Z", "2026-06-01T22:00Z")]
         self.assertEqual(found, [False, True, False])
 
+    def test_a_file_that_changes_is_read_again(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text(EVENTS)
+        calendar = FileCalendar(path, BERLIN)
+        self.assertTrue(in_window(calendar, "2026-01-01T01:30Z"))
+        path.write_text(EVENTS.replace("20260101T020000", "20260101T100000"))
+        self.assertIsNone(calendar.renew())
+        self.assertFalse(in_window(calendar, "2026-01-01T01:30Z"))
+        self.assertTrue(in_window(calendar, "2026-01-01T09:30Z"))
+
+    def test_one_that_is_no_calendar_any_more_changes_nothing_and_is_told_of(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text(EVENTS)
+        calendar = FileCalendar(path, BERLIN)
+        for spoil in (lambda: path.write_text("hello"), path.unlink):
+            spoil()
+            self.assertIn(f"{path} is not read again: ", calendar.renew() or "")
+            self.assertTrue(in_window(calendar, "2026-01-01T01:30Z"))
+        path.write_text(EVENTS.replace("BYDAY=TH", "BYDAY=FR"))
+        self.assertIsNone(calendar.renew())
+        self.assertTrue(in_window(calendar, "2026-01-02T01:30Z"))
+
     def test_what_is_no_calendar_is_refused(self) -> None:
         for wrong in ("", "hello", EVENTS.replace("20260101T020000\n", "tomorrow\n"), EVENTS.replace("WEEKLY", "FOO")):
             self.assertRaises(ValueError, self.calendar, wrong)
-        self.assertRaises(OSError, file_calendar, Path(self.mktemp()), BERLIN)
+        self.assertRaises(OSError, FileCalendar, Path(self.mktemp()), BERLIN)

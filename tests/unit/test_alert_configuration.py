@@ -194,14 +194,16 @@ class MaintenanceTest(AlertsCase):
         pytest.importorskip("cronsim")
         pytest.importorskip("recurring_ical_events")
         for options, said in (
-            ("", "one of cron and calendar is needed"),
-            ("cron = 0 2 * * *\ncalendar = x.ics", "one of cron and calendar is needed"),
+            ("", "one of cron, at and calendar is needed"),
+            ("cron = 0 2 * * *\ncalendar = x.ics", "one of cron, at and calendar is needed"),
+            ("cron = 0 2 * * *\nat = 2026-03-01 22:00", "one of cron, at and calendar is needed"),
+            ("at = soon", "at = 'soon': a time such as 2026-03-01 22:00 is allowed"),
             ("cron = 0 25 * * *", "cron = '0 25 * * *': Bad hour"),
             ("calendar = x.ics", "calendar = 'x.ics': [Errno 2]"),
             ("cron = 0 2 * * *\ntimezone = Mars", "timezone = 'Mars': a time zone such as Europe/Berlin is allowed"),
             ("cron = 0 2 * * *\nfor_s = 1", "for_s = '1': a number from 60"),
         ):
-            [problem] = self.problems(f"[maintenance:night]\n{options}")
+            problem, *_ = self.problems(f"[maintenance:night]\n{options}")
             self.assertIn(f"[maintenance:night] {said}".replace("] one", "]: one"), problem)
 
 

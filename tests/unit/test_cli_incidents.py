@@ -100,6 +100,21 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertIn("1 marked right, 0 fine: 100 % right", self.command("alert", "list"))
         self.assertIn("no incident begins with 'zz'", self.command("incidents", "zz", status=1))
 
+    def test_maintenance_is_made_listed_with_its_windows_and_removed_and_all_of_it_is_audited(self) -> None:
+        make = ("maintenance", "set", "move", "db*", "--for", "2h", "--timezone", "Europe/Berlin", "--no-learning")
+        made = self.command(*make, "--at", "2050-03-01 22:00", "--who", "ada")
+        self.assertEqual(made, "maintenance move: db*; next 2050-03-01T21:00:00Z until 2050-03-01T23:00:00Z\n")
+        first, second = self.command("maintenance", "list").splitlines()
+        self.assertIn("move  stored by ada at ", first)
+        self.assertIn("metrics db*, at 2050-03-01 22:00:00, for_s 7200.0, timezone Europe/Berlin, learning no", first)
+        self.assertEqual(second, "    2050-03-01T21:00:00Z until 2050-03-01T23:00:00Z")
+        self.assertIn("one of cron, at and calendar", self.command(*make, status=1))
+        self.assertIn("at: a time such as", self.command(*make, "--at", "soon", status=1))
+        self.assertEqual(self.command("maintenance", "delete", "move"), "maintenance move is removed\n")
+        self.assertEqual(self.command("maintenance", "list"), "no maintenance\n")
+        self.assertIn("no stored maintenance 'move'", self.command("maintenance", "delete", "move", status=1))
+        self.assertIn("removed maintenance", self.command("audit"))
+
     def test_silences_come_and_go(self) -> None:
         self.assertIn("silence 1: db*, web.a until", self.command("alert", "silence", "db*", "web.a", "--for", "2h"))
         self.assertIn("1  db*, web.a  from", self.command("alert", "silences"))

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from twisted.internet.testing import MemoryReactorClock
 
-from htmengine.alerts.calendars import cron_calendar, file_calendar
+from htmengine.alerts.calendars import FileCalendar, cron_calendar
 from htmengine.alerts.configuration import load_alerts
 from htmengine.alerts.templates import rendered
 from htmengine.bus.amqp_link import AmqpParams, _endpoint
@@ -67,8 +67,8 @@ def _https_receiver() -> None:
 USES: list[tuple[str, str, Callable[[], object]]] = [
     ("amqp", "pika", lambda: Deployment(Config(), None).bus(MemoryReactorClock())),
     ("calendars", "cronsim", lambda: cron_calendar("0 2 * * *", 3600.0, ZoneInfo("UTC"))),
-    ("calendars", "icalendar", lambda: file_calendar(Path("any.ics"), ZoneInfo("UTC"))),
-    ("calendars", "recurring_ical_events", lambda: file_calendar(Path("any.ics"), ZoneInfo("UTC"))),
+    ("calendars", "icalendar", lambda: FileCalendar(Path("any.ics"), ZoneInfo("UTC"))),
+    ("calendars", "recurring_ical_events", lambda: FileCalendar(Path("any.ics"), ZoneInfo("UTC"))),
     ("mysql", "pymysql", lambda: make_engine("mysql://root@127.0.0.1/htmengine")),
     ("postgresql", "psycopg", lambda: make_engine("postgresql://postgres@127.0.0.1/htmengine")),
     ("templates", "jinja2", lambda: rendered("any.j2", {})),

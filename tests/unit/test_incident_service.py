@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import bindparam, update
 
+from htmengine.alerts import maintenance_queries
 from htmengine.alerts.calendars import Calendar, Window
 from htmengine.alerts.configuration import AlertConfig, General, Maintenance, Rule
 from htmengine.alerts.incident_messages import IncidentMessage
 from htmengine.alerts.kinds import Change
+from htmengine.alerts.maintenance import maintenance_of
 from htmengine.alerts.receivers import Webhook
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
@@ -205,6 +208,17 @@ class IncidentServiceTest(IncidentCase):
         members = self.database.run_sync(incidents.members_of, incident.id)
         self.assertEqual([each.metric for each in members], ["db.b", "web.a"])
         self.assertEqual(message.moved[1].text, "the mean is the highest in 9 weeks (in maintenance)")
+
+    def test_maintenance_that_was_made_while_it_runs_counts_at_once_until_it_is_removed(self) -> None:
+        at = datetime.fromtimestamp(START, UTC).isoformat()
+        made = maintenance_of("move", {"metrics": ["web.*"], "at": at})
+        self.database.run_sync(maintenance_queries.put_maintenance, made, "ada", START)
+        self.rise("web.a")
+        self.assertEqual(self.verdicts(), ["in maintenance"])
+        self.database.run_sync(maintenance_queries.delete_maintenance, "move", "ada", START)
+        self.clock.advance(60)
+        self.rise("web.a", height=6.0, rowid=51)
+        self.assertEqual(self.messages(), [("firing", 1)])
 
     def test_what_was_missed_is_judged_from_the_database(self) -> None:
         self.successResultOf(self.service.stopService())

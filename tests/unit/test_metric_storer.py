@@ -186,7 +186,7 @@ class MaintenanceTest(StorerTestCase):
         return [(each.first, each.last, each.after) for each in found]
 
     def store_lines(self, *lines: str) -> Stored:
-        return self.lines(*lines, options=replace(OPTIONS, unlearnt_window=_window))
+        return self.lines(*lines, options=replace(OPTIONS, unlearnt_windows=lambda conn: _window))
 
     def test_the_first_row_after_a_window_ends_it(self) -> None:
         self.store_lines("a 1 60", "b 1 120", "a 2 120", "a 3 180")
@@ -208,6 +208,12 @@ class MaintenanceTest(StorerTestCase):
         [message] = self.store_lines("a 1 60", "a 2 120", "a 3 300").outbox
         [fed] = decode_model_message(message.body)
         self.assertEqual([row.learn for row in fed.rows], [True, False, True])
+
+    def test_a_window_that_is_taken_away_ends_with_its_rows_so_far(self) -> None:
+        self.store_lines("a 1 60", "a 2 120", "a 3 180")
+        self.lines("a 4 240", "a 5 300")
+        self.assertEqual(self.database.run_sync(unlearnt_rows.among, self.metric("a").uid, 1, 100), {2, 3})
+        self.assertEqual(self.spans(), [(2, 3, 3)])
 
     def test_all_of_it_may_come_at_once(self) -> None:
         self.store_lines("a 1 60", "a 2 120", "a 3 300")

@@ -19,6 +19,7 @@ from htmengine.ledger import read_ledger
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
 from htmengine.repository import joining, old_rows, queries, schema, unlearnt_rows
 from htmengine.repository.queries import Metric, MetricStatus
+from htmengine.repository.unlearnt_rows import UnlearntSpan
 from htmengine.runtime.late_window import FIRM, Cadence
 from htmengine.runtime.sample_order import Learnt
 from htmengine.runtime.storing import StorerOptions, store_batches
@@ -167,7 +168,8 @@ class RebuildTest(RebuildTestCase):
         ]
         self.database.run_sync(lambda conn: conn.execute(insert(schema.alert_state), states))
         self.database.run_sync(lambda conn: conn.execute(insert(schema.alarm_verdict), verdicts))
-        self.database.run_sync(unlearnt_rows.add, {uid: [4, 5, 9]})
+        spans = [UnlearntSpan(4, 5), UnlearntSpan(9, 9)]
+        self.database.run_sync(unlearnt_rows.put, {uid: spans}, {})
         self.load([5, 6, 7])
         self.rebuild()
         self.assertEqual(self.database.run_sync(unlearnt_rows.among, uid, 1, 30), {7, 8, 12})
