@@ -190,7 +190,11 @@ class MetricListenerSection:
         0, PORT, "port of carbon's protobuf (carbon: 2005), TCP, wants the extra wires; 0: none"
     )
     amqp_exchange: str = option(
-        "", ANY_TEXT, "fanout exchange of RabbitMQ that others publish Graphite lines to (collectd); empty: none"
+        "", ANY_TEXT, "exchange of RabbitMQ that others publish Graphite lines to (collectd, carbon); empty: none"
+    )
+    amqp_exchange_type: str = option("fanout", one_of("fanout", "topic"), "the exchange's type (carbon: topic)")
+    amqp_name_in_body: bool = option(
+        True, FLAG, "names are in the lines; no: in the routing keys, and lines are value and timestamp"
     )
     statsd_port: int = option(0, PORT, "port of statsd (its own: 8125), TCP, and UDP if udp is on; 0: none")
 

@@ -113,7 +113,11 @@ class Parts:
         if not section.amqp_exchange:
             return []
         options = CarbonQueueOptions(
-            section.amqp_exchange, section.queue_name, self.deployment.config.admission.max_future_s
+            section.amqp_exchange,
+            section.queue_name,
+            self.deployment.config.admission.max_future_s,
+            topic=section.amqp_exchange_type == "topic",
+            name_in_body=section.amqp_name_in_body,
         )
         return [CarbonQueue(bus=self.bus, clock=self.reactor, options=options, on_failure=self.end.fail)]
 

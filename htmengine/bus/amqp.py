@@ -52,6 +52,8 @@ SHORT_S = 3600.0
 ASKING = "waiting for RabbitMQ to answer"
 
 NOT_FOUND, REFUSED, DIFFERENT = 404, 403, 406
+#: As the key of a binding to a topic exchange.
+EVERYTHING = "#"
 
 
 class AmqpBus(Service):
@@ -70,6 +72,7 @@ class AmqpBus(Service):
         self._queue_type = queue_type
         self._limits: dict[str, QueueLimits] = {}  #: of the queues that were declared here
         self._bindings: dict[str, set[str]] = {}  #: the exchanges that they are bound to
+        self._topics: set[str] = set()  #: exchanges of that type
         self._leaving: set[str] = set()  #: queues that are being deleted
         self.remade = 0  #: queues that were gone
         self._different: dict[str, str] = {}  #: queues that are not as they were declared here, and how
@@ -156,19 +159,26 @@ class AmqpBus(Service):
         self.log.error("queue {name} is gone with its messages; it is made again", name=name)
         await self.declare_queue(name, limits=self._limits[name])
         for exchange in self._bindings.get(name, ()):
-            await self.declare_fanout(exchange)
-            await self._ask_for(exchange, partial(_bind, queue=name, exchange=exchange))
+            await self.declare_fanout(exchange, topic=exchange in self._topics)
+            await self._bind(name, exchange)
         return True
 
-    async def declare_fanout(self, name: str) -> None:
+    async def declare_fanout(self, name: str, *, topic: bool = False) -> None:
         """See `Bus.declare_fanout`."""
-        await self._ask_for(name, lambda channel: channel.exchange_declare(name, "fanout", durable=True))
+        if topic:
+            self._topics.add(name)
+        kind = "topic" if topic else "fanout"
+        await self._ask_for(name, lambda channel: channel.exchange_declare(name, kind, durable=True))
 
     async def bind(self, queue: str, exchange: str) -> None:
         """See `Bus.bind`."""
         await self._state(queue)
-        await self._ask_for(exchange, partial(_bind, queue=queue, exchange=exchange))
+        await self._bind(queue, exchange)
         self._bindings.setdefault(queue, set()).add(exchange)
+
+    async def _bind(self, queue: str, exchange: str) -> None:
+        key = EVERYTHING if exchange in self._topics else ""
+        await self._ask_for(exchange, lambda channel: channel.queue_bind(queue, exchange, routing_key=key))
 
     async def delete_queue(self, name: str) -> None:
         """See `Bus.delete_queue`."""
@@ -449,7 +459,8 @@ class AmqpSubscription:
     def _arrived(self, message: Any) -> None:
         if not self._inbox.closed:
             tag = (self._channels, message.method.delivery_tag)
-            self._inbox.put([Delivery(message.body, _headers(message.properties.headers), tag)])
+            headers = _headers(message.properties.headers)
+            self._inbox.put([Delivery(message.body, headers, tag, message.method.routing_key)])
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
@@ -459,11 +470,6 @@ class AmqpSubscription:
             self.log.failure("subscription of {queue}", failure, queue=self.queue)
             error = BusError(str(error))
         self.end(error)
-
-
-def _bind(channel: TwistedChannel, queue: str, exchange: str) -> Deferred[Any]:
-    bound: Deferred[Any] = channel.queue_bind(queue, exchange)
-    return bound
 
 
 def _arguments(limits: QueueLimits, queue_type: QueueType) -> dict[str, Any]:

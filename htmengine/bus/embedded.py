@@ -207,7 +207,7 @@ class EmbeddedBus(Service):
         """See `Bus.declare_queue`."""
         await self._do(lambda file: file.declare_queue(name, limits, self._clock.seconds()))
 
-    async def declare_fanout(self, name: str) -> None:
+    async def declare_fanout(self, name: str, *, topic: bool = False) -> None:
         """See `Bus.declare_fanout`."""
         await self._do(lambda file: file.declare_fanout(name))
 

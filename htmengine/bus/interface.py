@@ -25,6 +25,7 @@ class Delivery:
     body: bytes
     headers: Mapping[str, str]
     tag: Any  #: the bus's own, tells it which message this is
+    routing_key: str = ""  #: of a message that another program published to an exchange of RabbitMQ
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,11 @@ class Bus(Protocol):
         """Make a durable queue; one that exists keeps its limits."""
         ...
 
-    async def declare_fanout(self, name: str) -> None:
-        """Make a durable fanout exchange, if it does not exist."""
+    async def declare_fanout(self, name: str, *, topic: bool = False) -> None:
+        """Make a durable fanout exchange, if it does not exist.
+
+        ``topic``: on RabbitMQ it has the type that others want of it; queues get all that is broadcast all the same.
+        """
         ...
 
     async def bind(self, queue: str, exchange: str) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ import pytest
 
 from tests.support.distributed import MODULES, QUICK, DistributedEngine, distributed_engine
 from tests.support.engine import lines, wait_for
+from tests.support.senders import Collectd
 from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
 
 
@@ -55,16 +55,32 @@ def test_services_say_that_they_need_a_configuration(module: str) -> None:
     )
 
 
-def test_lines_that_others_publish_to_an_exchange_are_taken(engine: DistributedEngine, rabbitmq: RabbitMQ) -> None:
+def test_collectds_amqp_plugin(engine: DistributedEngine, rabbitmq: RabbitMQ) -> None:
     exchange = f"{engine.names}.collectd"
     engine.start("listener", HTMENGINE__APPLICATION__METRIC_LISTENER__AMQP_EXCHANGE=exchange)
     engine.start("storer")
     wait_for(lambda: f"reading lines from the exchange {exchange}" in engine.log("listener"), "the exchange")
-    with contextlib.closing(pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", rabbitmq.port))) as opened:
-        for second in range(20):  # as collectd's plugin does
-            body = f"collectd.web1.load {second} {1_400_000_000 + second}\r\n".encode()
-            opened.channel().basic_publish(exchange, "collectd.web1.load", body)
-    wait_for(lambda: engine.query("SELECT count(*) FROM metric_data") == [(20,)], "all rows")
+    where = f'Host "127.0.0.1"\nPort "{rabbitmq.port}"\nExchange "{exchange}"\nFormat "Graphite"'
+    with Collectd("amqp", f'<Publish "htmengine">\n{where}\n</Publish>'):
+        load = "SELECT count(*) FROM metric_data JOIN metric USING (uid) WHERE name = 'web1.load.load.shortterm'"
+        wait_for(lambda: engine.query(load)[0][0] > 2, "the machine's load")
+
+
+def test_carbons_publisher_has_the_name_in_the_routing_key(engine: DistributedEngine, rabbitmq: RabbitMQ) -> None:
+    exchange = f"{engine.names}.graphite"
+    engine.start(
+        "listener",
+        HTMENGINE__APPLICATION__METRIC_LISTENER__AMQP_EXCHANGE=exchange,
+        HTMENGINE__APPLICATION__METRIC_LISTENER__AMQP_EXCHANGE_TYPE="topic",
+        HTMENGINE__APPLICATION__METRIC_LISTENER__AMQP_NAME_IN_BODY="no",
+    )
+    engine.start("storer")
+    wait_for(lambda: f"reading lines from the exchange {exchange}" in engine.log("listener"), "the exchange")
+    sample = ("web1.load", "0.5", "1400000000")
+    command = [sys.executable, "-W", "ignore", "-m", "carbon.amqp_publisher", "-t", "127.0.0.1"]
+    subprocess.run([*command, "-p", str(rabbitmq.port), "-e", exchange, *sample], check=True, timeout=60)
+    stored = "SELECT name, metric_value FROM metric_data JOIN metric USING (uid)"
+    wait_for(lambda: engine.query(stored) == [("web1.load", 0.5)], "the sample")
 
 
 def test_samples_become_scores_and_a_stop_is_orderly(engine: DistributedEngine) -> None:

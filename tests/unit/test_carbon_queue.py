@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -11,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.bus.interface import Delivery
 from htmengine.messages import SampleBatch, decode_samples
 from htmengine.process.twisted_types import for_twisted
 from htmengine.runtime.carbon_queue import CarbonQueue, CarbonQueueOptions, batches_of
@@ -59,7 +61,16 @@ class CarbonQueueTest(SynchronousTestCase):
         self.assertEqual({each.sender for each in first.rejects}, {"exchange collectd"})
 
     def test_a_large_message_becomes_several(self) -> None:
-        batches = list(batches_of(b"bad\n" * 30 + b"a 1 60\n" * 2500, 100.0, OPTIONS))
+        batches = list(batches_of(Delivery(b"bad\n" * 30 + b"a 1 60\n" * 2500, {}, None), 100.0, OPTIONS))
         self.assertEqual([len(batch.lines) for batch in batches], [1000, 1000, 500])
         self.assertEqual([batch.rejected for batch in batches], [{"field_count": 30}, {}, {}])
         self.assertEqual(len(batches[0].rejects), 10)
+
+    def test_the_name_may_be_the_routing_key(self) -> None:
+        options = replace(OPTIONS, name_in_body=False)
+        given = [("web;dc=a", b"1 60\n2 -1"), ("", b"1 60"), ("b", b"c 1 60")]
+        [[named], [nameless], [both]] = [
+            list(batches_of(Delivery(body, {}, None, key), 100.0, options)) for key, body in given
+        ]
+        self.assertEqual(named.lines, ["web;dc=a 1 60", "web;dc=a 2.0 100"])
+        self.assertEqual((nameless.rejected, both.rejected), ({"field_count": 1}, {"field_count": 1}))
