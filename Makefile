@@ -54,7 +54,7 @@ types:
 TRIAL_TESTS := tests.unit.test_tasks tests.unit.test_metric_listener tests.unit.test_results
 
 unit:
-	$(BIN)/python -m pytest -q --doctest-modules tests/unit htmengine tools --ignore=htmengine/repository/migrations/env.py
+	$(BIN)/python -m pytest -q --doctest-modules tests/unit companions/htmengine-nupic/tests htmengine tools --ignore=htmengine/repository/migrations/env.py
 	$(BIN)/trial --temp-directory=$(VENV)/trial $(TRIAL_TESTS)
 
 # They wait more than they compute: more workers than processors.  A module's tests share its servers and its engine.

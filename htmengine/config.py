@@ -14,6 +14,7 @@ import difflib
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +118,11 @@ def _globs(text: str) -> str:
     return text
 
 
+def _command(text: str) -> str:
+    shlex.split(text)
+    return text
+
+
 def _percentiles(text: str) -> str:
     if not all(0 < float(each) < 100 for each in text.split()):
         raise ValueError(text)
@@ -144,6 +150,7 @@ FLAG = Kind("yes or no", _flag)
 FOLDER = Kind("a path, in which environment variables that are set ($NAME) and ~", _folder)
 TEXT = Kind("a text that is not empty", _text)
 ANY_TEXT = Kind("a text", str)
+COMMAND = Kind("a command as a shell reads it: quotes come in pairs", _command)
 ADDRESSES = Kind("HOST:PORT, or several with spaces between them", _addresses)
 GLOBS = Kind("globs of names (web.* *.debug disk;*host=a*) with spaces between them", _globs)
 PERCENTILES = Kind("numbers between 0 and 100 with spaces between them", _percentiles)
@@ -348,6 +355,9 @@ class ModelSchedulerSection:
     """[model_scheduler] of model-swapper.conf."""
 
     workers: int = option(0, whole(0, 1024), "worker processes; 0: one for each CPU")
+    worker_command: str = option(
+        "", COMMAND, "what starts a worker of another kind, such as NuPIC's (docs/nupic.md); empty: the engine's own"
+    )
     worker_memory_mb: int = option(1024, whole(1, 10_000_000), "models that a worker holds in memory, in MB")
     worker_timeout_s: float = option(60.0, real(0.1), "a worker without a sign of life for this long is killed")
     rows_per_turn: int = option(500, whole(1, 100_000), "rows of one model in a turn")

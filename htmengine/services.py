@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ from htmengine.model_swapper.data_checks import DataChecks
 from htmengine.model_swapper.model_cache import RunnerOptions
 from htmengine.model_swapper.model_scheduler_service import ModelScheduler, SchedulerOptions
 from htmengine.model_swapper.swap_controller import Limits
+from htmengine.model_swapper.worker_pool import OWN_WORKER
 from htmengine.process import crash_points
 from htmengine.process.figures import TellsFigures
 from htmengine.process.lifecycle import Heartbeat, OrderedServices, ProcessEnd
@@ -214,6 +216,7 @@ class Parts:
             workers=section.workers or os.cpu_count() or 1,
             runner=runner,
             host=platform.node(),
+            worker_command=shlex.split(section.worker_command) or OWN_WORKER,
             worker_timeout_s=section.worker_timeout_s,
             limits=Limits(rows_per_turn=section.rows_per_turn, rows_cached=4 * section.rows_per_turn),
         )

@@ -149,8 +149,12 @@ async def _take(reactor: Reactor, operations: Operations, name: str, timeout_s: 
     asked = await operations.snapshot_model(name)
     deadline = reactor.seconds() + timeout_s
     while reactor.seconds() < deadline:
-        for found in await operations.snapshots(name):
-            if found.version == asked.version and found.ready:
-                return found
+        found = {each.version: each for each in await operations.snapshots(name)}.get(asked.version)
+        if found is None:
+            raise HtmEngineError(
+                f"the snapshot of {name!r} was refused: the workers make none (NuPIC's, docs/nupic.md)"
+            )
+        if found.ready:
+            return found
         await later(reactor, POLL_S)
     raise HtmEngineError(f"no snapshot of {name!r} came within {timeout_s:g} s; is the engine running?")

@@ -6,7 +6,7 @@ object, and columns of numbers of 8 bytes each.  What all slices and outcomes ha
 costs some bytes and next to no time; what few have (definitions, commands, errors, predictions) is in the head.
 
 Used by `worker_pool` on the scheduler's side and `model_runner` in the worker; slices and outcomes are those of
-`turns`.
+`turns`.  ``companions/htmengine-nupic`` has a worker of its own, which reads and writes the same frames.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from msgspec import structs
 from htmengine.messages import InputRow, ModelCommand, ResultRow
 from htmengine.model_swapper.turns import Claim, Need, Outcome, Slice, Verdict
 
+#: The version of the frames, which a worker gives when it is ready.  A change that other programs' workers would
+#: misread is a new version.
+VERSION = 1
 LENGTH = struct.Struct("=I")
 #: A frame may be this long; a turn of 1000 rows takes some 30 KB.
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -186,18 +189,24 @@ def outcomes_of(head: dict[str, Any], columns: Columns) -> list[Outcome]:
 
 
 def _outcome_extras(outcome: Outcome) -> dict[str, Any] | None:
-    if outcome.need is None and outcome.error is None and outcome.model is None:
+    if outcome.need is None and outcome.error is None and outcome.model is None and outcome.refused is None:
         return None
     return {
         "need": outcome.need and outcome.need.value,
         "error": outcome.error,
         "model": outcome.model and base64.b64encode(outcome.model).decode(),
         "claim": outcome.claim and asdict(outcome.claim),
+        "refused": outcome.refused,
     }
 
 
 def _with_problems(
-    outcome: Outcome, need: str | None, error: str | None, model: str | None, claim: dict[str, Any] | None
+    outcome: Outcome,
+    need: str | None,
+    error: str | None,
+    model: str | None,
+    claim: dict[str, Any] | None,
+    refused: str | None,
 ) -> Outcome:
     return replace(
         outcome,
@@ -205,6 +214,7 @@ def _with_problems(
         error=error,
         model=base64.b64decode(model) if model else None,
         claim=Claim(**claim) if claim else None,
+        refused=refused,
     )
 
 

@@ -198,7 +198,7 @@ def main() -> None:
     except (OSError, HtmEngineError) as error:
         raise SystemExit(f"htmengine worker: the models' folder {options.checkpoint_root}: {error}") from None
     runner = ModelRunner(ModelCache(options, store))
-    sys.stdout.buffer.write(frames.pack({"ready": True}))
+    sys.stdout.buffer.write(frames.pack({"ready": frames.VERSION}))
     sys.stdout.buffer.flush()
     serve(runner, sys.stdin.buffer, sys.stdout.buffer, frames.PAGE_FD)
 

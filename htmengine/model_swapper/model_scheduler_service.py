@@ -54,7 +54,7 @@ from htmengine.model_swapper.swap_controller import (
     SwapController,
 )
 from htmengine.model_swapper.turns import Outcome, Verdict
-from htmengine.model_swapper.worker_pool import WorkerPool
+from htmengine.model_swapper.worker_pool import OWN_WORKER, WorkerPool
 from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
@@ -91,6 +91,7 @@ class SchedulerOptions:
     workers: int
     runner: RunnerOptions
     host: str = "localhost"  #: where it runs, for the operator
+    worker_command: Sequence[str] = OWN_WORKER
     worker_timeout_s: float = 60.0
     limits: Limits = field(default=DEFAULT_LIMITS)
 
@@ -119,6 +120,7 @@ class ModelScheduler(Service):
             reactor=reactor,
             workers=options.workers,
             options=options.runner,
+            command=options.worker_command,
             timeout_s=options.worker_timeout_s,
             on_started=lambda worker: self._perform(self.controller.worker_started(worker)),
             on_answer=self._answered,

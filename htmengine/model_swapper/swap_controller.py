@@ -50,6 +50,8 @@ Notice: TypeAlias = CommandResult | ModelSnapshot | ModelError
 
 #: Transitions of all models together that are remembered, for the story of one that goes wrong.
 LOGGED_TRANSITIONS = 10_000
+#: The status of a command that a worker refused.
+REFUSED = 1
 
 
 # --- instructions ---------------------------------------------------------------------------------------
@@ -550,7 +552,10 @@ def _end_of(command: ModelCommand, outcome: Outcome) -> Notice:
         return ModelSnapshot(
             command.model_id, command.generation, command.command_id, version, outcome.at, outcome.model
         )
-    return CommandResult(command.method, command.model_id, command.generation, command.command_id)
+    status = 0 if outcome.refused is None else REFUSED
+    return CommandResult(
+        command.method, command.model_id, command.generation, command.command_id, status, outcome.refused
+    )
 
 
 def worker_of(model_id: str, shards: int, workers: int) -> int:

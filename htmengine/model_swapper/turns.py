@@ -66,3 +66,4 @@ class Outcome:
     error: str | None = None  #: the model failed; the text goes into the metric's message
     model: bytes | None = None  #: the model's state, for the command snapshotModel
     claim: Claim | None = None  #: what needs proof
+    refused: str | None = None  #: why the command cannot be done; the model is as it was

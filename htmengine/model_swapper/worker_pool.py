@@ -8,6 +8,7 @@ answered is the swap controller's to give out again.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -40,6 +41,8 @@ STOP_MARGIN_S = 1.0
 #: How often a worker that should answer is looked at while it may be silent.
 LOOKS = 4
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+#: The engine's own worker.  -P: nothing is imported from the working folder.
+OWN_WORKER = (sys.executable, "-P", "-m", "htmengine.model_swapper.model_runner")
 #: What is shown of `ModelCache.statistics`: its key, and what makes it the unit that is shown.
 _WORKER_FIGURES = (
     (gauge, "htmengine_worker_models", "Models in memory", "models", 1),
@@ -152,7 +155,7 @@ class WorkerProcess(ProcessProtocol):
 
     def _frame_received(self, head: dict[str, Any], columns: frames.Columns) -> None:
         if "ready" in head:
-            self._is_ready()
+            self._is_ready(head["ready"])
             return
         self._expect_life()
         if "released" in head:
@@ -164,7 +167,11 @@ class WorkerProcess(ProcessProtocol):
         self._pool.turn_seconds.observe(self._pool.reactor.seconds() - sent_at)
         self._pool.answered(self.number, head["turn"], frames.outcomes_of(head, columns))
 
-    def _is_ready(self) -> None:
+    def _is_ready(self, version: int) -> None:
+        if version != frames.VERSION:
+            self._pool.speaks_otherwise(self.number, version)
+            self.kill()
+            return
         self.ready = True
         self._pool.ready(self.number)
         if self._stopping:
@@ -231,6 +238,7 @@ class WorkerPool:
     ``on_started(worker)``, ``on_answer(worker, turn, outcomes)``, ``on_death(worker, culprit)`` and
     ``on_troubles(worker, texts)`` are called in the reactor; between a worker's death and its successor's start no
     turn may be sent to it.  ``on_failure`` is called with a `StartError` when workers end before they are ready.
+    ``command`` starts a worker; it gets the options as one more argument.
     """
 
     log = Logger()
@@ -241,6 +249,7 @@ class WorkerPool:
         reactor: Reactor,
         workers: int,
         options: RunnerOptions,
+        command: Sequence[str] = OWN_WORKER,
         timeout_s: float,
         on_started: Callable[[int], None],
         on_answer: Callable[[int, int, Sequence[Outcome]], None],
@@ -252,6 +261,7 @@ class WorkerPool:
         self.options = options
         self.timeout_s = timeout_s
         self._count = workers
+        self._command = command
         self._on_answer = on_answer
         self._on_started = on_started
         self._on_death = on_death
@@ -343,11 +353,10 @@ class WorkerPool:
     def _spawn(self, number: int) -> None:
         self._restarts.pop(number, None)
         worker = self._workers[number] = WorkerProcess(self, number)
-        # -P: nothing is imported from the working folder.
         self.reactor.spawnProcess(
             worker,
-            sys.executable,
-            [sys.executable, "-P", "-m", "htmengine.model_swapper.model_runner", self.options.to_argument()],
+            self._command[0],
+            [*self._command, self.options.to_argument()],
             env=None,
             childFDs={0: "w", 1: "r", 2: 2, frames.PAGE_FD: worker.page},
         )
@@ -359,6 +368,11 @@ class WorkerPool:
     def ready(self, number: int) -> None:
         """Called by a worker that waits for turns."""
         del self._failed_starts[number]
+
+    def speaks_otherwise(self, number: int, version: object) -> None:
+        """Called by a worker whose frames are of another version: it cannot be used."""
+        why = f"worker {number} ({shlex.join(self._command)}) speaks frames of version {version!r}"
+        self._on_failure(Failure(StartError(f"{why}; this engine speaks {frames.VERSION}")))
 
     def answered(self, number: int, turn: int, outcomes: Sequence[Outcome]) -> None:
         """Called by a worker that has answered a turn."""

@@ -82,6 +82,12 @@ def fill(conn: Connection, uid: str, version: int, rowid: int, scored: int, stat
     )
 
 
+def forget_waiting(conn: Connection, uid: str) -> None:
+    """The metric's worker makes no snapshots: nothing waits for one any more."""
+    c = model_snapshot.c
+    conn.execute(delete(model_snapshot).where(c.uid == uid, c.rowid.is_(None)))
+
+
 def list_of(conn: Connection, uid: str) -> list[Snapshot]:
     """A metric's snapshots, the oldest first."""
     c = model_snapshot.c

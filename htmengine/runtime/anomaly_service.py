@@ -425,11 +425,13 @@ def _check_rows(conn: Connection, uid: str, rows: Sequence[ScoredRow]) -> None:
 
 
 def _apply(conn: Connection, metric: Metric, notice: CommandResult | ModelError) -> None:
-    """A model that is made makes its metric ACTIVE; one that failed puts it into ERROR."""
+    """A model that is made makes its metric ACTIVE; one that failed puts it into ERROR.  A refused snapshot is gone."""
     if isinstance(notice, ModelError):
         queries.set_status(conn, metric.uid, MetricStatus.ERROR, notice.message)
     elif notice.method in (DEFINE_MODEL, CLONE_MODEL) and metric.status is MetricStatus.CREATE_PENDING:
         queries.set_status(conn, metric.uid, MetricStatus.ACTIVE, None)
+    elif notice.method == SNAPSHOT_MODEL and notice.error_message is not None:
+        snapshots.forget_waiting(conn, metric.uid)
 
 
 if __name__ == "__main__":

@@ -462,6 +462,12 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.assert_snapshot_is_after(300)
         self.assertEqual(self.bus.heard[-1][0]["method"], SNAPSHOT_MODEL)
 
+    def test_a_snapshot_that_the_worker_refuses_is_not_waited_for(self) -> None:
+        self.snapshot(300)
+        self.deliver(encode_command_result(CommandResult(SNAPSHOT_MODEL, self.metric.uid, 1, "c", 1, "no snapshots")))
+        self.assertEqual(self.database.run_sync(snapshots.list_of, self.metric.uid), [])
+        self.assertEqual(self.bus.heard[-1][0]["errorMessage"], "no snapshots")
+
     def test_a_snapshot_of_a_model_that_was_behind_gets_the_likelihood_from_the_rows(self) -> None:
         for first in range(1, ROWS + 1, 100):
             self.deliver(self.results(first, first + 99))

@@ -72,6 +72,7 @@ class AnswerTest(TestCase):
             Outcome("d", 1, 7, model=bytes(range(256))),
             Outcome("e", 1, 8, (predicted,), Need.ROWS),
             Outcome("f", 1, need=Need.PROOF, claim=Claim(7, None)),
+            Outcome("g", 1, 8, refused="no snapshots"),
         )
 
 

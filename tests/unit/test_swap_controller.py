@@ -31,6 +31,7 @@ from htmengine.messages import (
 )
 from htmengine.model_swapper.progress import TRANSITIONS, ModelState, Progress
 from htmengine.model_swapper.swap_controller import (
+    REFUSED,
     Acknowledge,
     FetchDefinition,
     FetchProof,
@@ -289,6 +290,14 @@ class CommandsTest(SynchronousTestCase):
         self.assertEqual(turn.slices, (Slice("m", 1, command=snapshot),))
         [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=6, model=b"state")])
         self.assertEqual(publish.notices, (ModelSnapshot("m", 1, "c4", 3, 6, b"state"),))
+        self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
+
+    def test_a_command_that_a_worker_refuses_ends_with_the_reason_and_the_model_goes_on(self) -> None:
+        snapshot = ModelCommand(SNAPSHOT_MODEL, "m", 1, "c4", {"version": 3})
+        [question] = self.controller.command_arrived(7, snapshot)
+        [turn] = self.controller.turn_done(0, question.turn, [Outcome("m", 1, at=0)])
+        [publish] = self.controller.turn_done(0, turn.turn, [Outcome("m", 1, at=0, refused="no snapshots")])
+        self.assertEqual(publish.notices, (CommandResult(SNAPSHOT_MODEL, "m", 1, "c4", REFUSED, "no snapshots"),))
         self.assertEqual(self.controller.published(publish.publication), [Acknowledge((7,))])
 
 

@@ -54,6 +54,7 @@ class SpawningReactor(MemoryReactorClock):
     def __init__(self) -> None:
         super().__init__()
         self.spawned: list[tuple[WorkerProcess, FakeTransport]] = []
+        self.started_by: tuple[object, ...] = ()
 
     def spawnProcess(
         self,
@@ -63,6 +64,7 @@ class SpawningReactor(MemoryReactorClock):
         **options: object,
     ) -> None:
         assert childFDs[frames.PAGE_FD] == worker.page
+        self.started_by = command
         transport = FakeTransport()
         worker.makeConnection(transport)
         self.spawned.append((worker, transport))
@@ -83,6 +85,7 @@ class WorkerPoolTest(SynchronousTestCase):
             reactor=self.reactor,
             workers=1,
             options=RunnerOptions("nowhere"),
+            command=("/opt/worker", "-v"),
             timeout_s=TIMEOUT_S,
             on_started=self.started.append,
             on_answer=lambda *answer: self.answers.append(answer),
@@ -105,7 +108,7 @@ class WorkerPoolTest(SynchronousTestCase):
         self.reactor.spawned[-1][0].processEnded(Failure(ProcessTerminated(None if signal else 1, signal)))
 
     def is_ready(self) -> None:
-        self.says(frames.pack({"ready": True}))
+        self.says(frames.pack({"ready": frames.VERSION}))
 
     def begins(self, turn: int, place: int) -> None:
         """The worker notes what it runs."""
@@ -230,6 +233,17 @@ class WorkerPoolTest(SynchronousTestCase):
         second = self.pool.release(0, 4, 16)
         self.dies()
         self.successResultOf(second)
+
+    def test_a_worker_is_started_by_the_command_with_its_options(self) -> None:
+        self.assertEqual(
+            self.reactor.started_by, ("/opt/worker", ["/opt/worker", "-v", self.pool.options.to_argument()])
+        )
+
+    def test_a_worker_of_other_frames_is_refused(self) -> None:
+        self.says(frames.pack({"ready": frames.VERSION + 1}))
+        self.assertEqual(self.signals(), ["KILL"])
+        [failure] = self.failures
+        self.assertIn(f"(/opt/worker -v) speaks frames of version {frames.VERSION + 1}", failure.getErrorMessage())
 
     def test_a_worker_that_does_not_stop_is_killed(self) -> None:
         self.pool.stop()
