@@ -199,6 +199,27 @@ class TestPages:
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         expect(page.get_by_role("link", name="machine")).to_have_count(0)
 
+    def test_maintenance_is_made_and_removed(self, open_page: OpenPage, engine: Engine) -> None:
+        page = open_page("#/rules")
+        page.get_by_role("button", name="New maintenance…").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("move")
+        dialog.get_by_label("Or begins again and again").fill("0 25 * * *")
+        dialog.get_by_role("button", name="Save").click()
+        expect(dialog.get_by_text("Bad hour")).to_be_visible()
+        dialog.get_by_label("Or begins again and again").fill("30 2 * * sun")
+        dialog.get_by_label("Time zone").fill("Europe/Berlin")
+        dialog.get_by_label("Hours").fill("1.5")
+        dialog.get_by_role("button", name="Save").click()
+        card = page.get_by_role("listitem").filter(has_text="30 2 * * sun, Europe/Berlin")
+        expect(card).to_be_visible()
+        [stored] = httpx.get(f"{engine.url}/api/v1/maintenance").json()["maintenance"]
+        assert stored["options"] == {"cron": "30 2 * * sun", "for_s": 5400, "timezone": "Europe/Berlin"}
+        assert len(stored["next"]) == 5
+        page.get_by_role("button", name="Remove… move").click()
+        page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        expect(page.get_by_text("There is none.")).to_be_visible()
+
     def test_names_of_metrics_are_only_text(self, open_page: OpenPage, engine: Engine) -> None:
         page = open_page("#/metrics?sort=name")
         dialogs: list[str] = []

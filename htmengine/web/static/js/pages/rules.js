@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// The rules in force, and one of them in a form, with what it would have done with the stored past.
+// The rules in force, and one of them in a form, with what it would have done with the stored past; and maintenance.
 
 import { get, isAbort, send, tolerate } from "../api.js";
 import { ask } from "../dialogs.js";
 import { fill, h, setText } from "../dom.js";
 import { errorBox } from "../empty.js";
 import * as format from "../format.js";
+import { maintenancePanel } from "../maintenance.js";
 import { ruleForm } from "../rule_form.js";
 import { announce, toast } from "../toasts.js";
 import { showTrial } from "../trial_view.js";
@@ -36,7 +37,12 @@ class RulesPage {
         "div",
         { class: "page" },
         h("div", { class: "page-head" }, h("h1", {}, "Rules"), h("span", { class: "spring" }), h("button", { type: "button", onclick: () => { location.hash = "#/rules"; } }, "New rule")),
-        h("div", { class: "rules-grid" }, h("section", { class: "panel", "aria-label": "Rules in force" }, this.#list), h("div", { class: "rule-column" }, this.#editor, this.#trial)),
+        h(
+          "div",
+          { class: "rules-grid" },
+          h("div", { class: "rule-column" }, h("section", { class: "panel", "aria-label": "Rules in force" }, this.#list), maintenancePanel(this.#given.signal)),
+          h("div", { class: "rule-column" }, this.#editor, this.#trial),
+        ),
       ),
     );
   }
