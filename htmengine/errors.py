@@ -35,6 +35,7 @@ HtmEngineError
 ├── InvalidOptions            options of the API are refused; names them
 │   ├── InvalidAlertRule      those of an alert rule
 │   └── InvalidMaintenance    those of a maintenance
+├── TooFewRows                a series is too short to tell the range of its values
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── DeliveryFailed            a receiver of alerts or results did not take a message; says what came back
 ├── MissingExtra              an optional package is not installed; names the extra that brings it
@@ -304,6 +305,15 @@ class InvalidMaintenance(InvalidOptions):
     """Those of a maintenance.  Remedy: correct the options that the text names."""
 
     WHAT = "maintenance"
+
+
+class TooFewRows(HtmEngineError):
+    """A series is too short to tell the range of its values.  Remedy: more rows, or ``--min`` and ``--max``."""
+
+    def __init__(self, rows: int, needed: int) -> None:
+        super().__init__(f"{rows} rows; without --min and --max the first {needed} define the range")
+        self.rows = rows
+        self.needed = needed
 
 
 class BadSeries(HtmEngineError):

@@ -9,66 +9,108 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from msgspec import UnsetType
 
-from htmengine.errors import InvalidSample
+from htmengine.errors import InvalidSample, TooFewRows
 from htmengine.evidence import Detector
+from htmengine.evidence.explaining import why_great
 from htmengine.evidence.scoring import row_score
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.messages import Sample, parse_sample
+from htmengine.messages import Sample, Why, parse_sample
 
+#: Samples that define the range of a metric's values: the default of [metric_storer] pending_samples.
+PENDING_SAMPLES = 288
 #: Rows that go through the model at once; the caller's progress moves on after each.
 CHUNK_ROWS = 1000
+#: Above all scores.
+_NO_SCORE = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The samples that an engine would store, and its rejects by reason."""
+    """The samples that an engine would store, and its rejects by reason.  ``places``: of the samples, as they came."""
 
     timestamps: list[int]
     values: list[float]
+    places: list[int]
     rejected: Counter[str]
+
+
+class Scored(NamedTuple):
+    """What a row was given: raw anomaly score, anomaly score, and the reasons of one that is great."""
+
+    raw: float
+    score: float
+    why: Why | UnsetType
 
 
 def accept(samples: Iterable[tuple[float, float]], now: float = 0.0, max_future_s: float = math.inf) -> Accepted:
     """Apply the engine's rules to (timestamp, value) pairs, sorted by their times; of equal times the first counts.
 
-    >>> accept([(60, 1.0), (60, 2.0), (0, 3.0), (120, float("nan"))])
-    Accepted(timestamps=[0, 60], values=[3.0, 1.0], rejected=Counter({'value_not_finite': 1, 'timestamp_duplicate': 1}))
+    >>> accepted = accept([(60, 1.0), (60, 2.0), (0, 3.0), (120, float("nan"))])
+    >>> accepted.timestamps, accepted.values, accepted.places
+    ([0, 60], [3.0, 1.0], [2, 0])
+    >>> accepted.rejected
+    Counter({'value_not_finite': 1, 'timestamp_duplicate': 1})
     """
-    accepted = Accepted([], [], Counter())
+    accepted = Accepted([], [], [], Counter())
     good = []
-    for timestamp, value in samples:
+    for place, (timestamp, value) in enumerate(samples):
         try:
-            good.append(parse_sample(f"name {value!r} {timestamp!r}", now, max_future_s))
+            good.append((parse_sample(f"name {value!r} {timestamp!r}", now, max_future_s), place))
         except InvalidSample as refused:
             accepted.rejected[refused.reason] += 1
-    for sample in sorted(good, key=_time_of):
+    for sample, place in sorted(good, key=_time_of):
         if accepted.timestamps and sample.timestamp == accepted.timestamps[-1]:
             accepted.rejected["timestamp_duplicate"] += 1
             continue
         accepted.timestamps.append(sample.timestamp)
         accepted.values.append(sample.value)
+        accepted.places.append(place)
     return accepted
 
 
-def _time_of(sample: Sample) -> int:
-    return sample.timestamp
+def _time_of(placed: tuple[Sample, int]) -> int:
+    return placed[0].timestamp
 
 
 def params_for(
     values: Sequence[float], minimum: float | None, maximum: float | None, pending_samples: int
-) -> ModelParams | None:
-    """The parameters of the engine's model for these values; None while they are too few to know their range."""
+) -> ModelParams:
+    """The parameters of the engine's model for these values.  Raises `TooFewRows` if they do not tell their range."""
     if minimum is not None and maximum is not None:
         return ModelParams.for_range(minimum, maximum)
     if len(values) < pending_samples:
-        return None
+        raise TooFewRows(len(values), pending_samples)
     return ModelParams.for_sample(values[:pending_samples])
+
+
+def scored_rows(
+    model: Model,
+    detector: Detector,
+    timestamps: Sequence[int],
+    values: Sequence[float],
+    *,
+    sequence_only: bool = False,
+    floor: float = _NO_SCORE,
+) -> Iterator[Scored]:
+    """The scores of the next rows of a series.
+
+    ``sequence_only``: HTM Engine's scores.  ``floor``: reasons are told of rows whose score is at least so great, as
+    they always are of high ones.
+    """
+    times, numbers = np.array(timestamps, dtype=np.int64), np.array(values, dtype=np.float64)
+    raws = model.learn_many(times, numbers)
+    for timestamp, value, raw in zip(timestamps, values, raws.tolist(), strict=True):
+        score = detector.update(timestamp, value, raw)
+        anomaly = row_score(score, detector.likelihood, sequence_only=sequence_only)
+        yield Scored(raw, anomaly, why_great(detector, anomaly, floor))
 
 
 def score_rows(
@@ -79,9 +121,6 @@ def score_rows(
     *,
     sequence_only: bool = False,
 ) -> list[tuple[float, float]]:
-    """(raw anomaly score, anomaly score) for the next rows of a series.  ``sequence_only``: HTM Engine's scores."""
-    times, numbers = np.array(timestamps, dtype=np.int64), np.array(values, dtype=np.float64)
-    raws = model.learn_many(times, numbers)
-    scored = detector.update_many(times, numbers, raws)
-    rows = zip(raws.tolist(), scored.scores.tolist(), scored.likelihoods.tolist(), strict=True)
-    return [(raw, row_score(score, likelihood, sequence_only=sequence_only)) for raw, score, likelihood in rows]
+    """The same, without reasons: (raw anomaly score, anomaly score)."""
+    rows = scored_rows(model, detector, timestamps, values, sequence_only=sequence_only)
+    return [(row.raw, row.score) for row in rows]

@@ -143,7 +143,6 @@ def _crash(chance: random.Random, points: Sequence[str]) -> Crash:
 def scored(samples: Sequence[tuple[int, float]], unlearnt: range = range(0)) -> Rows:
     """``unlearnt``: the places of samples that the model does not learn, nor the evidence once there is a later one."""
     params = params_for([value for _, value in samples], None, None, PENDING_SAMPLES)
-    assert params is not None
     model, detector = Model(params), detector_for(params)
     rows: Rows = []
     for place, (at, value) in enumerate(samples):

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
@@ -41,6 +41,7 @@ from htmengine.repository import counts, migrations, queries, troubles
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
+from tests.support.extras import needed
 from tests.support.notifications import FIRING
 from tools.commands_page import commands
 
@@ -140,15 +141,73 @@ class ScoreTest(CommandLineTestCase):
         done = self.run_command("score", path, "--min", 0, "--max", 10)
         self.assertEqual(len(done.stdout.splitlines()), 1 + 3)
         self.assertEqual(
-            [line.removeprefix(f"{path}: ") for line in done.stderr.splitlines()[:5]],
+            done.stderr.splitlines(),
             [
+                "series: 1, rows: 3, alarms (scores of 0.99999 or more): 0, 0.0 a week",
+                "a rule with 5 pages a week would send none: the first 14 days of a metric are learnt",
+                "days with the highest scores:",
+                "  0.343007  1970-01-01 00:01:00  1.25  " + path.stem,
                 "left out: 1 rows without a value",
                 "rejected: 2 timestamp_duplicate (several series in one file?)",
                 "rejected: 1 timestamp_out_of_range (another column?)",
                 "rejected: 1 value_not_finite",
-                "series: 1, rows: 3, alarms (scores of 0.99999 or more): 0, 0.0 a week",
             ],
         )
+
+    def test_the_summary_tells_the_likely_cause_of_odd_times(self) -> None:
+        text = "timestamp,value\n" + "".join(f"{1_700_000_000_000 + 60_000 * row},{row}\n" for row in range(3))
+        done = self.run_command("score", self.write(text), "--min", 0, "--max", 10)
+        self.assertEqual(done.stderr.splitlines()[-1], "3 timestamps taken as milliseconds")
+
+    def test_the_summary_has_the_incidents_of_a_rule_with_their_reasons(self) -> None:
+        times = [1_700_000_000 + 3600 * row for row in range(370)]
+        values = [30.0 + 20.0 * ((row % 24) // 6) + row % 5 for row in range(370)]
+        values[345:347] = [400.0, 410.0]
+        rows = "".join(f"{at},{value}\n" for at, value in zip(times, values, strict=True))
+        done = self.run_command("score", self.write("timestamp,value\n" + rows), "--min", 0, "--max", 100)
+        lines = done.stderr.splitlines()
+        self.assertEqual(
+            lines[1], "a rule with 5 pages a week would send 1 in 2.2 weeks, and list 0 more incidents", done.stderr
+        )
+        self.assertIn("2023-11-29 07:13:20  page", lines[2])
+        self.assertIn("the highest in", lines[2])
+
+    def test_rows_are_written_in_the_format_that_the_file_s_name_says(self) -> None:
+        path, folder = self.write(self.series(3)), Path(self.mktemp()).absolute()
+        folder.mkdir()
+        scores = {}
+        for name in ("scores.csv", "scores.jsonl"):
+            done = self.run_command("score", path, "--min", 0, "--max", 10, "-o", folder / name)
+            self.assertEqual((done.exit_code, done.stdout), (0, ""), done.stderr)
+            scores[name] = (folder / name).read_text().splitlines()
+        self.assertEqual(
+            [float(row["anomaly_score"]) for row in csv.DictReader(scores["scores.csv"])],
+            [json.loads(line)["anomaly_score"] for line in scores["scores.jsonl"]],
+        )
+        self.assertEqual(
+            list(json.loads(scores["scores.jsonl"][0])), ["timestamp", "value", "raw_anomaly_score", "anomaly_score"]
+        )
+
+    def test_parquet_has_exact_scores_and_times_with_their_zone(self) -> None:
+        parquet = needed("pyarrow.parquet")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        for name in "ab":
+            (folder / f"{name}.csv").write_text(self.series(3))
+        with patch("htmengine.cli.score_output.ROWS_AT_ONCE", 4):
+            done = self.run_command("score", folder, "--min", 0, "--max", 10, "-o", folder / "scores.parquet")
+        self.assertEqual(done.exit_code, 0, done.stderr)
+        rows = parquet.read_table(folder / "scores.parquet").to_pylist()
+        self.assertEqual([(row["metric"], row["timestamp"].timestamp()) for row in rows][3:5], [("b", 60), ("b", 120)])
+        plain = self.run_command("score", folder, "--min", 0, "--max", 10).stdout.splitlines()
+        self.assertEqual(
+            [row["anomaly_score"] for row in rows], [float(row["anomaly_score"]) for row in csv.DictReader(plain)]
+        )
+
+    def test_parquet_needs_a_file(self) -> None:
+        path = self.write(self.series(3))
+        done = self.run_command("score", path, "--format", "parquet")
+        self.assertIn("Parquet needs -o FILE", done.stderr)
 
     def test_files_of_a_folder_are_scored_each_and_summed_up(self) -> None:
         folder = Path(self.mktemp()).absolute()

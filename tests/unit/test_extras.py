@@ -19,7 +19,9 @@ from htmengine.alerts.calendars import FileCalendar, cron_calendar
 from htmengine.alerts.configuration import load_alerts
 from htmengine.alerts.templates import rendered
 from htmengine.bus.amqp_link import AmqpParams, _endpoint
+from htmengine.cli.score_output import PARQUET, writing
 from htmengine.config import Config, RemoteWriteSection
+from htmengine.data_frames import score
 from htmengine.deployment import Deployment
 from htmengine.errors import HtmEngineError
 from htmengine.export.remote_writer import WriterOptions
@@ -35,6 +37,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: No part of the engine uses them, or they only put others together.
 AGGREGATES = {"all", "distributed", "test"}
 OTHER_PROGRAMS = {"supervisor"}
+#: What people use who have files or frames and no engine.
+WITHOUT_ENGINE = {"frames", "parquet"}
 
 #: What every engine has: the distribution of each package.
 BASE = {
@@ -63,13 +67,20 @@ def _https_receiver() -> None:
         load_alerts(Path(folder), {})
 
 
+def _parquet() -> None:
+    with writing(Path("never.parquet"), PARQUET, several=False):
+        pass
+
+
 #: Each use of a package that an extra brings: (extra, package, what uses it).
 USES: list[tuple[str, str, Callable[[], object]]] = [
     ("amqp", "pika", lambda: Deployment(Config(), None).bus(MemoryReactorClock())),
     ("calendars", "cronsim", lambda: cron_calendar("0 2 * * *", 3600.0, ZoneInfo("UTC"))),
     ("calendars", "icalendar", lambda: FileCalendar(Path("any.ics"), ZoneInfo("UTC"))),
     ("calendars", "recurring_ical_events", lambda: FileCalendar(Path("any.ics"), ZoneInfo("UTC"))),
+    ("frames", "narwhals", lambda: score(object())),
     ("mysql", "pymysql", lambda: make_engine("mysql://root@127.0.0.1/htmengine")),
+    ("parquet", "pyarrow", _parquet),
     ("postgresql", "psycopg", lambda: make_engine("postgresql://postgres@127.0.0.1/htmengine")),
     ("templates", "jinja2", lambda: rendered("any.j2", {})),
     ("tls", TLS, _https_receiver),
@@ -105,7 +116,7 @@ class ExtrasTest(TestCase):
     def test_all_is_all_that_the_engine_can_use(self) -> None:
         [everything] = PROJECT["optional-dependencies"]["all"]
         named = re.fullmatch(r"htmengine\[(.*)\]", everything)
-        self.assertEqual(set(named[1].split(",")), {extra for extra, _, _ in USES})
+        self.assertEqual(set(named[1].split(",")), {extra for extra, _, _ in USES} - WITHOUT_ENGINE)
 
 
 class BaseTest(TestCase):

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: MIT
+"""A series scored row by row, as it comes, in a program of one's own: river's two verbs, `score_one` and `learn_one`.
+
+In: rows as mappings.  Out: the anomaly scores that an engine gives to them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import UNSET
+
+from htmengine.errors import HtmEngineError, InvalidSample
+from htmengine.evidence import Detector
+from htmengine.evidence.scoring import detector_for
+from htmengine.htm.model import Model
+from htmengine.messages import Sample, Why, parse_sample
+from htmengine.offline import PENDING_SAMPLES, Scored, params_for, scored_rows
+
+#: Reasons are told of rows with at least this score.
+TOLD_SCORE = 0.99
+
+
+class AnomalyScorer:
+    """The model and the detector of one series.
+
+    ``minimum`` and ``maximum``: the least and the greatest value to expect.  Without them the first
+    ``pending_samples`` rows define the range, and score 0; then the model learns them all at once.  ``timestamp`` and
+    ``value``: the keys of a row.  ``sequence_only``: HTM Engine's scores.
+
+    Model and evidence learn a row as they score it.  So `score_one` learns, too, and `learn_one` of the same row does
+    nothing more: the order of river, first score, then learn, gives exactly an engine's scores.
+
+    >>> scorer = AnomalyScorer(minimum=0.0, maximum=100.0)
+    >>> rows = [{"timestamp": 300 * row, "value": 20.0 + row % 7} for row in range(1000)]
+    >>> for row in rows:
+    ...     score = scorer.score_one(row)
+    ...     scorer.learn_one(row)
+    >>> scorer.score_one({"timestamp": 300_000, "value": 90.0}) > 0.999
+    True
+    >>> scorer.why.evidence[0].text
+    'the value is the highest in 3 days'
+    """
+
+    def __init__(
+        self,
+        *,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        pending_samples: int = PENDING_SAMPLES,
+        timestamp: str = "timestamp",
+        value: str = "value",
+        sequence_only: bool = False,
+    ) -> None:
+        if (minimum is None) != (maximum is None):
+            raise HtmEngineError("minimum and maximum go together")
+        self._range = minimum, maximum
+        self._pending_samples = pending_samples
+        self._keys = timestamp, value
+        self._sequence_only = sequence_only
+        self._pending: list[Sample] = []
+        self._parts: tuple[Model, Detector] | None = None
+        self._last: Sample | None = None
+        self._scored: Scored | None = None
+
+    def score_one(self, x: Mapping[str, Any]) -> float:
+        """The row's anomaly score, from 0 to 1; 0 while the range is not known.
+
+        The time is in epoch seconds, or a datetime, UTC if it has no zone.  Raises `InvalidSample` for a row that an
+        engine would reject, such as one that is not later than the row before; it changes nothing.
+        """
+        self._take(self._sample(x))
+        return 0.0 if self._scored is None else self._scored.score
+
+    def learn_one(self, x: Mapping[str, Any]) -> None:
+        """Learn a row, unless it is the one that was scored last.  Raises `InvalidSample` as `score_one` does."""
+        self._take(self._sample(x))
+
+    @property
+    def why(self) -> Why | None:
+        """The reasons of the last row's score; None if it is a usual one."""
+        return None if self._scored is None or self._scored.why is UNSET else self._scored.why
+
+    def _sample(self, x: Mapping[str, Any]) -> Sample:
+        timestamp, value = (x[key] for key in self._keys)
+        return parse_sample(f"name {float(value)!r} {_seconds(timestamp)!r}", 0.0, math.inf)
+
+    def _take(self, sample: Sample) -> None:
+        if sample == self._last:
+            return
+        if self._last is not None and sample.timestamp <= self._last.timestamp:
+            reason = "timestamp_duplicate" if sample.timestamp == self._last.timestamp else "timestamp_old"
+            raise InvalidSample(reason, f"{sample.timestamp} is not after {self._last.timestamp}")
+        self._last = sample
+        self._pending.append(sample)
+        if self._parts is None and None in self._range and len(self._pending) < self._pending_samples:
+            return
+        for each in self._run(self._pending):
+            self._scored = each
+        self._pending.clear()
+
+    def _run(self, samples: list[Sample]) -> list[Scored]:
+        times, values = [each.timestamp for each in samples], [each.value for each in samples]
+        if self._parts is None:
+            params = params_for(values, *self._range, self._pending_samples)
+            self._parts = Model(params), detector_for(params)
+        rows = scored_rows(*self._parts, times, values, sequence_only=self._sequence_only, floor=TOLD_SCORE)
+        return [*rows]
+
+
+def _seconds(timestamp: Any) -> float:
+    if isinstance(timestamp, datetime):
+        return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).timestamp()
+    return float(timestamp)
