@@ -112,6 +112,13 @@ def _addresses(text: str) -> str:
     return text
 
 
+def _named_ports(text: str) -> str:
+    names = [each.rpartition(":")[0] for each in text.split()]
+    if len(set(names)) < len(names):
+        raise ValueError(text)
+    return _addresses(text)
+
+
 def _globs(text: str) -> str:
     if not set(text).isdisjoint('{}"'):
         raise ValueError(text)
@@ -152,6 +159,7 @@ TEXT = Kind("a text that is not empty", _text)
 ANY_TEXT = Kind("a text", str)
 COMMAND = Kind("a command as a shell reads it: quotes come in pairs", _command)
 ADDRESSES = Kind("HOST:PORT, or several with spaces between them", _addresses)
+NAMED_PORTS = Kind("NAME:PORT, or several with spaces between them, each name once", _named_ports)
 GLOBS = Kind("globs of names (web.* *.debug disk;*host=a*) with spaces between them", _globs)
 PERCENTILES = Kind("numbers between 0 and 100 with spaces between them", _percentiles)
 URL = Kind("an http or https URL without user and password", _url)
@@ -202,6 +210,9 @@ class MetricListenerSection:
     amqp_exchange_type: str = option("fanout", one_of("fanout", "topic"), "the exchange's type (carbon: topic)")
     amqp_name_in_body: bool = option(
         True, FLAG, "names are in the lines; no: in the routing keys, and lines are value and timestamp"
+    )
+    wire_ports: str = option(
+        "", NAMED_PORTS, "ports of wires that other packages bring (entry points of htmengine.wires); empty: none"
     )
     statsd_port: int = option(0, PORT, "port of statsd (its own: 8125), TCP, and UDP if udp is on; 0: none")
 
@@ -303,6 +314,7 @@ class Web:
     write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
     tokens_file: str = option("", FOLDER, "file of further tokens, a line NAME ROLE sha256:DIGEST each; empty: none")
     answer_within_s: float = option(30.0, real(0.1), "seconds until an unfinished answer becomes an error 503")
+    wires: str = option("", ANY_TEXT, "wires of other packages at /wires/NAME, separated by spaces; empty: none")
     allowed_hosts: str = option("", ANY_TEXT, "further host names that requests may use, separated by spaces")
     trusted_proxies: str = option("", ANY_TEXT, "addresses whose X-Forwarded-For is believed, separated by spaces")
     tls_certificate: str = option("", ANY_TEXT, "PEM file with certificate and key; empty: no TLS")

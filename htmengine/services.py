@@ -56,6 +56,7 @@ from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
 from htmengine.telemetry.trouble_watch import TroubleWatch
 from htmengine.wires.admission import rule_lines
+from htmengine.wires.plugins import wires_at, wires_named
 from htmengine.wires.statsd import StatsdOptions
 
 # Imported when they are used, since they take a command's or a service's start longer than all the rest.
@@ -106,6 +107,7 @@ class Parts:
             protobuf_port=section.protobuf_port or None,
             statsd_port=section.statsd_port or None,
             statsd=self._statsd_options(),
+            wires=wires_at(section.wire_ports),
         )
         return MetricListener(reactor=self.reactor, bus=self.bus, options=options, on_failure=self.end.fail)
 
@@ -294,6 +296,7 @@ class Parts:
             anomaly_floor=config.anomaly_likelihood.anomaly_floor,
             trusted_proxies=section.trusted_proxies.split(),
             peers=config.telemetry.peers.split(),
+            wires=wires_named(section.wires),
             graphite=lambda: (config.metric_listener.host, (listener or config.metric_listener).port),
         )
         service = WebService(

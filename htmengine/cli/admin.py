@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -21,6 +21,7 @@ from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
 from htmengine.web.access import load_tokens
 from htmengine.wires.admission import parse_rule, rule_lines
+from htmengine.wires.plugins import wires_at, wires_named
 
 
 @click.group()
@@ -93,16 +94,17 @@ def check_config(config_dir: Path | None) -> None:
 
 def _problems_at_start(config: Config) -> Iterator[str]:
     """What the services find when they read what the options hold or name."""
-    try:
-        if config.web.tokens_file:
-            load_tokens(Path(config.web.tokens_file))
-    except StartError as error:
-        yield str(error)
-    try:
-        if config.remote_write.url:
-            WriterOptions.of(config.remote_write)
-    except StartError as error:
-        yield str(error)
+    checks: list[Callable[[], object]] = [
+        lambda: config.web.tokens_file and load_tokens(Path(config.web.tokens_file)),
+        lambda: config.remote_write.url and WriterOptions.of(config.remote_write),
+        lambda: wires_at(config.metric_listener.wire_ports),
+        lambda: wires_named(config.web.wires),
+    ]
+    for check in checks:
+        try:
+            check()
+        except StartError as error:
+            yield str(error)
     for line in rule_lines(config.admission.rules):
         try:
             parse_rule(line)

@@ -2,10 +2,10 @@
 """The Metric Listener: Graphite's plaintext protocol in, batches of samples out; and carbon's frames, and statsd.
 
 In: lines ``name value timestamp`` over TCP and UDP, and, on ports of their own that are off unless configured, carbon's
-pickles and protobuf (`frame_port`) and statsd (`statsd_port`).  Out: messages on the samples queue.  What breaks the
-rules is rejected alone, counted by reason and logged once in a while.  Sockets take turns (`sample_batcher`): a client
-that sends more than its share is read from no more for a while, the others go on.  What UDP brings beyond its room is
-counted and dropped.
+pickles and protobuf (`frame_port`), statsd (`statsd_port`) and what other packages bring (`wire_port`).  Out: messages
+on the samples queue.  What breaks the rules is rejected alone, counted by reason and logged once in a while.  Sockets
+take turns (`sample_batcher`): a client that sends more than its share is read from no more for a while, the others go
+on.  What UDP brings beyond its room is counted and dropped.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from htmengine.runtime.connections import Connection, ConnectionFactory, LineCon
 from htmengine.runtime.frame_port import PICKLE, PROTOBUF, FrameConnection
 from htmengine.runtime.sample_batcher import BatcherOptions, Lane, SampleBatcher
 from htmengine.runtime.statsd_port import StatsdConnection, StatsdDatagrams, StatsdPort
+from htmengine.runtime.wire_port import WireConnection
+from htmengine.wires.plugins import Wire
 from htmengine.wires.sniff import FIRST_BYTES, recognise
 from htmengine.wires.statsd import StatsdOptions
 
@@ -58,6 +60,7 @@ class ListenerOptions:
     protobuf_port: int | None = None
     statsd_port: int | None = None
     statsd: StatsdOptions = field(default_factory=StatsdOptions)
+    wires: Mapping[str, tuple[Wire, int]] = field(default_factory=dict)  #: those of other packages, with their ports
 
 
 class GraphiteConnection(LineConnection):
@@ -134,6 +137,10 @@ class MetricListener(Service):
             )
             if port is not None
         }
+        self._wires = {
+            name: (port, self._factory(partial(WireConnection, name, wire)))
+            for name, (wire, port) in options.wires.items()
+        }
         self._bound: list[Any] = []
         self.ports: dict[str, int] = {}
         self.port = 0
@@ -154,6 +161,10 @@ class MetricListener(Service):
                 what, port, factory, further, f"choose another one with [metric_listener] {what}_port"
             )
             self.log.info("listening for {what} on {host}:{port}", what=what, host=options.host, port=self.ports[what])
+        for name, (port, factory) in self._wires.items():
+            remedy = "choose another one with [metric_listener] wire_ports"
+            real = self._listen(f"wire {name}", port, factory, None, remedy)
+            self.log.info("listening for the wire {name} on {host}:{port}", name=name, host=options.host, port=real)
 
     def startService(self) -> None:
         super().startService()
@@ -233,7 +244,7 @@ class MetricListener(Service):
         return real
 
     def _factories(self) -> list[ConnectionFactory]:
-        return [self.factory, *(factory for _, factory in self._others.values())]
+        return [self.factory, *(factory for _, factory in (*self._others.values(), *self._wires.values()))]
 
     def _connections(self) -> Iterator[Connection]:
         for factory in self._factories():

@@ -41,6 +41,7 @@ from htmengine.web.rules import RulesApi
 from htmengine.web.site import BoundedSite
 from htmengine.web.skeleton import Page, Skeleton
 from htmengine.web.wires import Wires
+from htmengine.wires.plugins import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class WebOptions:
     anomaly_floor: float = 0.99
     trusted_proxies: Sequence[str] = ()  #: addresses
     peers: Sequence[str] = ()  #: addresses of the engine's other processes, for the health page
+    wires: Mapping[str, Wire] = field(default_factory=dict)  #: those of other packages, by name
     graphite: Callable[[], tuple[str, int]] = lambda: ("", 0)  #: host and port of the listener; port 0: not known
 
 
@@ -98,7 +100,7 @@ class WebService(Service):
         api.add_to(self.routes)
         Graphite(self.reader, reactor).add_to(self.routes)
         Federation(self.reader, reactor).add_to(self.routes)
-        Wires(operations, reactor).add_to(self.routes)
+        Wires(operations, reactor, options.wires).add_to(self.routes)
         Page().add_to(self.routes)
         Skeleton(api).add_to(self.routes)
         self.site: Any = BoundedSite(self.routes.resource, reactor)

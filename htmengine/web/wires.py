@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Other protocols over HTTP: Prometheus remote_write, OpenTelemetry's OTLP, InfluxDB's line protocol.
+"""Other protocols over HTTP: Prometheus remote_write, OpenTelemetry's OTLP, InfluxDB's line protocol, other packages'.
 
 In: their requests.  Out: messages of the samples queue, and each protocol's own answers.  `htmengine.wires` reads the
 bodies, in a thread; an answer of success is sent when the samples are durable.  What cannot be taken is counted by its
@@ -11,9 +11,12 @@ Sources: the specifications of remote_write 1.0 and 2.0 and of OTLP/HTTP, and In
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from threading import Lock
 from typing import Any
+
+from twisted.logger import Logger
 
 from htmengine import labels
 from htmengine.errors import InvalidBody
@@ -37,17 +40,23 @@ from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
 from htmengine.wires import influx, otlp, remote_write
 from htmengine.wires.compression import decompress
-from htmengine.wires.samples import Kind, Received, Sample
+from htmengine.wires.plugins import Wire
+from htmengine.wires.samples import Kind, Received, Sample, bound, joined
 
 PROTOBUF = "application/x-protobuf"
+#: Of another package's wire, decompressed.
+MAX_BODY_BYTES = 10 * 1024 * 1024
 _KINDS = {Kind.GAUGE: GAUGE, Kind.COUNTER: COUNTER, Kind.DELTA: DELTA, Kind.UNKNOWN: UNKNOWN}
 
 
 class Wires:
     """The routes, and what the protocols' readers remember from one request to the next."""
 
-    def __init__(self, operations: Operations, reactor: Reactor) -> None:
+    log = Logger()
+
+    def __init__(self, operations: Operations, reactor: Reactor, others: Mapping[str, Wire] | None = None) -> None:
         self._operations = operations
+        self._others = others or {}  #: those that other packages bring
         self._reactor = reactor
         self._types = remote_write.MetricTypes()
         self._otlp = otlp.OtlpReader()
@@ -60,6 +69,8 @@ class Wires:
         routes.add(["POST"], "/write", "send", self.influx)
         routes.add(["POST"], "/api/v2/write", "send", self.influx)
         routes.add(["GET"], "/ping", None, self.ping)
+        for name, wire in self._others.items():
+            routes.add(["POST"], f"/wires/{name}", "send", partial(self.other, name, wire))
 
     async def remote_write(self, call: Call) -> Reply:
         """204, or 400 with what is wrong, which a sender does not repeat; what can be taken is."""
@@ -109,6 +120,28 @@ class Wires:
         received = await self._take(call, read)
         if received.rejected:
             return Reply(dump({"code": "invalid", "error": f"partial write: {received.error()}"}), JSON, 400)
+        return Reply(status=204, content_type="")
+
+    async def other(self, name: str, wire: Wire, call: Call) -> Reply:
+        """204, or 400 with what is refused; the rest is taken."""
+        encoding = header(call.request, "Content-Encoding") or ""
+
+        def read(body: bytes) -> Received:
+            plain = decompress(body, encoding, MAX_BODY_BYTES)
+            try:
+                reader = wire()
+                received = joined([*reader.feed(plain), *reader.end()])
+            except InvalidBody:
+                raise
+            except Exception as error:  # the other package's
+                self.log.failure("the wire {name} has failed", name=name)
+                raise InvalidBody("wire_failed", f"{name}: {error!r}") from None
+            bound(len(received.samples))
+            return received
+
+        received = await self._take(call, read)
+        if received.rejected:
+            return Reply(received.error().encode(), TEXT, 400)
         return Reply(status=204, content_type="")
 
     async def ping(self, call: Call) -> Reply:

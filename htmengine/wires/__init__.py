@@ -12,6 +12,7 @@ The modules:
     otlp             OpenTelemetry's metrics, protobuf and JSON
     influx           InfluxDB's line protocol
     sniff            another protocol's first bytes on the line port
+    plugins          what other packages bring
     counters         counters to rates
     histograms       buckets to quantiles
     admission        which metrics may come in, and under which name

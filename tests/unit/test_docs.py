@@ -27,7 +27,9 @@ def shell_lines() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         text = document.read_text()
         name = document.relative_to(ROOT).as_posix()
-        for block in re.findall(r"^```(?:console|sh|bash)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            if language not in {"", "console", "sh", "bash"}:
+                continue
             for line in block.replace("\\\n", " ").splitlines():
                 yield name, line.removeprefix("$ ")
         for inline in re.findall(r"`((?:htmengine|make) [^`\n]+)`", text):
