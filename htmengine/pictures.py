@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -50,6 +51,39 @@ class Scale(NamedTuple):
 def points(times: NDArray[np.int64], numbers: Floats, across: Scale, up: Scale) -> str:
     """A course of numbers as the points of a line."""
     return " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in zip(times.tolist(), numbers.tolist(), strict=True))
+
+
+def svg(times: NDArray[np.int64], values: Floats, shaded: tuple[int, int], lines: Iterable[tuple[str, int]]) -> str:
+    """Values over time as an SVG element; nothing without values.  ``lines``: (class, time), from top to bottom.
+
+    >>> print(svg(np.array([0, 300, 600]), np.array([1.0, 5.0, 1.0]), (300, 300), [("alarm", 300)]))
+    <svg width="720" height="110" role="img">
+    <rect x="360.0" y="0" width="1.0" height="110"/>
+    <polyline points="0.0,105.0 360.0,5.0 720.0,105.0"/>
+    <line class="alarm" x1="360.0" y1="0" x2="360.0" y2="110"/>
+    </svg>
+    """
+    if not len(times):
+        return ""
+    across = Scale(float(times[0]), float(times[-1]), 0.0, WIDTH)
+    up = Scale(float(values.min()), float(values.max()), VALUES - 5.0, 5.0)
+    left, right = across(shaded[0]), across(shaded[1])
+    places = [(kind, f"{across(at):.1f}") for kind, at in lines]
+    return "\n".join(
+        [
+            f'<svg width="{WIDTH}" height="{VALUES}" role="img">',
+            f'<rect x="{left:.1f}" y="0" width="{max(right - left, 1.0):.1f}" height="{VALUES}"/>',
+            f'<polyline points="{points(times, values, across, up)}"/>',
+            *(f'<line class="{kind}" x1="{at}" y1="0" x2="{at}" y2="{VALUES}"/>' for kind, at in places),
+            "</svg>",
+        ]
+    )
+
+
+def figure(heading: str, about: Iterable[str], picture: str) -> str:
+    """A picture with its heading and lines of text."""
+    said = "<br>".join(map(html.escape, about))
+    return f"<h2>{html.escape(heading)}</h2>\n<p>{said}</p>\n{picture}"
 
 
 def document(title: str, text: str, legend: str, pictures: str) -> str:

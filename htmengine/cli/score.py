@@ -14,6 +14,7 @@ from tqdm import tqdm
 from htmengine.cli.common import example, failing_cleanly, printable
 from htmengine.cli.load import timestamp_option, value_option
 from htmengine.cli.score_output import FORMATS, ScoredRow, format_of, writing
+from htmengine.cli.score_report import report
 from htmengine.cli.score_summary import Summary
 from htmengine.csv_files import Columns, read_rows, series_files
 from htmengine.errors import HtmEngineError
@@ -36,7 +37,7 @@ class Options:
     pending_samples: int
 
 
-@click.command(epilog=example("htmengine score cpu.csv --min 0 --max 100 -o scores.csv"))
+@click.command(epilog=example("htmengine score metrics/ -o scores.csv --html report.html"))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @click.option("--min", "minimum", type=float, help="Least value to expect (with --max).")
 @click.option("--max", "maximum", type=float, help="Greatest value to expect (with --min).")
@@ -60,6 +61,7 @@ class Options:
     type=click.Choice(FORMATS),
     help="json: an object a line; parquet: with the extra parquet.  By default what the end of -o says, or csv.",
 )
+@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report with pictures, too.")
 @timestamp_option
 @value_option
 @failing_cleanly
@@ -71,6 +73,7 @@ def score(
     pending_samples: int,
     output: Path | None,
     form: str | None,
+    html: Path | None,
     timestamp: str,
     value: str,
 ) -> None:
@@ -85,7 +88,7 @@ def score(
         raise click.UsageError("--min and --max go together")
     files = list(series_files(paths))
     options = Options(minimum, maximum, evidence == "sequence", pending_samples)
-    summary, failed = Summary(), []
+    summary, failed = Summary(series=None if html is None else {}), []
     with writing(output, format_of(form, output), several=len(files) > 1) as write:
         for name, path in files:
             try:
@@ -96,8 +99,11 @@ def score(
                 if len(files) == 1:
                     raise
                 click.echo(f"{path}: {error}", err=True)
-    for line in summary.lines():
+    lines = [*summary.lines()]
+    for line in lines:
         click.echo(line, err=True)
+    if html is not None:
+        html.write_text(report(summary, lines))
     if failed:
         raise HtmEngineError(f"{len(failed)} of {len(files)} series cannot be scored")
 
@@ -109,7 +115,7 @@ def _scored(name: str, path: Path, columns: Columns, options: Options, summary: 
     params = params_for(accepted.values, options.minimum, options.maximum, options.pending_samples)
     if not accepted.values:
         raise HtmEngineError("0 rows")
-    summary.begin(name, accepted.timestamps)
+    summary.begin(name, accepted.timestamps, accepted.values)
     for row in _run(name, accepted, params, sequence_only=options.sequence_only):
         summary.add(row)
         yield row

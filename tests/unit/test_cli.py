@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import html
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -44,6 +46,8 @@ from htmengine.repository.queries import Metric, MetricStatus
 from tests.support.extras import needed
 from tests.support.notifications import FIRING
 from tools.commands_page import commands
+
+ROOT = Path(__file__).parents[2]
 
 
 class CommandLineTestCase(SynchronousTestCase):
@@ -113,6 +117,14 @@ print([name for name in ("htmengine.cli.common", "twisted", "sqlalchemy", "numpy
         self.assertEqual(self.run_alone(COMP_WORDS="htmengine doctor --wit", **asked), "plain,--within\n")
 
 
+def spiked_series() -> str:
+    """Days of hours, and two that are far above them."""
+    values = [30.0 + 20.0 * ((row % 24) // 6) + row % 5 for row in range(370)]
+    values[345:347] = [400.0, 410.0]
+    rows = (f"{1_700_000_000 + 3600 * row},{value}\n" for row, value in enumerate(values))
+    return "timestamp,value\n" + "".join(rows)
+
+
 class ScoreTest(CommandLineTestCase):
     def series(self, rows: int) -> str:
         return "timestamp,value\n" + "".join(f"{60 * row},{row % 7}.25\n" for row in range(1, rows + 1))
@@ -160,17 +172,31 @@ class ScoreTest(CommandLineTestCase):
         self.assertEqual(done.stderr.splitlines()[-1], "3 timestamps taken as milliseconds")
 
     def test_the_summary_has_the_incidents_of_a_rule_with_their_reasons(self) -> None:
-        times = [1_700_000_000 + 3600 * row for row in range(370)]
-        values = [30.0 + 20.0 * ((row % 24) // 6) + row % 5 for row in range(370)]
-        values[345:347] = [400.0, 410.0]
-        rows = "".join(f"{at},{value}\n" for at, value in zip(times, values, strict=True))
-        done = self.run_command("score", self.write("timestamp,value\n" + rows), "--min", 0, "--max", 100)
+        done = self.run_command("score", self.write(spiked_series()), "--min", 0, "--max", 100)
         lines = done.stderr.splitlines()
         self.assertEqual(
             lines[1], "a rule with 5 pages a week would send 1 in 2.2 weeks, and list 0 more incidents", done.stderr
         )
         self.assertIn("2023-11-29 07:13:20  page", lines[2])
         self.assertIn("the highest in", lines[2])
+
+    def test_the_readme_s_folder_of_files_becomes_scores_and_a_report(self) -> None:
+        [line] = re.findall(r"^\$ htmengine (score .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        with contextlib.chdir(folder):
+            for host in ("web1", "web2"):
+                Path("metrics", host).mkdir(parents=True)
+                Path("metrics", host, "load.csv").write_text(spiked_series())
+            done = self.run_command(*line.split())
+            scores, report = Path("scores.csv").read_text().splitlines(), Path("report.html").read_text()
+        self.assertEqual((done.exit_code, len(scores)), (0, 1 + 2 * 370), done.stderr)
+        self.assertIn(html.escape(done.stderr.strip()), report)
+        self.assertIn("a rule with 5 pages a week would send 1 in 2.2 weeks", done.stderr)
+        self.assertIn("page  7.0  web1.load and 1 more", done.stderr)
+        headings = re.findall("<h2>(.*)</h2>", report)
+        self.assertEqual(headings[0], "Page")
+        self.assertEqual(len(re.findall("<svg", report)), len(headings))
 
     def test_rows_are_written_in_the_format_that_the_file_s_name_says(self) -> None:
         path, folder = self.write(self.series(3)), Path(self.mktemp()).absolute()
