@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from htmengine.alerts.apprise import is_known
 from htmengine.alerts.calendars import NEVER, FileCalendar, Windows, cron_calendar, one_window
 from htmengine.alerts.kinds import (
     ANY_CHANGE,
@@ -36,7 +37,7 @@ from htmengine.alerts.kinds import (
     ZONE,
     Change,
 )
-from htmengine.alerts.receivers import RECEIVERS, Email, Receiver
+from htmengine.alerts.receivers import RECEIVERS, Apprise, Email, Receiver
 from htmengine.config import (
     ALERTS_PREFIX,
     ANY_TEXT,
@@ -363,11 +364,24 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
                 yield f"[receiver:{receiver.name}] {name}: is needed"
         if isinstance(receiver, Email) and receiver.user and receiver.tls == "no" and receiver.host not in _LOOPBACK:
             yield f"[receiver:{receiver.name}] tls = no: a password travels encrypted only; starttls or implicit"
-        if receiver.tls != "no" if isinstance(receiver, Email) else speaks_tls(receiver.url):
+        if isinstance(receiver, Apprise):
+            yield from _unknown_service(receiver)
+        elif receiver.tls != "no" if isinstance(receiver, Email) else speaks_tls(receiver.url):
             try:
                 optional(TLS, "tls")
             except MissingExtra as missing:
                 yield f"[receiver:{receiver.name}] speaks TLS: {missing}"
+
+
+def _unknown_service(receiver: Apprise) -> Iterable[str]:
+    """Without the URL, which is a secret."""
+    try:
+        known = is_known(receiver.url)
+    except MissingExtra as missing:
+        yield f"[receiver:{receiver.name}] type = apprise: {missing}"
+    else:
+        if receiver.url and not known:
+            yield f"[receiver:{receiver.name}] url: a URL of a service that Apprise knows is allowed"
 
 
 #: Options that mean something with a budget alone, and without one alone.

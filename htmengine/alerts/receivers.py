@@ -140,10 +140,22 @@ class Ntfy(_OverHttp):
     priority: int = option(4, whole(1, 5), "of what fires")
 
 
+@dataclass(frozen=True, slots=True)
+class Apprise:
+    """[receiver:NAME] with ``type = apprise``: any service that Apprise knows."""
+
+    type: ClassVar[str] = "apprise"
+    needed: ClassVar[tuple[str, ...]] = ("url",)
+    name: str = ""
+    url: str = option("", ANY_TEXT, "Apprise's URL of the service: matrix://..., pover://...", secret=True)
+    timeout_s: float = option(10.0, TIMEOUT, "a delivery takes at most this long")
+
+
 Vendor: TypeAlias = PagerDuty | Opsgenie | Teams | Telegram | Ntfy
-Receiver: TypeAlias = Webhook | Alertmanager | Email | Slack | Vendor
+Receiver: TypeAlias = Webhook | Alertmanager | Email | Slack | Vendor | Apprise
 RECEIVERS: Mapping[str, type[Receiver]] = {
-    each.type: each for each in (Webhook, Alertmanager, Email, Slack, PagerDuty, Opsgenie, Teams, Telegram, Ntfy)
+    each.type: each
+    for each in (Webhook, Alertmanager, Email, Slack, PagerDuty, Opsgenie, Teams, Telegram, Ntfy, Apprise)
 }
 
 
@@ -155,5 +167,7 @@ def described(receiver: Receiver) -> str:
     """
     if isinstance(receiver, Email):
         return f"{receiver.name} (email, {', '.join(receiver.to)} by {receiver.host}:{receiver.port})"
+    if isinstance(receiver, Apprise):  # what stands for a host may be a token
+        return f"{receiver.name} (apprise, {receiver.url.partition(':')[0]})"
     parts = urlsplit(receiver.url)
     return f"{receiver.name} ({receiver.type}, {parts.scheme}://{parts.netloc})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sends notifications: one attempt each, over HTTP or SMTP, with a time limit.
+"""Sends notifications: one attempt each, over HTTP, SMTP or by Apprise, with a time limit.
 
 In: a receiver and a notification.  Out: what the receiver answered, in a few words, or `DeliveryFailed`.  Called by
 `htmengine.alerts.courier`, and by ``htmengine alert test``.
@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError
 
-from htmengine.alerts import formats, vendors
+from htmengine.alerts import apprise, formats, vendors
 from htmengine.alerts.formats import HttpRequest
 from htmengine.alerts.incident_messages import Message
-from htmengine.alerts.receivers import Alertmanager, Email, Receiver, Slack, Vendor, Webhook
+from htmengine.alerts.receivers import Alertmanager, Apprise, Email, Receiver, Slack, Vendor, Webhook
 from htmengine.errors import DeliveryFailed
 from htmengine.process.extras import TLS, optional
 from htmengine.process.http_client import HttpClient, in_words, shown, trusted
-from htmengine.process.twisted_types import Reactor, within
+from htmengine.process.twisted_types import Reactor, in_thread, within
+
+T = TypeVar("T")
 
 
 class Sender:
@@ -30,6 +32,7 @@ class Sender:
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self._http = HttpClient(reactor)
+        self._in_threads: set[str] = set()  #: receivers that Apprise is busy with
 
     async def send(self, receiver: Receiver, notification: Message, delivery_id: str) -> str:
         """One attempt.  Raises `DeliveryFailed`."""
@@ -45,6 +48,8 @@ class Sender:
             case Email():
                 message = formats.email_message(receiver, notification, delivery_id, now)
                 return await self._mail(receiver, message.as_bytes())
+            case Apprise():
+                return await self._by_apprise(receiver, notification)
             case _:
                 return await self._post(receiver, vendors.request_for(receiver, notification))
 
@@ -63,6 +68,27 @@ class Sender:
         if not answer.good:
             raise DeliveryFailed(answer.said, answer.retry_after_s)
         return answer.said
+
+    # --- Apprise ---------------------------------------------------------------------------------------
+
+    async def _by_apprise(self, receiver: Apprise, notification: Message) -> str:
+        """In a thread, which goes on when the time is over: until then no other one of this receiver begins."""
+        if receiver.name in self._in_threads:
+            raise DeliveryFailed("the attempt before still hangs")
+        self._in_threads.add(receiver.name)
+        pool = self._reactor.getThreadPool()
+        sending = in_thread(self._reactor, pool, apprise.notify, receiver, notification)
+        sending.addBoth(self._left_thread, receiver.name)
+        answer: Deferred[str] = Deferred()
+        sending.addBoth(lambda result: None if answer.called else answer.callback(result))
+        try:
+            return await within(answer, receiver.timeout_s, self._reactor)
+        except (TimeoutError, CancelledError) as error:
+            raise DeliveryFailed(in_words(error, receiver.timeout_s)) from None
+
+    def _left_thread(self, result: T, name: str) -> T:
+        self._in_threads.discard(name)
+        return result
 
     # --- SMTP ------------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ def opsgenie_request(receiver: Opsgenie, message: Message) -> HttpRequest:
     alert = {
         "message": message.summary[:_OPSGENIE_MESSAGE],
         "alias": message.id,
-        "description": _text(message)[:_OPSGENIE_DESCRIPTION],
+        "description": plain_text(message)[:_OPSGENIE_DESCRIPTION],
         "entity": message.subject,
         "source": "HTM Engine",
         "priority": receiver.priority,
@@ -107,7 +107,7 @@ def teams_request(receiver: Teams, message: Message) -> HttpRequest:
 def telegram_request(receiver: Telegram, message: Message) -> HttpRequest:
     """A message in plain text."""
     url = f"{receiver.url.rstrip('/')}/bot{receiver.token}/sendMessage"
-    body = {"chat_id": receiver.chat_id, "text": _text(message)[:_TELEGRAM_CHARACTERS]}
+    body = {"chat_id": receiver.chat_id, "text": plain_text(message)[:_TELEGRAM_CHARACTERS]}
     return HttpRequest(url, json_bytes({**body, "link_preview_options": {"is_disabled": True}}), {})
 
 
@@ -117,7 +117,7 @@ def ntfy_request(receiver: Ntfy, message: Message) -> HttpRequest:
     body: dict[str, Any] = {
         "topic": receiver.topic,
         "title": f"{message.rule}: {message.subject}",
-        "message": _text(message)[:_NTFY_CHARACTERS],
+        "message": plain_text(message)[:_NTFY_CHARACTERS],
         "priority": receiver.priority if fired else 3,
         "tags": ["rotating_light" if fired else "white_check_mark"],
     }
@@ -127,7 +127,7 @@ def ntfy_request(receiver: Ntfy, message: Message) -> HttpRequest:
     return HttpRequest(receiver.url, json_bytes(body), headers)
 
 
-def _text(message: Message) -> str:
+def plain_text(message: Message) -> str:
     """The message in plain text, a fact a line."""
     lines = [message.summary, *(f"{name}: {value}" for name, value in _facts(message).items())]
     return "\n".join([*lines, *([message.link] if message.link else [])])

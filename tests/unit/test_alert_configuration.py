@@ -144,7 +144,7 @@ class ConfigurationTest(AlertsCase):
             problems,
             [
                 "[receiver:pigeon] type = 'pigeon': webhook, alertmanager, email, slack, pagerduty, opsgenie, teams,"
-                " telegram, ntfy are allowed",
+                " telegram, ntfy, apprise are allowed",
                 "[receivers:x]: [alerts], [alert:NAME], [receiver:NAME] and [maintenance:NAME] are allowed, "
                 "NAME of at most 60 letters, digits, - and _",
                 "[receiver:hook] url: an http or https URL without user and password is allowed",

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from twisted.internet.testing import MemoryReactorClock
 
+from htmengine.alerts.apprise import is_known
 from htmengine.alerts.calendars import FileCalendar, cron_calendar
 from htmengine.alerts.configuration import load_alerts
 from htmengine.alerts.templates import rendered
@@ -75,6 +76,7 @@ def _parquet() -> None:
 #: Each use of a package that an extra brings: (extra, package, what uses it).
 USES: list[tuple[str, str, Callable[[], object]]] = [
     ("amqp", "pika", lambda: Deployment(Config(), None).bus(MemoryReactorClock())),
+    ("apprise", "apprise", lambda: is_known("json://127.0.0.1")),
     ("calendars", "cronsim", lambda: cron_calendar("0 2 * * *", 3600.0, ZoneInfo("UTC"))),
     ("calendars", "icalendar", lambda: FileCalendar(Path("any.ics"), ZoneInfo("UTC"))),
     ("calendars", "recurring_ical_events", lambda: FileCalendar(Path("any.ics"), ZoneInfo("UTC"))),
