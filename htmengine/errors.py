@@ -9,6 +9,7 @@ HtmEngineError
 ├── InvalidSample             one Graphite line is refused; carries the reason that is counted
 ├── InvalidBody               what a sender sent at once cannot be read at all; carries the reason that is counted
 ├── InvalidCsv                a CSV file cannot be read; names file and line
+├── SourceFailed              a system that history is read from does not answer, or not as expected
 ├── InvalidMessage            a queue message that is not what its queue carries
 ├── BusError
 │   ├── BusAway               the broker does not answer; names it and says what to do

@@ -32,7 +32,7 @@ class AnomalyScorer:
     ``value``: the keys of a row.  ``sequence_only``: HTM Engine's scores.
 
     Model and evidence learn a row as they score it.  So `score_one` learns, too, and `learn_one` of the same row does
-    nothing more: the order of river, first score, then learn, gives exactly an engine's scores.
+    nothing more: the order of river, first score, then learn, gives an engine's scores.  A pickled one goes on exactly.
 
     >>> scorer = AnomalyScorer(minimum=0.0, maximum=100.0)
     >>> rows = [{"timestamp": 300 * row, "value": 20.0 + row % 7} for row in range(1000)]
@@ -83,6 +83,17 @@ class AnomalyScorer:
     def why(self) -> Why | None:
         """The reasons of the last row's score; None if it is a usual one."""
         return None if self._scored is None or self._scored.why is UNSET else self._scored.why
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, joblib and copies: model and detector as they save themselves."""
+        parts = self._parts and tuple(part.save() for part in self._parts)
+        return {**self.__dict__, "_parts": parts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if state["_parts"] is not None:
+            model, detector = state["_parts"]
+            self._parts = Model.restore(model), Detector.restore(detector)
 
     def _sample(self, x: Mapping[str, Any]) -> Sample:
         timestamp, value = (x[key] for key in self._keys)

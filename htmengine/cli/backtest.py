@@ -92,7 +92,6 @@ def _plan(
         {} if params is None else _changes(params),
         alerts.maintenance if calendar is None else load_maintenance(calendar, alerts),
         alerts.general.name_labels,
-        scoring.anomaly_floor,
         scoring.evidence == "sequence",
     )
 

@@ -7,6 +7,7 @@ tell of them.  Nothing is written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,14 +47,13 @@ class Plan:
     changes: Mapping[str, Any] = field(default_factory=dict)
     maintenance: Sequence[Maintenance] = ()
     name_labels: tuple[str, ...] = ()
-    floor: float = 0.99  #: [anomaly_likelihood] anomaly_floor
     sequence_only: bool = False  #: [anomaly_likelihood] evidence = sequence
 
     @property
     def wanted(self) -> Wanted:
         """The rows that its rules may count."""
         thresholds = [rule.threshold for rule in self.rules if not rule.has_budget]
-        return Wanted(self.since, min([self.floor, *thresholds]), self.sequence_only)
+        return Wanted(self.since, min(thresholds, default=math.inf), self.sequence_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class _Found:
     """What the metrics have come to so far."""
 
     unusual: list[PastRow] = field(default_factory=list)
+    complete: bool = True
     learnt_since: dict[str, float] = field(default_factory=dict)
     metrics: int = 0
     rows: int = 0
@@ -92,12 +93,19 @@ class _Found:
             self.failed.append(str(each))
             return
         self.unusual += each.unusual
+        if len(self.unusual) > 2 * MOST_ROWS:
+            self.unusual = self.newest()
         if each.learnt_since is not None:
             self.learnt_since[each.uid] = each.learnt_since
         self.metrics += 1
         self.rows += each.rows
         self.compared += each.compared
         self.differences += [each.difference] if each.difference is not None else []
+
+    def newest(self) -> list[PastRow]:
+        """The newest of the unusual rows, in the order of time."""
+        self.complete &= len(self.unusual) <= MOST_ROWS
+        return in_order(self.unusual)[-MOST_ROWS:]
 
 
 def backtest(
@@ -113,10 +121,8 @@ def backtest(
     for each in in_processes(partial(_rescored, wanted=plan.wanted), _pasts(database, plan, metrics), jobs):
         found.add(each)
         advances(1)
-    found.unusual = in_order(found.unusual)
-    judged = found.unusual[-MOST_ROWS:]
     uids = {each.uid: each.name for each in metrics}
-    replayed = [*_judged(database, plan, judged, found.learnt_since, uids)]
+    replayed = [*_judged(database, plan, found.newest(), found.learnt_since, uids)]
     happened = database.read_sync(stored.entries_between, plan.since, plan.until, uids)
     return Backtest(
         compare(happened, replayed),
@@ -126,7 +132,7 @@ def backtest(
         found.rows,
         found.compared,
         sorted(found.differences, key=lambda each: each.metric),
-        len(judged) == len(found.unusual),
+        found.complete,
     )
 
 

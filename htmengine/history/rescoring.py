@@ -7,20 +7,21 @@ and how far the scores equal the stored ones, bit for bit.  Pure.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import UNSET
 from numpy.typing import NDArray
 
 from htmengine.errors import InvalidModelSpec
 from htmengine.evidence import Detector
-from htmengine.evidence.explaining import why_great
+from htmengine.evidence.explaining import why_of
 from htmengine.evidence.scoring import detector_for, restored, row_score
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
+from htmengine.incidents.budget import FLOOR
 from htmengine.incidents.preview import PastRow
 from htmengine.messages import ScoredRow
 from htmengine.repository.fine_spans import FineSpan, learnt_at, turns
@@ -60,13 +61,13 @@ class Past:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows are told of: from a time on, those whose score is at least ``floor``, and high ones.
+    """Which rows are told of: from a time on, those that are high enough for a page, or score at least ``floor``.
 
     ``sequence_only``: scores are the likelihood's, as [anomaly_likelihood] evidence = sequence says.
     """
 
     since: int
-    floor: float
+    floor: float = math.inf
     sequence_only: bool = False
 
 
@@ -134,8 +135,8 @@ def rescore(past: Past, wanted: Wanted) -> Rescored:
         at, rowid = int(past.timestamps[place]), int(past.rowids[place])
         anomaly = row_score(score, detector.likelihood, sequence_only=wanted.sequence_only)
         scores[place] = row_score(score, detector.likelihood, sequence_only=_by_sequence(past, rowid))
-        if at >= wanted.since and (why := why_great(detector, anomaly, wanted.floor)) is not UNSET:
-            row = ScoredRow(rowid, at, float(past.values[place]), float(raws[place]), anomaly, None, why)
+        if at >= wanted.since and (anomaly >= wanted.floor or detector.height >= FLOOR):
+            row = ScoredRow(rowid, at, float(past.values[place]), float(raws[place]), anomaly, None, why_of(detector))
             found.append(PastRow(past.uid, past.name, row))
     compared, difference = _compared(past, raws, scores)
     return Rescored(past.uid, past.name, len(raws), found, past.learnt_since, compared, difference)

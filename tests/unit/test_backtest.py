@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -58,7 +59,7 @@ SPIKE = 345
 VALUES = [30.0 + 20.0 * ((row % 24) // 6) + row % 5 for row in range(ROWS)]
 VALUES[SPIKE : SPIKE + 2] = [400.0, 410.0]
 SCORES = score_rows(Model(PARAMS), detector_for(PARAMS), TIMES, VALUES)
-WANTED = Wanted(START, 0.99)
+WANTED = Wanted(START)
 ALL = Rule("all", pages_per_week=5.0)
 
 
@@ -211,10 +212,9 @@ def fill(database: Database) -> str:
     generation = made.definition.generation if made.definition else 0
     database.run_sync(counts.save_scores, [MetricScore(made.uid, generation, ROWS, ROWS, evidence_from=1)])
     for each in unusual(made.uid):
-        if each.row.why.height >= 4:
-            about = Judging(ALL, 1, AlertOptions(NO_ALERTS, ""), float(each.row.timestamp))
-            candidate = Candidate(each.uid, each.metric, each.row, each.row.why.height)
-            database.run_sync(judge, about, [candidate])
+        about = Judging(ALL, 1, AlertOptions(NO_ALERTS, ""), float(each.row.timestamp))
+        candidate = Candidate(each.uid, each.metric, each.row, each.row.why.height)
+        database.run_sync(judge, about, [candidate])
     return made.uid
 
 
@@ -296,6 +296,13 @@ class BacktestTest(SynchronousTestCase):
         self.assertTrue(any(pair.happened and pair.replayed for pair in found.comparison.pairs))
         outside = self.run_(Rule("range", pages_per_week=5.0, valid_range=(0.0, 300.0), direction="down"))
         self.assertEqual(outside.comparison.replayed.pages, 1)
+
+    def test_of_too_many_unusual_rows_the_newest_are_judged_which_is_told(self) -> None:
+        with mock.patch("htmengine.history.backtest.MOST_ROWS", 1):
+            found = self.run_(Rule("old", threshold=0.9))
+        self.assertFalse(found.complete)
+        replayed = [pair.replayed for pair in found.comparison.pairs if pair.replayed]
+        self.assertEqual(len(replayed), 1)
 
     def test_only_selected_metrics_count(self) -> None:
         found = self.run_(selection="db.*")

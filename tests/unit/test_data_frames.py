@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import warnings
@@ -100,6 +101,15 @@ class StreamingTest(TestCase):
             scorer.learn_one(row)
         engine = KNOWN if known else [0.0] * 287 + LEARNT[287:]
         self.assertEqual(found, [score if each else None for each, score in zip(scored, engine, strict=True)])
+
+    def test_one_that_was_pickled_goes_on_exactly(self) -> None:
+        for known in ({}, RANGE):
+            scorer, found = htmengine.AnomalyScorer(**known), []
+            for place, (at, value) in enumerate(zip(TIMES, VALUES, strict=True)):
+                if place % 100 == 50:
+                    scorer = pickle.loads(pickle.dumps(scorer))  # noqa: S301  (our own)
+                found.append(scorer.score_one({"timestamp": at, "value": value}))
+            self.assertEqual(found[-10:], (KNOWN if known else LEARNT)[-10:])
 
     def test_a_great_score_has_its_reasons_and_a_usual_one_has_none(self) -> None:
         scorer = htmengine.AnomalyScorer(minimum=0.0, maximum=100.0, timestamp="at", value="load")
