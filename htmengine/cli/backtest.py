@@ -138,6 +138,7 @@ def document(found: Backtest) -> dict[str, Any]:
         "failed": [*found.failed],
         "rows": found.rows,
         "rows_compared": found.compared,
+        "rows_waiting": found.waiting,
         "rows_that_differ": found.differing,
         "differences": [asdict(each) for each in found.differences],
         "complete": found.complete,
@@ -199,11 +200,12 @@ def _totals(side: Side) -> str:
 
 def _scores(found: Backtest) -> Iterator[str]:
     rows = f"{found.rows} rows of {found.metrics} metrics"
-    if not found.compared:
+    if not found.compared and not found.waiting:
         yield f"scores: {rows}; none was compared with stored ones: the parameters are other ones"
         return
     equal = found.compared - found.differing
-    yield f"scores: {rows}; {equal} of {found.compared} equal the stored ones to the bit"
+    waiting = f"; {found.waiting} wait for their model, as during a rebuild" if found.waiting else ""
+    yield f"scores: {rows}; {equal} of {found.compared} equal the stored ones to the bit{waiting}"
     yield from map(_difference, found.differences)
 
 

@@ -66,6 +66,7 @@ class Backtest:
     failed: Sequence[str]  #: metrics whose rows no model of these parameters takes, and why
     rows: int
     compared: int
+    waiting: int  #: rows that the current models have not scored yet
     differences: Sequence[Difference]  #: a metric's first each
     complete: bool  #: whether all unusual rows were judged; else the newest
 
@@ -85,6 +86,7 @@ class _Found:
     metrics: int = 0
     rows: int = 0
     compared: int = 0
+    waiting: int = 0
     differences: list[Difference] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -100,6 +102,7 @@ class _Found:
         self.metrics += 1
         self.rows += each.rows
         self.compared += each.compared
+        self.waiting += each.waiting
         self.differences += [each.difference] if each.difference is not None else []
 
     def newest(self) -> list[PastRow]:
@@ -131,6 +134,7 @@ def backtest(
         found.failed,
         found.rows,
         found.compared,
+        found.waiting,
         sorted(found.differences, key=lambda each: each.metric),
         found.complete,
     )

@@ -7,7 +7,8 @@ that people marked were right.  Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,17 +98,30 @@ def compare(happened: Sequence[Entry], replayed: Sequence[Entry]) -> Comparison:
 def _pairs(happened: Sequence[Entry], replayed: Sequence[Entry]) -> Iterator[Pair]:
     """Each replayed entry beside the first that is like it and that no other has; then the rest."""
     common = {each.rule for each in happened} & {each.rule for each in replayed}
-    left = sorted(happened, key=lambda entry: entry.timestamp)
-    for entry in sorted(replayed, key=lambda entry: entry.timestamp):
-        found = next((each for each in left if _alike(each, entry, common)), None)
+    by_uid, taken = _by_uid(happened), set[Entry]()
+    for entry in sorted(replayed, key=_time_of):
+        shared = {each for uid in entry.uids for each in by_uid.get(uid, ())} - taken
+        found = min((each for each in shared if _alike(each, entry, common)), key=_time_of, default=None)
         if found is not None:
-            left.remove(found)
+            taken.add(found)
         yield Pair(found, entry)
-    yield from (Pair(each, None) for each in left)
+    yield from (Pair(each, None) for each in happened if each not in taken)
+
+
+def _by_uid(entries: Iterable[Entry]) -> Mapping[str, Sequence[Entry]]:
+    found: defaultdict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        for uid in entry.uids:
+            found[uid].append(entry)
+    return found
+
+
+def _time_of(entry: Entry) -> tuple[int, str]:
+    return entry.timestamp, entry.id
 
 
 def _alike(one: Entry, other: Entry, common: set[str]) -> bool:
-    """Whether they are of the same time and share a metric; rules that both sides know are to be the same."""
+    """Whether two that share a metric are of the same time; rules that both sides know are to be the same."""
     near = one.timestamp <= other.until + JOIN_S and other.timestamp <= one.until + JOIN_S
     same_rule = one.rule == other.rule or not {one.rule, other.rule} & common
-    return near and same_rule and not one.uids.isdisjoint(other.uids)
+    return near and same_rule

@@ -87,7 +87,11 @@ class Difference:
 
 
 class Rescored(NamedTuple):
-    """What became of a metric's rows.  ``compared``: how many had a stored score of the same parameters."""
+    """What became of a metric's rows.
+
+    ``compared``: how many had a stored score of the same parameters.  ``waiting``: how many the current model has not
+    scored yet.
+    """
 
     uid: str
     name: str
@@ -95,6 +99,7 @@ class Rescored(NamedTuple):
     unusual: list[PastRow]
     learnt_since: float | None
     compared: int
+    waiting: int
     difference: Difference | None
 
 
@@ -139,7 +144,8 @@ def rescore(past: Past, wanted: Wanted) -> Rescored:
             row = ScoredRow(rowid, at, float(past.values[place]), float(raws[place]), anomaly, None, why_of(detector))
             found.append(PastRow(past.uid, past.name, row))
     compared, difference = _compared(past, raws, scores)
-    return Rescored(past.uid, past.name, len(raws), found, past.learnt_since, compared, difference)
+    waiting = int((past.rowids > past.scored_to).sum()) if past.compares else 0
+    return Rescored(past.uid, past.name, len(raws), found, past.learnt_since, compared, waiting, difference)
 
 
 def _raws(past: Past) -> Floats:

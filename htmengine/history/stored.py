@@ -55,7 +55,9 @@ def past_of(conn: Connection, uid: str, changes: Mapping[str, Any]) -> Past | No
     past = _rows(conn, metric, params, definition.after if same else 0)
     if not len(past.rowids):
         return None
-    return _with_beginning(conn, past, definition) if same else replace(past, learnt_since=float(past.timestamps[0]))
+    if not same:
+        return replace(past, learnt_since=float(past.timestamps[0]), compares=False)
+    return _with_beginning(conn, past, definition)
 
 
 def _params(name: str, definition: Definition, changes: Mapping[str, Any]) -> ModelParams:

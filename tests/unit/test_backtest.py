@@ -100,7 +100,7 @@ class RescoringTest(SynchronousTestCase):
         model, detector = Model(PARAMS), detector_for(PARAMS)
         score_rows(model, detector, TIMES[:100], VALUES[:100])
         after = past(100, after=100, start=SavedModel(model.save(), detector.save()))
-        self.assertEqual(rescore(after, WANTED)[5:], (ROWS - 100, None))
+        self.assertEqual(rescore(after, WANTED)[5:], (ROWS - 100, 0, None))
 
     def test_scores_from_before_the_evidence_are_the_likelihood_s(self) -> None:
         old = score_rows(Model(PARAMS), detector_for(PARAMS), TIMES, VALUES, sequence_only=True)
@@ -151,8 +151,8 @@ class RescoringTest(SynchronousTestCase):
         raws, scores = (np.array(column) for column in zip(*SCORES, strict=True))
         scores[100], raws[101], scores[360] = np.nan, np.nan, 0.5
         found = rescore(past(raws=raws, scores=scores, scored_to=350), WANTED)
-        self.assertEqual(found[5:], (348, None))
-        self.assertEqual(rescore(past(compares=False), WANTED)[5:], (0, None))
+        self.assertEqual(found[5:], (348, ROWS - 350, None))
+        self.assertEqual(rescore(past(compares=False), WANTED)[5:], (0, 0, None))
 
     def test_rows_that_no_such_model_takes_are_refused_with_the_metric_s_name(self) -> None:
         document = PARAMS.to_json()
@@ -269,7 +269,7 @@ class BacktestTest(SynchronousTestCase):
 
     def test_other_parameters_are_not_compared(self) -> None:
         found = self.run_(changes={"temporal": {"max_inference": 10}})
-        self.assertEqual((found.rows, found.compared, found.differing), (ROWS, 0, 0))
+        self.assertEqual((found.rows, found.compared, found.waiting, found.differing), (ROWS, 0, 0, 0))
         with self.assertRaisesRegex(InvalidModelSpec, "web.load: params.temporal.x: no such parameter"):
             self.run_(changes={"temporal": {"x": 10}})
 
@@ -370,6 +370,12 @@ class CommandTest(SynchronousTestCase):
         self.assertIn("an object of parameters is allowed", self.command("--params", wrong, status=1))
         wrong = self.file("calendar.conf", "[alert:a]\npages_per_week = 1\n")
         self.assertIn("only [maintenance:NAME] is allowed", self.command("--calendar", wrong, status=1))
+
+    def test_rows_that_wait_for_their_model_are_told(self) -> None:
+        metric = self.database.run_sync(queries.find_metric, "web.load")
+        start = MetricScore(metric.uid, metric.definition.generation if metric.definition else 0, 300, evidence_from=1)
+        self.database.run_sync(counts.start_scores, start)
+        self.assertIn("300 of 300 equal the stored ones to the bit; 70 wait for their model", self.command())
 
     def test_a_score_that_differs_is_told(self) -> None:
         uid = self.database.run_sync(queries.find_metric, "web.load").uid
