@@ -8,6 +8,7 @@ import csv
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -159,15 +160,28 @@ class TestCrashes:
             wait_for(lambda: len(checkpoints()) >= 2, "checkpoints")
             engine.kill()
             kept = checkpoints()
-            seen = engine.log_path.stat().st_size
-            (engine.data_dir / "htmengine.db-wal").write_bytes(random.Random(7).randbytes(100_000))
-            (engine.data_dir / "htmengine.db-shm").unlink(missing_ok=True)
+            whole = shutil.copytree(engine.data_dir, tmp_path / "whole")
+            for left_of_log in (random.Random(7).randbytes(100_000), b"", None):
+                shutil.rmtree(engine.data_dir)
+                shutil.copytree(whole, engine.data_dir)
+                log = engine.data_dir / "htmengine.db-wal"
+                log.unlink()
+                if left_of_log is not None:
+                    log.write_bytes(left_of_log)
+                    (engine.data_dir / "htmengine.db-shm").unlink(missing_ok=True)
+                seen = engine.log_path.stat().st_size
+                engine.start()
+                told = wait_for(
+                    lambda: engine.query("SELECT message FROM trouble WHERE source = 'data'"), "the trouble"
+                )
+                assert "checkpoints of 2 models, and the database has none of their metrics" in told[0][0]
+                assert told[0][0] in htmengine("troubles", "--data-dir", str(engine.data_dir), status=1).stdout
+                assert engine.log_path.read_text()[seen:].count(told[0][0]) == 1
+                assert checkpoints() == kept
+                assert engine.stop() == 0
             engine.start()
-            told = wait_for(lambda: engine.query("SELECT message FROM trouble WHERE source = 'data'"), "the trouble")
-            assert "checkpoints of 2 models, and the database has none of their metrics" in told[0][0]
-            assert told[0][0] in htmengine("troubles", "--data-dir", str(engine.data_dir), status=1).stdout
-            assert engine.log_path.read_text()[seen:].count(told[0][0]) == 1
-            assert checkpoints() == kept
+            engine.send(lines(1, 300, metrics=2))  # new models score them
+            engine.wait_until_scored("m1", 300)
             assert engine.stop() == 0
 
     def test_killing_engine_and_workers_in_the_middle_changes_no_score(
