@@ -36,6 +36,7 @@ from htmengine.process import crash_points
 from htmengine.process.figures import TellsFigures
 from htmengine.process.lifecycle import Heartbeat, OrderedServices, ProcessEnd
 from htmengine.process.probes import TellsChecks, condition
+from htmengine.process.steady_timers import keep_timers_steady
 from htmengine.process.systemd import SystemdNotifier
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Reactor, installed_reactor
@@ -467,6 +468,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     crash_points.arm(os.environ)
     deployment.folder.acquire()
     end = ProcessEnd(reactor)
+    keep_timers_steady(reactor)
     bus = deployment.bus(reactor)
     database = deployment.database(reactor, bus.progress)
     _drop_stale_messages(deployment.folder.bus_path, deployment, database, int(reactor.seconds()))
@@ -518,6 +520,7 @@ def make_distributed(
         crash_points.arm(os.environ)
         deployment = Deployment.distributed()
         end = ProcessEnd(reactor)
+        keep_timers_steady(reactor)
         bus = deployment.bus(reactor)
         # a service without a database writes its troubles there if it can, and waits for nothing
         database = deployment.database(reactor, bus.progress if with_database else None, patient=with_database)

@@ -79,7 +79,7 @@ class WorkerProcess(ProcessProtocol):
         self._stopping = False
         self._watch: Timer | None = None
         self._patience_s = max(pool.timeout_s, START_PATIENCE_S)
-        self._alive_at = 0.0  #: when it gave its last sign of life
+        self._quiet_looks = 0  #: since its last sign of life
         self._seen = b""  #: its page then
 
     def connectionMade(self) -> None:
@@ -192,7 +192,7 @@ class WorkerProcess(ProcessProtocol):
 
     def _expect_life(self) -> None:
         """A worker that should answer has some time for each sign of life: an answer, or the next model begun."""
-        self._alive_at = self._pool.reactor.seconds()
+        self._quiet_looks = 0 if self._watch is None else -1  # the next look comes early
         self._watch_on()
 
     def _watch_on(self) -> None:
@@ -203,10 +203,11 @@ class WorkerProcess(ProcessProtocol):
         self._watch = None
         if not (self._turns or self._released or self._stopping):
             return
-        now, page = self._pool.reactor.seconds(), os.pread(self.page, frames.PLACE.size, 0)
+        page = os.pread(self.page, frames.PLACE.size, 0)
+        self._quiet_looks += 1
         if page != self._seen:
-            self._seen, self._alive_at = page, now
-        if now - self._alive_at < self._patience_s:
+            self._seen, self._quiet_looks = page, 0
+        if self._quiet_looks < LOOKS:
             self._watch_on()
             return
         self._pool.log.error(

@@ -32,8 +32,8 @@ class Stage:
 
     @property
     def since(self) -> float:
-        """Since when it has had work and has finished none; now if it has none."""
-        if not self._has_work():
+        """Since when it has had work and has finished none; now if it has none, or if the clock was set back."""
+        if not self._has_work() or self._since > self._now():
             self.finished()
         return self._since
 
@@ -82,6 +82,10 @@ class Progress:
         """What has not ended within that many seconds, each once, since when the first of its kind waits."""
         now = self._now()
         oldest: dict[str, float] = {}
+        later = [serial for serial, (_, since) in self._under_way.items() if since > now]
+        self._under_way.update(
+            {serial: (self._under_way[serial][0], now) for serial in later}
+        )  # the clock was set back
         for what, since in [*self._under_way.values(), *((stage.what, stage.since) for stage in self._stages)]:
             if now - since >= patience_s:
                 oldest.setdefault(what if isinstance(what, str) else what(), since)

@@ -29,7 +29,7 @@ class Seldom:
     def due(self) -> bool:
         """Whether the line is to be written now; one that is not is counted."""
         now = self._now()
-        if now < self._due_at:
+        if 0 < self._due_at - now <= self._interval_s:  # more: the clock was set back
             self._since += 1
             return False
         self._due_at = now + self._interval_s

@@ -6,13 +6,13 @@ In: the clock, the monotonic clock, the metrics' newest samples.  Out: troubles,
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from sqlalchemy import Connection
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from htmengine.process.steady_timers import monotonic
 from htmengine.process.tasks import PeriodicService
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import queries
@@ -25,11 +25,6 @@ WATCH_S = 30.0
 #: A jump is told for this long; then the clock is believed again.
 TOLD_S = 3600.0
 SOURCE = "clock"
-
-
-def monotonic() -> float:
-    """Seconds that no clock's setting changes; a machine's sleep counts."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Jumps:
