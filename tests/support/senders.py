@@ -50,6 +50,16 @@ class Sender(Server):
         return True
 
 
+def _carbon(program: str, folder: Path) -> list[str]:
+    options = [f"--config={folder / 'config'}", f"--logdir={folder}", f"--pidfile={folder / 'pid'}", "--debug"]
+    return [*script(program), *options, "start"]
+
+
+def _of_carbon(folder: Path) -> dict[str, str]:
+    generated = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}  # its code for protobuf is an old one's
+    return {"GRAPHITE_ROOT": str(folder), "PYTHONWARNINGS": "ignore", **generated}
+
+
 class CarbonRelay(Sender):
     """Carbon's own relay, which sends pickles, or in another ``protocol`` of carbon's."""
 
@@ -76,13 +86,46 @@ DESTINATION_PROTOCOL = {self._protocol}
 """
 
     def commands(self) -> Sequence[Sequence[str]]:
-        folder = self.folder
-        options = [f"--config={folder / 'config'}", f"--logdir={folder}", f"--pidfile={folder / 'pid'}", "--debug"]
-        return [[*script("carbon-relay.py"), *options, "start"]]
+        return [_carbon("carbon-relay.py", self.folder)]
 
     def environment(self) -> Mapping[str, str]:
-        generated = {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}  # its code for protobuf is an old one's
-        return {"GRAPHITE_ROOT": str(self.folder), "PYTHONWARNINGS": "ignore", **generated}
+        return _of_carbon(self.folder)
+
+
+class CarbonCache(Sender):
+    """Carbon's cache, which takes metrics and writes them to whisper's files; `ports` by protocol."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports = {"line": self.port, "pickle": free_port(), "protobuf": free_port()}
+
+    def prepare(self) -> None:
+        super().prepare()
+        (self.folder / "storage-schemas.conf").write_text("[all]\npattern = .*\nretentions = 1s:1h\n")
+
+    def configuration(self) -> str:
+        return f"""
+[cache]
+LOCAL_DATA_DIR = {self.folder / "whisper"}
+LINE_RECEIVER_INTERFACE = 127.0.0.1
+LINE_RECEIVER_PORT = {self.ports["line"]}
+PICKLE_RECEIVER_INTERFACE = 127.0.0.1
+PICKLE_RECEIVER_PORT = {self.ports["pickle"]}
+ENABLE_PROTOBUF_RECEIVER = True
+PROTOBUF_RECEIVER_INTERFACE = 127.0.0.1
+PROTOBUF_RECEIVER_PORT = {self.ports["protobuf"]}
+CACHE_QUERY_INTERFACE = 127.0.0.1
+CACHE_QUERY_PORT = {free_port()}
+MAX_CREATES_PER_MINUTE = inf
+MAX_UPDATES_PER_SECOND = inf
+CARBON_METRIC_INTERVAL = 0
+"""
+
+    def commands(self) -> Sequence[Sequence[str]]:
+        return [_carbon("carbon-cache.py", self.folder)]
+
+    def environment(self) -> Mapping[str, str]:
+        return _of_carbon(self.folder)
 
 
 class CarbonCRelay(Sender):
@@ -134,18 +177,20 @@ LoadPlugin {self._output}
 
 
 class NodeStatsd(Sender):
-    """statsd's own server of npm, which sends lines to Graphite once a second."""
+    """statsd's own server of npm, which sends lines to Graphite at each flush."""
 
-    def __init__(self, line_port: int) -> None:
+    def __init__(self, line_port: int, *, transport: str = "udp", flush_s: int = 1) -> None:
         super().__init__()
         self._line_port = line_port
+        self._transport = transport
+        self._flush_s = flush_s
         self.management_port = free_port()
 
     def configuration(self) -> str:
         return f"""{{
-  servers: [{{ server: "./servers/udp", address: "127.0.0.1", port: {self.port} }}],
+  servers: [{{ server: "./servers/{self._transport}", address: "127.0.0.1", port: {self.port} }}],
   backends: ["./backends/graphite"], graphitePort: {self._line_port}, graphiteHost: "127.0.0.1",
-  mgmt_address: "127.0.0.1", mgmt_port: {self.management_port}, flushInterval: 1000
+  mgmt_address: "127.0.0.1", mgmt_port: {self.management_port}, flushInterval: {1000 * self._flush_s}
 }}"""
 
     def commands(self) -> Sequence[Sequence[str]]:
