@@ -164,10 +164,11 @@ def decide(
 
 
 def _has_hit(rule: Rule, scored: Scored) -> bool:
-    return any(_counts(rule, row) for row in scored.rows)
+    return any(counts(rule, row) for row in scored.rows)
 
 
-def _counts(rule: Rule, row: ScoredRow) -> bool:
+def counts(rule: Rule, row: ScoredRow) -> bool:
+    """Whether a row is one that the rule waits for."""
     return out_of_range(rule, row) or (row.anomaly >= rule.threshold and fits(rule, row))
 
 
@@ -193,7 +194,7 @@ def evaluate(
 def _advance(rule: Rule, state: AlertState, row: ScoredRow, now: float) -> tuple[AlertState, list[Instruction]]:
     hits = tuple(timestamp for timestamp in state.hits if timestamp > row.timestamp - rule.window_s)
     young = not rule.max_age_s or row.timestamp >= now - rule.max_age_s
-    if young and _counts(rule, row):
+    if young and counts(rule, row):
         hits = (*hits, row.timestamp)[-rule.rows :]
     state = replace(state, rowid=row.rowid, hits=hits)
     met = len(hits) >= rule.rows

@@ -328,13 +328,13 @@ def mark(engine: Engine, incident: str, what: str, who: str, note: str) -> None:
 def preview(engine: Engine, rule: str, since: str, file: Path | None, options: tuple[str, ...]) -> None:
     """Show what RULE would have done with the stored rows, beside the alerts of the usual threshold.
 
-    Silences, windows of maintenance and metrics that fell silent are left out.
+    Silences, maintenance and marks count as they did then; metrics that fell silent are left out.
     """
     known = None if file is None else load_rules(file, engine.deployment.alerts)
     [wanted] = _rules(engine, rule, known)
     wanted = rule_of(wanted.name, {**options_of(wanted), **dict(map(_option, options))}, engine.deployment.alerts)
     with engine.database() as database:
-        found = database.read_sync(trial, wanted, int(moment("--since", since)))
+        found = database.read_sync(trial, wanted, int(moment("--since", since)), engine.deployment.alerts)
     for each in found.found:
         click.echo(printable(_tried(each)))
     click.echo(found.summary)

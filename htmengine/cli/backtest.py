@@ -40,7 +40,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--params", type=FILE, help="JSON: parameters of the models that are to be other than they are.")
 @click.option("--rules", type=FILE, help="Rules instead of those in force: sections [alert:NAME], as for alert apply.")
-@click.option("--calendar", type=FILE, help="Sections [maintenance:NAME] instead of those of alerts.conf.")
+@click.option("--calendar", type=FILE, help="Sections [maintenance:NAME] instead of those in force.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=os.cpu_count, show_default="processors", help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report with pictures, too.")
@@ -90,7 +90,7 @@ def _plan(
         int(time.time()),
         engine.rules() if rules is None else load_rules(rules, replace(alerts, rules=())),
         {} if params is None else _changes(params),
-        alerts.maintenance if calendar is None else load_maintenance(calendar, alerts),
+        engine.maintenance() if calendar is None else load_maintenance(calendar, alerts),
         alerts.general.name_labels,
         scoring.evidence == "sequence",
     )

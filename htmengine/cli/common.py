@@ -18,8 +18,8 @@ import click
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.python.failure import Failure
 
-from htmengine.alerts import rule_queries
-from htmengine.alerts.configuration import Rule
+from htmengine.alerts import maintenance_queries, rule_queries
+from htmengine.alerts.configuration import Maintenance, Rule
 from htmengine.client import AsyncClient
 from htmengine.csv_files import format_timestamp, parse_timestamp
 from htmengine.deployment import Deployment
@@ -119,6 +119,11 @@ class Engine:
                 return database.read_sync(rule_queries.rules_in_force, config)
         except StartError:
             return [*config.rules]
+
+    def maintenance(self) -> list[Maintenance]:
+        """The maintenance in force."""
+        with self.database() as database:
+            return database.read_sync(maintenance_queries.in_force, self.deployment.alerts)
 
     @contextlib.asynccontextmanager
     async def client(self, reactor: Reactor) -> AsyncIterator[AsyncClient]:

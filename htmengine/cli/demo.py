@@ -39,8 +39,6 @@ SERIES = "machine_temperature_system_failure"
 METRIC = "plant.machine.temperature"
 #: What is printed is what this rule of alerts.conf would page.
 RULE = Rule("demo", pages_per_week=1.0)
-#: Listed rows that the rule looks at, at most: more than the series has.
-MOST_ROWS = 50_000
 #: The engine starts, and stops, within this.
 START_S = 30.0
 #: Nothing was scored for this long: something is wrong.
@@ -192,7 +190,7 @@ class _Watch:
 
 
 def _past(conn: Connection) -> tuple[list[PastRow], dict[str, float]]:
-    rows = incident_queries.past_rows(conn, 0, MOST_ROWS)
+    rows = [*incident_queries.past_rows(conn, 0)]
     return rows, incident_queries.learnt_since(conn, sorted({row.uid for row in rows}))
 
 

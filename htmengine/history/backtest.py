@@ -23,15 +23,10 @@ from htmengine.history.comparison import Comparison, Entry, compare
 from htmengine.history.processes import in_processes
 from htmengine.history.rescoring import Difference, Past, Rescored, Wanted, rescore
 from htmengine.incidents import queries
-from htmengine.incidents.candidates import Quiet
-from htmengine.incidents.feedback import is_like
-from htmengine.incidents.grouping import Alarm, Outcome
+from htmengine.incidents.past_quiet import past_quiet
 from htmengine.incidents.preview import PastRow
-from htmengine.incidents.records import Silence
 from htmengine.incidents.trial import MOST_ROWS, Tried, in_order, told
-from htmengine.repository import fine_spans
 from htmengine.repository.engine import Database
-from htmengine.repository.fine_spans import FineSpan
 from htmengine.repository.queries import Metric
 from htmengine.selectors import Selection
 
@@ -163,7 +158,7 @@ def _judged(
     uids: Mapping[str, str],
 ) -> Iterator[Entry]:
     """What the rules would have told."""
-    quiet = database.read_sync(_quiet, plan, sorted(uids))
+    quiet = database.read_sync(past_quiet, plan.since, sorted(uids), plan.maintenance, plan.name_labels)
     names = database.read_sync(_monitored)
     for rule in plan.rules:
         of_rule = [each for each in rows if matches(rule, each.metric)]
@@ -183,24 +178,3 @@ def _monitored(conn: Connection) -> list[str]:
 def _entry(rule: Rule, each: Tried) -> Entry:
     about = (each.timestamp, each.until, each.paged, each.verdict, each.height, each.title, each.reason)
     return Entry(rule.name, *about, each.metrics[0].uid, frozenset(moved.uid for moved in each.metrics))
-
-
-# --- who pages nobody -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _PastQuiet:
-    """Silences, maintenance and what was called fine, each as of the alarm's time."""
-
-    plan: Plan
-    silences: Sequence[Silence]
-    fine: Mapping[str, Sequence[FineSpan]]
-
-    def __call__(self, alarm: Alarm) -> Outcome | None:
-        at = float(alarm.timestamp)
-        reason = Quiet(self.silences, self.plan.maintenance, at, self.plan.name_labels).reason(alarm.metric, at)
-        return reason or (Outcome.FINE if is_like(self.fine.get(alarm.uid, ()), alarm) else None)
-
-
-def _quiet(conn: Connection, plan: Plan, uids: Sequence[str]) -> _PastQuiet:
-    return _PastQuiet(plan, queries.silences(conn, plan.since), fine_spans.of_metrics(conn, uids))

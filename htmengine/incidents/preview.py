@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from htmengine.alerts.configuration import Rule
-from htmengine.alerts.evaluation import AlertState, Fire, Phase, evaluate
+from htmengine.alerts.evaluation import AlertState, Fire, Phase, counts, evaluate
 from htmengine.incidents.budget import Budget
 from htmengine.incidents.candidates import Candidate, alarm_of, counted, height_for
 from htmengine.incidents.grouping import Alarm, Outcome, RuleState, decide, review
@@ -79,9 +79,12 @@ def fires(rule: Rule, rows: Iterable[PastRow]) -> Iterator[PastRow]:
     rule = replace(rule, max_age_s=0.0)
     states: dict[str, AlertState] = {}
     for each in rows:
+        if not counts(rule, each.row):
+            continue
         state = states.get(each.uid) or AlertState(rule.name, each.uid)
-        if all(hit <= each.row.timestamp - rule.window_s for hit in state.hits):  # the rows between have ended it
-            state = replace(state, phase=Phase.RESOLVED, hits=())
+        still = sum(hit > each.row.timestamp - rule.window_s for hit in state.hits)
+        if still < rule.rows and each.row.rowid > state.rowid + 1:  # the rows between have ended it
+            state = replace(state, phase=Phase.RESOLVED)
         states[each.uid], instructions = evaluate(rule, state, [each.row], now=0.0)
         if any(isinstance(instruction, Fire) for instruction in instructions):
             yield each

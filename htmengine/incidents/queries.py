@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -54,6 +54,9 @@ from htmengine.repository.times import from_datetime, to_datetime
 from htmengine.selectors import Selection
 
 _Record = TypeVar("_Record", Incident, Member, Event, Verdict, Silence)
+
+#: Rows that are read at once.
+ROWS_AT_ONCE = 1000
 
 # --- rules ----------------------------------------------------------------------------------------------
 
@@ -203,13 +206,21 @@ def row_times(conn: Connection, uid: str, most: int) -> list[int]:
     return [from_datetime(each) for each in reversed(times.all())]
 
 
-def past_rows(conn: Connection, since: int, most: int) -> list[PastRow]:
-    """The listed rows of all metrics since an epoch second, in the order of time; of more than ``most`` the newest."""
+def newest_since(conn: Connection, since: int, most: int) -> int:
+    """The epoch second from which on at most ``most`` rows are listed: ``since``, or later."""
+    c = anomaly.c
+    query = select(c.timestamp).where(c.timestamp >= to_datetime(since)).order_by(c.timestamp.desc())
+    first_too_many = conn.execute(query.offset(most).limit(1)).scalar()
+    return since if first_too_many is None else from_datetime(first_too_many) + 1
+
+
+def past_rows(conn: Connection, since: int) -> Iterator[PastRow]:
+    """The listed rows of all metrics since an epoch second, in the order of time; a part of them is in memory."""
     c = anomaly.c
     columns = (c.uid, metric.c.name, c.rowid, c.timestamp, c.metric_value, c.anomaly_score, c.why)
     query = select(*columns).join(metric, metric.c.uid == c.uid).where(c.timestamp >= to_datetime(since))
-    newest = conn.execute(query.order_by(c.timestamp.desc(), c.uid, c.rowid).limit(most)).all()
-    return [_past_row(*row) for row in reversed(newest)]
+    ordered = query.order_by(c.timestamp, c.uid, c.rowid).execution_options(yield_per=ROWS_AT_ONCE)
+    return (_past_row(*row) for row in conn.execute(ordered))
 
 
 def rows_outside(

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: MIT
 """A rule tried on the stored past: what it would have told, each with its time and reason, beside the usual threshold.
 
-In: a rule, and since when.  Out: a `Trial`.  For the command line, the HTTP API and the page.  Silences, windows of
-maintenance and metrics that fell silent are left out, as rows alone do not tell them.
+In: a rule, and since when.  Out: a `Trial`.  For the command line, the HTTP API and the page.  Metrics that fell silent
+are left out, as rows alone do not tell them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from htmengine.alerts.configuration import Rule
-from htmengine.alerts.evaluation import matches
+from htmengine.alerts.configuration import AlertConfig, Rule
+from htmengine.alerts.evaluation import counts, matches
+from htmengine.alerts.maintenance_queries import in_force
 from htmengine.incidents import queries
-from htmengine.incidents.grouping import Alarm, Outcome
+from htmengine.incidents.candidates import height_for
+from htmengine.incidents.grouping import Outcome
+from htmengine.incidents.past_quiet import NOBODY_QUIET, PastQuiet, past_quiet
 from htmengine.incidents.preview import USUAL, PastRow, alerts_by_threshold, fires, preview
 from htmengine.incidents.replay import Story
 from htmengine.incidents.roots import ranked, title
+from htmengine.messages import ScoredRow
 
 #: Rows that are looked at, at most; the newest.
 MOST_ROWS = 200_000
@@ -68,19 +72,25 @@ class Trial:
         return f"{self.pages} pages instead of {self.usual} by the threshold {USUAL.threshold:g}"
 
 
-def trial(conn: Connection, rule: Rule, since: int) -> Trial:
-    """What a rule would have done with the rows since an epoch second."""
+def trial(conn: Connection, rule: Rule, since: int, config: AlertConfig) -> Trial:
+    """What a rule would have done with the rows since an epoch second.  ``config``: for the maintenance in force."""
     uids = {each.uid: each.name for each in queries.newest_rows(conn) if matches(rule, each.name)}
-    listed = queries.past_rows(conn, since, MOST_ROWS)
-    rows = [each for each in listed if each.uid in uids]
-    usual = alerts_by_threshold(rows)
+    start = queries.newest_since(conn, since, MOST_ROWS)
+    rows = listed = [each for each in queries.past_rows(conn, start) if each.uid in uids and _matters(rule, each.row)]
     if rule.valid_range is not None:
-        outside = queries.rows_outside(conn, uids, rule.valid_range, since, MOST_ROWS)
+        outside = queries.rows_outside(conn, uids, rule.valid_range, start, MOST_ROWS)
         rows = in_order([*rows, *outside])
-    learnt = queries.learnt_since(conn, sorted({each.uid for each in rows}))
-    found = told(rule, rows, learnt, len(uids))
+    of_rows = sorted({each.uid for each in rows})
+    quiet = past_quiet(conn, since, of_rows, in_force(conn, config), config.general.name_labels)
+    found = told(rule, rows, queries.learnt_since(conn, of_rows), len(uids), quiet)
+    usual = alerts_by_threshold(quiet.outside_maintenance(listed))
     pages = sum(each.paged for each in found)
-    return Trial(tuple(found), pages, usual, len(uids), len(listed) < MOST_ROWS)
+    return Trial(tuple(found), pages, usual, len(uids), start == since)
+
+
+def _matters(rule: Rule, row: ScoredRow) -> bool:
+    """Whether the rule, or the usual threshold, may do something because of a row."""
+    return counts(USUAL, row) or (height_for(rule, row) is not None if rule.has_budget else counts(rule, row))
 
 
 def told(
@@ -88,12 +98,12 @@ def told(
     rows: Sequence[PastRow],
     learnt_since: Mapping[str, float],
     metrics: int,
-    quiet: Callable[[Alarm], Outcome | None] = lambda alarm: None,
+    quiet: PastQuiet = NOBODY_QUIET,
 ) -> list[Tried]:
     """What a rule would have told of rows, which are in the order of time; arguments as of `preview`."""
     if not rule.has_budget:
-        return [_alert(rule, each) for each in fires(rule, rows)]
-    found = preview(rule, rows, learnt_since, metrics, quiet)
+        return [_alert(rule, each) for each in fires(rule, quiet.outside_maintenance(rows))]
+    found = preview(rule, rows, learnt_since, metrics, quiet.reason)
     verdicts = {each.incident_id: each.outcome for each in reversed(found.judgements)}
     return [_tried(rule, story, verdicts[story.incident.id]) for story in found.stories.values()]
 

@@ -74,7 +74,7 @@ class RulesApi:
         body = self.document.operations["preview_alert_rule"].read_body(call.body(JSON))
         rule = self._rule("preview", body["options"])
         since = body.get("since", int(self.clock.seconds()) - PREVIEWED_S)
-        return Reply(await self.reader.compute(encoded, _trial, rule, since))
+        return Reply(await self.reader.compute(encoded, _trial, rule, since, self.config))
 
     async def list_audit(self, call: Call) -> Reply:
         given = self.document.operations["list_audit"].read_query(call.query)
@@ -130,8 +130,8 @@ def _rule_json(each: KnownRule) -> dict[str, Any]:
     }
 
 
-def _trial(conn: Connection, rule: Rule, since: int) -> dict[str, Any]:
-    found = trial(conn, rule, since)
+def _trial(conn: Connection, rule: Rule, since: int, config: AlertConfig) -> dict[str, Any]:
+    found = trial(conn, rule, since, config)
     shown = sorted(found.found, key=lambda each: (each.paged, each.timestamp))[-MOST_TRIED:]
     return {
         "since": since,

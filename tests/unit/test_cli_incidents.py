@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,23 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.alerts import maintenance_queries
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import NO_ALERTS, AlertOptions, Rule, load_alerts
 from htmengine.alerts.incident_messages import IncidentMessage
+from htmengine.alerts.maintenance import maintenance_of
 from htmengine.alerts.queries import DeliveryState
 from htmengine.alerts.sender import Sender
 from htmengine.cli import alert
 from htmengine.cli.main import main
+from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.candidates import Candidate
 from htmengine.incidents.judging import Judging, judge
 from htmengine.messages import Reason, ScoredRow, Why
 from htmengine.process.lifecycle import DataFolder
-from htmengine.repository import queries, results
+from htmengine.repository import fine_spans, queries, results
 from htmengine.repository.engine import Database
+from htmengine.repository.fine_spans import FineSpan
 from htmengine.repository.queries import Score
 from htmengine.repository.schema import metric
 from htmengine.repository.times import to_datetime
@@ -154,11 +159,31 @@ class IncidentCommandsTest(SynchronousTestCase):
         said = self.command("alert", "preview", "all", "--since", str(NOW - 60 * DAY)).splitlines()
         self.assertIn("paged                7.5  web.a  the mean is the highest in 9 weeks", said[0])
         self.assertIn("no page", said[1])
-        self.assertEqual(said[-1], "2 pages instead of 4 by the threshold 0.99999")
+        self.assertEqual(said[-1], "2 pages instead of 3 by the threshold 0.99999")
         old = self.command("alert", "preview", "old", "--since", str(NOW - 60 * DAY))
         self.assertIn("paged               web.a  value 20, anomaly score", old)
-        self.assertEqual(old.splitlines()[-1], "4 pages instead of 4 by the threshold 0.99999")
+        self.assertEqual(old.splitlines()[-1], "3 pages instead of 3 by the threshold 0.99999")
         self.assertIn("no rule x; there are all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_a_preview_knows_what_was_silenced_in_maintenance_and_called_fine(self) -> None:
+        for rowid in (20, 25, 30, 39):
+            self.judge("web.a", rowid, 7.5)
+        at = {rowid: NOW + (rowid - 40) * DAY for rowid in (20, 25, 30)}
+        self.database.run_sync(
+            incident_queries.add_silence, ("web.*",), at[20] - 60.0, at[20] + 60.0, "ada", "", at[20] - 60.0
+        )
+        window = {"at": datetime.fromtimestamp(at[25], UTC).isoformat()}
+        self.database.run_sync(maintenance_queries.put_maintenance, maintenance_of("move", window), "ada", NOW)
+        span = FineSpan(self.uids["web.a"], "i", 5, 4, after=26, until=31, direction="up", height=7.0)
+        self.database.run_sync(fine_spans.put, [span])
+        preview = ("alert", "preview", "--since", str(NOW - 60 * DAY))
+        lines = self.command(*preview, "all").splitlines()
+        verdicts = [line[22:].split("  ")[0] for line in lines[:-1]]
+        expected = ["no page (silenced)", "no page (in maintenance)", "no page (fine)", "paged"]
+        self.assertEqual(verdicts, expected)
+        self.assertEqual(lines[-1], "1 pages instead of 3 by the threshold 0.99999")
+        old = self.command(*preview, "old").splitlines()
+        self.assertEqual(len(old), 4)  # silences and marks are for rules with a budget
 
     def test_a_test_message_is_what_the_rule_would_send(self) -> None:
         """One with a budget tells of an incident; nobody listens at the receiver's address."""
@@ -190,10 +215,10 @@ class IncidentCommandsTest(SynchronousTestCase):
         new = ("alert", "preview", "new", "--file", str(rules), *since)
         self.assertEqual(self.command(*new), "0 pages instead of 0 by the threshold 0.99999\n")
         more = self.command(*new, "--set", "metrics=web.*", "--set", "pages_per_week=100")
-        self.assertTrue(more.endswith("4 pages instead of 4 by the threshold 0.99999\n"), more)
+        self.assertTrue(more.endswith("4 pages instead of 3 by the threshold 0.99999\n"), more)
         outside = self.command(*new, "--set", "metrics=web.*", "--set", "valid_range=..39", "--set", "direction=down")
         self.assertIn("paged               10.0  web.a  the value is outside the valid range", outside)
-        self.assertTrue(outside.endswith("1 pages instead of 4 by the threshold 0.99999\n"), outside)
+        self.assertTrue(outside.endswith("1 pages instead of 3 by the threshold 0.99999\n"), outside)
         self.assertIn("rows: a whole number from 1 to 1000", self.command(*new, "--set", "rows=0", status=1))
         self.assertIn("OPTION=VALUE", self.command(*new, "--set", "rows", status=2))
         self.assertIn("no rule x; there are new", self.command("alert", "preview", "x", "--file", str(rules), status=1))

@@ -40,8 +40,9 @@ class RulesPage {
         h(
           "div",
           { class: "rules-grid" },
-          h("div", { class: "rule-column" }, h("section", { class: "panel", "aria-label": "Rules in force" }, this.#list), maintenancePanel(this.#given.signal)),
+          h("section", { class: "panel", "aria-label": "Rules in force" }, this.#list),
           h("div", { class: "rule-column" }, this.#editor, this.#trial),
+          maintenancePanel(this.#given.signal),
         ),
       ),
     );
