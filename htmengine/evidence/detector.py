@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_MAGIC, _VERSION = b"HTME", 2
+_MAGIC, _VERSION = b"HTME", 3
 _FRAME = struct.Struct("<4sHI")
 #: More than any state has: 3 MB of raw scores with the largest window, 40 KB of the rest.
 _MOST_BYTES = 1 << 22
@@ -58,9 +58,13 @@ class Detector:
     """The evidence of one metric, one pass, no look-ahead; the same constants for every metric.
 
     ``likelihood``: the raw scores so far and the parameters that they have; None for a model of 40 active columns
-    before its first row.  It is copied.  ``gap_steps``: a silence of more steps is a gap: windows of
-    values start again after it; infinity: there are no gaps.  Evidence e says that one waits 10^e rows for a row at
-    least so extreme; it is at most 7.
+    before its first row.  It is copied.  ``gap_steps``: a silence of more steps is a gap: windows of values start again
+    after it, and a mean speaks when its window is whole; infinity: there are no gaps.  Evidence e says that one waits
+    10^e rows for a row at least so extreme; it is at most 7.
+
+    Twelve intervals that are alike, but less than half or more than one and a half of the step, are another step.  Its
+    rows are something else: all records begin again, and only what each hour of the day shows stays.  Nothing is told
+    from the third such interval until two days and 100 values after the change.
 
     Rows faster than 5 minutes are judged together: the row that completes 5 minutes has the evidence of their mean, and
     the largest evidence of the sequence in them; the rows before it have their own evidence of the sequence alone.
@@ -148,8 +152,18 @@ class Detector:
 
     @property
     def step(self) -> float:
-        """Seconds from one judged value to the next: the median of the first 31 intervals, at least 300."""
+        """Seconds from one judged value to the next: the interval, at least 300."""
         return self._core.step
+
+    @property
+    def interval(self) -> float:
+        """Seconds between rows: the median of the first 31 intervals of the present step; 300 before there is one."""
+        return self._core.interval
+
+    @property
+    def changed_at(self) -> int | None:
+        """Epoch seconds of the row from which on the interval is another one; None: it never changed."""
+        return self._core.changed_at
 
     @property
     def rows(self) -> int:

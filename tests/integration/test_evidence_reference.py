@@ -36,6 +36,13 @@ class ReferenceTest(SynchronousTestCase):
         self._compare([(t + rng.choice([0, 0, 0, 70, -400]), v, r) for t, v, r in daily_rows(1500, seed=6, step=60)])
         self._compare([row for row in daily_rows(4000, seed=7, step=60) if rng.random() < 0.5])
 
+    def test_with_another_step_and_back(self) -> None:
+        rows = daily_rows(2600, seed=9, step=60)
+        slow, fast = rows[:2000:4], rows[2000:]
+        later = [(t + 2 * 86_400, v, r) for t, v, r in slow]
+        for first, second, third in ((slow, fast, later), (fast, later, [(t + 10**6, v, r) for t, v, r in fast])):
+            self._compare([*first, *second, *third])
+
     def test_across_gaps(self) -> None:
         rows = [(t + 7200 * (t // 90_000), v, r) for t, v, r in daily_rows(1800, seed=4)]
         self._compare(rows)

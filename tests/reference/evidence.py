@@ -111,12 +111,17 @@ class Kind(Protocol):
 class Level:
     def __init__(self, size: int) -> None:
         self.mean, self.rarity = Mean(size), TwoSided()
+        self.after_gap = False
 
     def update(self, _timestamp: int, x: float, _step: float, rounding: float) -> float:
-        return self.rarity.update(self.mean.update(x), rounding)
+        mean = self.mean.update(x)
+        if self.after_gap and len(self.mean.values) < self.mean.size:
+            return 0.0
+        return self.rarity.update(mean, rounding)
 
     def gap(self) -> None:
         self.mean.gap()
+        self.after_gap = True
 
 
 class Spread:
@@ -232,6 +237,7 @@ class SeasonDeviation:
         self.all, self.rarity, self.level_rarity = Welford(), TwoSided(), TwoSided()
         self.distances: list[float] = []
         self.first: int | None = None
+        self.after_gap = False
 
     def update(self, timestamp: int, x: float, step: float, rounding: float) -> float:
         hour = timestamp // 3600
@@ -248,7 +254,8 @@ class SeasonDeviation:
             evidence = self.rarity.update(z, 1e-12)
             self.distances.append(min(max(z, -20.0), 20.0))
             six = self.distances[-6:]
-            self.level = self.level_rarity.update(sum(six) / len(six), 1e-12)
+            whole_six = len(six) == 6 or not self.after_gap
+            self.level = self.level_rarity.update(sum(six) / len(six), 1e-12) if whole_six else 0.0
         else:
             self.distances.append(0.0)
             self.level = 0.0
@@ -262,6 +269,7 @@ class SeasonDeviation:
 
     def gap(self) -> None:
         self.distances = []
+        self.after_gap = True
 
 
 class Run:
@@ -322,7 +330,18 @@ class Detector:
     ``evidence``, and the height of a page in ``height``."""
 
     def __init__(self, gap_steps: float = 12.0) -> None:
-        self.hours, self.season, self.run, self.jump = Hours(), SeasonDeviation(), Run(), Jump()
+        self.hours, self.season = Hours(), SeasonDeviation()
+        self.sequence = Sequence()
+        self.gap_steps = gap_steps
+        self.timestamps: list[int] = []
+        self.others: list[int] = []
+        self.changed_at: int | None = None
+        self.start()
+        self.farthest = 0.0
+
+    def start(self) -> None:
+        """Everything but what the times of day show."""
+        self.run, self.jump, self.values = Run(), Jump(), 0
         self.kinds: tuple[Kind, ...] = (
             *(Level(size) for size in (1, 6, 36, 144)),
             Spread(12),
@@ -330,20 +349,40 @@ class Detector:
             self.hours,
             self.season,
         )
-        self.sequence = Sequence()
-        self.gap_steps = gap_steps
-        self.timestamps: list[int] = []
-        self.last_value: int | None = None
-        self.farthest, self.magnitude = 0.0, 0.0
         self.bin: list[tuple[int, float, float]] = []
+        self.last_value: int | None = None
+        self.magnitude = 0.0
+
+    def watch(self, timestamp: int) -> None:
+        """Twelve intervals like each other but unlike the step, of which each that is not takes two away, change it."""
+        if len(self.timestamps) < 32:
+            self.timestamps.append(timestamp)
+            self.last = timestamp
+            return
+        interval, self.last = timestamp - self.last, timestamp
+        step = self.step()
+        other = self.others[0] if self.others else interval
+        if not 0.5 * step < interval < 1.5 * step and (not self.others or 0.5 * other < interval < 1.5 * other):
+            self.others.append(interval)
+        else:
+            del self.others[-2:]
+        if len(self.others) == 12:
+            self.others, self.timestamps, self.changed_at = [], [timestamp - interval, timestamp], timestamp
+            self.hours.rarities = [Rarity() for _ in range(4)]
+            self.season.rarity, self.season.level_rarity, self.season.distances = TwoSided(), TwoSided(), []
+            self.season.after_gap = False
+            self.start()
+
+    def settling(self, timestamp: int) -> bool:
+        settled = self.changed_at is None or (timestamp - self.changed_at >= 2 * 86400 and self.values >= 100)
+        return len(self.others) >= 3 or not settled
 
     def step(self) -> float:
         intervals = [b - a for a, b in zip(self.timestamps, self.timestamps[1:], strict=False)]
         return max(1.0, statistics.median(intervals)) if intervals else 300.0
 
     def update(self, timestamp: int, value: float, raw: float) -> float:
-        if len(self.timestamps) < 32:
-            self.timestamps.append(timestamp)
+        self.watch(timestamp)
         self.evidence = [0.0] * 13
         step = self.step()
         self.evidence[9] = self.sequence.update(raw)
@@ -361,6 +400,8 @@ class Detector:
             self.close_bin()
             if math.isfinite(x):
                 self.judge(timestamp, x, step)
+        if self.settling(timestamp):
+            self.evidence = [0.0] * 13
         shift = 0.5 * math.log10(max(step, 300.0) / 300.0)
         paced = [min(max(e + shift, 0.0), CAP) if e > 1.5 else e for e in self.evidence]
         score = math.sqrt(sum(e * e for e in paced[:10]) / 10)
@@ -385,6 +426,7 @@ class Detector:
             for kind in (*self.kinds, *alone):
                 kind.gap()
         self.last_value = timestamp
+        self.values += 1
         self.magnitude = max(abs(x), 31 / 32 * self.magnitude)
         row = timestamp, x, step, 1e-12 * self.magnitude
         found = [kind.update(*row) for kind in self.kinds]

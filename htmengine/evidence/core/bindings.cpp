@@ -184,6 +184,8 @@ void bind_detector(py::module_& m) {
       .def_property_readonly("height", property(&Detector::height))
       .def_property_readonly("likelihood", property(&Detector::likelihood))
       .def_property_readonly("step", property(&Detector::step))
+      .def_property_readonly("interval", property(&Detector::interval))
+      .def_property_readonly("changed_at", property(&Detector::changed_at))
       .def_property_readonly("rows", property(&Detector::rows))
       .def_property_readonly("values", property(&Detector::values))
       .def_property_readonly("bytes", property(&Detector::bytes))

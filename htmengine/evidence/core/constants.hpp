@@ -69,6 +69,10 @@ constexpr double kMagnitudeKept = 1 - 1. / 32;  // of the magnitude from row to 
 // --- time
 
 constexpr unsigned kIntervals = 31;            // first intervals, whose median is the step
+constexpr unsigned kNewSteps = 12;             // intervals alike that are another step
+constexpr unsigned kMisfit = 2;                // what one that is not counts against them
+constexpr unsigned kDoubt = 3;                 // of them leave it open which step there is: nothing is told
+constexpr int64_t kSettling = 2 * 86400;       // seconds after a new step in which nothing is told
 constexpr double kUsualStep = 300.0;           // seconds; the step whose evidence is not shifted
 constexpr double kPaceExponent = 0.5;          // between a test a row and a cost a week
 constexpr double kPaceFrom = 1.5;              // decades that are shifted

@@ -45,9 +45,7 @@ class Detector {
   // The likelihood may know the sequence already.  A silence of more than `gap_steps` steps is a gap.
   // Throws std::invalid_argument unless that is above 0; infinity: there are no gaps.
   explicit Detector(const Likelihood& likelihood, double gap_steps = kGapSteps)
-      : gap_steps_(gap_steps),
-        levels_{Level(kLevels[0]), Level(kLevels[1]), Level(kLevels[2]), Level(kLevels[3])},
-        likelihood_(likelihood) {
+      : gap_steps_(gap_steps), likelihood_(likelihood) {
     if (!(gap_steps > 0.0)) throw std::invalid_argument("gap_steps: must be above 0");
   }
 
@@ -60,7 +58,7 @@ class Detector {
 
   // The score of a checked row; `findings` and `likelihood` are of it then.
   double update(int64_t timestamp, double value, double raw) {
-    pace_.update(timestamp);
+    if (pace_.update(timestamp)) start_again();
     findings_ = {};
     judge_sequence(value, raw);
     remember_expected(timestamp);
@@ -72,6 +70,7 @@ class Detector {
       newest_judged_ = std::isfinite(value);
       if (newest_judged_) judge_value(timestamp, value);
     }
+    if (is_settling()) findings_ = {};
     fuse();
     return score_;
   }
@@ -81,6 +80,11 @@ class Detector {
   double height() const { return height_; }  // of a page
   double likelihood() const { return likelihood_score_; }
   double step() const { return pace_.value_step(); }
+  double interval() const { return pace_.step(); }
+  // When rows got the interval that they have, if they had another one before.
+  std::optional<int64_t> changed_at() const {
+    return pace_.has_changed() ? std::optional(pace_.changed_at()) : std::nullopt;
+  }
   double paced(double decades) const { return pace_.shifted(decades); }
   int64_t rows() const { return likelihood_.raw_scores().rows(); }  // also those without a value
   uint32_t values() const { return spread_scale_.rows(); }          // that were judged
@@ -176,7 +180,7 @@ class Detector {
     take(kShapeKind, shape_.update(recent_));
     take(kSeasonBounds, hours_.update(timestamp, value, recent_.rounding()));
     bool first_day_over = hours_.first_day_over(timestamp);
-    take(kSeasonDeviation, season_.update(timestamp, value, step(), recent_.rounding(), first_day_over));
+    take(kSeasonDeviation, season_.update(timestamp, value, step(), recent_, first_day_over));
     take(kSeasonLevelKind, season_.level());
     take(kRunKind, run_.update(recent_));
     take(kAwayKind, hours_.away());
@@ -188,10 +192,30 @@ class Detector {
 
   // What was before a gap says nothing of the rows after it but how rare they are.
   void gap() {
-    recent_.clear();
+    recent_.gap();
     for (Level& level : levels_) level.gap();
     shape_.gap();
     season_.gap();
+  }
+
+  // Rows with another step are something else: only what the times of day show stays as it is.
+  void start_again() {
+    bin_ = {};
+    recent_ = {};
+    spread_scale_ = {};
+    levels_ = new_levels();
+    spread_ = {};
+    shape_ = {};
+    run_ = {};
+    jump_ = {};
+    hours_.forget_peaks();
+    season_.forget_peaks();
+  }
+
+  // Whether rows have had their step for too short a time.
+  bool is_settling() const {
+    if (pace_.is_in_doubt()) return true;
+    return pace_.has_changed() && (pace_.last() - pace_.changed_at() < kSettling || values() < kSpreadLeast);
   }
 
   double within_reach(double value) {
@@ -206,6 +230,10 @@ class Detector {
     const SeasonDeviation::Slot& slot = season_.slot_at(timestamp);
     expected_slot_ = season_.is_known(slot, hours_.first_day_over(timestamp)) ? slot : SeasonDeviation::Slot{};
     if (expected_slot_.rows > 0) expected_deviation_ = season_.deviation(slot);
+  }
+
+  static std::array<Level, 4> new_levels() {
+    return {Level(kLevels[0]), Level(kLevels[1]), Level(kLevels[2]), Level(kLevels[3])};
   }
 
   static Expected band(double middle, double deviation) {
@@ -233,7 +261,7 @@ class Detector {
   double farthest_ = 0.0;   // value from 0
   Recent recent_;
   SpreadScale spread_scale_;
-  std::array<Level, 4> levels_;
+  std::array<Level, 4> levels_ = new_levels();
   Spread spread_;
   Shape shape_;
   Hours hours_;

@@ -37,6 +37,9 @@ class Hours {
     return finding;
   }
 
+  // Rows are something else from now on; what the hours showed stays.
+  void forget_peaks() { above_ = below_ = no_peak_ = no_trough_ = {}; }
+
   // What the newest value says of a peak or trough that stays away.
   Finding away() const { return away_; }
 

@@ -11,7 +11,12 @@ class Level {
  public:
   explicit Level(unsigned size) : size_(size) {}
 
-  Finding update(const Recent& recent) { return rarity_.update(mean_.update(recent, size_), recent.rounding()); }
+  Finding update(const Recent& recent) {
+    double mean = mean_.update(recent, size_);
+    // A mean of fewer values varies more: beside those of whole windows it would be the highest ever.
+    if (!recent.reaches(size_)) return {};
+    return rarity_.update(mean, recent.rounding());
+  }
 
   void gap() { mean_.clear(); }
 

@@ -17,10 +17,16 @@ class Recent {
     magnitude_ = std::max(std::fabs(value), kMagnitudeKept * magnitude_);
   }
 
-  void clear() { rows_ = 0; }
+  void gap() {
+    rows_ = 0;
+    after_gap_ = true;
+  }
 
   // Values since the last gap.
   uint32_t rows() const { return rows_; }
+
+  // Whether the last `size` values are without a gap.  Before the first gap a window may still fill.
+  bool reaches(uint32_t size) const { return !after_gap_ || rows_ >= size; }
 
   // The value of so many rows ago, up to kLongest.
   double back(unsigned rows) const { return ring_[place_ >= rows ? place_ - rows : place_ + kRoom - rows]; }
@@ -46,12 +52,14 @@ class Recent {
 
   void save(Writer& out) const {
     out.varint(rows_);
+    out.number(static_cast<uint8_t>(after_gap_));
     out.real(magnitude_);
     for (unsigned i = kept(); i-- > 0;) out.real(back(i));
   }
 
   void restore(Reader& in) {
     rows_ = in.varint();
+    after_gap_ = in.number_to<uint8_t>(1, "neither yes nor no");
     magnitude_ = finite(in);
     require(magnitude_ >= 0.0, "a negative magnitude");
     for (unsigned i = kept(); i > 0; --i) {
@@ -67,6 +75,7 @@ class Recent {
   double ring_[kRoom] = {};
   unsigned place_ = 0;  // of the newest
   uint32_t rows_ = 0;
+  bool after_gap_ = false;
   double magnitude_ = 0.0;  // of the values lately
 };
 

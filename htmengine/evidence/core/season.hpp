@@ -18,18 +18,18 @@ class SeasonDeviation {
     double mean = 0.0, variance = 0.0;
   };
 
-  Finding update(int64_t timestamp, double value, double step, double rounding, bool first_day_over) {
+  Finding update(int64_t timestamp, double value, double step, const Recent& recent, bool first_day_over) {
     Slot& slot = slots_[slot_of(timestamp)];
     all_.update(value);
     double distance = slot.rows ? value - slot.mean : 0.0;
     Finding finding;
     level_ = {};
     if (is_known(slot, first_day_over)) {
-      double unit = deviation(slot) + kSeasonFloorShare * std::sqrt(all_.variance()) + rounding;
+      double unit = deviation(slot) + kSeasonFloorShare * std::sqrt(all_.variance()) + recent.rounding();
       double units = unit > 0.0 ? distance / unit : 0.0;
       finding = rarity_.update(units, kRounding);
       put(std::min(std::max(units, -kSeasonClip), kSeasonClip));
-      level_ = level_rarity_.update(mean_distance(), kRounding);
+      if (recent.reaches(kSeasonLevel)) level_ = level_rarity_.update(mean_distance(), kRounding);
     } else {
       put(0.0);
     }
@@ -41,6 +41,12 @@ class SeasonDeviation {
   Finding level() const { return level_; }
 
   void gap() { kept_ = 0; }
+
+  // Rows are something else from now on; what an hour's mean is stays.
+  void forget_peaks() {
+    gap();
+    rarity_ = level_rarity_ = {};
+  }
 
   const Slot& slot_at(int64_t timestamp) const { return slots_[slot_of(timestamp)]; }
   // An hour is known when the metric's first day is over: within it the hour's mean is that of the last minutes.
