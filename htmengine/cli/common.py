@@ -145,18 +145,22 @@ class Engine:
 
     def _at_rest(self) -> list[str]:
         """What there is to say of an engine that does not go on."""
-        folder, silence = self.deployment.folder, self.silence()
+        folder = self.deployment.folder
         if folder is not None and not folder.in_use:
             return [f"no engine runs on {folder.path}"]
-        return [] if silence is None else [silence]
+        return self.untold()
 
-    def silence(self) -> str | None:
-        """What there is to say of an embedded engine that runs and hangs: its event loop does not turn."""
+    def untold(self) -> list[str]:
+        """What an embedded engine cannot write down itself: its event loop hangs, or its disk is full."""
         folder = self.deployment.folder
-        sign = None if folder is None else folder.last_sign()
-        if sign is None or time.time() - sign.at <= SILENT_S:
-            return None
-        return f"the engine (pid {sign.pid}) has given no sign of life since {format_timestamp(int(sign.at))}"
+        if folder is None:
+            return []
+        sign, told = folder.last_sign(), []
+        if sign is not None and time.time() - sign.at > SILENT_S:
+            told.append(f"the engine (pid {sign.pid}) has given no sign of life since {format_timestamp(int(sign.at))}")
+        if folder.is_full:
+            told.append(f"the disk of {folder.path} is full: make room; until then the engine stores nothing")
+        return told
 
     def make(self) -> Engine:
         """An embedded engine's folder and database, if there are none: for commands that begin something."""

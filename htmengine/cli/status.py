@@ -29,7 +29,7 @@ _LINE = "{:<14}{:>12}  {:<26}{:>12}  {}"
 def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> None:
     """Show queue lengths, rates and lags of every stage, and troubles, whether the engine runs or not.
 
-    Status 1 if an embedded engine runs and hangs.
+    Status 1 if an embedded engine runs and hangs, or its disk is full.
     """
 
     async def start(reactor: Reactor) -> None:
@@ -48,7 +48,7 @@ def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> 
                 engine.tell_whether_it_runs()
 
     run_reactor(start)
-    if engine.silence() is not None:
+    if engine.untold():
         sys.exit(1)
 
 

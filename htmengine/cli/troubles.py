@@ -20,7 +20,7 @@ from htmengine.repository import troubles as stored
 def troubles(engine: Engine, dismiss: bool) -> None:
     """List troubles that do not stop the engine: checkpoints that cannot be written, messages set aside.
 
-    An embedded engine that hangs is one, too.
+    An embedded engine that hangs is one, too, and so is its full disk.
 
     Status 1 if there are any.
     """
@@ -30,10 +30,10 @@ def troubles(engine: Engine, dismiss: bool) -> None:
         found = database.read_sync(stored.list_of)
     for each in found:
         click.echo(trouble_line(each))
-    silence = engine.silence()
-    if silence is not None:
-        click.echo(silence)
-    if found or silence is not None:
+    untold = engine.untold()
+    for line in untold:
+        click.echo(line)
+    if found or untold:
         sys.exit(1)
     click.echo("no troubles")
 

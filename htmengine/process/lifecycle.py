@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import shutil
 import sys
 import threading
 import time
@@ -36,6 +37,8 @@ LAST_S = 0.2
 END_S = 9.5
 #: Whoever looks whether an engine runs holds the folder's lock for less.
 LOOK_S = 0.5
+#: A disk with less room, in bytes, is full.
+LEAST_ROOM = 1 << 20
 #: An engine gives a sign of life this often.
 SIGN_S = 5.0
 
@@ -122,6 +125,11 @@ class DataFolder:
         except OSError:
             return None
         return SignOfLife(int(pid), at) if pid.strip().isdecimal() else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its disk has no room for what an engine has to write."""
+        return shutil.disk_usage(self.path).free < LEAST_ROOM
 
     def require_database(self) -> None:
         """Raises `StartError` where no engine ever ran, and where nobody can look."""

@@ -201,6 +201,7 @@ def test_an_engine_whose_whole_disk_is_full_waits_for_room_and_loses_nothing(eng
             assert engine.process is not None
             assert engine.process.poll() is None
             assert not sending.done()  # the client waits with its lines
+            assert f"the disk of {engine.data_dir} is full" in troubles(engine, status=1)
             filler.unlink()
             sending.result()
         assert_scored(engine, FIRST)
