@@ -57,6 +57,7 @@ _PLACES = {
     "check-config": ("admin", "check_config"),
     "nab": ("nab", "nab"),
     "benchmark": ("benchmark", "benchmark"),
+    "compare": ("compare", "compare"),
     "capacity": ("capacity", "capacity"),
 }
 

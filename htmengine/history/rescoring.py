@@ -132,7 +132,7 @@ def _of_one_type(before: Mapping[str, Any], value: Mapping[str, Any]) -> bool:
 def rescore(past: Past, wanted: Wanted) -> Rescored:
     """Score all rows.  Raises `InvalidModelSpec` for rows that a model of these parameters cannot take."""
     try:
-        raws = _raws(past)
+        raws = raw_scores(past)
     except ValueError as error:
         raise InvalidModelSpec(f"{past.name}: {error}") from None
     found, scores = [], np.empty(len(raws))
@@ -148,7 +148,8 @@ def rescore(past: Past, wanted: Wanted) -> Rescored:
     return Rescored(past.uid, past.name, len(raws), found, past.learnt_since, compared, waiting, difference)
 
 
-def _raws(past: Past) -> Floats:
+def raw_scores(past: Past) -> Floats:
+    """The raw scores of all rows, shape (n,), by its model.  Raises ValueError for rows that the model cannot take."""
     model = Model(past.params) if past.start is None else Model.restore(past.start.model)
     learns = np.array([rowid not in past.unlearnt for rowid in past.rowids.tolist()], dtype=bool)
     turning = np.flatnonzero(learns[1:] != learns[:-1]) + 1

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from statistics import fmean
+
+import pytest
 
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
@@ -66,6 +70,9 @@ def test_an_engine_runs_on_the_companions_workers_and_goes_back_to_its_own(tmp_p
         engine.start()
         assert run(engine, 2 * ROWS + 1, 3 * ROWS) == stand_ins_scores(3 * ROWS)
         assert "refused" in htmengine(engine, "model", "snapshot", "m", status=1)
+        compared = json.loads(htmengine(engine, "compare", "m", "--nupic-python", sys.executable, "--json"))
+        assert compared["rows"] == 3 * ROWS
+        assert compared["raw"]["other_mean"] == pytest.approx(fmean(stand_ins_scores(3 * ROWS)))
         engine.stop()
         # Its own worker finds no checkpoint: it makes the model again from the rows, and scores what comes.
         del engine.environment[COMMAND]
@@ -85,3 +92,15 @@ def test_nupic_scores_as_nupic_does(tmp_path: Path) -> None:
         engine.stop()
         engine.start()
         assert run(engine, ROWS + 1, 2 * ROWS)[:ROWS] == first
+
+
+def test_compare_says_what_keeps_it_from_running(tmp_path: Path) -> None:
+    rows = "".join(f"{1_400_000_000 + 60 * row},{value(row)}\n" for row in range(1, ROWS))
+    (tmp_path / "m.csv").write_text(f"timestamp,value\n{rows}")
+    command = [sys.executable, "-m", "htmengine.cli.main", "compare", str(tmp_path / "m.csv"), "--min=0", "--max=7"]
+    done = subprocess.run(
+        [*command, "--nupic-python", sys.executable], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "No module named 'htmengine_nupic'" in done.stderr
+    assert "ended before it was ready" in done.stderr

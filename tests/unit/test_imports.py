@@ -111,6 +111,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "taps": (*GROUND, "deployment", "services"),
     "measure": (
         *STORED,
+        "csv_files",
         "pictures",
         "nab",
         "wires",
