@@ -257,6 +257,12 @@ def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> Non
     bulk_update(conn, metric, ["uid"], ["last_rowid", "last_timestamp"], rows)
 
 
+def remove_rows(conn: Connection, uid: str) -> None:
+    """Let a metric that has no model begin again, without rows."""
+    conn.execute(delete(metric_data).where(metric_data.c.uid == uid))
+    conn.execute(update(metric).where(metric.c.uid == uid).values(last_rowid=0, last_timestamp=None))
+
+
 def remove_rows_after(conn: Connection, uid: str, timestamp: int) -> int:
     """Remove a metric's rows after a time, so that it takes samples from then on; how many there were."""
     c = metric_data.c

@@ -14,15 +14,38 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from htmengine.messages import COUNTER, DELTA, GAUGE, UNKNOWN, Sample
-from htmengine.repository import counters
+from htmengine.repository import counters, queries
 from htmengine.repository.counters import LastCount
-from htmengine.repository.queries import Tail
+from htmengine.repository.queries import MetricStatus, Tail
 from htmengine.wires import samples as wires
 from htmengine.wires.counters import Last, advance
 
+#: Metrics of these statuses have no model, and perhaps never had one.
+BEFORE_MODELS = (MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA)
+#: Rows of totals that a metric may have before its sender says that it is a counter: two minutes of a row a second.
+MOST_UNTOLD = 120
 _KINDS = {COUNTER: wires.Kind.COUNTER, DELTA: wires.Kind.DELTA, UNKNOWN: wires.Kind.COUNTER}
 #: How the ledger calls what a gauge's sample would be rejected for, too.
 _REASONS = {"repeated": "timestamp_duplicate", "out_of_order": "timestamp_old"}
+
+
+def without_totals(conn: Connection, samples: Sequence[Sample], tails: Mapping[str, Tail]) -> dict[str, Tail]:
+    """The metrics that turn out to be counters, by name, as they were: their few rows, which are totals, are removed.
+
+    Prometheus tells types once a minute, so the first minute of a counter whose name does not say so comes as a
+    gauge's.  Metrics with a model, or with more rows, keep what they have.
+    """
+    told = {sample.name for sample in samples if sample.kind == COUNTER}
+    young = {
+        tails[name].uid: tails[name]
+        for name in told
+        if 0 < tails[name].last_rowid <= MOST_UNTOLD and tails[name].status in BEFORE_MODELS
+    }
+    known = counters.last_counts(conn, young.keys()) if young else {}
+    found = {tail.name: tail for uid, tail in young.items() if uid not in known}
+    for tail in found.values():
+        queries.remove_rows(conn, tail.uid)
+    return found
 
 
 def rates_of(conn: Connection, samples: Sequence[Sample], tails: Mapping[str, Tail]) -> list[Sample | str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from msgspec import structs
@@ -35,7 +35,7 @@ from htmengine.process import crash_points
 from htmengine.repository import counters, counts, late_samples, queries, rejects
 from htmengine.repository.quarantine import BLAMELESS, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
-from htmengine.runtime.counter_rates import rates_of
+from htmengine.runtime.counter_rates import rates_of, without_totals
 from htmengine.runtime.late_window import SUM, Cadence, LateWindow
 from htmengine.runtime.maintenance import WindowAt, leave_out
 from htmengine.runtime.sample_order import Came, Learnt, in_order
@@ -100,6 +100,7 @@ def store_batches(
     came = _judge(_parse(fresh, now, options, done), gate.rules, done, options)
     tails, kept_out = _tails_of(conn, came, options, gate.new, now, due)
     came = _keep_out(came, kept_out, done, options)
+    tails = _without_totals(conn, came, tails, done)
     ordered = in_order(conn, came, tails, options.late_window, cadences, now)
     came, done.waiting = ordered.taken, ordered.waiting
     _reject_merged(ordered.merged, tails, done, options)
@@ -157,6 +158,15 @@ def _reject(done: Stored, reason: str, batch: SampleBatch, number: int, options:
     if done.rejected[reason] <= SHOWN_REJECTS:
         sender = batch.sender_of(number) or f"queue {options.samples_queue}"
         done.rejects.append(Reject(reason, shown_line(batch.lines[number]), sender))
+
+
+def _without_totals(conn: Connection, came: Sequence[Came], tails: Mapping[str, Tail], done: Stored) -> dict[str, Tail]:
+    """The metrics; rows of those that turn out to be counters become rejects."""
+    found = without_totals(conn, [each.sample for each in came], tails)
+    for tail in found.values():
+        done.rejected["counter_untold"] += tail.last_rowid
+        done.rejected_of[tail.uid, "counter_untold"] += tail.last_rowid
+    return {**tails, **{name: replace(tail, last_rowid=0, last_timestamp=None) for name, tail in found.items()}}
 
 
 def _with_rates(

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from unittest import TestCase
+from unittest import TestCase, mock
 
 from htmengine.errors import InvalidMessage
 from htmengine.labels import identity
+from htmengine.ledger import read_ledger
 from htmengine.messages import SampleBatch, decode_samples, encode_samples
 from htmengine.repository import queries
+from htmengine.runtime import counter_rates
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
@@ -74,6 +76,18 @@ class RatesTest(TestCase):
     def test_a_counter_stays_one_when_its_sender_does_not_say_so_again(self) -> None:
         self.store(0, 60)
         self.assertEqual(self.store(120, kind="u", first=2), [1.0, 1.0])
+
+    def test_the_totals_of_a_counter_that_nobody_had_told_are_no_rows_any_more(self) -> None:
+        self.store(600, 660, 720, kind="u")
+        self.assertEqual(self.store(780, 840, first=3), [1.0])
+        self.assertEqual(self.store(900, kind="u", first=5), [1.0, 1.0])
+        ledger = self.database.run_sync(read_ledger, None)
+        self.assertEqual((ledger.adds_up, ledger.rejected), (True, {"counter_untold": 3, "first_of_counter": 1}))
+
+    def test_a_metric_with_a_longer_past_keeps_it(self) -> None:
+        self.store(600, 660, 720, kind="g")
+        with mock.patch.object(counter_rates, "MOST_UNTOLD", 2):
+            self.assertEqual(self.store(780, 840, first=3), [600.0, 660.0, 720.0, 1.0])
 
     def test_a_message_whose_kinds_are_not_one_a_line_is_refused(self) -> None:
         body = encode_samples(SampleBatch(["a 1 60", "b 1 60"], kinds="c"))
