@@ -42,7 +42,7 @@ def _read(conn: Connection, incident_id: str) -> tuple[Incident, list[Member], l
 
 def line(each: Incident) -> str:
     """An incident in a line."""
-    phase = "OPEN" if each.phase is Phase.OPEN else f"OVER {utc(each.over_at or 0.0)}"
+    phase = "OPEN" if each.phase is Phase.OPEN else f"OVER, last alarm {utc(each.last_timestamp)}"
     paged = "paged" if each.paged else f"no page ({each.held_back})"
     seen = f"  acknowledged by {each.acknowledged_by}" if each.acknowledged_by else ""
     metrics = "1 metric" if each.members == 1 else f"{each.members} metrics"

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import click
 import msgspec
@@ -16,11 +17,14 @@ from htmengine.cli.common import Engine, engine_options, example, failing_cleanl
 from htmengine.csv_files import format_timestamp
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.explaining import in_words, no_verdict
+from htmengine.incidents.records import Verdict
 from htmengine.messages import ScoredRow
 from htmengine.repository import queries, reading
 
 #: Without a metric: verdicts so near to the time are shown.
 NEAR_S = 900
+#: Lines about them.
+MOST_LINES = 50
 
 
 @click.command(epilog=example("htmengine why web1.cpu '2014-02-14 14:30:00'"))
@@ -74,8 +78,7 @@ def _page(conn: Connection, rule: Rule, name: str | None, at: int) -> list[str]:
     if name is None:
         verdicts = incident_queries.verdicts_between(conn, rule.name, at - NEAR_S, at + NEAR_S)
         names = incident_queries.names_of(conn, sorted({each.uid for each in verdicts}))
-        about = [f"{format_timestamp(each.timestamp)}  {names.get(each.uid, each.uid)}: " for each in verdicts]
-        found = [start + in_words(each) for start, each in zip(about, verdicts, strict=True)]
+        found = [*_together(verdicts, names)]
         return found or [f"{rule.name} decided nothing within 15 minutes of {format_timestamp(at)}"]
     metric = queries.find_metric(conn, name)
     at = _row_time(conn, metric.uid, at)
@@ -85,6 +88,18 @@ def _page(conn: Connection, rule: Rule, name: str | None, at: int) -> list[str]:
     told = why_at(conn, metric, at)
     row = ScoredRow(told.rowid, told.timestamp, told.value, 0.0, told.anomaly_score, None, told.why)
     return [no_verdict(rule, metric.name, row, told.why.height)]
+
+
+def _together(verdicts: Sequence[Verdict], names: Mapping[str, str]) -> Iterator[str]:
+    """A line for each metric and kind of decision, with the first of it; a storm has many of the same."""
+    alike: dict[tuple[str, str], list[Verdict]] = {}
+    for each in verdicts:
+        alike.setdefault((each.uid, each.verdict), []).append(each)
+    for first, *others in islice(alike.values(), MOST_LINES):
+        more = f" (and {len(others)} more until {format_timestamp(others[-1].timestamp)})" if others else ""
+        yield f"{format_timestamp(first.timestamp)}  {names.get(first.uid, first.uid)}: {in_words(first)}{more}"
+    if len(alike) > MOST_LINES:
+        yield f"and {len(alike) - MOST_LINES} more; NAME before TIME tells of one metric"
 
 
 def lines(told: Told) -> Iterator[str]:

@@ -63,6 +63,8 @@ class Fleet:
             self._hear(now, each)
         if first_look:
             self._begin()
+        else:
+            self._welcome(now, [each for uid, each in live.items() if uid not in before])
         self.faults = dict(self._faults(now, {each.uid for each in heard})) if self.watches_gaps else {}
 
     def unstudied(self) -> Iterator[Newest]:
@@ -136,6 +138,12 @@ class Fleet:
             self._cadences[each.uid] = self._cadences[each.uid].heard(self.clock.seconds)
         else:
             self._cadences[each.uid] = Cadence(self.clock.seconds)
+
+    def _welcome(self, now: float, new: Sequence[Newest]) -> None:
+        """Watch metrics that are new, and whose rows, perhaps a whole past at once, have come up to now."""
+        for each in new:
+            if now - each.timestamp < LEAST_S:
+                self._cadences[each.uid] = Cadence(self.clock.seconds)
 
     def _begin(self) -> None:
         """Watch those that reported until the engine stopped, or until now."""

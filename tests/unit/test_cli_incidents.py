@@ -30,6 +30,7 @@ from htmengine.cli.main import main
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.candidates import Candidate
 from htmengine.incidents.judging import Judging, judge
+from htmengine.incidents.records import Verdict
 from htmengine.messages import Reason, ScoredRow, Why
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import fine_spans, queries, results
@@ -164,6 +165,20 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertIn("paged               web.a  value 20, anomaly score", old)
         self.assertEqual(old.splitlines()[-1], "3 pages instead of 3 by the threshold 0.99999")
         self.assertIn("no rule x; there are all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_why_a_storm_paged_is_told_in_a_line_for_each_metric_and_decision(self) -> None:
+        def about(uid: str, rowid: int, verdict: str) -> Verdict:
+            return Verdict("all", uid, rowid, "level 6", NOW + rowid, 5.5, 4.0, 3.0, verdict, None)
+
+        storm = [about(self.uids["web.a"], rowid, "held off") for rowid in range(2, 60)]
+        first = [about(self.uids["web.a"], 1, "paged"), about(self.uids["db.b"], 60, "joined")]
+        self.database.run_sync(incident_queries.add_verdicts, [*first, *storm])
+        lines = self.command("why", "--page", "all", str(NOW)).splitlines()
+        self.assertEqual([line[21:34] for line in lines], ["web.a: paged:", "web.a: no pag", "db.b: joined "])
+        self.assertTrue(lines[1].endswith(" (and 57 more until 2023-11-14 22:14:19)"), lines[1])
+        with mock.patch("htmengine.cli.why.MOST_LINES", 2):
+            last = self.command("why", "--page", "all", str(NOW)).splitlines()[-1]
+        self.assertEqual(last, "and 1 more; NAME before TIME tells of one metric")
 
     def test_a_preview_knows_what_was_silenced_in_maintenance_and_called_fine(self) -> None:
         for rowid in (20, 25, 30, 39):

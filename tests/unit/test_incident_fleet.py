@@ -70,6 +70,14 @@ class FleetTest(TestCase):
         self.minutes(12, "bc")
         self.assertEqual(self.silent(), ["a"])
 
+    def test_one_whose_rows_all_came_at_once_is_watched_from_the_time_when_it_is_live(self) -> None:
+        self.minutes(5, "abc")
+        self.last |= {"live": self.now, "old": self.now - 1800}
+        self.minutes(9, "abc")
+        self.assertEqual(self.silent(), [])
+        self.minutes(3, "abc")
+        self.assertEqual(self.silent(), ["live"])
+
     def test_one_that_stopped_with_the_engine_is_noticed_after_the_start(self) -> None:
         self.now += 3 * 3600  # the engine was away
         self.minutes(1, "")

@@ -27,8 +27,8 @@ export function laterText(member, first) {
 }
 
 /** "since 09:41 · 34 min", or how long it lasted. */
-export function sinceText({ timestamp, opened_at: opened, over_at: over }, now) {
-  return over ? `${format.time(timestamp)} · ${format.duration(over - opened)}` : `since ${format.time(timestamp)} · ${format.duration(now - timestamp)}`;
+export function sinceText({ timestamp, last_timestamp: last, over_at: over }, now) {
+  return over ? `${format.time(timestamp)} · ${last > timestamp ? format.duration(last - timestamp) : "one alarm"}` : `since ${format.time(timestamp)} · ${format.duration(now - timestamp)}`;
 }
 
 /** Whether people were paged, and if not, why. */
