@@ -56,7 +56,7 @@ class TestOpenTelemetry:
         wait_for(lambda: values(engine, "load;service.name=shop"), "the gauge")
         assert values(engine, "load;service.name=shop")[0] == 0.5
         rates = wait_for(lambda: values(engine, "orders;service.name=shop;shop=b"), "the counter's rates")
-        assert rates[0] in (30.0, 60.0)  # after a second or two
+        assert 0.0 < rates[0] <= 60.0 / 1.1  # each of 60 came after 1.1 s or later
         assert values(engine, "latency.count;service.name=shop")
         metric = httpx.get(f"{engine.url}/api/v1/metrics", params={"search": "orders"}).json()["metrics"][0]
         assert metric["rate"]
