@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages clean
+.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages deb install-paths clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -145,6 +145,15 @@ power-cuts: $(VENV)/tests
 CHAOS_SECONDS ?= 3600
 chaos: $(VENV)/tests
 	$(BIN)/python -m tests.support.chaos --seconds $(CHAOS_SECONDS) $(ARGS)
+
+# build/htmengine_VERSION_ARCHITECTURE.deb, for this Debian and its Python.
+deb: $(VENV)/python
+	rm -rf build/wheel && $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	PIP_PYTHON=$(abspath $(BIN))/python packaging/build_deb.sh build/wheel/*.whl build
+
+# All ways to install the engine, each from nothing to a first score; ARGS='"Debian package"': that one.
+install-paths: $(VENV)/tests
+	$(BIN)/python -m tests.support.install_paths $(ARGS)
 
 # What is made from the code: pages of commands and options, schemas of messages, pictures of states and of imports,
 # the index of decisions, the manual page, the shells' completion, and what --help lists.
