@@ -37,14 +37,12 @@ VERSION = 2
 PLACE_BITS = 40
 #: How long a transaction waits for one of another process.
 LOCK_TIMEOUT_S = 30.0
-PAGE_BYTES = 16_384
-#: The write-ahead log is copied into the file when it has grown to this, and cut back to it.  Most messages are
-#: gone by then and are never copied.
-LOG_BYTES = 32 << 20
+#: Of a new file.  A commit writes whole pages, and most messages are small.
+PAGE_BYTES = 4096
 #: Free pages are given back to the file system when there are more of them than pages in use, and than this.
-FREE_PAGES_KEPT = 512
+FREE_PAGES_KEPT = 2048
 #: Pages given back at a time.
-FREE_PAGES_AT_ONCE = 1024
+FREE_PAGES_AT_ONCE = 4096
 
 _SCHEMA = """
 CREATE TABLE queue (
@@ -129,14 +127,9 @@ class QueueFile:
     def _prepare(self) -> None:
         version = self._number("PRAGMA user_version")
         new = [f"page_size={PAGE_BYTES}", "auto_vacuum=INCREMENTAL"] if version == 0 else []
-        for pragma in (
-            *new,
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            f"wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}",
-            f"journal_size_limit={LOG_BYTES}",
-        ):
+        for pragma in new:
             self._db.execute(f"PRAGMA {pragma}").fetchall()
+        sqlite_files.prepare(self._db)
         if version != VERSION:  # else nothing is written: the disk may be full
             self._make()
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""SQLite's files in folders that may not be written: another user's, or on a file system that is read-only.
+"""SQLite's files: how their commits reach the disk, and those that may not be written.
 
-In: a file's path.  Out: a connection.  Commands that only look work there, too; what would write fails with SQLite's
-"readonly database".
+In: a file's path.  Out: a connection.  Commands that only look work in another user's folder and on a read-only file
+system, too; what would write fails with SQLite's "readonly database".
 """
 
 from __future__ import annotations
@@ -12,6 +12,26 @@ import sqlite3
 from os import PathLike
 from pathlib import Path
 from typing import Any
+
+#: The write-ahead log is copied into the file when it has grown to this, and cut back to it.  A page that changed often
+#: meanwhile is copied once; most messages of a bus are gone by then.
+LOG_BYTES = 32 << 20
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """WAL: readers see the last commit while a writer is at work.  FULL: each commit is on the disk when it returns.
+
+    What is deleted is not overwritten with zeros, as Debian's SQLite does by default.
+    """
+    [page_bytes] = connection.execute("PRAGMA page_size").fetchone()
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "secure_delete = OFF",
+        f"wal_autocheckpoint = {LOG_BYTES // page_bytes}",
+        f"journal_size_limit = {LOG_BYTES}",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
 def is_read_only(path: str | PathLike[str]) -> bool:

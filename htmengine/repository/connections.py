@@ -22,6 +22,8 @@ from htmengine.process.extras import optional
 #: A service waits this long for another process's lock on SQLite, a command that long.
 SQLITE_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 5.0
+#: A connection keeps this much of the file in memory: more than a transaction changes.
+SQLITE_CACHE_KB = 16_384
 #: A server that accepts no connection for this long counts as away.
 CONNECT_TIMEOUT_S = 5
 #: So does one that does not answer a statement.  The answer may wait for a lock, which MySQL gives up after 50 s.
@@ -191,17 +193,10 @@ class OpenConnections:
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """WAL: readers see the last commit while a writer is at work; FULL: each commit is on the disk when it returns.
-
-    Transactions are begun by `_begin_sqlite`.
-    """
+    """Transactions are begun by `_begin_sqlite`."""
     connection.isolation_level = None
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        "journal_size_limit = 67108864",
-    ):
+    sqlite_files.prepare(connection)
+    for pragma in ("foreign_keys = ON", f"cache_size = -{SQLITE_CACHE_KB}"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Databases and queues that may not be written are read, whether an engine has left a write-ahead log or not."""
+"""SQLite files: databases and queues that may not be written are read, and commits write little."""
 
 from __future__ import annotations
 
@@ -78,3 +78,25 @@ def test_a_lock_that_cannot_be_tried_may_be_held(tmp_path: Path) -> None:
     assert not folder.in_use
     with patch.object(os, "open", side_effect=PermissionError):
         assert folder.in_use
+
+
+@pytest.mark.parametrize("page_bytes", [1024, 16_384])
+def test_a_log_is_as_long_whatever_the_size_of_the_pages(tmp_path: Path, page_bytes: int) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "made.db", isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size = {page_bytes}")
+        sqlite_files.prepare(connection)
+        found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("wal_autocheckpoint", "secure_delete")]
+    assert found == [sqlite_files.LOG_BYTES // page_bytes, 0]
+
+
+def test_a_small_message_that_comes_and_goes_writes_little(tmp_path: Path) -> None:
+    path = tmp_path / "bus.db"
+    with contextlib.closing(QueueFile(path)) as file:
+        with file.transaction():
+            file.declare_queue("q", DEFAULT_LIMITS, 0.0)
+        before = path.with_name("bus.db-wal").stat().st_size
+        with file.transaction():
+            [arrival] = file.put("q", [b"x" * 100], {}, 0.0)
+        with file.transaction():
+            file.remove("q", [arrival.first])
+        assert path.with_name("bus.db-wal").stat().st_size - before < 32_768
