@@ -60,8 +60,7 @@ def backtest(
     """Score and judge the stored rows of METRICS once more, all or those of selectors, beside what happened.
 
     Each line is an incident: what happened, what the backtest does, what people marked.  With the stored parameters all
-    scores are compared with the stored ones, bit for bit.  Nothing is changed; the engine may run meanwhile.  Metrics
-    that fell silent are left out: rows alone do not tell of them.
+    scores are compared with the stored ones, bit for bit.  Nothing is changed; the engine may run meanwhile.
     """
     plan = _plan(engine, selectors, int(moment("--since", since)), params, rules, calendar)
     with engine.database() as database, tqdm(unit="metric", disable=not sys.stderr.isatty()) as progress:
@@ -142,6 +141,7 @@ def document(found: Backtest) -> dict[str, Any]:
         "rows_that_differ": found.differing,
         "differences": [asdict(each) for each in found.differences],
         "complete": found.complete,
+        "silences": found.silences,
     }
 
 
@@ -188,6 +188,8 @@ def summary(found: Backtest) -> Iterator[str]:
         yield f"left out: {each}"
     if not found.complete:
         yield f"only the newest {MOST_ROWS} unusual rows were judged"
+    if not found.silences:
+        yield "metrics that fell silent are left out: they are too many for so long a time"
 
 
 def _totals(side: Side) -> str:

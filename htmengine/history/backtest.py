@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: MIT
 """A backtest: stored rows scored and judged with other parameters, rules or calendars, beside what happened.
 
-In: a database, a `Plan`.  Out: a `Backtest`.  Metrics that fell silent are left out on both sides: rows alone do not
-tell of them.  Nothing is written.
+In: a database, a `Plan`.  Out: a `Backtest`.  Nothing is written.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,9 +21,10 @@ from htmengine.history import stored
 from htmengine.history.comparison import Comparison, Entry, compare
 from htmengine.history.processes import in_processes
 from htmengine.history.rescoring import Difference, Past, Rescored, Wanted, rescore
+from htmengine.history.silences import LOOK_S, MOST_LOOKS, Reports, look_times, looks_of
 from htmengine.incidents import queries
 from htmengine.incidents.past_quiet import past_quiet
-from htmengine.incidents.preview import PastRow
+from htmengine.incidents.preview import Look, PastRow
 from htmengine.incidents.trial import MOST_ROWS, Tried, in_order, told
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric
@@ -64,6 +64,7 @@ class Backtest:
     waiting: int  #: rows that the current models have not scored yet
     differences: Sequence[Difference]  #: a metric's first each
     complete: bool  #: whether all unusual rows were judged; else the newest
+    silences: bool  #: whether metrics that fell silent count; else they are too many for so long a time
 
     @property
     def differing(self) -> int:
@@ -78,6 +79,7 @@ class _Found:
     unusual: list[PastRow] = field(default_factory=list)
     complete: bool = True
     learnt_since: dict[str, float] = field(default_factory=dict)
+    reports: list[Reports] = field(default_factory=list)
     metrics: int = 0
     rows: int = 0
     compared: int = 0
@@ -94,6 +96,7 @@ class _Found:
             self.unusual = self.newest()
         if each.learnt_since is not None:
             self.learnt_since[each.uid] = each.learnt_since
+        self.reports += [each.reports] if each.reports is not None else []
         self.metrics += 1
         self.rows += each.rows
         self.compared += each.compared
@@ -115,13 +118,14 @@ def backtest(
     """
     metrics, unmodelled = database.read_sync(stored.metrics_with_models, plan.selection)
     begins(len(metrics))
-    found = _Found()
-    for each in in_processes(partial(_rescored, wanted=plan.wanted), _pasts(database, plan, metrics), jobs):
+    found, wanted = _Found(), _looking(plan, metrics)
+    for each in in_processes(partial(_rescored, wanted=wanted), _pasts(database, plan, metrics), jobs):
         found.add(each)
         advances(1)
     uids = {each.uid: each.name for each in metrics}
-    replayed = [*_judged(database, plan, found.newest(), found.learnt_since, uids)]
-    happened = database.read_sync(stored.entries_between, plan.since, plan.until, uids)
+    silences = wanted.looks_until is not None
+    replayed = [*_judged(database, plan, found, uids, _looks(database, plan, found, wanted))]
+    happened = database.read_sync(stored.entries_between, plan.since, plan.until, uids, silences=silences)
     return Backtest(
         compare(happened, replayed),
         found.metrics,
@@ -132,6 +136,7 @@ def backtest(
         found.waiting,
         sorted(found.differences, key=lambda each: each.metric),
         found.complete,
+        silences,
     )
 
 
@@ -150,16 +155,34 @@ def _rescored(past: Past, wanted: Wanted) -> Rescored | InvalidModelSpec:
         return error
 
 
+def _looking(plan: Plan, metrics: Sequence[Metric]) -> Wanted:
+    """With the time of the last look at who reports, unless there are too many of them."""
+    until = min(plan.until, max((each.last_timestamp or 0 for each in metrics), default=0))
+    looks = max(until - plan.since, 0) // LOOK_S * len(metrics)
+    return replace(plan.wanted, looks_until=until if looks <= MOST_LOOKS else None)
+
+
+def _looks(database: Database, plan: Plan, found: _Found, wanted: Wanted) -> Mapping[str, Sequence[Look]]:
+    """When metrics fell silent, or were back, by rule."""
+    if wanted.looks_until is None:
+        return {}
+
+    def times_until(uid: str, until: int) -> Sequence[int]:
+        return database.read_sync(stored.times_until, uid, until)
+
+    return looks_of(plan.rules, found.reports, look_times(plan.since, wanted.looks_until).tolist(), times_until)
+
+
 def _judged(
     database: Database,
     plan: Plan,
-    rows: Sequence[PastRow],
-    learnt_since: Mapping[str, float],
+    found: _Found,
     uids: Mapping[str, str],
+    looks: Mapping[str, Sequence[Look]],
 ) -> Iterator[Entry]:
     """What the rules would have told."""
     quiet = database.read_sync(past_quiet, plan.since, sorted(uids), plan.maintenance, plan.name_labels)
-    names = database.read_sync(_monitored)
+    names, rows = database.read_sync(_monitored), found.newest()
     for rule in plan.rules:
         of_rule = [each for each in rows if matches(rule, each.metric)]
         if rule.valid_range is not None:
@@ -167,7 +190,7 @@ def _judged(
             outside = database.read_sync(queries.rows_outside, matched, rule.valid_range, plan.since, MOST_ROWS)
             of_rule = in_order([*of_rule, *outside])
         metrics = sum(matches(rule, name) for name in names)
-        for each in told(rule, of_rule, learnt_since, metrics, quiet):
+        for each in told(rule, of_rule, found.learnt_since, metrics, quiet, looks.get(rule.name, ())):
             yield _entry(rule, each)
 
 

@@ -19,6 +19,7 @@ from htmengine.errors import InvalidModelSpec
 from htmengine.evidence import Detector
 from htmengine.evidence.explaining import why_of
 from htmengine.evidence.scoring import detector_for, restored, row_score
+from htmengine.history.silences import Reports, look_times, reports_of
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.incidents.budget import FLOOR
@@ -63,12 +64,14 @@ class Past:
 class Wanted:
     """Which rows are told of: from a time on, those that are high enough for a page, or score at least ``floor``.
 
-    ``sequence_only``: scores are the likelihood's, as [anomaly_likelihood] evidence = sequence says.
+    ``sequence_only``: scores are the likelihood's, as [anomaly_likelihood] evidence = sequence says.  ``looks_until``:
+    the time of the last look at who reports; None: nobody looks.
     """
 
     since: int
     floor: float = math.inf
     sequence_only: bool = False
+    looks_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class Rescored(NamedTuple):
     compared: int
     waiting: int
     difference: Difference | None
+    reports: Reports | None = None
 
 
 def changed(params: Mapping[str, Any], changes: Mapping[str, Any]) -> ModelParams:
@@ -145,7 +149,15 @@ def rescore(past: Past, wanted: Wanted) -> Rescored:
             found.append(PastRow(past.uid, past.name, row))
     compared, difference = _compared(past, raws, scores)
     waiting = int((past.rowids > past.scored_to).sum()) if past.compares else 0
-    return Rescored(past.uid, past.name, len(raws), found, past.learnt_since, compared, waiting, difference)
+    about = (past.uid, past.name, len(raws), found, past.learnt_since)
+    return Rescored(*about, compared, waiting, difference, _reports(past, wanted))
+
+
+def _reports(past: Past, wanted: Wanted) -> Reports | None:
+    if wanted.looks_until is None:
+        return None
+    looks = look_times(wanted.since, wanted.looks_until)
+    return reports_of(past.uid, past.name, past.rowids, past.timestamps, looks)
 
 
 def raw_scores(past: Past) -> Floats:

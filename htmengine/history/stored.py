@@ -18,13 +18,14 @@ from htmengine.history.comparison import Entry
 from htmengine.history.rescoring import Floats, Past, Wholes, changed
 from htmengine.htm.params import ModelParams
 from htmengine.incidents import queries as incident_queries
+from htmengine.incidents.budget_rules import STUDIED_ROWS
 from htmengine.incidents.grouping import GAPS, SILENCE
 from htmengine.incidents.records import Did, Incident, Member
 from htmengine.repository import counts, fine_spans, late_samples, queries, reading, snapshots, unlearnt_rows
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.schema import alert, metric_data
-from htmengine.repository.times import from_datetime
+from htmengine.repository.times import from_datetime, to_datetime
 from htmengine.selectors import Selection
 
 #: Incidents that are set side by side, at most; the newest.
@@ -114,19 +115,27 @@ def values_between(conn: Connection, uid: str, first: int, last: int) -> tuple[W
 # --- what happened --------------------------------------------------------------------------------------
 
 
-def entries_between(conn: Connection, since: int, until: int, uids: Collection[str]) -> list[Entry]:
+def times_until(conn: Connection, uid: str, until: int) -> list[int]:
+    """The times of a metric's newest rows up to one, in order: what the Alert Service studies."""
+    c = metric_data.c
+    query = select(c.timestamp).where(c.uid == uid, c.timestamp <= to_datetime(until))
+    times = conn.execute(query.order_by(c.rowid.desc()).limit(STUDIED_ROWS)).scalars()
+    return [from_datetime(each) for each in reversed(times.all())]
+
+
+def entries_between(conn: Connection, since: int, until: int, uids: Collection[str], *, silences: bool) -> list[Entry]:
     """Incidents and alerts that began in a range of time and have one of these metrics.
 
-    Incidents of nothing but metrics that fell silent are left out: rows do not tell of them.
+    Without ``silences`` those of nothing but metrics that fell silent are left out.
     """
-    return [*_incidents(conn, since, until, frozenset(uids)), *_alerts(conn, since, until, uids)]
+    return [*_incidents(conn, since, until, frozenset(uids), silences=silences), *_alerts(conn, since, until, uids)]
 
 
-def _incidents(conn: Connection, since: int, until: int, uids: frozenset[str]) -> Iterator[Entry]:
+def _incidents(conn: Connection, since: int, until: int, uids: frozenset[str], *, silences: bool) -> Iterator[Entry]:
     marks = incident_queries.marks(conn)
     for each in incident_queries.incidents_between(conn, since, until, MOST_INCIDENTS):
         members = incident_queries.members_of(conn, each.id)
-        by_rows = [member for member in members if member.kind not in {SILENCE, GAPS}]
+        by_rows = [member for member in members if silences or member.kind not in {SILENCE, GAPS}]
         if by_rows and not uids.isdisjoint(member.uid for member in members):
             yield _entry(each, by_rows, marks.get(each.id))
 

@@ -2,13 +2,14 @@
 """What a rule would have done with the stored past.
 
 In: a rule, and the rows of some time that were high, or great in score, in the order of time.  Out: its incidents and
-pages; how many alerts a threshold would have raised.  Pure.  Silence is left out: rows alone do not tell it.
+pages; how many alerts a threshold would have raised.  Pure.  Of silence only the caller's looks tell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import AlertState, Fire, Phase, counts, evaluate
@@ -33,6 +34,15 @@ class PastRow:
     row: ScoredRow
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at all metrics has changed for a rule: alarms of those that fell silent, and who is silent now."""
+
+    at: float
+    alarms: tuple[Alarm, ...]
+    silent: frozenset[str]
+
+
 def budget_of(rule: Rule, metrics: int) -> Budget:
     """The budget of a rule that this many metrics match; one a metric grows with them."""
     return Budget(rule.pages_per_week or rule.pages_per_metric_week * max(metrics, 1))
@@ -44,27 +54,59 @@ def preview(
     learnt_since: Mapping[str, float],
     metrics: int,
     quiet: Callable[[Alarm], Outcome | None] = lambda alarm: None,
+    looks: Sequence[Look] = (),
 ) -> Replayed:
-    """What a rule with a budget would have decided.  ``quiet``: why nobody is to be paged because of an alarm."""
-    found, state = Replayed(), RuleState()
-    states: dict[str, AlarmState] = {}
-    hold_offs: dict[str, HoldOff] = {}
+    """What a rule with a budget would have decided.
+
+    ``quiet``: why nobody is to be paged because of an alarm.  ``looks``: at which metrics fell silent or were back.
+    """
+    deciding = _Deciding(rule, budget_of(rule, metrics), learnt_since, quiet)
+    left = deque(looks)
     for each in _candidates(rule, rows):
-        before = states.get(each.uid) or AlarmState(rule.name, each.uid)
-        states[each.uid], enough = counted(rule, before, each)
-        first = learnt_since.get(each.uid)
-        if not enough or first is None or learning(first, each.row.timestamp) is not None:
-            continue
-        state, closed = review(state, each.row.timestamp, ())
-        alarm = alarm_of(each)
-        alarm = replace(alarm, quiet=quiet(alarm))
-        decision = decide(rule.name, budget_of(rule, metrics), state, hold_offs, [alarm])
-        state = decision.state
-        hold_offs |= decision.hold_offs
-        found.judgements += decision.judgements
+        while left and left[0].at < each.row.timestamp:
+            deciding.take_look(left.popleft())
+        deciding.take_row(each)
+    for look in left:
+        deciding.take_look(look)
+    return deciding.found
+
+
+@dataclass(slots=True)
+class _Deciding:
+    """A rule and what it has decided so far."""
+
+    rule: Rule
+    budget: Budget
+    learnt_since: Mapping[str, float]
+    quiet: Callable[[Alarm], Outcome | None]
+    found: Replayed = field(default_factory=Replayed)
+    state: RuleState = field(default_factory=RuleState)
+    states: dict[str, AlarmState] = field(default_factory=dict)
+    hold_offs: dict[str, HoldOff] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
+
+    def take_row(self, each: Candidate) -> None:
+        """Judge a row."""
+        before = self.states.get(each.uid) or AlarmState(self.rule.name, each.uid)
+        self.states[each.uid], enough = counted(self.rule, before, each)
+        first = self.learnt_since.get(each.uid)
+        if enough and first is not None and learning(first, each.row.timestamp) is None:
+            self._decide(each.row.timestamp, [alarm_of(each)])
+
+    def take_look(self, look: Look) -> None:
+        """Judge who has fallen silent; incidents of those that are back may end."""
+        self.silent = look.silent
+        self._decide(look.at, look.alarms)
+
+    def _decide(self, now: float, alarms: Sequence[Alarm]) -> None:
+        self.state, closed = review(self.state, now, self.silent)
+        told = [replace(each, quiet=self.quiet(each)) for each in alarms]
+        decision = decide(self.rule.name, self.budget, self.state, self.hold_offs, told)
+        self.state = decision.state
+        self.hold_offs |= decision.hold_offs
+        self.found.judgements += decision.judgements
         for instruction in (*closed, *decision.instructions):
-            found.take(instruction)
-    return found
+            self.found.take(instruction)
 
 
 def _candidates(rule: Rule, rows: Iterable[PastRow]) -> Iterable[Candidate]:

@@ -19,7 +19,7 @@ from htmengine.incidents import queries
 from htmengine.incidents.candidates import height_for
 from htmengine.incidents.grouping import Outcome
 from htmengine.incidents.past_quiet import NOBODY_QUIET, PastQuiet, past_quiet
-from htmengine.incidents.preview import USUAL, PastRow, alerts_by_threshold, fires, preview
+from htmengine.incidents.preview import USUAL, Look, PastRow, alerts_by_threshold, fires, preview
 from htmengine.incidents.replay import Story
 from htmengine.incidents.roots import ranked, title
 from htmengine.messages import ScoredRow
@@ -99,11 +99,12 @@ def told(
     learnt_since: Mapping[str, float],
     metrics: int,
     quiet: PastQuiet = NOBODY_QUIET,
+    looks: Sequence[Look] = (),
 ) -> list[Tried]:
     """What a rule would have told of rows, which are in the order of time; arguments as of `preview`."""
     if not rule.has_budget:
         return [_alert(rule, each) for each in fires(rule, quiet.outside_maintenance(rows))]
-    found = preview(rule, rows, learnt_since, metrics, quiet.reason)
+    found = preview(rule, rows, learnt_since, metrics, quiet.reason, looks)
     verdicts = {each.incident_id: each.outcome for each in reversed(found.judgements)}
     return [_tried(rule, story, verdicts[story.incident.id]) for story in found.stories.values()]
 

@@ -8,7 +8,7 @@ import html
 import json
 import re
 import tempfile
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,21 @@ from htmengine.cli.main import main
 from htmengine.errors import InvalidModelSpec
 from htmengine.evidence.scale import display_value
 from htmengine.evidence.scoring import detector_for
+from htmengine.history import stored
 from htmengine.history.backtest import Backtest, Plan, backtest
 from htmengine.history.comparison import Entry, Pair, compare
 from htmengine.history.rescoring import Difference, Past, Rescored, Wanted, rescore
+from htmengine.history.silences import Reports, look_times, looks_of, reports_of
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.candidates import Candidate
-from htmengine.incidents.judging import Judging, judge
-from htmengine.incidents.preview import PastRow
+from htmengine.incidents.fleet import Newest
+from htmengine.incidents.judging import Judging, Silent, judge
+from htmengine.incidents.preview import Look, PastRow
 from htmengine.incidents.records import Did, Marks
+from htmengine.incidents.trial import told
 from htmengine.offline import score_rows
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import counts, fine_spans, queries
@@ -54,6 +58,8 @@ START = 1_700_000_000
 STEP = 3600
 ROWS = 370
 TIMES = [START + STEP * row for row in range(ROWS)]
+#: Rows are judged from then on.
+SINCE = TIMES[340]
 #: Days of a daily course, then two hours that are far above it.
 SPIKE = 345
 VALUES = [30.0 + 20.0 * ((row % 24) // 6) + row % 5 for row in range(ROWS)]
@@ -100,7 +106,7 @@ class RescoringTest(SynchronousTestCase):
         model, detector = Model(PARAMS), detector_for(PARAMS)
         score_rows(model, detector, TIMES[:100], VALUES[:100])
         after = past(100, after=100, start=SavedModel(model.save(), detector.save()))
-        self.assertEqual(rescore(after, WANTED)[5:], (ROWS - 100, 0, None))
+        self.assertEqual(rescore(after, WANTED)[5:8], (ROWS - 100, 0, None))
 
     def test_scores_from_before_the_evidence_are_the_likelihood_s(self) -> None:
         old = score_rows(Model(PARAMS), detector_for(PARAMS), TIMES, VALUES, sequence_only=True)
@@ -151,8 +157,8 @@ class RescoringTest(SynchronousTestCase):
         raws, scores = (np.array(column) for column in zip(*SCORES, strict=True))
         scores[100], raws[101], scores[360] = np.nan, np.nan, 0.5
         found = rescore(past(raws=raws, scores=scores, scored_to=350), WANTED)
-        self.assertEqual(found[5:], (348, ROWS - 350, None))
-        self.assertEqual(rescore(past(compares=False), WANTED)[5:], (0, 0, None))
+        self.assertEqual(found[5:8], (348, ROWS - 350, None))
+        self.assertEqual(rescore(past(compares=False), WANTED)[5:8], (0, 0, None))
 
     def test_rows_that_no_such_model_takes_are_refused_with_the_metric_s_name(self) -> None:
         document = PARAMS.to_json()
@@ -196,6 +202,43 @@ class ComparisonTest(SynchronousTestCase):
         self.assertEqual((found.happened.pages, found.happened.marks), (4, Marks(right=2, fine=1)))
         self.assertEqual((found.replayed.pages, found.replayed.incidents), (2, 3))
         self.assertEqual((found.replayed.marks, found.lost), (Marks(right=1), 1))
+
+
+class SilencesTest(SynchronousTestCase):
+    """Four metrics with a row a minute for half a day, of which one stops for two hours."""
+
+    LOOKS = look_times(START, START + 12 * 3600)
+    STOPS, BACK = START + 6 * 3600, START + 8 * 3600
+
+    def reports(self, uid: str) -> Reports:
+        rows = [at for at in range(START, START + 12 * 3600, 60) if uid != "a" or not self.STOPS <= at < self.BACK]
+        return reports_of(uid, f"web.{uid}", np.arange(1000, 1000 + len(rows)), np.array(rows), self.LOOKS)
+
+    def looks(self, *rules: Rule) -> Mapping[str, Sequence[Look]]:
+        metrics = [self.reports(uid) for uid in "abcd"]
+        return looks_of(rules, metrics, self.LOOKS.tolist(), lambda uid, until: [START, START + 60, START + 120])
+
+    def test_one_that_stops_while_others_go_on_is_silent_until_it_is_back(self) -> None:
+        stopped, back = self.looks(ALL)["all"]
+        self.assertEqual([(each.uid, each.kind, each.rowid) for each in stopped.alarms], [("a", "silence", 1359)])
+        self.assertTrue(self.STOPS + 540 <= stopped.at <= self.STOPS + 720, stopped.at - self.STOPS)
+        self.assertEqual((stopped.silent, back.silent, back.alarms), ({"a"}, frozenset(), ()))
+        self.assertTrue(self.BACK <= back.at <= self.BACK + 60)
+
+    def test_a_rule_has_its_own_time_and_its_own_metrics(self) -> None:
+        patient = Rule("patient", pages_per_week=5.0, silence=3600.0)
+        none, other = (
+            Rule("none", pages_per_week=5.0, silence=None),
+            Rule("other", metrics=("db.*",), pages_per_week=5.0),
+        )
+        looks = self.looks(patient, none, other, Rule("threshold"))
+        self.assertEqual({name: len(each) for name, each in looks.items()}, {"patient": 2, "none": 0, "other": 0})
+        self.assertGreaterEqual(looks["patient"][0].at, self.STOPS + 3540)
+
+    def test_a_silence_is_an_incident_that_lasts_until_the_metric_is_back(self) -> None:
+        [entry] = told(ALL, [], {}, 4, looks=self.looks(ALL)["all"])
+        self.assertEqual((entry.title, entry.paged, entry.height), ("web.a", True, 7.0))
+        self.assertIn("no samples for", entry.reason)
 
 
 def fill(database: Database) -> str:
@@ -244,7 +287,7 @@ class BacktestTest(SynchronousTestCase):
         return new_database(self, content), uid
 
     def run_(self, rule: Rule = ALL, selection: str = "*", **options: Any) -> Backtest:
-        plan = Plan(Selection.of((selection,)), START, TIMES[-1], [rule], **options)
+        plan = Plan(Selection.of((selection,)), SINCE, TIMES[-1], [rule], **options)
         return backtest(self.database, plan, 1, lambda _: None, lambda _: None)
 
     def test_the_same_rule_and_parameters_do_what_happened(self) -> None:
@@ -304,6 +347,22 @@ class BacktestTest(SynchronousTestCase):
         replayed = [pair.replayed for pair in found.comparison.pairs if pair.replayed]
         self.assertEqual(len(replayed), 1)
 
+    def test_incidents_of_metrics_that_fell_silent_count_unless_there_are_too_many_looks(self) -> None:
+        newest = Newest(self.uid, "web.load", 360, TIMES[359])
+        about = Judging(ALL, 1, AlertOptions(NO_ALERTS, ""), float(TIMES[365]))
+        self.database.run_sync(judge, about, [], [Silent(newest, "no samples")])
+        with_them = self.run_()
+        self.assertTrue(with_them.silences)
+        with mock.patch("htmengine.history.backtest.MOST_LOOKS", 10):
+            without = self.run_()
+        self.assertEqual(with_them.comparison.happened.incidents, without.comparison.happened.incidents + 1)
+        self.assertFalse(without.silences)
+
+    def test_the_times_of_rows_are_those_up_to_a_time(self) -> None:
+        with mock.patch("htmengine.history.stored.STUDIED_ROWS", 3):
+            times = self.database.read_sync(stored.times_until, self.uid, TIMES[9] + 1)
+        self.assertEqual(times, TIMES[7:10])
+
     def test_only_selected_metrics_count(self) -> None:
         found = self.run_(selection="db.*")
         self.assertEqual((found.metrics, found.comparison.pairs), (0, []))
@@ -319,7 +378,7 @@ class CommandTest(SynchronousTestCase):
         self.addCleanup(self.database.close)
 
     def command(self, *words: str, status: int = 0) -> str:
-        words = ("backtest", "--since", str(START), "--jobs", "1", "--data-dir", str(self.folder), *words)
+        words = ("backtest", "--since", str(SINCE), "--jobs", "1", "--data-dir", str(self.folder), *words)
         done = CliRunner().invoke(main, words)
         self.assertEqual(done.exit_code, status, f"{done.output}{done.exception!r}")
         return done.output
