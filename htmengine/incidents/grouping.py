@@ -73,7 +73,8 @@ class Alarm:
     """A row that is high enough for a page, or a metric that fell silent after its row ``rowid``.
 
     ``timestamp``: epoch seconds; of a silence: when it was noticed.  ``text`` says why, ``direction`` is up or down.
-    ``quiet``: why nobody is to be paged because of it; None: somebody may be.
+    ``quiet``: why nobody is to be paged because of it; None: somebody may be.  ``since``: the time of the first of the
+    unusual rows that led up to it; None: not known.
     """
 
     uid: str
@@ -85,6 +86,12 @@ class Alarm:
     text: str
     direction: str | None = None
     quiet: Outcome | None = None
+    since: int | None = None
+
+    @property
+    def moved_at(self) -> int:
+        """When the metric moved, as far as that is known."""
+        return self.timestamp if self.since is None else self.since
 
     @property
     def is_silence(self) -> bool:

@@ -113,7 +113,7 @@ def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent
     maintenance = in_force(conn, config)
     quiet = Quiet(silences, maintenance, judging.now, config.general.name_labels)
     for each in found:
-        _take_row(judging, work, quiet, each)
+        _take_row(conn, judging, work, quiet, each)
     for stopped in silent:
         _take_silence(judging, work, quiet, stopped)
     hold_offs = {uid: HoldOff(each.timestamp, each.height or 0.0) for uid, each in work.states.items()}
@@ -163,7 +163,7 @@ def _read_state(stored: dict[str, Any]) -> RuleState:
 # --- alarms ---------------------------------------------------------------------------------------------
 
 
-def _take_row(judging: Judging, work: _Work, quiet: Quiet, each: Candidate) -> None:
+def _take_row(conn: Connection, judging: Judging, work: _Work, quiet: Quiet, each: Candidate) -> None:
     state = work.states.get(each.uid) or AlarmState(judging.rule.name, each.uid)
     if each.row.rowid <= state.rowid:
         return
@@ -179,6 +179,8 @@ def _take_row(judging: Judging, work: _Work, quiet: Quiet, each: Candidate) -> N
         work.verdicts.append(verdict)
         return
     work.candidates[alarm.uid, alarm.rowid] = each
+    if HoldOff(state.timestamp, state.height or 0.0).allows(alarm.timestamp, alarm.height):
+        alarm = replace(alarm, since=queries.unusual_since(conn, alarm.uid, alarm.rowid))
     work.alarms.append(alarm)
 
 
@@ -309,7 +311,7 @@ def _member(incident_id: str, before: Member | None, alarm: Alarm, rows: Mapping
         return replace(before, last_timestamp=last, height=max(before.height, alarm.height), quiet=quiet)
     about = (alarm.uid, alarm.metric, alarm.rowid, alarm.timestamp, alarm.timestamp, alarm.height)
     quiet = None if alarm.quiet is None else alarm.quiet.reason
-    member = Member(incident_id, *about, alarm.kind, alarm.direction, alarm.text, quiet=quiet)
+    member = Member(incident_id, *about, alarm.kind, alarm.direction, alarm.text, quiet=quiet, since=alarm.since)
     found = None if alarm.is_silence else rows.get((alarm.uid, alarm.rowid))
     if found is None:
         return member

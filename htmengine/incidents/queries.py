@@ -20,6 +20,7 @@ from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, insert, or_, select, update
 
 from htmengine.errors import IncidentNotFound, SilenceNotFound
+from htmengine.evidence.explaining import LEAST_HEIGHT
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import SILENCE, Outcome
 from htmengine.incidents.preview import PastRow
@@ -34,6 +35,7 @@ from htmengine.incidents.records import (
     Silence,
     Verdict,
 )
+from htmengine.incidents.roots import MOST_LEADING
 from htmengine.messages import ScoredRow, Why
 from htmengine.repository import audit
 from htmengine.repository.queries import IN_AT_ONCE, Definition, Metric, MetricStatus, get_metrics, get_rows, in_parts
@@ -223,6 +225,23 @@ def past_rows(conn: Connection, since: int) -> Iterator[PastRow]:
     return (_past_row(*row) for row in conn.execute(ordered))
 
 
+def unusual_since(conn: Connection, uid: str, rowid: int) -> int | None:
+    """The time of the first of the unusual rows that lead up to a row without a gap; None: the row is not listed."""
+    c = anomaly.c
+    leading = (c.uid == uid) & c.rowid.between(rowid - MOST_LEADING, rowid)
+    since = None
+    newest_first = select(c.rowid, c.timestamp, c.why).where(leading).order_by(c.rowid.desc())
+    for place, row in enumerate(conn.execute(newest_first)):
+        if row.rowid != rowid - place or (place and _height(row.why) < LEAST_HEIGHT):
+            break
+        since = from_datetime(row.timestamp)
+    return since
+
+
+def _height(why: str | None) -> float:
+    return 0.0 if why is None else msgspec.json.decode(why, type=Why).height
+
+
 def rows_outside(
     conn: Connection, names: Mapping[str, str], valid: tuple[float, float], since: int, most: int
 ) -> list[PastRow]:
@@ -309,7 +328,8 @@ def members_of(conn: Connection, incident_id: str) -> list[Member]:
     """An incident's metrics, who moved first before all others; those that page nobody are the last."""
     c = incident_member.c
     query = select(incident_member).where(c.incident_id == incident_id)
-    query = query.order_by(c.quiet.is_not(None), c.timestamp, c.height.desc(), c.metric)
+    moved_at = func.coalesce(c.since, c.timestamp)
+    query = query.order_by(c.quiet.is_not(None), moved_at, c.height.desc(), c.metric)
     return [_member(row) for row in conn.execute(query)]
 
 

@@ -56,7 +56,8 @@ class Incident:
 class Member:
     """A metric of an incident: its first alarm, and its greatest height.
 
-    ``quiet``: why nobody is to be paged because of it, such as ``in maintenance``; None: somebody may be.
+    ``quiet``: why nobody is to be paged because of it, such as ``in maintenance``; None: somebody may be.  ``since``:
+    the time of the first of the unusual rows that led up to its first alarm; None: not known.
     """
 
     incident_id: str
@@ -74,6 +75,12 @@ class Member:
     lower: float | None = None
     upper: float | None = None
     quiet: str | None = None
+    since: int | None = None
+
+    @property
+    def moved_at(self) -> int:
+        """When the metric moved, as far as that is known."""
+        return self.timestamp if self.since is None else self.since
 
     @property
     def reason(self) -> str:

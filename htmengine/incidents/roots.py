@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Which metric of an incident moved first, and what the incident is called.
 
-In: the members' names, with time and height of their first alarms.  Out: the members, the most suspected first; a
-title from the parts that their names share.
+In: the members' names, when they moved, and the height of their first alarms.  Out: the members, the most suspected
+first; a title from the parts that their names share.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Protocol, TypeVar
 
+#: Unusual rows before an alarm that tell when its metric moved, at most: more say that it was never as usual.
+MOST_LEADING = 12
+
 
 class Moved(Protocol):
     """A member of an incident: `htmengine.incidents.grouping.Alarm`, or a stored member."""
@@ -19,7 +22,7 @@ class Moved(Protocol):
     @property
     def metric(self) -> str: ...
     @property
-    def timestamp(self) -> int: ...
+    def moved_at(self) -> int: ...  #: epoch seconds
     @property
     def height(self) -> float: ...
     @property
@@ -50,7 +53,7 @@ def ranked(members: Iterable[_Member]) -> list[_Member]:
     def suspicion(member: _Member) -> tuple[float, ...]:
         return (
             member.quiet is not None,
-            member.timestamp,
+            member.moved_at,
             -member.height,
             -sum(counts[part] for part in parts(member.metric)),
         )

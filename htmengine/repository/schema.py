@@ -348,6 +348,7 @@ incident_member = Table(
     Column("lower", Double),
     Column("upper", Double),
     Column("quiet", String(20)),  # why nobody is to be paged because of it; NULL: somebody may be
+    Column("since", BigInteger),  # time of the first of the unusual rows that led up to its alarm
     Index("incident_member_uid", "uid"),
 )
 

@@ -194,6 +194,16 @@ class IncidentServiceTest(IncidentCase):
         self.rise("web.a", rowid=104)
         self.assertEqual(self.verdicts()[4:], ["paged"])
 
+    def test_who_became_unusual_first_is_the_first_suspect_though_it_alarmed_later(self) -> None:
+        self.rise("web.a", height=3.2, rowid=49)  # below what alarms
+        self.clock.advance(60)
+        self.rise("db.b", height=6.0)
+        self.rise("web.a", height=4.5, rowid=50)
+        [incident] = self.incidents()
+        members = self.database.run_sync(incidents.members_of, incident.id)
+        self.assertEqual([(each.metric, each.since) for each in members], [("web.a", START), ("db.b", START + 60)])
+        self.assertEqual(incident.title, "web.a and 1 more")
+
     def test_maintenance_is_by_the_rows_time_and_pages_nobody(self) -> None:
         self.restart(in_maintenance(START, START + 3600))
         self.rise("web.a")
