@@ -55,9 +55,12 @@ FOLLOW_S = 0.5
 @click.option("--format", "form", type=FORMATS, default="table", show_default=True)
 @failing_cleanly
 def metrics(engine: Engine, search: str, sort: str, limit: int | None, form: str, selectors: tuple[str, ...]) -> None:
-    """List metrics with status, rows, and the last value with its score; all, or those of SELECTORS as in a rule."""
+    """List metrics with status, rows, the last value with its score, and their cadence.
+
+    All, or those of SELECTORS as in a rule.  The cadence is the time between rows, and since when if that has changed.
+    """
     query, selection = MetricQuery(search, by_score=sort == "score"), Selection.of(selectors)
-    writer = _Writer(form, ["name", "status", "rows", "timestamp", "value", "anomaly_score", "message"])
+    writer = _Writer(form, ["name", "status", "rows", "timestamp", "value", "anomaly_score", "cadence", "message"])
     left, after = limit, None
     with engine.database() as database:
         while left is None or left > 0:
@@ -78,7 +81,8 @@ def _page(
     unscored = [row.uid for row in selected if row.rowid != row.last_rowid]  # of these alone metric_data knows more
     newest = queries.newest_rows(conn, unscored)
     shown = [
-        [row.name, MetricStatus(row.status).name, row.last_rowid, *_last(row, newest), row.message] for row in selected
+        [row.name, MetricStatus(row.status).name, row.last_rowid, *_last(row, newest), _cadence(row), row.message]
+        for row in selected
     ]
     return shown, reading.key_of(rows[-1]) if len(rows) == most else None
 
@@ -91,6 +95,14 @@ def _last(metric: MetricRow, newest: Mapping[str, Row]) -> tuple[str | None, flo
     if metric.rowid != metric.last_rowid or metric.timestamp is None:
         return None, None, None
     return format_timestamp(from_datetime(metric.timestamp)), metric.metric_value, metric.anomaly_score
+
+
+def _cadence(metric: MetricRow) -> str | None:
+    """How often rows come, and since when if that has changed."""
+    if metric.interval_s is None:
+        return None
+    since = "" if metric.interval_since is None else f" since {format_timestamp(metric.interval_since)}"
+    return f"{metric.interval_s:g} s{since}"
 
 
 # --- monitor, unmonitor, delete -------------------------------------------------------------------------

@@ -44,6 +44,8 @@ class MetricScore(NamedTuple):
     expected: float | None = None  #: of the newest scored row; None: nothing was known
     lower: float | None = None  #: ends of its band
     upper: float | None = None
+    interval_s: float | None = None  #: between the metric's rows; None: not known
+    interval_since: int | None = None  #: epoch seconds; None: from the start
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str,
             row.expected,
             row.lower_bound,
             row.upper_bound,
+            row.interval_s,
+            row.interval_since,
         )
         for row in conn.execute(query)
     }
@@ -110,7 +114,7 @@ def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str,
 _KEYS = ("uid", "generation")
 _CHANGING = (
     *("rowid", "scored", "timestamp", "metric_value", "raw_anomaly_score", "anomaly_score"),
-    *("evidence_from", "digest", "expected", "lower_bound", "upper_bound"),
+    *("evidence_from", "digest", "expected", "lower_bound", "upper_bound", "interval_s", "interval_since"),
 )
 
 

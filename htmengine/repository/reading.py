@@ -87,6 +87,8 @@ class MetricRow(NamedTuple):
     raw_anomaly_score: float | None
     anomaly_score: float | None
     evidence_from: int | None
+    interval_s: float | None
+    interval_since: int | None
     is_rate: bool  #: its rows are rates of a counter
     text: str | None  #: the whole text of a metric whose name is a short identity
 
@@ -276,6 +278,7 @@ def _metric_rows(
         *(m.uid, m.datasource, m.name, m.description, m.server, m.location, m.parameters, m.status, m.message),
         *(m.last_timestamp, m.model_params, m.last_rowid),
         *(s.rowid, s.timestamp, s.metric_value, s.raw_anomaly_score, s.anomaly_score, s.evidence_from),
+        *(s.interval_s, s.interval_since),
         *(metric_counter.c.uid.is_not(None), metric_text.c.text),
     )
     tables = metric.outerjoin(metric_score).outerjoin(metric_counter, metric_counter.c.uid == m.uid)

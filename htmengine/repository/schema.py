@@ -170,6 +170,8 @@ metric_score = Table(
     Column("expected", Double),  # of the newest scored row; NULL: nothing was known
     Column("lower_bound", Double),
     Column("upper_bound", Double),
+    Column("interval_s", Double),  # between rows; NULL: not known
+    Column("interval_since", BigInteger),  # epoch seconds; NULL: from the start
 )
 
 #: The ledger's counters of the whole engine (`counts.RECEIVED`, `counts.DELETED`).

@@ -108,15 +108,17 @@ class Batch:
     def newest(self) -> list[MetricScore]:
         """How far each metric's model is now."""
         rows = dict(self.scores)  # of each metric the last
-        return [
-            MetricScore(
-                *(uid, s.generation, row.rowid, s.scored, row.timestamp, row.value, row.raw, row.anomaly),
-                s.evidence_from,
-                s.digest,
-                *(s.detector.expected or _NOTHING_KNOWN),
-            )
-            for (uid, row), s in ((item, self.touched[item[0]]) for item in rows.items())
-        ]
+        return [_newest(uid, row, self.touched[uid]) for uid, row in rows.items()]
+
+
+def _newest(uid: str, row: ScoredRow, state: MetricState) -> MetricScore:
+    expected, lower, upper = state.detector.expected or _NOTHING_KNOWN
+    return MetricScore(
+        *(uid, state.generation, row.rowid, state.scored, row.timestamp, row.value, row.raw, row.anomaly),
+        *(state.evidence_from, state.digest, expected, lower, upper),
+        interval_s=state.detector.interval if state.detector.rows > 1 else None,
+        interval_since=state.detector.changed_at,
+    )
 
 
 class AnomalyService(QueueConsumer):

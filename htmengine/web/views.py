@@ -45,6 +45,7 @@ def metric_json(row: MetricRow) -> dict[str, Any]:
         "model": _model(row.model_params),
         "newest": _newest(row),
         "evidence_from": row.evidence_from,
+        "cadence": _cadence(row),
         "rate": bool(row.is_rate),
         "text": row.text,
     }
@@ -54,6 +55,10 @@ def parameters_json(row: MetricRow) -> dict[str, Any] | None:
     """The model specification that a metric was given."""
     found = json.loads(row.parameters) if row.parameters else None
     return found if isinstance(found, dict) else None
+
+
+def _cadence(row: MetricRow) -> dict[str, Any] | None:
+    return None if row.interval_s is None else {"interval_s": row.interval_s, "since": row.interval_since}
 
 
 def _unit(parameters: Mapping[str, Any] | None) -> str | None:

@@ -120,6 +120,7 @@ class TestMetrics:
         assert metric["newest"]["value"] == 5000.0
         assert metric["newest"]["anomaly_score"] > 0.99999
         assert metric["evidence_from"] == 1
+        assert metric["cadence"] == {"interval_s": 300.0, "since": None}
         assert client.get(f"/api/v1/metrics/{metric['uid']}").json() == metric
 
     def test_creating_monitoring_unmonitoring_and_deleting(self, client: httpx.Client) -> None:

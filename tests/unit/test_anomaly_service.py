@@ -49,6 +49,7 @@ from htmengine.repository.fine_spans import FineSpan, learnt_at, turns
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.reading import Span
 from htmengine.repository.schema import metric_data
+from htmengine.repository.times import to_datetime
 from htmengine.runtime import anomaly_service
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.detector_states import STATE_EVERY_ROWS, DetectorStates, MetricState
@@ -86,6 +87,12 @@ def _set_values(conn: Connection, uid: str, values: Sequence[float]) -> None:
         update(metric_data).where(c.uid == uid, c.rowid == bindparam("row")).values(metric_value=bindparam("now"))
     )
     conn.execute(this_row, [{"row": rowid, "now": value} for rowid, value in enumerate(values, 1)])
+
+
+def _set_times(conn: Connection, uid: str, times: Mapping[int, int]) -> None:
+    c = metric_data.c
+    this_row = update(metric_data).where(c.uid == uid, c.rowid == bindparam("row")).values(timestamp=bindparam("now"))
+    conn.execute(this_row, [{"row": rowid, "now": to_datetime(at)} for rowid, at in times.items()])
 
 
 class AnomalyServiceTest(SynchronousTestCase):
@@ -237,6 +244,19 @@ class AnomalyServiceTest(SynchronousTestCase):
             self.service = self.new_service()
             self.deliver(self.results(first, last))
         self.assertEqual(self.database.run_sync(counts.get_scores)[self.metric.uid].digest, expected)
+
+    def test_the_interval_of_the_rows_and_since_when_it_is_that_are_kept(self) -> None:
+        self.deliver(self.results(1, 60))
+        self.assertEqual(self.cadence(), (60.0, None))
+        times = {n: 3600 + 600 * (n - 60) for n in range(61, 101)}
+        self.database.run_sync(_set_times, self.metric.uid, times)
+        slow = tuple(ResultRow(n, at, self.values[n - 1], self.raws[n - 1]) for n, at in times.items())
+        self.deliver(encode_results([ModelResult(self.metric.uid, 1, slow)]))
+        self.assertEqual(self.cadence(), (600.0, 3600 + 12 * 600))
+
+    def cadence(self) -> tuple[float | None, int | None]:
+        score = self.database.run_sync(counts.get_scores)[self.metric.uid]
+        return score.interval_s, score.interval_since
 
     def test_the_state_of_a_metric_that_is_deleted_meanwhile_is_let_go(self) -> None:
         self.deliver(self.results(1, 10))

@@ -315,7 +315,7 @@ class StatusTest(CommandLineTestCase):
             metric, _ = database.run_sync(custom.monitor_metric, ModelSpec.for_name(name, min=0, max=10), 288)
             database.run_sync(queries.insert_samples, [(metric.uid, n, 60 * n, float(place)) for n in (1, 2)])
             database.run_sync(queries.update_tails, [(metric.uid, 2, 120)])
-            newest = MetricScore(metric.uid, 1, 2 - place % 2, 1, 120, float(place), 0.0, place / 10)
+            newest = MetricScore(metric.uid, 1, 2 - place % 2, 1, 120, float(place), 0.0, place / 10, interval_s=60.0)
             database.run_sync(counts.save_scores, [newest] if place < 5 else [])
         self.patch(metrics, "PAGE", 2)
 
@@ -324,6 +324,8 @@ class StatusTest(CommandLineTestCase):
             return [[line.split(",")[at] for at in (0, 4, 5)] for line in done.stdout.splitlines()[1:]]
 
         self.assertEqual([name for name, _, _ in shown()], sorted(names))
+        done = self.run_command("metrics", "web.a", "--format", "csv", "--data-dir", self.data_dir)
+        self.assertIn(",60 s,", done.stdout)
         self.assertEqual(
             shown("--sort", "score", "--limit", 3),
             [

@@ -30,7 +30,7 @@ export function factList(facts) {
 
 /** Fill a panel with a metric's model. */
 export function showModel(panel, metric) {
-  const { model, unit, rows, status, message, last_timestamp: last } = metric;
+  const { model, unit, rows, status, message, last_timestamp: last, cadence } = metric;
   const known = model
     ? [
         ["Least value", model.min === null ? "as described" : format.value(model.min)],
@@ -48,6 +48,7 @@ export function showModel(panel, metric) {
       ...known,
       ...(unit ? [["Unit", unit]] : []),
       ["Samples", format.count(rows)],
+      ...(cadence ? [["A sample each", howOften(cadence)]] : []),
       ["Newest sample", last === null ? "none yet" : format.time(last)],
     ]),
   );
@@ -85,6 +86,10 @@ export function showLedger(panel, ledger) {
       ["Adds up", ledger.adds_up ? "✓ yes" : h("span", { class: "failure" }, "✗ no")],
     ]),
   );
+}
+
+function howOften({ interval_s: seconds, since }) {
+  return `${format.value(seconds)} s` + (since === null ? "" : `, since ${format.time(since)}`);
 }
 
 function learning({ progress, until }) {
