@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import gzip
-import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.engine import Engine, htmengine, running_engine, wait_for
 
 FUTURE = 4_070_908_800  # 2099
 
@@ -25,15 +22,6 @@ FUTURE = 4_070_908_800  # 2099
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with running_engine(tmp_path_factory.mktemp("admission") / "data", "--workers", "1") as started:
         yield started
-
-
-def htmengine(engine: Engine, *arguments: str) -> str:
-    command = [sys.executable, "-m", "htmengine.cli.main", *arguments, "--data-dir", str(engine.data_dir)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=os.environ | engine.environment
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def get(engine: Engine, path: str) -> Any:

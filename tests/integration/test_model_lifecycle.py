@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.offline import score_rows
-from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.engine import Engine, htmengine, running_engine, wait_for
 
 PARAMS = ModelParams.for_range(0, 100)
 Scores = list[tuple[float, float]]
@@ -57,15 +54,6 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
     with running_engine(tmp_path / "data", "--workers", "2") as started:
         htmengine(started, "monitor", "m", "--min", "0", "--max", "100")
         yield started
-
-
-def htmengine(engine: Engine, *arguments: str, status: int = 0) -> str:
-    command = [sys.executable, "-m", "htmengine.cli.main", *arguments, "--data-dir", str(engine.data_dir)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=os.environ | engine.environment
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout + done.stderr
 
 
 def scores(engine: Engine, name: str, first: int, last: int) -> Scores:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,7 +15,7 @@ import pytest
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from tests.support import nupic
-from tests.support.engine import Engine, running_engine
+from tests.support.engine import Engine, htmengine, running_engine
 
 COMMAND = "HTMENGINE__MODEL_SWAPPER__MODEL_SCHEDULER__WORKER_COMMAND"
 ROWS = 60
@@ -37,15 +36,6 @@ def stand_ins_scores(last: int) -> list[float]:
         seen[value(row)] += 1
         scores.append(40 // seen[value(row)] / 40)
     return scores
-
-
-def htmengine(engine: Engine, *arguments: str, status: int = 0) -> str:
-    command = [sys.executable, "-m", "htmengine.cli.main", *arguments, "--data-dir", str(engine.data_dir)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=os.environ | engine.environment
-    )
-    assert done.returncode == status, done.stderr
-    return done.stdout + done.stderr
 
 
 def raw_scores(engine: Engine, last: int) -> list[float]:

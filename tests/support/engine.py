@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
 import signal
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -139,3 +141,13 @@ def running_engine(
     finally:
         if engine.process is not None and engine.process.poll() is None:
             engine.kill()
+
+
+def htmengine(engine: Engine, *arguments: str, status: int = 0) -> str:
+    """What a command on an engine's folder says, on both of its outputs."""
+    command = [sys.executable, "-m", "htmengine.cli.main", *arguments, "--data-dir", str(engine.data_dir)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, env=os.environ | engine.environment
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr
