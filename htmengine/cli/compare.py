@@ -18,11 +18,11 @@ from htmengine.cli.common import Engine, engine_options, example, failing_cleanl
 from htmengine.cli.load import left_out, timestamp_option, value_option
 from htmengine.csv_files import Columns, Notes, read_rows
 from htmengine.errors import HtmEngineError
+from htmengine.history.agreement import Agreement, Alarms, agreement, scores_of
+from htmengine.history.agreement_report import Series, alarm_lines, lines, report
 from htmengine.history.rescoring import Past, raw_scores
 from htmengine.history.stored import past_of
 from htmengine.htm.params import ModelParams
-from htmengine.measure.agreement import Agreement, Alarms, agreement, scores_of
-from htmengine.measure.agreement_report import Series, alarm_lines, lines, report
 from htmengine.measure.worker_scores import WorkerScores
 from htmengine.messages import InputRow
 from htmengine.offline import accept, params_for

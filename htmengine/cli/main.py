@@ -54,6 +54,7 @@ _PLACES = {
     "incidents": ("incidents", "incidents"),
     "db": ("admin", "db"),
     "gc": ("admin", "gc"),
+    "migrate-from-htmengine": ("migrate", "migrate_from_htmengine"),
     "check-config": ("admin", "check_config"),
     "nab": ("nab", "nab"),
     "benchmark": ("benchmark", "benchmark"),

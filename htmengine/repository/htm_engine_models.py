@@ -21,7 +21,7 @@ from htmengine.repository.queries import MetricStatus
 from htmengine.repository.schema import metric
 
 #: HTM Engine's own history of its schema; nobody else's databases are searched.
-_THEIR_VERSIONS = "alembic_version"
+THEIR_VERSIONS = "alembic_version"
 #: All definitions of ours begin so; it spares reading them.
 _OUR_DEFINITION = '{"generation"'
 _MODELLED = [status for status in MetricStatus if status.has_model]
@@ -29,7 +29,7 @@ _MODELLED = [status for status in MetricStatus if status.has_model]
 
 def convert(conn: Connection) -> None:
     """Define the models of HTM Engine's metrics; our own stay as they are, so that it may be called again."""
-    if not inspect(conn).has_table(_THEIR_VERSIONS):
+    if not inspect(conn).has_table(THEIR_VERSIONS):
         return
     m = metric.c
     undescribed = and_(m.model_params.is_(None), m.status.in_(_MODELLED))

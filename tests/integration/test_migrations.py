@@ -15,9 +15,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Connection, MetaData, Table, text
-from sqlalchemy import insert as insert_into
-from sqlalchemy.types import NullType
+from sqlalchemy import Connection, text
 
 from htmengine import ledger
 from htmengine.errors import RepositoryError
@@ -28,12 +26,19 @@ from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
-from tests.support.migrations import tables, with_later_version
+from tests.support.migrations import (
+    DATETIME,
+    DEFAULTS,
+    INITIAL,
+    PREDICTIONS,
+    htm_engine_tables,
+    insert,
+    tables,
+    with_later_version,
+)
 from tests.support.servers import MariaDB, PostgreSQL
 from tests.unit.test_opf import DESCRIPTION
 
-#: HTM Engine's versions, in order: initial tables, TIMESTAMP to DATETIME, defaults, the classifier's predictions.
-INITIAL, DATETIME, DEFAULTS, PREDICTIONS = range(1, 5)
 #: HTM Engine's column model_params: the description of a NuPIC model.
 MODEL = json.dumps(
     {
@@ -45,35 +50,6 @@ MODEL = json.dumps(
 )
 SPEC = json.dumps({"datasource": "custom", "metricSpec": {"metric": "m"}, "modelParams": {"min": 0, "max": 10}})
 OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, pending_samples=3)
-
-
-def htm_engine_tables(version: int, mysql: bool) -> Iterator[str]:
-    """The statements that make HTM Engine's tables as of one of its versions."""
-    moment = "DATETIME" if version >= DATETIME else "TIMESTAMP"
-    zero, minute, nothing = (f" DEFAULT {each}" if version >= DEFAULTS else "" for each in ("0", "60", "''"))
-    # COMPACT and 3-byte characters: what MySQL 5.6 gave to tables by default
-    storage = " ENGINE=InnoDB ROW_FORMAT=COMPACT DEFAULT CHARSET=utf8mb3" if mysql else ""
-    predictions = "multi_step_best_predictions TEXT," if version >= PREDICTIONS else ""
-    yield f"""CREATE TABLE metric (
-        uid VARCHAR(40) NOT NULL, datasource VARCHAR(100){nothing}, name VARCHAR(255){nothing},
-        description VARCHAR(200){nothing}, server VARCHAR(100){nothing}, location VARCHAR(200){nothing},
-        parameters TEXT, status INTEGER{zero}, message TEXT, collector_error TEXT,
-        last_timestamp {moment} NULL, poll_interval INTEGER{minute}, tag_name VARCHAR(200){nothing},
-        model_params TEXT, last_rowid INTEGER{zero}, PRIMARY KEY (uid)){storage}"""
-    yield "CREATE INDEX location_index ON metric (location)"
-    yield "CREATE INDEX server_index ON metric (server)"
-    yield f"""CREATE TABLE metric_data (
-        uid VARCHAR(40) NOT NULL, rowid INTEGER NOT NULL, timestamp {moment} NOT NULL, metric_value DOUBLE NOT NULL,
-        raw_anomaly_score DOUBLE, anomaly_score DOUBLE, display_value INTEGER, {predictions}
-        PRIMARY KEY (uid, rowid),
-        CONSTRAINT metric_data_metric FOREIGN KEY (uid) REFERENCES metric (uid) ON UPDATE CASCADE ON DELETE CASCADE
-        ){storage}"""
-    yield "CREATE INDEX timestamp_index ON metric_data (timestamp)"
-    yield f"""CREATE TABLE instance_status_history (
-        server VARCHAR(100) NOT NULL, timestamp {moment} NOT NULL, status VARCHAR(32) NOT NULL DEFAULT 'active',
-        PRIMARY KEY (server, timestamp)){storage}"""
-    yield f"CREATE TABLE `lock` (name VARCHAR(40) NOT NULL, PRIMARY KEY (name)){storage}"
-    yield f"CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL){storage}"
 
 
 #: uid, name, status, parameters, model_params, last_rowid, last_timestamp
@@ -118,16 +94,6 @@ def make_htm_engines(url: str, version: int) -> None:
         conn.exec_driver_sql("INSERT INTO instance_status_history VALUES ('i-1', '2015-07-02 10:00:00', 'active')")
         conn.exec_driver_sql("INSERT INTO alembic_version VALUES ('their-own')")
     engine.dispose()
-
-
-def insert(conn: Connection, table: str, columns: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    names = columns.split(", ")
-    fill = insert_into(Table(table, MetaData(), *[Column(name, NullType) for name in names]))
-    conn.execute(fill, [dict(zip(names, map(plain, row), strict=True)) for row in rows])
-
-
-def plain(value: Any) -> Any:
-    return str(value) if isinstance(value, datetime) else value
 
 
 @pytest.fixture(params=["sqlite", "mariadb", "postgresql"])

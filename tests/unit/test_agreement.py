@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from htmengine.cli.compare import document
+from htmengine.history.agreement import FIRST_ROW, Scores, agreement, compared, matched, scores_of
+from htmengine.history.agreement_report import Series, alarm_lines, lines, report
 from htmengine.htm.params import ModelParams
-from htmengine.measure.agreement import FIRST_ROW, Scores, agreement, compared, matched, scores_of
-from htmengine.measure.agreement_report import Series, alarm_lines, lines, report
 
 ROWS = 700
 PARAMS = ModelParams.for_range(0.0, 10.0)

@@ -69,7 +69,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "alerts": STORED,
     "incidents": (*STORED, "alerts"),
     "export": (*STORED, "wires", "incidents"),
-    "history": (*STORED, "alerts", "incidents", "pictures"),
+    "history": (*STORED, "csv_files", "alerts", "incidents", "pictures"),
     "telemetry": (*STORED, "adapters", "operations"),
     "runtime": (*STORED, "adapters", "wires"),
     "runtime.metric_listener": (*STORED, "wires", "runtime"),
@@ -111,7 +111,6 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "taps": (*GROUND, "deployment", "services"),
     "measure": (
         *STORED,
-        "csv_files",
         "pictures",
         "nab",
         "wires",

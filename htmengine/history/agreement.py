@@ -117,7 +117,11 @@ def beginnings(scores: Floats, first: int = 0) -> list[int]:
     >>> beginnings(np.array([0.5, 1.0, 1.0] + 20 * [0.5] + [1.0]))
     [1, 23]
     """
-    rows = [first + int(row) for row in np.flatnonzero(scores[first:] >= ALARM)]
+    return starts([first + int(row) for row in np.flatnonzero(scores[first:] >= ALARM)])
+
+
+def starts(rows: Sequence[int]) -> list[int]:
+    """The first of rows that are no further apart than `APART`; rows ascend."""
     return [row for place, row in enumerate(rows) if not place or row - rows[place - 1] > APART]
 
 

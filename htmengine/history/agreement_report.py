@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from htmengine.csv_files import format_timestamp
-from htmengine.measure.agreement import ALARM, Agreement, Alarms, Compared, Floats, Scores, Wholes
+from htmengine.history.agreement import ALARM, Agreement, Alarms, Compared, Floats, Scores, Wholes
 from htmengine.pictures import VALUES, WIDTH, Scale, document, points
 
 #: Rows that are drawn before and after an alarm.
