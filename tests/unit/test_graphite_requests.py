@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from htmengine.incidents import queries
 from htmengine.incidents.records import Incident, Phase
+from htmengine.web.graphite.functions import FUNCTIONS
 from htmengine.web.graphite.times import parse_time
 from tests.support.graphite import NOW, STEP, GraphiteTestCase
 
@@ -126,6 +127,12 @@ class HostileRequestsTest(GraphiteTestCase):
         self.assertIn(status, (200, 400, 422))
         if status != 200:
             self.assertTrue(json.loads(body)["detail"])
+
+    def test_every_function_takes_or_refuses_numbers_below_nothing(self) -> None:
+        for name, function in FUNCTIONS.items():
+            arguments = ",".join(["*"] + ["-1"] * (len(function.parameters) - 1))
+            status, _ = self.ask("/render", {"target": f"{name}({arguments})", "format": "json"})
+            self.assertIn(status, (200, 400, 422), f"{name}({arguments})")
 
     def test_numbers_beyond_all_bounds_are_refused(self) -> None:
         for parameters in (

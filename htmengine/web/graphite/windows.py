@@ -76,9 +76,9 @@ def _named_window(name: str, function: str) -> Function:
 
 def _exponential(context: Context, series: list[Series], size: int | str) -> list[Series]:
     seconds = abs(parse_length(size, "exponentialMovingAverage")) if isinstance(size, str) else size
-    weight = 2.0 / (seconds + 1)
 
     def window(values: Sequence[Value], points: int) -> list[Value]:
+        weight = 2.0 / (seconds + 1)
         mean = AVERAGE(values[:points]) or 0.0
         found: list[Value] = [round(mean, 6)]
         for value in values[points:]:
