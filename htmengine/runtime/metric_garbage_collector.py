@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from htmengine.process.tasks import PeriodicService
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import old_rows
+from htmengine.repository import old_rows, queries
 from htmengine.repository.engine import Database
 
 DAY_S = 86_400
@@ -53,8 +53,15 @@ class MetricGarbageCollector(PeriodicService):
         self._keep = keep
 
     async def work(self) -> None:
-        """Remove what is old by now, until nothing is left or the service stops."""
+        """Remove what is old by now, until nothing is left or the service stops.
+
+        If all is old, the clock is ahead or no samples come: then everything stays.
+        """
         before = int(self._clock.seconds()) - self._threshold_days * DAY_S
+        metrics, _ = await self._database.read(queries.metrics_ahead, before)
+        if not metrics:
+            self.log.warn("no metric has a row of the last {days} days: none is removed", days=self._threshold_days)
+            return
         await self._database.run(old_rows.remove_anomalies, before)
         total = 0
         after: str | None = ""

@@ -53,6 +53,11 @@ class MetricGarbageCollectorTest(SynchronousTestCase):
         self.clock.pump([INTERVAL_S] * 3)
         self.assertEqual(self.rowids(), list(range(22, 31)))
 
+    def test_a_clock_that_is_set_a_year_forward_removes_nothing(self) -> None:
+        self.clock.advance(365 * DAY_S)
+        self.collector.startService()
+        self.assertEqual(self.rowids(), list(range(1, 31)))
+
     def test_it_ends_after_the_part_at_which_it_is_stopped(self) -> None:
         self.patch(metric_garbage_collector, "ROWS_AT_ONCE", 7)
         remove = old_rows.remove
