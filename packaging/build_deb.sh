@@ -13,6 +13,8 @@ architecture=$(dpkg --print-architecture)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root venv=$work/root/opt/htmengine
+# What the wheel brings.
+share=$venv/share conf=$venv/share/htmengine/conf
 
 "$python" -m venv --without-pip "$venv"
 "${PIP_PYTHON:-$python}" -m pip --quiet --python "$venv/bin/python" install --no-compile "$wheel[all]"
@@ -26,16 +28,16 @@ mkdir -p "$root/etc/htmengine" "$root/usr/bin" "$root/usr/lib/sysusers.d" "$root
   "$root/usr/share/doc/htmengine/examples" "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions" \
   "$root/usr/share/zsh/vendor-completions" "$root/usr/share/fish/vendor_completions.d"
 # Without rabbitmq.conf: with one, commands address a distributed engine.
-cp conf/application.conf conf/model-checkpoint.conf conf/model-swapper.conf "$root/etc/htmengine"
-cp conf/rabbitmq.conf conf/supervisord-base.conf "$root/usr/share/doc/htmengine/examples"
-cp conf/systemd/*.service conf/systemd/*.target "$root/lib/systemd/system"
-cp conf/systemd/htmengine.sysusers "$root/usr/lib/sysusers.d/htmengine.conf"
+cp "$conf/application.conf" "$conf/model-checkpoint.conf" "$conf/model-swapper.conf" "$root/etc/htmengine"
+cp "$conf/rabbitmq.conf" "$conf/supervisord-base.conf" "$root/usr/share/doc/htmengine/examples"
+cp "$conf"/systemd/*.service "$conf"/systemd/*.target "$root/lib/systemd/system"
+cp "$conf/systemd/htmengine.sysusers" "$root/usr/lib/sysusers.d/htmengine.conf"
 cp LICENSE "$root/usr/share/doc/htmengine/copyright"
 gzip -9n < CHANGELOG.md > "$root/usr/share/doc/htmengine/changelog.gz"
-gzip -9n < share/man/man1/htmengine.1 > "$root/usr/share/man/man1/htmengine.1.gz"
-cp share/bash-completion/completions/* "$root/usr/share/bash-completion/completions"
-cp share/zsh/site-functions/* "$root/usr/share/zsh/vendor-completions"
-cp share/fish/vendor_completions.d/* "$root/usr/share/fish/vendor_completions.d"
+gzip -9n < "$share/man/man1/htmengine.1" > "$root/usr/share/man/man1/htmengine.1.gz"
+cp "$share"/bash-completion/completions/* "$root/usr/share/bash-completion/completions"
+cp "$share"/zsh/site-functions/* "$root/usr/share/zsh/vendor-completions"
+cp "$share"/fish/vendor_completions.d/* "$root/usr/share/fish/vendor_completions.d"
 ln -s /opt/htmengine/bin/htmengine "$root/usr/bin/htmengine"
 
 minor=$("$python" -c 'import sys; print(sys.version_info.minor)')

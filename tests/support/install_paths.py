@@ -253,7 +253,7 @@ def image_root(place: Place) -> Installed:
         if script.is_file() and not script.is_symlink():
             script.write_text(script.read_text().replace(str(root), ""))
     place.run(*chrooted(root, "root", "/opt/htmengine/bin/twistd", "--help"))
-    shutil.copytree(ROOT / "conf", root / "etc/htmengine", ignore=shutil.ignore_patterns("systemd"))
+    shutil.copytree(venv / "share/htmengine/conf", root / "etc/htmengine", ignore=shutil.ignore_patterns("systemd"))
     volume = place.folder / "volume"
     for folder in (volume, root / DATA[1:]):
         folder.mkdir(parents=True)
@@ -373,6 +373,14 @@ def stored(installed: Installed) -> int:
 # --- all of them ----------------------------------------------------------------------------------------
 
 
+def runs(program: str) -> bool:
+    """Whether there is such a program; pyenv's stand-ins alone are none."""
+    return (
+        bool(shutil.which(program))
+        and not subprocess.run([program, "--version"], capture_output=True, check=False).returncode
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """One way, what it needs, and what is looked at when it has been gone."""
@@ -388,7 +396,7 @@ class Way:
         """Why this machine cannot go it."""
         if self.root and os.geteuid() != 0:
             return "needs root"
-        missing = [program for program in self.needs if not shutil.which(program)]
+        missing = [program for program in self.needs if not runs(program)]
         return f"needs {', '.join(missing)}" if missing else ""
 
     def go(self, place: Place) -> str:
