@@ -474,8 +474,8 @@ held_sample = Table(
     Column("value", Double, nullable=False),
     Column("kind", String(1), nullable=False),
     Column("started_at", Double, nullable=False),
-    Column("moment", Double, nullable=False, server_default="0"),
     Column("due_at", Double, nullable=False, index=True),
+    Column("moment", Double, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
