@@ -67,7 +67,7 @@ class Skeleton:
 
     async def put(self, call: Call) -> Reply:
         """A model for a new metric, of a range or of one that its data will tell."""
-        name = _name(call)
+        name = await self._name(call)
         content: Any = call.request.content
         params = parse_json(content.read() or b"{}")
         if not isinstance(params, dict):
@@ -83,11 +83,13 @@ class Skeleton:
 
     async def post(self, call: Call) -> Reply:
         """Samples of a metric; an unknown name becomes a metric, as on the Graphite port."""
-        return await self.api.send(call, _name(call), ("", "text/plain", "application/x-www-form-urlencoded"))
+        return await self.api.send(
+            call, await self._name(call), ("", "text/plain", "application/x-www-form-urlencoded")
+        )
 
     async def get(self, call: Call) -> Stream:
         """All rows, as lines."""
-        row = await self.api.reader.read(reading.find_metric, _name(call))
+        row = await self.api.reader.read(reading.find_metric, await self._name(call))
 
         async def write(request: Request) -> None:
             await self._write_rows(request, row)
@@ -96,8 +98,12 @@ class Skeleton:
 
     async def delete(self, call: Call) -> Reply:
         """Remove a metric, its rows and its model."""
-        await shielded(self.api.operations.by(call.who).delete(_name(call)))
+        await shielded(self.api.operations.by(call.who).delete(await self._name(call)))
         return Reply(status=204, content_type="")
+
+    async def _name(self, call: Call) -> str:
+        """The metric's name.  HTM Engine's web applications took the whole path, and so called it ``/cpu``."""
+        return await self.api.reader.read(_stored_name, _name(call))
 
     async def _write_rows(self, request: Request, metric: MetricRow) -> None:
         span = await self.api.reader.read(reading.span_of, metric.uid, None, None)
@@ -107,6 +113,13 @@ class Skeleton:
                 request.write(lines)
                 await flow.room()
                 span = Span(last + 1, span.last)
+
+
+def _stored_name(conn: Connection, name: str) -> str:
+    """The name with a slash before it, if only that is a metric's."""
+    path = f"/{name}"
+    is_path = reading.one_metric(conn, name) is None and reading.one_metric(conn, path) is not None
+    return path if is_path else name
 
 
 def _part(conn: Connection, metric: MetricRow, span: Span) -> tuple[bytes, int]:

@@ -463,6 +463,17 @@ class TestSkeleton:
         assert 0.0 <= float(score) < 0.999
         assert len(listed.text.splitlines()) == 5
         assert client.delete("/skeleton.cpu").status_code == 204
+
+    def test_a_metric_that_an_old_web_application_called_by_its_path(
+        self, client: httpx.Client, engine: Engine
+    ) -> None:
+        engine.send([f"/old {row}.5 {START + 60 * row}" for row in range(1, 4)])
+        wait_for(lambda: client.get("/old").text.count("\n") == 3, "its rows")
+        assert client.post("/old", content=f"4.5 {START + 240}").status_code == 202
+        wait_for(lambda: client.get("/old").text.count("\n") == 4, "one more row of the same metric")
+        assert client.put("/old", content=b"{}").status_code == 409
+        assert client.delete("/old").status_code == 204
+        assert client.get("/old").status_code == 404
         problem(client.get("/skeleton.cpu"), 404)
 
     def test_only_the_headers_of_a_stream_are_asked_for(self, client: httpx.Client) -> None:
