@@ -144,9 +144,15 @@ class NowPage {
   }
 }
 
-/** Show elements in a list, unless it has just these. */
+/** Show elements in a list; those that are there stay where they are, as far as the order allows. */
 function show(list, elements) {
-  if (elements.length !== list.children.length || elements.some((element, place) => element !== list.children[place])) fill(list, ...elements);
+  const wanted = new Set(elements);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  let next = list.firstElementChild;
+  for (const element of elements) {
+    if (element === next) next = next.nextElementSibling;
+    else list.insertBefore(element, next);
+  }
 }
 
 /** The open ones: those that paged before the others. */
