@@ -163,7 +163,13 @@ class Engine:
         return told
 
     def make(self) -> Engine:
-        """An embedded engine's folder and database, if there are none: for commands that begin something."""
+        """An embedded engine's folder and database, if there are none: for commands that begin something.
+
+        Raises `StartError` if an engine runs on it whose database was removed.
+        """
+        folder = self.deployment.folder
+        if folder is not None and folder.in_use:
+            folder.require_database()
         self.deployment.make_database()
         return self
 

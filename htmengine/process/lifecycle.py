@@ -27,6 +27,7 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from htmengine.errors import StartError
+from htmengine.process.seldom import Seldom
 from htmengine.process.twisted_types import Clock, Reactor, every, within
 
 #: All services together have so long to stop.
@@ -37,6 +38,8 @@ LAST_S = 0.2
 END_S = 9.5
 #: Whoever looks whether an engine runs holds the folder's lock for less.
 LOOK_S = 0.5
+#: What there is to say of a running engine's file that is not in its folder.
+LOST = "{name} is not there; if it was removed, all that the engine stores in it is lost when the engine ends"
 #: A disk with less room, in bytes, is full.
 LEAST_ROOM = 1 << 20
 #: An engine gives a sign of life this often.
@@ -132,16 +135,23 @@ class DataFolder:
         return shutil.disk_usage(self.path).free < LEAST_ROOM
 
     def require_database(self) -> None:
-        """Raises `StartError` where no engine ever ran, and where nobody can look."""
+        """Raises `StartError` where no engine ever ran, where its file was removed, and where nobody can look."""
         try:
             found = self.database_path.is_file()
         except OSError as error:
             raise StartError(f"data folder {self.path}: {error.strerror}; check its owner and permissions") from None
+        if not found and self.in_use:
+            raise StartError(f"an engine runs on {self.path}: {LOST.format(name=self.database_path.name)}")
         if not found:
             raise StartError(
                 f"no engine has ever run on this folder: {self.path} holds no htmengine.db; "
                 "name another with --data-dir, or start one with `htmengine run`"
             )
+
+    @property
+    def lost(self) -> list[str]:
+        """The names of files that a running engine has open and that are not there any more."""
+        return [path.name for path in (self.database_path, self.bus_path) if not path.exists()]
 
     def make(self) -> None:
         """Make the folder if need be, for its user alone."""
@@ -173,13 +183,17 @@ class DataFolder:
 
 
 class Heartbeat(Service):
-    """Gives signs of life in the engine's folder while the reactor turns: started last, stopped first."""
+    """Gives signs of life in the engine's folder while the reactor turns: started last, stopped first.
+
+    The log tells of files that are removed meanwhile.
+    """
 
     log = Logger()
 
     def __init__(self, folder: DataFolder, clock: Clock) -> None:
         self._folder = folder
-        self._timer = every(clock, lambda: self._note(folder.give_sign))
+        self._timer = every(clock, self._beat)
+        self._told = Seldom(clock.seconds)
 
     def startService(self) -> None:
         super().startService()
@@ -189,6 +203,15 @@ class Heartbeat(Service):
         super().stopService()
         self._timer.stop()
         self._note(self._folder.withdraw_sign)
+
+    def _beat(self) -> None:
+        self._note(self._folder.give_sign)
+        self._note(self._tell_of_lost)
+
+    def _tell_of_lost(self) -> None:
+        lost = self._folder.lost
+        if lost and self._told.due():
+            self.log.critical("data folder {path}: {lost}", path=self._folder.path, lost=LOST.format(name=lost[0]))
 
     def _note(self, note: Callable[[], None]) -> None:
         try:

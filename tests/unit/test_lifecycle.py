@@ -11,10 +11,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.process.lifecycle import SIGN_S, DataFolder, Heartbeat, OrderedServices, ProcessEnd
+from htmengine.errors import StartError
+from htmengine.process.lifecycle import LOST, SIGN_S, DataFolder, Heartbeat, OrderedServices, ProcessEnd
 
 
 class Part(Service):
@@ -84,6 +86,8 @@ class HeartbeatTest(SynchronousTestCase):
         folder.acquire()
         self.addCleanup(folder.release)
         looked_at = DataFolder(folder.path)
+        folder.database_path.touch()
+        folder.bus_path.touch()
         heartbeat = Heartbeat(folder, clock)
         self.assertIsNone(looked_at.last_sign())
         heartbeat.startService()
@@ -97,6 +101,26 @@ class HeartbeatTest(SynchronousTestCase):
         self.assertGreater(sign.at, 100)
         heartbeat.stopService()
         self.assertIsNone(looked_at.last_sign())
+
+    def test_a_file_that_is_removed_beneath_an_engine_is_told(self) -> None:
+        folder, clock = DataFolder(Path(self.mktemp())), Clock()
+        folder.acquire()
+        self.addCleanup(folder.release)
+        folder.database_path.touch()
+        folder.bus_path.touch()
+        logged: list[str] = []
+        observer = lambda event: logged.append(str(event.get("lost")))  # noqa: E731
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        heartbeat = Heartbeat(folder, clock)
+        heartbeat.startService()
+        self.addCleanup(heartbeat.stopService)
+        self.assertEqual(logged, [])
+        folder.database_path.unlink()
+        clock.pump([SIGN_S] * 3)
+        self.assertEqual(logged, [LOST.format(name="htmengine.db")])
+        with self.assertRaisesRegex(StartError, "an engine runs on .*: htmengine.db is not there"):
+            DataFolder(folder.path).require_database()
 
     def test_nothing_is_expected_of_an_engine_that_was_killed_and_of_its_successor_before_it_turns(self) -> None:
         killed = DataFolder(Path(self.mktemp()))
