@@ -213,8 +213,32 @@ def line_at(line: str, now: float, max_future_s: float) -> str:
     >>> line_at("cpu 1e3 60", 100.0, 600.0), line_at("cpu 1e3 -1", 100.0, 600.0)
     ('cpu 1e3 60', 'cpu 1000.0 100')
     """
+    if _is_plain(line, now + max_future_s):
+        return line
     sample = parse_sample(line, now, max_future_s)
     return sample.line if line.rsplit(maxsplit=1)[1].startswith("-") else line
+
+
+def _is_plain(line: str, latest: float) -> bool:
+    """Whether a line is taken as it is; one that is not is looked at closely, as `parse_sample` does.
+
+    >>> _is_plain("cpu 1e3 60", 100.0), _is_plain("cpu 1e3 -1", 100.0), _is_plain("cpu nan 60", 100.0)
+    (True, False, False)
+    """
+    try:
+        name, value, timestamp = line.split()
+        return (
+            0 <= (at := float(timestamp)) <= MAX_TIMESTAMP
+            and at <= latest
+            and timestamp[0] != "-"
+            and math.isfinite(float(value))
+            and "_" not in value
+            and "_" not in timestamp
+            and len(sample_name(name)) <= MAX_NAME_LENGTH
+            and len(line) <= MAX_LINE_LENGTH
+        )
+    except (ValueError, InvalidSample):
+        return False
 
 
 def _parse_value(text: str) -> float:

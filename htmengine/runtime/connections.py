@@ -7,7 +7,7 @@ more for a while (`sample_batcher`); the others go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from twisted.internet.error import ConnectionDone
@@ -89,8 +89,11 @@ class LineConnection(Connection):
     def dataReceived(self, data: bytes) -> None:
         self.resetTimeout()
         *lines, rest = (self.rest + data).split(b"\n")
-        for line in lines:
-            self._line(line)
+        if self.skipping or max(map(len, lines), default=0) > MAX_LINE_LENGTH:
+            for line in lines:
+                self._line(line)
+        else:
+            self.take(lines)
         if len(rest) > MAX_LINE_LENGTH:
             self._line(rest)
             self.skipping = True
@@ -106,9 +109,9 @@ class LineConnection(Connection):
         self.rest = b""
         super().close()
 
-    def take(self, line: bytes) -> None:
-        """One line without its end."""
-        self.batcher.take(line, self.lane)
+    def take(self, lines: Sequence[bytes]) -> None:
+        """Lines without their ends, none of them too long."""
+        self.batcher.take(lines, self.lane)
 
     def _line(self, line: bytes) -> None:
         if self.skipping:
@@ -116,7 +119,7 @@ class LineConnection(Connection):
         elif len(line) > MAX_LINE_LENGTH:
             self.reject("line_too_long", line)
         else:
-            self.take(line)
+            self.take([line])
 
 
 class ConnectionFactory(Factory):

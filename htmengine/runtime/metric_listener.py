@@ -103,8 +103,7 @@ class GraphiteDatagrams(DatagramProtocol):
         if self._lane.full:
             self._batcher.drop("udp_dropped", len(lines), self._lane.sender)
             return
-        for line in lines:
-            self._batcher.take(line, self._lane)
+        self._batcher.take(lines, self._lane)
 
 
 class MetricListener(Service):

@@ -12,6 +12,7 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TypeAlias
 
 from twisted.logger import Logger
@@ -43,8 +44,9 @@ SHOWN_REJECTS = 10
 #: Reading pauses everywhere when lanes that have ended have left so much.
 ENDED_BATCHES = 4
 
-#: A line, when it came, and who sent it.
-WaitingLine: TypeAlias = tuple[str, float, str]
+#: A line, when it came, who sent it, and its bytes in a message.
+WaitingLine: TypeAlias = tuple[str, float, str, int]
+_LINE, _CAME_AT, _SENDER, _SIZE = map(itemgetter, range(4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,12 @@ class Lane:
     ``on_pressure(False)`` to go on when half of that is gone.
 
     >>> lane = Lane(2, print)
-    >>> lane.put("a 1 60", 0.0)
-    >>> lane.put("a 2 120", 0.5)
+    >>> lane.put(["a 1 60"], 0.0)
+    >>> lane.put(["a 2 120"], 0.5)
     True
     >>> lane.take(1, 1000)
     False
-    [('a 1 60', 0.0, '')]
+    [('a 1 60', 0.0, '', 9)]
     """
 
     def __init__(
@@ -93,15 +95,14 @@ class Lane:
         """Whether it has as much as it should."""
         return len(self._lines) >= self._most or self._bytes >= self._most_bytes
 
-    def put(self, line: str, now: float) -> None:
-        """Add a line, whether it is full or not."""
-        self.put_all([(line, now, self.sender)])
+    def put(self, lines: Iterable[str], now: float) -> None:
+        """Add lines, whether it is full or not."""
+        self.put_all([(line, now, self.sender, line_bytes(line)) for line in lines])
 
-    def put_all(self, lines: Iterable[WaitingLine]) -> None:
+    def put_all(self, lines: Sequence[WaitingLine]) -> None:
         """Add lines of another lane."""
-        added = list(lines)
-        self._lines.extend(added)
-        self._bytes += _bytes(added)
+        self._lines.extend(lines)
+        self._bytes += _bytes(lines)
         if self.full and not self.paused:
             self.paused = True
             self._on_pressure(True)
@@ -111,7 +112,7 @@ class Lane:
         taken: list[WaitingLine] = []
         size = 0
         while self._lines and len(taken) < most:
-            added = line_bytes(self._lines[0][0])
+            added = self._lines[0][3]
             if taken and size + added > most_bytes:
                 break
             taken.append(self._lines.popleft())
@@ -178,21 +179,27 @@ class SampleBatcher:
         """Lines that were taken and are not known to be durable."""
         return self._waiting + self._in_message
 
-    def take(self, line: bytes, lane: Lane) -> None:
-        """One line as it came, without its end; blank ones are nothing."""
+    def take(self, lines: Sequence[bytes], lane: Lane) -> None:
+        """Lines as they came, without their ends; blank ones are nothing."""
         try:
-            text = line.decode()
+            texts = list(map(bytes.decode, lines))
+        except UnicodeDecodeError:
+            texts = [self._decoded(line, lane.sender) for line in lines]
+        self._take_texts([text for text in texts if text and not text.isspace()], lane)
+
+    def _decoded(self, line: bytes, sender: str) -> str:
+        """A line as text; "" for one that is none."""
+        try:
+            return line.decode()
         except UnicodeDecodeError:
             self.received += 1
-            self.reject("not_utf8", line, lane.sender)
-        else:
-            if text and not text.isspace():
-                self._take_text(text, lane)
+            self.reject("not_utf8", line, sender)
+            return ""
 
     def take_received(self, received: Received, lane: Lane) -> None:
         """What another protocol's reader has made of its client's bytes."""
-        for sample in received.samples:
-            self._take_text(f"{sample.name} {sample.value!r} {int(sample.timestamp)}", lane)
+        texts = [f"{sample.name} {sample.value!r} {int(sample.timestamp)}" for sample in received.samples]
+        self._take_texts(texts, lane)
         self.take_rejects(received, lane.sender)
 
     def take_rejects(self, received: Received, sender: str) -> None:
@@ -202,22 +209,28 @@ class SampleBatcher:
             self._count_reject(reason, received.details[reason], sender, count)
             self._schedule()
 
-    def _take_text(self, text: str, lane: Lane) -> None:
-        self.received += 1
+    def _take_texts(self, texts: Sequence[str], lane: Lane) -> None:
         now = self._clock.seconds()
-        try:
-            line = line_at(text, now, self._options.max_future_s)
-        except InvalidSample as refused:
-            self.reject(refused.reason, text, lane.sender)
-        except Exception as error:  # nobody has thought of it: it harms this line alone
-            self.log.error("a line cannot be read: {error!r}", error=error)
-            self.reject("not_readable", text, lane.sender)
-        else:
+        self.received += len(texts)
+        read = [self._read(text, now, lane.sender) for text in texts]
+        accepted = [line for line in read if line is not None]
+        if accepted:
             if not lane.waiting:
                 self._lanes.append(lane)
-            lane.put(line, now)
-            self._waiting += 1
+            lane.put(accepted, now)
+            self._waiting += len(accepted)
             self._schedule()
+
+    def _read(self, text: str, now: float, sender: str) -> str | None:
+        """The line as the storer reads it; None: it is rejected."""
+        try:
+            return line_at(text, now, self._options.max_future_s)
+        except InvalidSample as refused:
+            self.reject(refused.reason, text, sender)
+        except Exception as error:  # nobody has thought of it: it harms this line alone
+            self.log.error("a line cannot be read: {error!r}", error=error)
+            self.reject("not_readable", text, sender)
+        return None
 
     def end(self, lane: Lane) -> None:
         """Nothing will be put into this lane any more."""
@@ -312,15 +325,15 @@ class SampleBatcher:
         rejects = [Reject(reason, shown_line(line), sender) for reason, line, sender in self._shown]
         self._shown.clear()
         batch = SampleBatch(
-            [line for line, _, _ in taken],
+            list(map(_LINE, taken)),
             f"{self._batch_ids}-{self._serial}",
             rejected,
-            min((at for _, at, _ in taken), default=None),
-            runs(sender for _, _, sender in taken),
+            min(map(_CAME_AT, taken), default=None),
+            runs(map(_SENDER, taken)),
             rejects,
         )
         return encode_samples(batch)
 
 
 def _bytes(lines: Iterable[WaitingLine]) -> int:
-    return sum(line_bytes(line) for line, _, _ in lines)
+    return sum(map(_SIZE, lines))

@@ -7,6 +7,8 @@ clients cannot be told to wait.  What came after the last flush before a stop is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.internet.protocol import DatagramProtocol
 
 from htmengine.process.twisted_types import Clock, every
@@ -63,8 +65,9 @@ class StatsdConnection(LineConnection):
         super().__init__(factory, sender)
         self._port = port
 
-    def take(self, line: bytes) -> None:
-        self._port.take(line, self.lane.sender)
+    def take(self, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            self._port.take(line, self.lane.sender)
 
 
 class StatsdDatagrams(DatagramProtocol):

@@ -156,7 +156,7 @@ class WatchTest(SynchronousTestCase):
         self.take_out(QueueFile, "has_room", lambda *_: False)
         tasks = Tasks(lambda failure: failure.raiseException())
         batcher = SampleBatcher(self.bus, self.clock, BatcherOptions("samples", 1000, 0.1), tasks, lambda _: None)
-        batcher.take(b"m 1 1", Lane(1000, lambda _: None))
+        batcher.take([b"m 1 1"], Lane(1000, lambda _: None))
         self.clock.advance(0.1)
         self.pass_time(80)
         self.assert_told(

@@ -79,9 +79,7 @@ class TelemetryTest(SynchronousTestCase):
         options = ListenerOptions(BatcherOptions("s", batch_max_delay_s=0.01))
         listener = MetricListener(reactor=self.clock, bus=self.bus, options=options, on_failure=self.fail)
         self.telemetry.watch(listener)
-        lane = Lane(10, print)
-        for line in (b"a 1 2", b"a 1 3", b"nonsense"):
-            listener.batcher.take(line, lane)
+        listener.batcher.take([b"a 1 2", b"a 1 3", b"nonsense"], Lane(10, print))
         self.clock.advance(0.02)
         samples = self.samples()
         self.assertEqual(samples["htmengine_listener_lines_total",], 3)
