@@ -22,7 +22,7 @@ from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions,
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.bus.interface import QueueLimits
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
-from htmengine.errors import ConfigError, MissingExtra
+from htmengine.errors import ConfigError, MissingExtra, StartError
 from htmengine.operations import Operations
 from htmengine.process.extras import optional
 from htmengine.process.lifecycle import DataFolder
@@ -256,7 +256,11 @@ def engine_deployment(
 
 
 def _user_folder() -> Path:
-    return Path(platformdirs.user_data_dir("htmengine"))
+    """Raises `StartError` for a user without a home."""
+    try:
+        return Path(platformdirs.user_data_dir("htmengine"))
+    except RuntimeError:
+        raise StartError("the user has no home directory: name the data folder with --data-dir, or set HOME") from None
 
 
 def _config_dir(environ: Mapping[str, str]) -> Path | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import getpass
+import os
 import re
 import sqlite3
 import time
@@ -224,8 +225,11 @@ def engine_options(command: Callable[..., T]) -> Callable[..., T]:
 
 
 def user() -> str:
-    """The user at this terminal, for the audit."""
-    return getpass.getuser()[:100]
+    """The user at this terminal, for the audit; a container's may have no name."""
+    try:
+        return getpass.getuser()[:100]
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 who_option = click.option("--who", default=user, show_default="the user", help="Who does it, for the audit.")

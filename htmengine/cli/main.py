@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import sys
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
@@ -117,6 +119,8 @@ def _summaries(group: click.Group) -> dict[str, str]:
 @click.version_option(package_name="htmengine")
 def main() -> None:
     """Streaming anomaly detection for metrics: one HTM model a metric, learning online, no thresholds."""
+    if sys.stdout is None:  # closed by who starts it: the next file that is opened would take its place
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 if __name__ == "__main__":
