@@ -178,3 +178,4 @@ bench: $(VENV)/tests
 	$(if $(BASE),cd build/base && $(abspath $(BIN))/python setup.py -q build_ext --build-lib lib)
 	$(BIN)/python -m benchmarks.core --page docs/benchmarks.md $(if $(BASE),--base build/base/lib) $(if $(CPU_METRIC),--cpu-metric $(CPU_METRIC))
 	$(BIN)/python -m benchmarks.growth rules events broadcasts lists
+	$(BIN)/python -m benchmarks.storing --only sqlite
