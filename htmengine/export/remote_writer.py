@@ -5,8 +5,9 @@ In: the log of results in the database (`repository.results`), which is the queu
 `KEPT_RESULTS`.  Out: requests to the receiver, and the number of the last result that it has.  A crash between the two
 sends some results again, and the receiver has them once all the same: they are samples of the same times and values.
 
-While the receiver is away or has too much to do, results wait.  What it refuses is left out: of a request with one
-sample that it will not have, all others are sent again without it.  Nothing is left out uncounted.
+While the receiver is away, has too much to do, or answers that the request is not for it (no authorization, no such
+path), results wait.  Samples that it refuses are left out: of a request with one sample that it will not have, all
+others are sent again without it.  Nothing is left out uncounted.
 """
 
 from __future__ import annotations
@@ -58,9 +59,8 @@ TURN_MARGIN_S = 10.0
 STAND_BY_S = 5.0
 FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
-#: Statuses that say that something is wrong with the samples.
+#: Statuses that say that something is wrong with the samples; all others are of the receiver, or of the way to it.
 ABOUT_SAMPLES = frozenset({400, 409, 413, 422})
-TOO_MANY_REQUESTS = 429
 #: A loss is told for so long.
 LOSS_TOLD_S = 600.0
 
@@ -310,9 +310,9 @@ class RemoteWriter(Service):
         answer = await self._until(Deferred.fromCoroutine(posting))
         if answer.good:
             self.written += len(samples)
-        elif answer.status == TOO_MANY_REQUESTS or answer.status >= 500:
+        elif answer.status not in ABOUT_SAMPLES:
             raise DeliveryFailed(answer.said, answer.retry_after_s)
-        elif answer.status in ABOUT_SAMPLES and len(samples) > 1:
+        elif len(samples) > 1:
             middle = len(samples) // 2
             await self._send(samples[:middle])
             await self._send(samples[middle:])
@@ -321,7 +321,7 @@ class RemoteWriter(Service):
 
     def _refuse(self, samples: Sequence[Sample], answer: Answer) -> None:
         self.refused[str(answer.status)] += len(samples)
-        if self._in_doubt and answer.status in ABOUT_SAMPLES:
+        if self._in_doubt:
             return  # most likely it has them
         self._lost_at = self._clock.seconds()
         if self._seldom.due():

@@ -198,12 +198,17 @@ class RemoteWriterTest(SynchronousTestCase):
         self.clock.advance(LOSS_TOLD_S)
         self.assertEqual(self.progress.stalled(60.0), [])
 
-    def test_other_refusals_are_of_the_whole_request(self) -> None:
+    def test_what_is_wrong_with_the_token_or_the_path_loses_nothing(self) -> None:
         writer = self.writer()
-        self.prometheus.answers = [Answer(401, "401 Unauthorized", 0.0)]
+        statuses = (401, 403, 404, 405, 302)
+        self.prometheus.answers = [Answer(status, f"{status} of the way", 0.0) for status in statuses]
         self.score("disk", 0.1)
-        self.clock.advance(1)
-        self.assertEqual((dict(writer.refused), len(self.prometheus.requests)), ({"401": 3}, 1))
+        self.clock.pump([1.0] * 7)
+        self.assertEqual((writer.waiting, writer.failures), (1, 4))
+        self.assertIn("takes no results, which wait", self.progress.stalled(5.0)[0])
+        self.clock.pump([1.0] * 20)
+        self.assertEqual(self.series("anomaly_score"), {START + 1.0: 0.1})
+        self.assertEqual((writer.refused, writer.failures), ({}, 5))
 
     def test_what_left_the_log_is_counted(self) -> None:
         writer = self.writer()
