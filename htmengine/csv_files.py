@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """CSV files of one metric, as others have exported them.
 
-A header names the columns; commas, semicolons or tabs separate them.  Timestamps are ISO 8601 or epoch numbers in UTC.
+A header names the columns; commas, semicolons or tabs separate them; with semicolons numbers may have a decimal comma.
+The text is UTF-8, or UTF-16 with its mark.  Timestamps are ISO 8601 or epoch numbers in UTC.
 Files may be compressed by gzip, and have NuPIC's three lines of header.  Used by the command line (score, load,
 replay, demo) and the benchmarks.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -32,6 +34,10 @@ EMPTY = frozenset({"", "na", "n/a", "none", "null", "-"})
 UNITS = ((1e17, 1e9, "nanoseconds"), (1e14, 1e6, "microseconds"), (1e11, 1e3, "milliseconds"))
 #: What the second line of NuPIC's header is made of.
 NUPIC_TYPES = frozenset({"datetime", "float", "int", "string", "bool", "category", "list", "sdr"})
+#: What a file raises that is no CSV, or ends early.
+BROKEN = (csv.Error, EOFError, zlib.error)
+#: What UTF-16 begins with, as spreadsheets write it.
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 
@@ -49,30 +55,94 @@ class Notes:
 
     empty: int = 0  #: rows without a value
     units: Counter[str] = field(default_factory=Counter)  #: timestamps that were no seconds, by their unit
+    unreadable: int = 0  #: rows that were left out, since they cannot be read
+    problem: str = ""  #: where the first of them stands, and why
+
+    def leave_out(self, problem: str, rows: int = 1) -> None:
+        """Count rows that cannot be read."""
+        self.unreadable += rows
+        self.problem = self.problem or problem
+
+    def add(self, other: Notes) -> None:
+        """Add those of another file."""
+        self.empty += other.empty
+        self.units += other.units
+        if other.unreadable:
+            self.leave_out(other.problem, other.unreadable)
+
+    def check(self, rows: int) -> None:
+        """Raises `InvalidCsv` with the first problem if no row could be read."""
+        if self.unreadable and not rows:
+            raise InvalidCsv(self.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where a row has its time and its value, and how it writes numbers."""
+
+    columns: int
+    timestamp_at: int
+    value_at: int
+    decimal_comma: bool
+
+    def read(self, row: Sequence[str], notes: Notes) -> tuple[float, float] | None:
+        """A row's time and value; None if it has no value.  Raises ValueError."""
+        check_width(row, self.columns)
+        text = row[self.value_at]
+        if text.strip().lower() in EMPTY:
+            notes.empty += 1
+            return None
+        value = number(text, decimal_comma=self.decimal_comma)
+        return seconds(parse_timestamp(row[self.timestamp_at]), notes), value
 
 
 def read_rows(path: Path, columns: Columns | None = None, notes: Notes | None = None) -> Iterator[tuple[float, float]]:
     """(timestamp in epoch seconds, value) for each row that has a value, in the file's order.
 
-    Raises `InvalidCsv` at the first row that cannot be read, with its line number, and OSError.
+    Rows that cannot be read are left out, and ``notes`` tell of them; without ``notes`` the first raises `InvalidCsv`
+    with its line number.  So does a file that ends early or has no such columns.  Raises OSError, too.
     """
-    columns, notes = columns or Columns(), notes or Notes()
+    columns, strict, notes = columns or Columns(), notes is None, notes or Notes()
     with open_text(path) as file:
         first = _first_line(path, file)
         reader = csv.reader(chain([first], file), delimiter=_delimiter(first))
         try:
-            timestamp_at, value_at = _places(next(reader, []), columns)
-            for row in _without_nupic_header(reader):
-                if not row:
+            layout = _layout(next(reader, []), columns, decimal_comma=reader.dialect.delimiter == ";")
+            for row in filter(None, _without_nupic_header(reader)):
+                try:
+                    found = layout.read(row, notes)
+                except ValueError as error:
+                    if strict:
+                        raise
+                    notes.leave_out(f"{path}, line {reader.line_num}: {error}")
                     continue
-                if row[value_at].strip().lower() in EMPTY:
-                    notes.empty += 1
-                else:
-                    yield seconds(parse_timestamp(row[timestamp_at]), notes), float(row[value_at])
-        except IndexError:
-            raise InvalidCsv(f"{path}, line {reader.line_num}: fewer columns than the header") from None
-        except (ValueError, csv.Error, EOFError, zlib.error) as error:
+                if found is not None:
+                    yield found
+        except (ValueError, *BROKEN) as error:
             raise InvalidCsv(f"{path}, line {max(reader.line_num, 1)}: {error}") from None
+
+
+def check_width(row: Sequence[str], columns: int) -> None:
+    """Raises ValueError for a row with other columns than its header; more of them may be empty.
+
+    A number with a decimal comma is two columns, if commas separate them.
+    """
+    if len(row) < columns:
+        raise ValueError("fewer columns than the header")
+    if any(row[columns:]):
+        raise ValueError("more columns than the header")
+
+
+def number(text: str, *, decimal_comma: bool = False) -> float:
+    """A value.  Raises ValueError with the text.
+
+    >>> number(" 1.5 "), number("1,5", decimal_comma=True)
+    (1.5, 1.5)
+    """
+    try:
+        return float(text.replace(",", ".") if decimal_comma else text)
+    except ValueError:
+        raise ValueError(f"value {text!r}; a number such as 1.5 is allowed") from None
 
 
 def series_files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
@@ -104,15 +174,22 @@ def _stem(path: Path) -> str:
 def open_text(path: Path) -> Iterator[IO[str]]:
     """A file's text, decompressed."""
     with contextlib.nullcontext(sys.stdin.buffer) if path == STDIN else path.open("rb") as file:
-        packed = file.peek(2)[:2] == b"\x1f\x8b" if isinstance(file, io.BufferedReader) else False
-        raw = gzip.GzipFile(fileobj=file) if packed else file
-        yield io.TextIOWrapper(raw, newline="", encoding="utf-8-sig", errors="backslashreplace")
+        raw = gzip.GzipFile(fileobj=file) if _begins(file) == b"\x1f\x8b" else file
+        encoding = "utf-16" if _begins(raw) in UTF_16 else "utf-8-sig"
+        yield io.TextIOWrapper(raw, newline="", encoding=encoding, errors="backslashreplace")
+
+
+def _begins(file: IO[bytes] | gzip.GzipFile) -> bytes:
+    """Two bytes, which stay unread; none if the file is torn, which whoever reads it will tell."""
+    with contextlib.suppress(*BROKEN, OSError):
+        return file.peek(2)[:2] if isinstance(file, io.BufferedReader | gzip.GzipFile) else b""
+    return b""
 
 
 def _first_line(path: Path, file: IO[str]) -> str:
     try:
         return file.readline()
-    except (EOFError, zlib.error) as error:
+    except BROKEN as error:
         raise InvalidCsv(f"{path}, line 1: {error}") from None
 
 
@@ -120,13 +197,14 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _places(header: Sequence[str], columns: Columns) -> tuple[int, int]:
+def _layout(header: Sequence[str], columns: Columns, *, decimal_comma: bool) -> _Layout:
     names = [name.strip().lower() for name in header]
     for wanted in (columns.timestamp, columns.value):
         if wanted.lower() not in names:
             there = f"; there are {', '.join(names)}" if any(names) else ""
             raise ValueError(f"the header must have the columns {columns.timestamp} and {columns.value}{there}")
-    return names.index(columns.timestamp.lower()), names.index(columns.value.lower())
+    timestamp_at, value_at = names.index(columns.timestamp.lower()), names.index(columns.value.lower())
+    return _Layout(len(names), timestamp_at, value_at, decimal_comma)
 
 
 def _without_nupic_header(rows: Iterator[list[str]]) -> Iterator[list[str]]:

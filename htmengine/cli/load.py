@@ -18,7 +18,7 @@ from tqdm import tqdm
 from htmengine.adapters.datasource.custom import Rebuild
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable, run_reactor, span
 from htmengine.csv_files import STDIN, Columns, Notes, read_rows, series_files
-from htmengine.errors import HtmEngineError
+from htmengine.errors import HtmEngineError, InvalidModelSpec
 from htmengine.offline import Accepted, accept
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor
@@ -32,7 +32,7 @@ from htmengine.sources.sql import query as sql_query
 ROWS_AT_ONCE = 5000
 #: Why rows of files are rejected as a rule.
 CAUSES = {
-    "timestamp_duplicate": "several series in one file?",
+    "timestamp_duplicate": "several series, rows within a second, or a clock set back?",
     "timestamp_future": "another unit, or the clock?",
     "timestamp_out_of_range": "another column?",
 }
@@ -169,9 +169,14 @@ async def _load_source(operations: Operations, source: Source, monitor: bool) ->
         for piece in source.read(notes):
             accepted = accept(piece.rows, time.time(), operations.max_future_s)
             rejected += accepted.rejected
+            try:
+                new[piece.name] += await _keep(operations, piece.name, accepted, monitor)
+            except InvalidModelSpec as refused:  # no name of a metric: the other series go on
+                notes.leave_out(str(refused), len(accepted.timestamps))
+                continue
             seen[piece.name] += len(accepted.timestamps)
-            new[piece.name] += await _keep(operations, piece.name, accepted, monitor)
             progress.update(len(accepted.timestamps))
+    notes.check(seen.total() + rejected.total())
     for line in left_out(rejected, notes):
         click.echo(f"{source.shown}: {line}", err=True)
     if not seen:
@@ -201,6 +206,8 @@ def left_out(rejected: Mapping[str, int], notes: Notes) -> Iterable[str]:
         yield f"{count} timestamps taken as {unit}"
     if notes.empty:
         yield f"left out: {notes.empty} rows without a value"
+    if notes.unreadable:
+        yield f"left out: {notes.unreadable} rows that cannot be read; the first: {notes.problem}"
     for reason, count in sorted(rejected.items()):
         cause = f" ({CAUSES[reason]})" if reason in CAUSES else ""
         yield f"rejected: {count} {reason}{cause}"

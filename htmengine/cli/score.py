@@ -16,7 +16,7 @@ from htmengine.cli.load import timestamp_option, value_option
 from htmengine.cli.score_output import FORMATS, ScoredRow, format_of, writing
 from htmengine.cli.score_report import report
 from htmengine.cli.score_summary import Summary
-from htmengine.csv_files import Columns, read_rows, series_files
+from htmengine.csv_files import Columns, Notes, read_rows, series_files
 from htmengine.errors import HtmEngineError
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
@@ -110,7 +110,10 @@ def score(
 
 def _scored(name: str, path: Path, columns: Columns, options: Options, summary: Summary) -> Iterator[ScoredRow]:
     """The rows of a file with their scores; the summary counts them."""
-    accepted = accept(read_rows(path, columns, summary.notes))
+    notes = Notes()
+    accepted = accept(read_rows(path, columns, notes))
+    notes.check(len(accepted.values))
+    summary.notes.add(notes)
     summary.rejected += accepted.rejected
     params = params_for(accepted.values, options.minimum, options.maximum, options.pending_samples)
     if not accepted.values:

@@ -6,6 +6,7 @@ A series is named as the line protocol names it: ``measurement.field``, and its 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from htmengine.csv_files import EMPTY, STDIN, Notes, open_text, parse_timestamp, seconds
+from htmengine.csv_files import BROKEN, EMPTY, STDIN, Notes, check_width, number, open_text, parse_timestamp, seconds
 from htmengine.errors import InvalidCsv, InvalidSample
 from htmengine.labels import compose
 from htmengine.sources.pieces import Piece
@@ -24,14 +25,14 @@ _FLUX = frozenset({"_time", "_value", "_field", "_measurement"})
 _FLUX_OWN = _FLUX | {"", "result", "table", "_start", "_stop"}
 
 #: Name, time, value.
-_Point = tuple[str, str, str]
+_Point = tuple[str, float, float]
 
 
 def is_export(path: Path) -> bool:
     """Whether a file's first lines are those of an export; standard input is not looked at."""
     if path == STDIN:
         return False
-    with open_text(path) as file:
+    with contextlib.suppress(*BROKEN), open_text(path) as file:
         for row in csv.reader(islice(file, 10)):
             if row and not row[0].startswith("#"):
                 return row[:3] == _INFLUXQL or _FLUX.issubset(row)
@@ -39,28 +40,21 @@ def is_export(path: Path) -> bool:
 
 
 def read(path: Path, notes: Notes) -> Iterator[Piece]:
-    """The series of an export.  Raises `InvalidCsv` with the line."""
+    """The series of an export; ``notes`` tell of points that are left out.  Raises `InvalidCsv` with the line."""
     with open_text(path) as file:
         reader = csv.reader(file)
-        points = _points(reader)
+        points = _points(((reader.line_num, row) for row in reader), path, notes)
         try:
             while some := list(islice(points, ROWS_AT_ONCE)):
-                yield from _pieces(some, notes)
-        except InvalidSample as error:
-            raise InvalidCsv(f"{path}, line {reader.line_num}: {error.detail}") from None
-        except IndexError:
-            raise InvalidCsv(f"{path}, line {reader.line_num}: fewer columns than the header") from None
-        except (ValueError, csv.Error) as error:
+                yield from _pieces(some)
+        except BROKEN as error:
             raise InvalidCsv(f"{path}, line {reader.line_num}: {error}") from None
 
 
-def _pieces(points: Sequence[_Point], notes: Notes) -> Iterator[Piece]:
+def _pieces(points: Sequence[_Point]) -> Iterator[Piece]:
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for name, at, value in points:
-        if value.strip().lower() in EMPTY:
-            notes.empty += 1
-        else:
-            found[name].append((seconds(parse_timestamp(at), notes), float(value)))
+        found[name].append((at, value))
     for name, rows in found.items():
         yield Piece(name, rows)
 
@@ -71,18 +65,18 @@ class _Table:
 
     header: Sequence[str]
 
-    def points(self, row: Sequence[str]) -> Iterator[_Point]:
-        """A row's points: one of Flux, one for each field of InfluxQL.
+    def cells(self, row: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        """Name, time and value as they are written: one of Flux, one for each field of InfluxQL.
 
-        >>> list(_Table(["name", "tags", "time", "idle"]).points(["cpu", "host=a", "60", "1.5"]))
+        >>> list(_Table(["name", "tags", "time", "idle"]).cells(["cpu", "host=a", "60", "1.5"]))
         [('cpu.idle;host=a', '60', '1.5')]
         >>> flux = _Table(["table", "_time", "_value", "_field", "_measurement", "host"])
-        >>> list(flux.points(["0", "60", "2", "idle", "cpu", "b"]))
+        >>> list(flux.cells(["0", "60", "2", "idle", "cpu", "b"]))
         [('cpu.idle;host=b', '60', '2')]
         """
         if self.header[:3] == _INFLUXQL:
             tags = dict(tag.partition("=")[::2] for tag in row[1].split(",") if tag)
-            for field, value in zip(self.header[3:], row[3:], strict=True):
+            for field, value in zip(self.header[3:], row[3:], strict=False):
                 yield compose(f"{row[0]}.{field}", tags), row[2], value
             return
         cells = {column: row[at] for at, column in enumerate(self.header)}
@@ -90,13 +84,33 @@ class _Table:
         yield compose(f"{cells['_measurement']}.{cells['_field']}", tags), cells["_time"], cells["_value"]
 
 
-def _points(rows: Iterator[list[str]]) -> Iterator[_Point]:
-    """A blank line, or annotations, come before each table's header."""
+def _points(rows: Iterator[tuple[int, list[str]]], path: Path, notes: Notes) -> Iterator[_Point]:
+    """What can be read.  A blank line, or annotations, come before each table's header."""
     table: _Table | None = None
-    for row in rows:
+    for line, row in rows:
         if not row or row[0].startswith("#"):
             table = None
         elif table is None:
             table = _Table(row)
         else:
-            yield from table.points(row)
+            yield from _readable(table, row, f"{path}, line {line}", notes)
+
+
+def _readable(table: _Table, row: Sequence[str], place: str, notes: Notes) -> Iterator[_Point]:
+    """A row's points: text in one field leaves the others as they are."""
+    try:
+        check_width(row, len(table.header))
+        cells = list(table.cells(row))
+    except (InvalidSample, ValueError) as error:
+        notes.leave_out(f"{place}: {error}")
+        return
+    for name, at, value in cells:
+        if value.strip().lower() in EMPTY:
+            notes.empty += 1
+            continue
+        try:
+            point = name, seconds(parse_timestamp(at), notes), number(value)
+        except ValueError as error:
+            notes.leave_out(f"{place}: {error}")
+            continue
+        yield point

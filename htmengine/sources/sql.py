@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from htmengine.csv_files import Notes, parse_timestamp, seconds
+from htmengine.csv_files import Notes, number, parse_timestamp, seconds
 from htmengine.errors import SourceFailed
 from htmengine.repository.connections import DRIVERS
 from htmengine.sources.pieces import Piece, ReadPieces
@@ -56,10 +56,15 @@ def _pieces(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[Piece]:
         if value is None:
             notes.empty += 1
             continue
+        if name is None:
+            notes.leave_out("a row whose name is NULL")
+            continue
         try:
-            found[str(name)].append((_time(at, notes), float(value)))
+            row = _time(at, notes), number(value) if isinstance(value, str) else float(value)
         except (TypeError, ValueError) as error:
-            raise SourceFailed(f"a row of {name}: {error}") from None
+            notes.leave_out(f"a row of {name}: {error}")
+        else:
+            found[str(name)].append(row)
     for name, own in found.items():
         yield Piece(name, own)
 

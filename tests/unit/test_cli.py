@@ -160,7 +160,7 @@ class ScoreTest(CommandLineTestCase):
                 "days with the highest scores:",
                 "  0.343007  1970-01-01 00:01:00  1.25  " + path.stem,
                 "left out: 1 rows without a value",
-                "rejected: 2 timestamp_duplicate (several series in one file?)",
+                "rejected: 2 timestamp_duplicate (several series, rows within a second, or a clock set back?)",
                 "rejected: 1 timestamp_out_of_range (another column?)",
                 "rejected: 1 value_not_finite",
             ],
@@ -256,8 +256,14 @@ class ScoreTest(CommandLineTestCase):
         self.assertEqual(done.exit_code, 1)
         self.assertIn("287 rows; without --min and --max the first 288 define the range", done.stderr)
 
-    def test_a_bad_row_is_one_line_with_its_number(self) -> None:
+    def test_a_bad_row_is_left_out_and_named_by_its_line(self) -> None:
         done = self.run_command("score", self.write("timestamp,value\n60,1\n120,x\n"), "--min", 0, "--max", 1)
+        self.assertEqual((done.exit_code, len(done.stdout.splitlines())), (0, 1 + 1))
+        self.assertIn("left out: 1 rows that cannot be read; the first: ", done.stderr)
+        self.assertIn("line 3: value 'x'", done.stderr)
+
+    def test_a_file_without_a_row_that_can_be_read_is_one_line_with_its_number(self) -> None:
+        done = self.run_command("score", self.write("timestamp,value\n\n120,x\n"), "--min", 0, "--max", 1)
         self.assertEqual(done.exit_code, 1)
         self.assertIn("line 3", done.stderr)
         self.assertNotIn("Traceback", done.stderr)

@@ -32,18 +32,30 @@ class ReadRowsTest(SynchronousTestCase):
         self.assertEqual(self.read("timestamp,value\n\n60,1\n\n"), [(60.0, 1.0)])
 
     def test_a_bad_row_is_named_by_its_line(self) -> None:
-        self.assertIn("line 3: could not convert", self.refused("timestamp,value\n60,1\n120,x\n"))
+        self.assertIn("line 3: value 'x'; a number such as 1.5", self.refused("timestamp,value\n60,1\n120,x\n"))
         self.assertIn("line 2: timestamp 'soon'", self.refused("timestamp,value\nsoon,1\n"))
-        self.assertIn("line 2:", self.refused("timestamp,value\n60\n"))
+        self.assertIn("line 2: fewer columns", self.refused("timestamp,value\n60\n"))
+
+    def test_a_decimal_comma_among_commas_is_no_other_figure(self) -> None:
+        self.assertIn("line 2: more columns", self.refused("timestamp,value\n60,20,45\n"))
+        self.assertEqual(self.read("timestamp,value\n60,20,\n"), [(60.0, 20.0)])
+
+    def test_with_semicolons_a_decimal_comma_is_read(self) -> None:
+        self.assertEqual(self.read("timestamp;value\n60;20,45\n120;1.5\n"), [(60.0, 20.45), (120.0, 1.5)])
+        self.assertIn("value '1.120,82'", self.refused("timestamp;value\n60;1.120,82\n"))
+
+    def test_utf16_with_its_mark_is_read(self) -> None:
+        for encoding, mark in (("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")):
+            text = mark + "timestamp,value\n60,1\n".encode(encoding)
+            self.assertEqual(self.read(text), [(60.0, 1.0)])
+            self.assertEqual(self.read(gzip.compress(text)), [(60.0, 1.0)])
 
     def test_a_header_without_the_columns_is_refused(self) -> None:
         self.assertIn("line 1: the header must have", self.refused("60,1\n"))
         self.assertIn("line 1: the header must have", self.refused(""))
 
     def test_bytes_that_are_not_utf8_are_refused(self) -> None:
-        self.assertIn(
-            r"line 2: could not convert string to float: '\\xff'", self.refused(b"timestamp,value\n60,\xff\n")
-        )
+        self.assertIn(r"line 2: value '\\xff'; a number", self.refused(b"timestamp,value\n60,\xff\n"))
 
     def test_semicolons_tabs_and_gzip_are_recognised(self) -> None:
         for text in ("timestamp;value\n60;1\n", "value\ttimestamp\n1\t60\n"):
@@ -65,6 +77,15 @@ class ReadRowsTest(SynchronousTestCase):
         path.write_text("timestamp,value\n60,1\n120,\n180,N/A\n240, null \n300,2\n")
         self.assertEqual(list(read_rows(path, notes=notes)), [(60.0, 1.0), (300.0, 2.0)])
         self.assertEqual(notes.empty, 3)
+
+    def test_rows_that_cannot_be_read_are_left_out_and_noted(self) -> None:
+        path, notes = Path(self.mktemp()), Notes()
+        path.write_text("timestamp,value\n60,1\n120,true\nsoon,2\n180\n240,1,5\n300,2\n(6 rows)\n")
+        self.assertEqual(list(read_rows(path, notes=notes)), [(60.0, 1.0), (300.0, 2.0)])
+        self.assertEqual(notes.unreadable, 5)
+        self.assertIn("line 3: value 'true'", notes.problem)
+        notes.check(rows=2)
+        self.assertRaises(InvalidCsv, notes.check, rows=0)
 
     def test_epoch_numbers_that_are_no_seconds_are_made_seconds_and_counted(self) -> None:
         path, notes = Path(self.mktemp()), Notes()

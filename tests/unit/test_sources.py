@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -128,9 +129,23 @@ class InfluxTest(FilesTestCase):
         self.assertFalse(influx.is_export(self.write("timestamp,value\n1,2\n")))
         self.assertFalse(influx.is_export(self.write("")))
 
-    def test_a_bad_line_is_named(self) -> None:
-        with self.assertRaisesRegex(InvalidCsv, "line 2: could not convert"):
-            listed(influx.read(self.write("name,tags,time,idle\ncpu,,60,x\n"), Notes()))
+    def test_what_cannot_be_read_is_left_out_alone_and_named(self) -> None:
+        notes = Notes()
+        path = self.write("name,tags,time,state,idle\ncpu,,60,ok,1\ncpu,,120,ok\ncpu,,soon,,2\ncpu,,180,,3\n")
+        self.assertEqual(listed(influx.read(path, notes)), [("cpu.idle", [(60.0, 1.0), (180.0, 3.0)])])
+        self.assertEqual((notes.unreadable, notes.empty), (3, 2))
+        self.assertIn("line 2: value 'ok'", notes.problem)
+
+    def test_a_file_that_ends_early_is_refused(self) -> None:
+        whole = gzip.compress(
+            b"name,tags,time,idle\n" + b"".join(b"cpu,,%d,%d\n" % (at, at % 977) for at in range(9999))
+        )
+        self.path.write_bytes(whole[: len(whole) // 2])
+        self.assertTrue(influx.is_export(self.path))
+        with self.assertRaisesRegex(InvalidCsv, "end-of-stream"):
+            listed(influx.read(self.path, Notes()))
+        self.path.write_bytes(whole[:20])
+        self.assertFalse(influx.is_export(self.path))
 
 
 class SqlTest(FilesTestCase):
@@ -150,11 +165,17 @@ class SqlTest(FilesTestCase):
         self.assertEqual((notes.empty, notes.units), (1, {"milliseconds": 1}))
         self.assertEqual(listed(sql.query(self.url, "select at, value from samples", "c")(notes))[0][0], "c")
 
+    def test_rows_that_cannot_be_read_are_left_out_and_noted(self) -> None:
+        notes = Notes()
+        rows = ("'a', 'then', 1", "'a', 60, 'x'", "null, 60, 1", "'a', 60, 2")
+        statement = " union all ".join(f"select {row}" for row in rows)
+        self.assertEqual(listed(sql.query(self.url, statement)(notes)), [("a", [(60.0, 2.0)])])
+        self.assertEqual((notes.unreadable, notes.problem[:28]), (3, "a row of a: timestamp 'then'"))
+
     def test_what_is_wrong_is_said_without_the_password(self) -> None:
         for url, statement, expected in [
             (self.url, "select at, value from samples", "2 columns; select 3: name, time, value"),
             (self.url, "select missing", "no such column"),
-            (self.url, "select 'a', 'then', 1", "a row of a: timestamp 'then'"),
             ("nonsense", "select 1", "DIALECT://"),
             ("nosuch://user:secret@host/db", "select 2", "nosuch"),
         ]:
