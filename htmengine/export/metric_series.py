@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from htmengine.labels import split
 from htmengine.repository.newest import MetricRow
+from htmengine.wires.samples import RESULT_PREFIX
 
 NAME_LABEL = "metric"
-PREFIX = "htmengine_metric_"
 
 _NOT_IN_LABELS = re.compile(r"[^a-zA-Z0-9_]")
 
@@ -29,7 +29,7 @@ class Family(NamedTuple):
     @property
     def full_name(self) -> str:
         """Its name in Prometheus."""
-        return PREFIX + self.name
+        return RESULT_PREFIX + self.name
 
 
 VALUE = Family("value", "Newest value", lambda row: row.value)

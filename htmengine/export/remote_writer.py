@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 
 from htmengine.config import RemoteWriteSection
 from htmengine.errors import DeliveryFailed, InvalidRule, MissingExtra, StartError
-from htmengine.export.metric_series import BAND, PREFIX, SCORE, VALUE, labels_of
+from htmengine.export.metric_series import BAND, SCORE, VALUE, labels_of
 from htmengine.incidents import queries
 from htmengine.process import crash_points
 from htmengine.process.extras import TLS, required, speaks_tls
@@ -44,6 +44,7 @@ from htmengine.repository.result_readers import Turn
 from htmengine.selectors import Selection, separated
 from htmengine.wires.compression import snap
 from htmengine.wires.remote_write import Labels, write_version_1
+from htmengine.wires.samples import RESULT_PREFIX
 
 #: Its name in the table result_reader.
 READER = "remote_write"
@@ -347,7 +348,7 @@ def series_labels(family: str, text: str, further: Mapping[str, str]) -> Labels:
     >>> series_labels("value", "cpu;host=h1", {"engine": "a"})
     (('__name__', 'htmengine_metric_value'), ('metric', 'cpu'), ('engine', 'a'), ('host', 'h1'))
     """
-    return (("__name__", PREFIX + family), *labels_of(text, further).items())
+    return (("__name__", RESULT_PREFIX + family), *labels_of(text, further).items())
 
 
 def samples_of(row: MetricRow, further: Mapping[str, str]) -> Iterable[Sample]:

@@ -203,10 +203,14 @@ class SampleBatcher:
         self.take_rejects(received, lane.sender)
 
     def take_rejects(self, received: Received, sender: str) -> None:
-        """What the reader has refused."""
+        """What the reader has refused, and what it has left out."""
         for reason, count in received.rejected.items():
             self.received += count
             self._count_reject(reason, received.details[reason], sender, count)
+            self._schedule()
+        for reason, count in received.left_out.items():
+            self.received += count
+            self._rejected_since[reason] += count
             self._schedule()
 
     def _take_texts(self, texts: Sequence[str], lane: Lane) -> None:

@@ -165,11 +165,13 @@ class Wires:
 
     def _read(self, read: Callable[[bytes], Received], body: bytes) -> Received:
         with self._reading:
-            return read(body)
+            received = read(body)
+        received.leave_out_results()
+        return received
 
 
 def batches_of(received: Received, sender: str = "") -> Iterator[SampleBatch]:
-    """The messages of what came in; the first has the counts of rejects, and the first of each reason.
+    """The messages of what came in; the first has the counts of what was not taken, and each reason's first reject.
 
     >>> received = Received()
     >>> received.add("cpu_total", 5.0, 60.0, Kind.COUNTER)
@@ -177,7 +179,7 @@ def batches_of(received: Received, sender: str = "") -> Iterator[SampleBatch]:
     [(['cpu_total 5.0 60.0'], 'c')]
     """
     rejects = [Reject(reason, shown_line(detail), sender) for reason, detail in received.details.items()]
-    return with_rejects(_accepted(received, sender), dict(received.rejected), rejects)
+    return with_rejects(_accepted(received, sender), dict(received.not_taken), rejects)
 
 
 def _accepted(received: Received, sender: str) -> Iterator[SampleBatch]:

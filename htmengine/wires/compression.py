@@ -54,6 +54,8 @@ def _unsnap(body: bytes, most: int) -> bytes:
 
 
 def _inflate(body: bytes, window_bits: int, most: int) -> bytes:
+    if not body:  # influxdb-client says that it compresses nothing, too
+        return body
     inflater = zlib.decompressobj(window_bits)
     try:
         found = inflater.decompress(body, most + 1)

@@ -25,6 +25,21 @@ MAX_PARTS = 500_000
 #: A frame is read in parts of so many samples: between them the engine does its other work.
 PART_SAMPLES = 1000
 
+#: What the series of an engine's results begin with, and what they are: `htmengine.export` writes them.
+RESULT_PREFIX = "htmengine_metric_"
+RESULT_NAMES = frozenset(
+    RESULT_PREFIX + figure
+    for figure in (
+        "value",
+        "timestamp_seconds",
+        "anomaly_score",
+        "expected",
+        "expected_lower",
+        "expected_upper",
+        "alarm",
+    )
+)
+
 #: The longest double without an exponent, with room to spare.
 MAX_NUMBER_CHARACTERS = 400
 
@@ -76,6 +91,26 @@ class Received:
         else:
             self.samples.append(Sample(name, value, timestamp, kind, started_at))
 
+    def leave_out_results(self) -> None:
+        """Without the results of an engine: a Prometheus that has them and sends all it has would make metrics of them,
+        these would have results, and so on without end.
+
+        >>> received = Received()
+        >>> received.add("htmengine_metric_alarm;metric=cpu", 0.0, 1400000000.0)
+        >>> received.leave_out_results()
+        >>> received.samples, dict(received.left_out)
+        ([], {'own_result': 1})
+        """
+        kept = [sample for sample in self.samples if not _is_result(sample.name)]
+        if len(kept) < len(self.samples):
+            self.left_out["own_result"] += len(self.samples) - len(kept)
+            self.samples = kept
+
+    @property
+    def not_taken(self) -> Counter[str]:
+        """All that did not become a sample, by reason: the ledger counts it."""
+        return self.rejected + self.left_out
+
     def name(self, name: str, tags: dict[str, str]) -> str | None:
         """The text of a metric, or None if it cannot be named, which is counted as one reject."""
         try:
@@ -96,6 +131,10 @@ class Received:
     def error(self) -> str:
         """One line that tells of all rejects; empty when there are none."""
         return "; ".join(f"{reason} ({count}): {self.details[reason]}" for reason, count in self.rejected.items())
+
+
+def _is_result(text: str) -> bool:
+    return text.startswith(RESULT_PREFIX) and text.partition(";")[0] in RESULT_NAMES
 
 
 def joined(parts: Iterable[Received]) -> Received:

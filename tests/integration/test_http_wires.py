@@ -18,6 +18,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
+from htmengine.wires.compression import snap
+from htmengine.wires.remote_write import write_version_1
+from htmengine.wires.samples import RESULT_NAMES
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.servers import Prometheus
 
@@ -93,6 +96,15 @@ class TestInflux:
 
 
 class TestPrometheus:
+    def test_the_engines_own_results_become_no_metrics(self, engine: Engine) -> None:
+        series = {(("__name__", name), ("metric", "cpu")): [(1_400_000_000.0, 1.0)] for name in RESULT_NAMES | {"up"}}
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+        body = snap(write_version_1(series))
+        assert httpx.post(f"{engine.url}/api/v1/write", content=body, headers=headers).status_code == 204
+        wait_for(lambda: values(engine, "up;metric=cpu") == [1.0], "the one that is no result")
+        assert httpx.get(f"{engine.url}/api/v1/ledger").json()["rejected"]["own_result"] == len(RESULT_NAMES)
+        assert not httpx.get(f"{engine.url}/api/v1/metrics", params={"search": "htmengine_metric"}).json()["metrics"]
+
     def test_nothing_is_lost_through_a_kill(self, engine: Engine) -> None:
         with Prometheus(write_to=f"{engine.url}/api/v1/write") as prometheus:
             name = f"process_cpu_seconds_total;instance=127.0.0.1:{prometheus.port};job=htmengine"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+from collections import Counter
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -157,7 +158,7 @@ class FramesTest(PortsTestCase):
 
 class StatsdTest(PortsTestCase):
     def test_datagrams_and_connections_are_added_up_until_the_flush(self) -> None:
-        StatsdDatagrams(self.listener.statsd).datagramReceived(b"hits:3|c\nbad\n", ("10.0.0.2", 4711))
+        StatsdDatagrams(self.listener.statsd).datagramReceived(b"hits:3|c\nbad\n_e{1,1}:a|b\n", ("10.0.0.2", 4711))
         protocol, _ = self.connect(8125)
         protocol.dataReceived(b"hits:2|c\nq")
         protocol.dataReceived(b":7|g\n")
@@ -167,6 +168,9 @@ class StatsdTest(PortsTestCase):
         self.assertEqual(self.published(), expected)
         [reject] = [reject for batch in self.bus.batches for reject in batch.rejects]
         self.assertEqual((reject.reason, reject.sender), ("statsd_form", "10.0.0.2"))
+        self.assertEqual(
+            sum((Counter(batch.rejected) for batch in self.bus.batches), Counter()), {"statsd_form": 1, "event": 1}
+        )
 
     def test_a_flush_that_finds_no_room_is_dropped_and_counted(self) -> None:
         self.patch(self.listener.statsd._lane, "_most", 1)

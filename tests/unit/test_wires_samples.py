@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htmengine.errors import InvalidBody, InvalidSample
+from htmengine.export.metric_series import BAND, SCORE, TIMESTAMP, VALUE, alarm
+from htmengine.web.wires import batches_of
 from htmengine.wires.compression import decompress
-from htmengine.wires.samples import Received, number
+from htmengine.wires.samples import RESULT_NAMES, Received, number
 
 
 class ReceivedTest(TestCase):
@@ -30,6 +32,29 @@ class ReceivedTest(TestCase):
         received.add("first", float("nan"), 1.0)
         received.add("second", float("nan"), 1.0)
         self.assertEqual(received.error(), "value_not_finite (2): 'first': value nan; only finite numbers are allowed")
+
+    def test_results_of_an_engine_are_left_out_and_nothing_else_is(self) -> None:
+        series = [family.full_name for family in (VALUE, TIMESTAMP, SCORE, *BAND, alarm(set()))]
+        self.assertEqual(set(series), RESULT_NAMES)
+        received = Received()
+        others = [
+            "htmengine_metric_values",
+            "htmengine_remote_write_waiting;metric=a",
+            "cpu;name=htmengine_metric_value",
+        ]
+        for text in (*series, *(f"{name};metric=cpu" for name in series), *others):
+            received.add(text, 1.0, 60.0)
+        received.leave_out_results()
+        self.assertEqual([sample.name for sample in received.samples], others)
+        self.assertEqual(dict(received.left_out), {"own_result": 2 * len(series)})
+
+    def test_what_is_left_out_goes_to_the_ledger_beside_the_rejects(self) -> None:
+        received = Received()
+        received.left_out.update({"nan": 3})
+        received.reject("line_form", "no line")
+        [batch] = batches_of(received)
+        self.assertEqual(batch.rejected, {"nan": 3, "line_form": 1})
+        self.assertEqual([reject.reason for reject in batch.rejects], ["line_form"])
 
     def test_numbers_and_their_texts_are_numbers(self) -> None:
         for value, found in ((1, 1.0), ("1e3", 1000.0), (2.5, 2.5)):
@@ -58,6 +83,10 @@ class DecompressTest(TestCase):
         for encoding, encode in self.ENCODED:
             self.assertEqual(decompress(encode(body), encoding, 2000), body)
 
+    def test_nothing_is_nothing_compressed_too(self) -> None:
+        for encoding in ("gzip", "deflate"):
+            self.assertEqual(decompress(b"", encoding, 1000), b"")
+
     def test_a_body_that_would_be_too_long_is_refused(self) -> None:
         for encoding, encode in self.ENCODED:
             self.assertEqual(decompress(encode(bytes(1000)), encoding, 1000), bytes(1000))
@@ -70,6 +99,7 @@ class DecompressTest(TestCase):
         for body, encoding, reason in (
             (b"no", "gzip", "not_gzip"),
             (gzip.compress(bytes(100))[:-9], "gzip", "not_gzip"),
+            (gzip.compress(b"")[:-1], "gzip", "not_gzip"),
             (b"", "snappy", "not_snappy"),
             (b"\x64\x00", "snappy", "not_snappy"),
             (b"", "br", "encoding"),
