@@ -42,6 +42,10 @@ class ComposeTest(TestCase):
                     self.assertRegex(value, r"^\$\{HTMENGINE_\w+:\?", f"{name}: {option}")
         self.assertNotRegex(IMAGE, r"(?i)password|token|secret")
 
+    def test_ports_are_the_hosts_own_by_default(self) -> None:
+        published = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+        self.assertTrue(all(port.startswith("${HTMENGINE_BIND:-127.0.0.1}:") for port in published), published)
+
     def test_services_may_do_little_and_have_time_to_stop(self) -> None:
         for name, service in OURS.items():
             self.assertEqual((service["read_only"], service["cap_drop"]), (True, ["ALL"]), name)

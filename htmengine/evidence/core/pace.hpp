@@ -76,7 +76,10 @@ class Pace {
   }
 
  private:
-  static bool alike(int64_t interval, double step) { return interval > 0.5 * step && interval < 1.5 * step; }
+  static bool alike(int64_t interval, double step) {
+    double seconds = static_cast<double>(interval);
+    return seconds > 0.5 * step && seconds < 1.5 * step;
+  }
 
   // Whether enough intervals lately were alike, but not like the step: lost rows and jitter are no other step.
   bool is_other(int64_t interval) {

@@ -50,6 +50,7 @@ const GROUPS = [
 /** The fields of a rule's name and options; read() gives {name, options}, complain() shows what the API refuses. */
 export function ruleForm(rule, receivers) {
   const known = receivers.length ? receivers.join(", ") : "none";
+  /** @param {any} description */
   const made = ({ kind, help, ...each }) => ({
     kind,
     ...field({ ...each, help: help?.replace("$receivers", known), value: shown(kind, rule.options[each.name]) }, `rule-${each.name}`),
