@@ -37,7 +37,8 @@ from htmengine.alerts.kinds import (
     ZONE,
     Change,
 )
-from htmengine.alerts.receivers import RECEIVERS, Apprise, Email, Receiver
+from htmengine.alerts.receivers import RECEIVERS, Apprise, Email, Receiver, Webhook
+from htmengine.alerts.templates import problem_of
 from htmengine.config import (
     ALERTS_PREFIX,
     ANY_TEXT,
@@ -209,7 +210,7 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
     ]
     rules = tuple(each for each in named if isinstance(each, Rule))
     windows = tuple(_with_windows(each, path, problems) for each in named if isinstance(each, Maintenance))
-    receivers = tuple(each for each in named if isinstance(each, Receiver))
+    receivers = tuple(_with_template(each, path.parent) for each in named if isinstance(each, Receiver))
     config = AlertConfig(general, rules, receivers, windows)
     if not problems:  # what is missing is told when nothing else could be the reason
         problems += [f"{path} {problem}" for problem in (*_without_receivers(config), *_contradictions(config))]
@@ -278,6 +279,13 @@ def _read(title: str, kind: type[Any], values: Values, problems: list[str]) -> A
     section = read_section(FILE, title, kind, values, problems)
     name = title.partition(":")[2]
     return dataclasses.replace(section, name=name) if name else section
+
+
+def _with_template(receiver: Receiver, folder: Path) -> Receiver:
+    """With the whole path of its template; a relative file is beside alerts.conf."""
+    if isinstance(receiver, Webhook) and receiver.template:
+        return dataclasses.replace(receiver, template=str(folder / receiver.template))
+    return receiver
 
 
 def _with_windows(section: Maintenance, path: Path, problems: list[str]) -> Maintenance:
@@ -364,6 +372,8 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
                 yield f"[receiver:{receiver.name}] {name}: is needed"
         if isinstance(receiver, Email) and receiver.user and receiver.tls == "no" and receiver.host not in _LOOPBACK:
             yield f"[receiver:{receiver.name}] tls = no: a password travels encrypted only; starttls or implicit"
+        if isinstance(receiver, Webhook) and receiver.template:
+            yield from _bad_template(receiver)
         if isinstance(receiver, Apprise):
             yield from _unknown_service(receiver)
         elif receiver.tls != "no" if isinstance(receiver, Email) else speaks_tls(receiver.url):
@@ -371,6 +381,16 @@ def _contradictions(config: AlertConfig) -> Iterable[str]:
                 optional(TLS, "tls")
             except MissingExtra as missing:
                 yield f"[receiver:{receiver.name}] speaks TLS: {missing}"
+
+
+def _bad_template(receiver: Webhook) -> Iterable[str]:
+    """Now, and not with the first page that somebody needs."""
+    try:
+        problem = problem_of(receiver.template)
+    except MissingExtra as missing:
+        problem = str(missing)
+    if problem:
+        yield f"[receiver:{receiver.name}] template = {receiver.template!r}: {problem}"
 
 
 def _unknown_service(receiver: Apprise) -> Iterable[str]:

@@ -22,12 +22,29 @@ def rendered(file: str, values: Mapping[str, Any]) -> bytes:
     """The body.  Raises `DeliveryFailed` with what is wrong with the template, or `MissingExtra`."""
     jinja2 = optional("jinja2", "templates")
     try:
-        body: str = _environment().from_string(Path(file).read_text()).render(values)
-    except (jinja2.TemplateError, OSError, UnicodeDecodeError, ArithmeticError, TypeError, ValueError) as error:
+        body: str = _template_of(file).render(values)
+    except (jinja2.TemplateError, OSError, ArithmeticError, TypeError, ValueError) as error:
         raise DeliveryFailed(f"the template {file}: {error}") from None
     if len(body) > MAX_BODY_CHARACTERS:
         raise DeliveryFailed(f"the template {file}: a body of more than {MAX_BODY_CHARACTERS} characters")
     return body.encode()
+
+
+def problem_of(file: str) -> str:
+    """What is wrong with the file before any message is known; empty when there is nothing.  Raises `MissingExtra`."""
+    jinja2 = optional("jinja2", "templates")
+    try:
+        _template_of(file)
+    except jinja2.TemplateSyntaxError as error:
+        return f"line {error.lineno}: {error.message}"
+    except (OSError, UnicodeDecodeError) as error:
+        return str(error)
+    return ""
+
+
+def _template_of(file: str) -> Any:
+    """The file as Jinja2's template."""
+    return _environment().from_string(Path(file).read_text())
 
 
 @lru_cache(maxsize=1)

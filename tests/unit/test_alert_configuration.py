@@ -207,6 +207,36 @@ class MaintenanceTest(AlertsCase):
             self.assertIn(f"[maintenance:night] {said}".replace("] one", "]: one"), problem)
 
 
+class TemplateTest(AlertsCase):
+    """Files that make the bodies of webhooks."""
+
+    def receiver_with(self, content: bytes, name: str = "body.j2") -> tuple[Webhook, Path]:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "body.j2").write_bytes(content)
+        (folder / "alerts.conf").write_text(f"{HOOK}template = {name}\n")
+        [receiver] = load_alerts(folder, {}).receivers
+        assert isinstance(receiver, Webhook)
+        return receiver, folder
+
+    def test_a_relative_file_is_beside_alerts_conf(self) -> None:
+        pytest.importorskip("jinja2")
+        receiver, folder = self.receiver_with(b'{"text": {{ summary | tojson }}}')
+        self.assertEqual(receiver.template, str(folder / "body.j2"))
+
+    def test_one_that_is_gone_or_no_template_is_refused(self) -> None:
+        pytest.importorskip("jinja2")
+        for content, name, said in (
+            (b"", "none.j2", "[Errno 2]"),
+            (b"{\n{{ summary ", "body.j2", "line 2: unexpected end"),
+            (b"\xfc", "body.j2", "can't decode"),
+        ):
+            error = self.assertRaises(ConfigError, self.receiver_with, content, name)
+            [problem] = error.problems
+            self.assertIn("[receiver:hook] template = ", problem)
+            self.assertIn(said, problem)
+
+
 class BudgetTest(AlertsCase):
     """Rules with a budget, and conditions."""
 
