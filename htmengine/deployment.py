@@ -142,11 +142,13 @@ class Deployment:
     def existing_database(self, reactor: Reactor | None) -> Database:
         """The database as it is, for a command: nothing is made, and no server that is away is waited for.
 
+        An embedded engine that runs is busy, perhaps: its lock is waited for.
         Raises `StartError` and `DatabaseFailed`.
         """
         if self.folder is not None:
             self.folder.require_database()
-        database = Database(self.database_url, reactor=reactor, patient=False)
+        busy = self.folder is not None and self.folder.in_use
+        database = Database(self.database_url, reactor=reactor, patient=False, busy=busy)
         try:
             database.read_sync(migrations.check)
         except BaseException:

@@ -166,12 +166,13 @@ class Engine:
     def make(self) -> Engine:
         """An embedded engine's folder and database, if there are none: for commands that begin something.
 
-        Raises `StartError` if an engine runs on it whose database was removed.
+        One that runs has made them.  Raises `StartError` if its database was removed.
         """
         folder = self.deployment.folder
         if folder is not None and folder.in_use:
             folder.require_database()
-        self.deployment.make_database()
+        else:
+            self.deployment.make_database()
         return self
 
 

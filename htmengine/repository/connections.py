@@ -19,7 +19,7 @@ from htmengine.errors import ConfigError, MissingExtra
 from htmengine.process import sqlite_files
 from htmengine.process.extras import optional
 
-#: A service waits this long for another process's lock on SQLite, a command that long.
+#: A service waits this long for another process's lock on SQLite, a command, unless an engine runs, that long.
 SQLITE_TIMEOUT_S = 60.0
 COMMAND_TIMEOUT_S = 5.0
 #: A connection keeps this much of the file in memory: more than a transaction changes.

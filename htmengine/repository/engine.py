@@ -43,7 +43,8 @@ class Database:
     """One database, reached through SQLAlchemy.
 
     With a reactor: `run` and `read` in threads, for services.  Without: `run_sync`, for the command line.  With
-    ``patient=False`` a server that is away is not waited for.  What it is at it tells ``progress``.
+    ``patient=False`` a server that is away is not waited for, and a lock on SQLite only while somebody is ``busy`` with
+    it.  What it is at it tells ``progress``.
 
     >>> from htmengine.repository import queries, schema
     >>> database = Database("sqlite:///:memory:")
@@ -60,12 +61,13 @@ class Database:
         reactor: Reactor | None = None,
         threads: int = 4,
         patient: bool = True,
+        busy: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self._url = url
         self._progress = progress or Progress(time.time)
         self._patient = patient
-        lock_s = SQLITE_TIMEOUT_S if patient else COMMAND_TIMEOUT_S
+        lock_s = SQLITE_TIMEOUT_S if patient or busy else COMMAND_TIMEOUT_S
         self._engine = make_engine(url, lock_s=lock_s, only_look=not patient)
         self._connections = OpenConnections(self._engine)
         self._dialect = self._engine.dialect.name

@@ -10,8 +10,10 @@ import io
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,11 +29,13 @@ from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
 from htmengine.adapters.datasource.why import Told
 from htmengine.alerts import queries as alert_queries
 from htmengine.cli import metrics
+from htmengine.cli.common import Engine
 from htmengine.cli.load import load_sources, of_files
 from htmengine.cli.main import main
 from htmengine.cli.why import lines, why
 from htmengine.csv_files import Columns
-from htmengine.errors import HtmEngineError
+from htmengine.deployment import Deployment
+from htmengine.errors import DatabaseFailed, HtmEngineError
 from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.model import Model
@@ -39,7 +43,8 @@ from htmengine.htm.params import ModelParams
 from htmengine.messages import Reason, Why
 from htmengine.operations import Operations
 from htmengine.process.lifecycle import DataFolder
-from htmengine.repository import counts, migrations, queries, troubles
+from htmengine.repository import connections, counts, migrations, queries, troubles
+from htmengine.repository import engine as repository_engine
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
@@ -306,6 +311,33 @@ class StatusTest(CommandLineTestCase):
         self.make()
         done = self.run_command("results", "nobody", "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, "nobody" in done.stderr), (1, True))
+
+    def write_for_a_while(self, folder: DataFolder) -> None:
+        """Hold the database's lock for longer than a command waits."""
+        for module in (connections, repository_engine):
+            self.patch(module, "COMMAND_TIMEOUT_S", 0.05)
+        writer = sqlite3.connect(folder.database_path, isolation_level=None, check_same_thread=False)
+        self.addCleanup(writer.close)
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("BEGIN IMMEDIATE")
+        end = threading.Timer(0.4, writer.rollback)
+        self.addCleanup(end.join)
+        end.start()
+
+    def test_the_lock_of_an_engine_that_runs_is_waited_for(self) -> None:
+        self.make()
+        folder = DataFolder(self.data_dir)
+        folder.acquire()
+        self.addCleanup(folder.release)
+        self.write_for_a_while(folder)
+        with Engine(Deployment.embedded(None, self.data_dir)).make().database() as database:
+            self.assertEqual(database.run_sync(queries.list_metrics), [])
+
+    def test_the_lock_of_another_program_is_said(self) -> None:
+        self.make()
+        self.write_for_a_while(DataFolder(self.data_dir))
+        with Engine(Deployment.embedded(None, self.data_dir)).database() as database:
+            self.assertRaises(DatabaseFailed, database.run_sync, queries.list_metrics)
 
     def test_an_empty_engine_has_no_metrics(self) -> None:
         self.make()
