@@ -45,15 +45,23 @@ def _warn(warning: str) -> None:
 
 
 def load_all(
-    config_dir: Path | None, environ: Mapping[str, str], warn: Callable[[str], None] = _warn
+    config_dir: Path | None,
+    environ: Mapping[str, str],
+    warn: Callable[[str], None] = _warn,
+    *,
+    calendars_needed: bool = False,
 ) -> tuple[Config, AlertConfig]:
     """The whole configuration.  Raises `ConfigError` with all that is wrong in any file.
 
-    ``warn`` gets what only HTM Engine's configuration had.
+    ``warn`` gets what only HTM Engine's configuration had.  A calendar that cannot be read is an error if it is needed,
+    and otherwise a trouble of the engine.
     """
     loaded: list[Any] = []
     problems: dict[str, None] = {}  # in order, each once
-    for read in (lambda: load(config_dir, environ, warn), lambda: load_alerts(config_dir, environ)):
+    for read in (
+        lambda: load(config_dir, environ, warn),
+        lambda: load_alerts(config_dir, environ, calendars_needed=calendars_needed),
+    ):
         try:
             loaded.append(read())
         except ConfigError as error:

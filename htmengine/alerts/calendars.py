@@ -146,15 +146,19 @@ class FileCalendar:
     """The events of an iCalendar file as it is now, those that recur included.
 
     ``zone`` is that of times without one.  Making one raises ValueError for a file that is none, OSError for one that
-    cannot be read, and `MissingExtra`.
+    cannot be read, and `MissingExtra`.  One that is not ``needed`` has no events until its file can be read.
     """
 
-    def __init__(self, path: Path, zone: ZoneInfo) -> None:
+    def __init__(self, path: Path, zone: ZoneInfo, *, needed: bool = True) -> None:
         self._libraries = optional("icalendar", EXTRA), optional("recurring_ical_events", EXTRA)
         self._path = path
         self._zone = zone
-        self._read_at = _version(path)
-        self._calendar = _file_calendar(path, zone, *self._libraries)
+        self._read_at: tuple[int, int, int] | None = None
+        self._calendar = NEVER
+        if needed:
+            self._read()
+        else:
+            self.renew()
 
     @property
     def between(self) -> Callable[[float, float], Iterator[Window]]:
@@ -168,13 +172,17 @@ class FileCalendar:
     def renew(self) -> str | None:
         """Read the file again if it has changed.  One that is no calendar, or gone, changes nothing and is told of."""
         try:
-            version = _version(self._path)
-            if version != self._read_at:
-                self._calendar = _file_calendar(self._path, self._zone, *self._libraries)
-                self._read_at = version
+            self._read()
         except (ValueError, OSError) as error:
-            return f"{self._path} is not read again: {error}"
+            kept = "is not read again" if self._read_at else "has no events yet"
+            return f"{self._path} {kept}: {error}"
         return None
+
+    def _read(self) -> None:
+        version = _version(self._path)
+        if version != self._read_at:
+            self._calendar = _file_calendar(self._path, self._zone, *self._libraries)
+            self._read_at = version
 
 
 def _version(path: Path) -> tuple[int, int, int]:

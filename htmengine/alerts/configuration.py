@@ -191,8 +191,11 @@ class AlertOptions:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConfig:
-    """The alerts of a configuration directory (None: none).  Raises `ConfigError`."""
+def load_alerts(directory: Path | None, environ: Mapping[str, str], *, calendars_needed: bool = True) -> AlertConfig:
+    """The alerts of a configuration directory (None: none).  Raises `ConfigError`.
+
+    A running engine goes on without a calendar's file, which others write; with ``calendars_needed`` that is an error.
+    """
     problems: list[str] = []
     parser = configparser.ConfigParser(interpolation=None)
     path = Path(f"{FILE}.conf")
@@ -209,7 +212,8 @@ def load_alerts(directory: Path | None, environ: Mapping[str, str]) -> AlertConf
         for each in named
     ]
     rules = tuple(each for each in named if isinstance(each, Rule))
-    windows = tuple(_with_windows(each, path, problems) for each in named if isinstance(each, Maintenance))
+    sections = [each for each in named if isinstance(each, Maintenance)]
+    windows = tuple(_with_windows(each, path, problems, calendars_needed) for each in sections)
     receivers = tuple(_with_template(each, path.parent) for each in named if isinstance(each, Receiver))
     config = AlertConfig(general, rules, receivers, windows)
     if not problems:  # what is missing is told when nothing else could be the reason
@@ -243,7 +247,7 @@ def load_maintenance(path: Path, config: AlertConfig) -> tuple[Maintenance, ...]
     """
     problems: list[str] = []
     read: tuple[Maintenance, ...] = _sections_of(path, "maintenance", config, problems)
-    windows = tuple(_with_windows(each, path, problems) for each in read)
+    windows = tuple(_with_windows(each, path, problems, calendars_needed=True) for each in read)
     if problems:
         raise ConfigError(problems)
     return windows
@@ -288,10 +292,10 @@ def _with_template(receiver: Receiver, folder: Path) -> Receiver:
     return receiver
 
 
-def _with_windows(section: Maintenance, path: Path, problems: list[str]) -> Maintenance:
+def _with_windows(section: Maintenance, path: Path, problems: list[str], calendars_needed: bool) -> Maintenance:
     """With its calendar; a relative file is beside alerts.conf."""
     try:
-        return dataclasses.replace(section, windows=windows_of(section, path.parent))
+        return dataclasses.replace(section, windows=windows_of(section, path.parent, calendars_needed))
     except InvalidMaintenance as error:
         where = f"{path} [maintenance:{section.name}]"
         told = ((f" {option} = {getattr(section, option)!r}" if option else "", why) for option, why in error.problems)
@@ -299,7 +303,7 @@ def _with_windows(section: Maintenance, path: Path, problems: list[str]) -> Main
         return section
 
 
-def windows_of(section: Maintenance, folder: Path) -> Windows:
+def windows_of(section: Maintenance, folder: Path, calendars_needed: bool = True) -> Windows:
     """The windows of a section; a relative file is in ``folder``.  Raises `InvalidMaintenance`."""
     given = [name for name in ("cron", "at", "calendar") if getattr(section, name)]
     if len(given) != 1:
@@ -309,7 +313,7 @@ def windows_of(section: Maintenance, folder: Path) -> Windows:
             return one_window(section.at, section.for_s, section.timezone)
         if section.cron:
             return cron_calendar(section.cron, section.for_s, section.timezone)
-        return FileCalendar(folder / section.calendar, section.timezone)
+        return FileCalendar(folder / section.calendar, section.timezone, needed=calendars_needed)
     except (ValueError, OSError, MissingExtra) as error:
         raise InvalidMaintenance(section.name, [(given[0], str(error))]) from None
 

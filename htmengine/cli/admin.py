@@ -81,7 +81,7 @@ def gc(engine: Engine, threshold_days: int) -> None:
 def check_config(config_dir: Path | None) -> None:
     """List all errors of a configuration at once."""
     try:
-        config, _ = load_all(config_dir, os.environ, lambda warning: click.echo(f"warning: {warning}", err=True))
+        config, _ = load_all(config_dir, os.environ, _echo_warning, calendars_needed=True)
         problems = [*_problems_at_start(config)]
     except ConfigError as error:
         problems = error.problems
@@ -90,6 +90,10 @@ def check_config(config_dir: Path | None) -> None:
     if problems:
         sys.exit(1)
     click.echo("the configuration is in order")
+
+
+def _echo_warning(warning: str) -> None:
+    click.echo(f"warning: {warning}", err=True)
 
 
 def _problems_at_start(config: Config) -> Iterator[str]:

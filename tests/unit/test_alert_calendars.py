@@ -132,6 +132,17 @@ class FileTest(SynchronousTestCase):
         self.assertIsNone(calendar.renew())
         self.assertTrue(in_window(calendar, "2026-01-02T01:30Z"))
 
+    def test_one_that_is_not_needed_has_no_events_until_it_can_be_read(self) -> None:
+        path = Path(self.mktemp())
+        calendar = FileCalendar(path, BERLIN, needed=False)
+        self.assertIn(f"{path} has no events yet: ", calendar.renew() or "")
+        path.write_text("hello")
+        self.assertIn(f"{path} has no events yet: ", calendar.renew() or "")
+        self.assertFalse(in_window(calendar, "2026-01-01T01:30Z"))
+        path.write_text(EVENTS)
+        self.assertIsNone(calendar.renew())
+        self.assertTrue(in_window(calendar, "2026-01-01T01:30Z"))
+
     def test_what_is_no_calendar_is_refused(self) -> None:
         for wrong in ("", "hello", EVENTS.replace("20260101T020000\n", "tomorrow\n"), EVENTS.replace("WEEKLY", "FOO")):
             self.assertRaises(ValueError, self.calendar, wrong)

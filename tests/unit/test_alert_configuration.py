@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.alerts.configuration import AlertConfig, General, Rule, load_alerts
 from htmengine.alerts.kinds import Change
 from htmengine.alerts.receivers import Alertmanager, Email, Slack, Webhook, described
+from htmengine.deployment import load_all
 from htmengine.errors import ConfigError
 
 COMPLETE = """\
@@ -205,6 +206,16 @@ class MaintenanceTest(AlertsCase):
         ):
             problem, *_ = self.problems(f"[maintenance:night]\n{options}")
             self.assertIn(f"[maintenance:night] {said}".replace("] one", "]: one"), problem)
+
+    def test_a_running_engine_goes_on_without_a_calendars_file(self) -> None:
+        pytest.importorskip("recurring_ical_events")
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "alerts.conf").write_text("[maintenance:night]\ncalendar = x.ics\n")
+        _, alerts = load_all(folder, {})
+        [section] = alerts.maintenance
+        self.assertIn("x.ics has no events yet", section.windows.renew() or "")
+        self.assertRaises(ConfigError, load_all, folder, {}, calendars_needed=True)
 
 
 class TemplateTest(AlertsCase):
