@@ -56,8 +56,9 @@ def score(
     if (minimum is None) != (maximum is None):
         raise HtmEngineError("minimum and maximum go together")
     narwhals = optional("narwhals", "frames")
-    given = narwhals.from_native(frame, eager_only=True)
-    _check_columns(given.columns, [timestamp, value, *([by] if by else [])])
+    given = _given(narwhals, frame)
+    indexed = narwhals.maybe_get_index(given) is not None
+    _check_columns(given.columns, [timestamp, value, *([by] if by else [])], indexed=indexed)
     times, values = _times(narwhals, given[timestamp]), _numbers(narwhals, given[value])
     found = np.full((len(times), 2), math.nan)
     rejected: Counter[str] = Counter()
@@ -78,10 +79,19 @@ def score(
     return _with_scores(narwhals, given, found)  # type: ignore[no-any-return]
 
 
-def _check_columns(there: Sequence[str], wanted: Iterable[str]) -> None:
+def _given(narwhals: Any, frame: Any) -> Any:
+    try:
+        return narwhals.from_native(frame, eager_only=True)
+    except TypeError:
+        kind = f"{type(frame).__module__}.{type(frame).__qualname__}"
+        raise HtmEngineError(f"{kind} is no frame with rows; a DataFrame of pandas or polars is allowed") from None
+
+
+def _check_columns(there: Sequence[str], wanted: Iterable[str], *, indexed: bool) -> None:
+    remedy = "; an index becomes a column by reset_index()" if indexed else ""
     for name in wanted:
         if name not in there:
-            raise HtmEngineError(f"there is no column {name!r}; there are {', '.join(map(repr, there))}")
+            raise HtmEngineError(f"there is no column {name!r}; there are {', '.join(map(repr, there))}{remedy}")
 
 
 def _times(narwhals: Any, column: Any) -> Floats:

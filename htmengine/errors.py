@@ -309,10 +309,10 @@ class InvalidMaintenance(InvalidOptions):
 
 
 class TooFewRows(HtmEngineError):
-    """A series is too short to tell the range of its values.  Remedy: more rows, or ``--min`` and ``--max``."""
+    """A series is too short to tell the range of its values.  Remedy: more rows, or a minimum and a maximum."""
 
     def __init__(self, rows: int, needed: int) -> None:
-        super().__init__(f"{rows} rows; without --min and --max the first {needed} define the range")
+        super().__init__(f"{rows} rows; without a minimum and a maximum the first {needed} define the range")
         self.rows = rows
         self.needed = needed
 

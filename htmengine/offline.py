@@ -63,7 +63,7 @@ def accept(samples: Iterable[tuple[float, float]], now: float = 0.0, max_future_
     good = []
     for place, (timestamp, value) in enumerate(samples):
         try:
-            good.append((parse_sample(f"name {value!r} {timestamp!r}", now, max_future_s), place))
+            good.append((row_sample(timestamp, value, now, max_future_s), place))
         except InvalidSample as refused:
             accepted.rejected[refused.reason] += 1
     for sample, place in sorted(good, key=_time_of):
@@ -74,6 +74,16 @@ def accept(samples: Iterable[tuple[float, float]], now: float = 0.0, max_future_
         accepted.values.append(sample.value)
         accepted.places.append(place)
     return accepted
+
+
+def row_sample(timestamp: float, value: float, now: float = 0.0, max_future_s: float = math.inf) -> Sample:
+    """A row of a series as the engine would read it.  Raises `InvalidSample`.
+
+    No row is of "now", which Graphite writes as -1.
+    """
+    if timestamp == -1:
+        raise InvalidSample("timestamp_out_of_range", "timestamp -1; epoch seconds are allowed")
+    return parse_sample(f"name {value!r} {timestamp!r}", now, max_future_s)
 
 
 def _time_of(placed: tuple[Sample, int]) -> int:

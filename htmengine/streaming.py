@@ -6,7 +6,6 @@ In: rows as mappings.  Out: the anomaly scores that an engine gives to them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -17,8 +16,9 @@ from htmengine.errors import HtmEngineError, InvalidSample
 from htmengine.evidence import Detector
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
-from htmengine.messages import Sample, Why, parse_sample
-from htmengine.offline import PENDING_SAMPLES, Scored, params_for, scored_rows
+from htmengine.htm.params import ModelParams
+from htmengine.messages import Sample, Why
+from htmengine.offline import PENDING_SAMPLES, Scored, params_for, row_sample, scored_rows
 
 #: Reasons are told of rows with at least this score.
 TOLD_SCORE = 0.99
@@ -57,6 +57,8 @@ class AnomalyScorer:
     ) -> None:
         if (minimum is None) != (maximum is None):
             raise HtmEngineError("minimum and maximum go together")
+        if minimum is not None and maximum is not None:
+            ModelParams.for_range(minimum, maximum)  # a range that no model has is refused now, not with the first row
         self._range = minimum, maximum
         self._pending_samples = pending_samples
         self._keys = timestamp, value
@@ -70,7 +72,8 @@ class AnomalyScorer:
         """The row's anomaly score, from 0 to 1; 0 while the range is not known.
 
         The time is in epoch seconds, or a datetime, UTC if it has no zone.  Raises `InvalidSample` for a row that an
-        engine would reject, such as one that is not later than the row before; it changes nothing.
+        engine would reject, such as one that is not later than the row before, has no number or lacks a key; it
+        changes nothing.
         """
         self._take(self._sample(x))
         return 0.0 if self._scored is None else self._scored.score
@@ -96,8 +99,8 @@ class AnomalyScorer:
             self._parts = Model.restore(model), Detector.restore(detector)
 
     def _sample(self, x: Mapping[str, Any]) -> Sample:
-        timestamp, value = (x[key] for key in self._keys)
-        return parse_sample(f"name {float(value)!r} {_seconds(timestamp)!r}", 0.0, math.inf)
+        timestamp, value = (_cell(x, key) for key in self._keys)
+        return row_sample(_seconds(timestamp), _number(value))
 
     def _take(self, sample: Sample) -> None:
         if sample == self._last:
@@ -122,7 +125,25 @@ class AnomalyScorer:
         return [*rows]
 
 
+def _cell(x: Mapping[str, Any], key: str) -> Any:
+    if key not in x:
+        raise InvalidSample("field_count", f"there is no {key!r}; there are {', '.join(map(repr, x))}")
+    return x[key]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidSample("value_not_a_number", f"value {value!r} is not a number") from None
+
+
 def _seconds(timestamp: Any) -> float:
-    if isinstance(timestamp, datetime):
-        return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).timestamp()
-    return float(timestamp)
+    try:
+        if isinstance(timestamp, datetime):
+            return (timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)).timestamp()
+        return float(timestamp)
+    except (TypeError, ValueError):
+        raise InvalidSample(
+            "timestamp_not_a_number", f"timestamp {timestamp!r}; epoch seconds and datetimes are allowed"
+        ) from None

@@ -65,6 +65,8 @@ def backtest(
     plan = _plan(engine, selectors, int(moment("--since", since)), params, rules, calendar)
     with engine.database() as database, tqdm(unit="metric", disable=not sys.stderr.isatty()) as progress:
         found = run_backtest(database, plan, jobs, progress.reset, progress.update)
+        if selectors and not found.metrics + found.unmodelled + len(found.failed):
+            raise HtmEngineError(f"{' '.join(selectors)}: no metric with rows is selected")
         if html is not None:
             html.write_text(_report(database, found))
     if as_json:
@@ -202,7 +204,7 @@ def _totals(side: Side) -> str:
 
 def _scores(found: Backtest) -> Iterator[str]:
     rows = f"{found.rows} rows of {found.metrics} metrics"
-    if not found.compared and not found.waiting:
+    if found.rows and not found.compared and not found.waiting:
         yield f"scores: {rows}; none was compared with stored ones: the parameters are other ones"
         return
     equal = found.compared - found.differing

@@ -397,6 +397,9 @@ class CommandTest(SynchronousTestCase):
         )
         self.assertEqual(lines[-1], "1 metrics without a model are left out")
 
+    def test_a_selector_of_no_metric_is_an_error(self) -> None:
+        self.assertIn("nobody.*: no metric with rows is selected", self.command("nobody.*", status=1))
+
     def test_as_json_with_other_rules_and_parameters(self) -> None:
         rules = self.file("rules.conf", "[alert:all]\nmetrics = db.*\npages_per_week = 1\n")
         params = self.file("params.json", '{"temporal": {"max_inference": 10}}')

@@ -259,7 +259,7 @@ class ScoreTest(CommandLineTestCase):
     def test_a_file_that_is_too_short_to_tell_its_range_is_refused(self) -> None:
         done = self.run_command("score", self.write(self.series(287)))
         self.assertEqual(done.exit_code, 1)
-        self.assertIn("287 rows; without --min and --max the first 288 define the range", done.stderr)
+        self.assertIn("287 rows; without a minimum and a maximum the first 288 define the range", done.stderr)
 
     def test_a_bad_row_is_left_out_and_named_by_its_line(self) -> None:
         done = self.run_command("score", self.write("timestamp,value\n60,1\n120,x\n"), "--min", 0, "--max", 1)

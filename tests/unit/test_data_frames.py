@@ -86,6 +86,16 @@ class FramesTest(TestCase):
             htmengine.score(frame, value="name")
         with self.assertRaisesRegex(HtmEngineError, "go together"):
             htmengine.score(frame, minimum=1.0)
+        for other in (frame.lazy(), frame["value"], [1.0], None):
+            with self.assertRaisesRegex(HtmEngineError, "is no frame with rows"):
+                htmengine.score(other)
+
+    def test_a_time_in_the_index_is_named(self) -> None:
+        pandas = needed("pandas")
+        needed("narwhals")
+        frame = pandas.DataFrame({"value": VALUES}, index=pandas.to_datetime(TIMES, unit="s"))
+        with self.assertRaisesRegex(HtmEngineError, r"no column 'timestamp'; there are 'value'; .* by reset_index\(\)"):
+            htmengine.score(frame)
 
 
 class StreamingTest(TestCase):
@@ -130,11 +140,20 @@ class StreamingTest(TestCase):
                 "timestamp_duplicate": {"timestamp": at, "value": value + 1},
                 "timestamp_old": {"timestamp": at - 1, "value": value},
                 "value_not_finite": {"timestamp": at + 1, "value": float("nan")},
+                "value_not_a_number": {"timestamp": at + 1, "value": None},
+                "timestamp_not_a_number": {"timestamp": "tomorrow", "value": value},
+                "timestamp_out_of_range": {"timestamp": -1, "value": value},
+                "field_count": {"timestamp": at + 1},
             }.items():
                 with self.assertRaises(InvalidSample) as refused:
                     scorer.learn_one(wrong)
                 self.assertEqual(refused.exception.reason, reason)
         self.assertEqual(found, KNOWN)
+
+    def test_a_range_that_no_model_has_is_refused_at_once(self) -> None:
+        for wrong in ({"minimum": 5.0, "maximum": 1.0}, {"minimum": 0.0, "maximum": float("nan")}, {"minimum": 0.0}):
+            with self.subTest(wrong), self.assertRaises(HtmEngineError):
+                htmengine.AnomalyScorer(**wrong)
 
 
 class ImportTest(TestCase):
