@@ -73,6 +73,7 @@ def rule_of(name: str, options: Mapping[str, Any], config: AlertConfig | None = 
 def options_of(rule: Rule) -> dict[str, Any]:
     """A rule's options as JSON has them, but those that are as by default.
 
+    >>> from htmengine.alerts.kinds import Change
     >>> options_of(Rule("load", metrics=("web.*",), pages_per_week=5.0, silence=None, min_change=Change(0.1, True)))
     {'metrics': ['web.*'], 'pages_per_week': 5.0, 'min_change': '10%', 'silence': False}
     """

@@ -13,6 +13,7 @@ from htmengine.alerts.configuration import Rule
 from htmengine.web.api import Api
 from htmengine.web.document import MOST_ERRORS, Document, parse_json, parse_query
 from htmengine.web.incidents import IncidentsApi
+from htmengine.web.maintenance import MaintenanceApi
 from htmengine.web.refused import Refused
 from htmengine.web.rules import RulesApi
 
@@ -109,7 +110,8 @@ class OperationsTest(DocumentTestCase):
     def test_each_operation_has_its_handler_and_its_scope(self) -> None:
         for operation in self.operations.values():
             self.assertTrue(
-                any(hasattr(part, operation.name) for part in (Api, IncidentsApi, RulesApi)), operation.name
+                any(hasattr(part, operation.name) for part in (Api, IncidentsApi, RulesApi, MaintenanceApi)),
+                operation.name,
             )
             changing = operation.method != "GET" and not operation.path.endswith("/session")
             self.assertEqual(operation.scope in {"send", "operate", "admin"}, changing, operation.name)
