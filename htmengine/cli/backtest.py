@@ -16,7 +16,7 @@ import click
 from tqdm import tqdm
 
 from htmengine.alerts.configuration import load_maintenance, load_rules
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable
+from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, moment, printable
 from htmengine.csv_files import format_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.history.backtest import Backtest, Plan
@@ -43,7 +43,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--calendar", type=FILE, help="Sections [maintenance:NAME] instead of those in force.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=os.cpu_count, show_default="processors", help="Processes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report with pictures, too.")
+@click.option("--html", type=NewFile(), help="Write a report with pictures, too.")
 @engine_options
 @failing_cleanly
 def backtest(

@@ -196,6 +196,19 @@ async def in_time(work: Coroutine[Deferred[Any], Any, T], reactor: Reactor, seco
         ) from None
 
 
+class NewFile(click.Path):
+    """A file that a command writes when its work is done: a folder that is not there is told before."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {path.parent}", param, ctx)
+        return path
+
+
 def place_options(command: Callable[..., T]) -> Callable[..., T]:
     """``--data-dir`` and ``--config`` become the arguments ``data_dir`` and ``config_dir``."""
     data_dir = click.option(

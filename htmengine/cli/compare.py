@@ -14,7 +14,7 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable, run_reactor
+from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, printable, run_reactor
 from htmengine.cli.load import left_out, timestamp_option, value_option
 from htmengine.csv_files import Columns, Notes, read_rows
 from htmengine.errors import HtmEngineError
@@ -48,7 +48,7 @@ _WORKER = "import sys; sys.path.pop(0); from htmengine_nupic.worker import main;
 @timestamp_option
 @value_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report with pictures, too.")
+@click.option("--html", type=NewFile(), help="Write a report with pictures, too.")
 @engine_options
 @failing_cleanly
 def compare(

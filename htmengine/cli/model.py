@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from twisted.internet.defer import Deferred
 
-from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, run_reactor
+from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, run_reactor
 from htmengine.csv_files import format_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.operations import Operations
@@ -98,7 +98,7 @@ def clone(name: str, new: str, engine: Engine, version: int | None, timeout_s: f
 
 @model.command("export", epilog=example("htmengine model export web1.cpu web1.htmmodel"))
 @click.argument("name")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=NewFile())
 @engine_options
 @_version
 @_timeout

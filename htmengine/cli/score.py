@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from htmengine.cli.common import example, failing_cleanly, printable
+from htmengine.cli.common import NewFile, example, failing_cleanly, printable
 from htmengine.cli.load import timestamp_option, value_option
 from htmengine.cli.score_output import FORMATS, ScoredRow, format_of, writing
 from htmengine.cli.score_report import report
@@ -54,14 +54,14 @@ class Options:
     show_default=True,
     help="Samples that define the range without --min.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write here instead of standard output.")
+@click.option("-o", "--output", type=NewFile(), help="Write here instead of standard output.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(FORMATS),
     help="json: an object a line; parquet: with the extra parquet.  By default what the end of -o says, or csv.",
 )
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report with pictures, too.")
+@click.option("--html", type=NewFile(), help="Write a report with pictures, too.")
 @timestamp_option
 @value_option
 @failing_cleanly

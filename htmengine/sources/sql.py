@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -70,6 +70,8 @@ def _pieces(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[Piece]:
 
 
 def _time(at: Any, notes: Notes) -> float:
+    if isinstance(at, date) and not isinstance(at, datetime):
+        at = datetime.combine(at, time.min)
     if isinstance(at, datetime):
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     return seconds(parse_timestamp(at) if isinstance(at, str) else float(at), notes)

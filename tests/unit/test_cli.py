@@ -273,6 +273,13 @@ class ScoreTest(CommandLineTestCase):
         self.assertIn("line 3", done.stderr)
         self.assertNotIn("Traceback", done.stderr)
 
+    def test_a_folder_that_is_not_there_is_said_before_the_work(self) -> None:
+        path = self.write(self.series(3))
+        for option in ("-o", "--html"):
+            done = self.run_command("score", path, "--min", 0, "--max", 10, option, "nowhere/file")
+            self.assertEqual((done.exit_code, done.stdout), (2, ""))
+            self.assertIn("there is no folder nowhere", done.stderr)
+
     def test_half_a_range_is_a_wrong_use(self) -> None:
         self.assertEqual(self.run_command("score", self.write(self.series(1)), "--min", 0).exit_code, 2)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import sqlite3
 import tempfile
+from datetime import UTC, date, datetime
 from pathlib import Path
 from unittest import TestCase
 from unittest.mock import Mock
@@ -171,6 +172,10 @@ class SqlTest(FilesTestCase):
         statement = " union all ".join(f"select {row}" for row in rows)
         self.assertEqual(listed(sql.query(self.url, statement)(notes)), [("a", [(60.0, 2.0)])])
         self.assertEqual((notes.unreadable, notes.problem[:28]), (3, "a row of a: timestamp 'then'"))
+
+    def test_dates_are_midnights_of_utc(self) -> None:
+        for at in (date(2014, 5, 13), datetime(2014, 5, 13), datetime(2014, 5, 13, tzinfo=UTC)):
+            self.assertEqual(listed(sql._pieces([("a", at, 1)], Notes())), [("a", [(1_399_939_200.0, 1.0)])])
 
     def test_what_is_wrong_is_said_without_the_password(self) -> None:
         for url, statement, expected in [
