@@ -14,10 +14,10 @@ from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.senders import CarbonCRelay, CarbonRelay, Collectd, GraphiteWeb, NodeStatsd
 from tests.support.servers import free_port
 
-PICKLE, PROTOBUF = free_port(), free_port()
+PORTS = {"pickle": free_port(), "protobuf": free_port()}
 OPTIONS = {
-    "HTMENGINE__APPLICATION__METRIC_LISTENER__PICKLE_PORT": str(PICKLE),
-    "HTMENGINE__APPLICATION__METRIC_LISTENER__PROTOBUF_PORT": str(PROTOBUF),
+    "HTMENGINE__APPLICATION__METRIC_LISTENER__PICKLE_PORT": str(PORTS["pickle"]),
+    "HTMENGINE__APPLICATION__METRIC_LISTENER__PROTOBUF_PORT": str(PORTS["protobuf"]),
 }
 LINES = 1000
 START = 1_400_000_000
@@ -40,9 +40,9 @@ def lines(name: str) -> str:
     return "".join(f"{name}.m{number % 10} {number} {START + number}\n" for number in range(LINES))
 
 
-@pytest.mark.parametrize(("protocol", "port"), [("pickle", PICKLE), ("protobuf", PROTOBUF)])
-def test_carbons_relay(engine: Engine, protocol: str, port: int) -> None:
-    with CarbonRelay(port, protocol) as relay:
+@pytest.mark.parametrize("protocol", PORTS)
+def test_carbons_relay(engine: Engine, protocol: str) -> None:
+    with CarbonRelay(PORTS[protocol], protocol) as relay:
         relay.send(lines(protocol))
         wait_for(lambda: rows(engine, f"{protocol}.m") == LINES, "all samples")
         wait_for(lambda: rows(engine, "carbon.relays."), "the relay's own metrics")
