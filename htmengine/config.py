@@ -31,6 +31,7 @@ FILES = ("application", "model-swapper", "model-checkpoint", "rabbitmq")
 ENVIRONMENT_PREFIX = "HTMENGINE__"
 #: alerts.conf has sections whose names its author chooses: `htmengine.alerts.configuration` reads it.
 ALERTS_PREFIX = f"{ENVIRONMENT_PREFIX}ALERTS__"
+ALERT_SECTIONS = ("alert:", "receiver:", "maintenance:")
 
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -516,7 +517,7 @@ def parse_file(path: Path, problems: list[str]) -> configparser.ConfigParser:
     """An INI file's sections; none when there is no such file, or it cannot be read, which is a problem."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:  # editors of Windows begin a file with a mark
             parser.read_file(lines)
     except FileNotFoundError:
         pass
@@ -535,8 +536,17 @@ def _read_file(path: Path, file: str, values: Values, problems: list[str], warn:
             for name, text in parser.items(section):
                 if name in options_here or name not in parser.defaults():  # [DEFAULT] is for all sections
                     values[file, section, name] = (text, f"{path} [{section}] {name}")
+        elif home := _home_of(section):
+            warn(f"{path} [{section}]: not read here; it belongs in {home}.conf")
         elif close := difflib.get_close_matches(section, known, 1, 0.8):
             warn(f"{path} [{section}]: taken for the application's section; perhaps [{close[0]}] is meant")
+
+
+def _home_of(section: str) -> str | None:
+    """The file, without its ending, that a section of ours is read from."""
+    if section == "alerts" or section.startswith(ALERT_SECTIONS):
+        return "alerts"
+    return next((file for file, known, _ in options() if known == section), None)
 
 
 def _replace_legacy(values: Values, warn: Callable[[str], None]) -> None:

@@ -99,9 +99,9 @@ def _change(text: str) -> Change:
 def _range(text: str) -> tuple[float, float] | None:
     if not text:
         return None
-    low, _, high = text.partition("..")
+    low, dots, high = text.partition("..")
     bounds = (_number(low) if low else -math.inf, _number(high) if high else math.inf)
-    if not (low or high) or not bounds[0] < bounds[1]:
+    if not (dots and (low or high)) or not bounds[0] < bounds[1]:
         raise ValueError(text)
     return bounds
 

@@ -290,6 +290,7 @@ class BudgetTest(AlertsCase):
             ("pages_per_week = 1\nthreshold = 0.9", "threshold: only without a budget"),
             ("pages_per_week = 1\nvalid_range = 5..1", "valid_range = '5..1': LOW..HIGH"),
             ("pages_per_week = 1\nvalid_range = ..", "valid_range = '..': LOW..HIGH"),
+            ("pages_per_week = 1\nvalid_range = 5", "valid_range = '5': LOW..HIGH"),
             ("pages_per_week = 1\nmin_change = -1", "min_change = '-1'"),
             ("pages_per_week = 1\nsilence = soon", "silence = 'soon': yes, no, or"),
             ("pages_per_week = 1\nseverity = a b", "severity = 'a b'"),

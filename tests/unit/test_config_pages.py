@@ -103,6 +103,21 @@ class LegacyTest(TestCase):
             ],
         )
 
+    def test_a_section_in_the_wrong_file_is_warned_of(self) -> None:
+        sections = (
+            "[alert:all]\npages_per_week = 5\n[alerts]\nkeep_days = 3\n[storage]\nroot = /x\n[alert]\nof = mine\n"
+        )
+        _, warnings = self.load(application=sections)
+        homes = {"[alert:all]": "alerts", "[alerts]": "alerts", "[storage]": "model-checkpoint"}
+        expected = [
+            f"application.conf {each}: not read here; it belongs in {home}.conf" for each, home in homes.items()
+        ]
+        self.assertEqual(warnings, expected)
+
+    def test_a_file_may_begin_with_the_mark_of_windows(self) -> None:
+        config, _ = self.load(application="\ufeff[web]\nport = 8099\n")
+        self.assertEqual(config.web.port, 8099)
+
     def test_environment_variables_in_the_checkpoints_folder_must_be_set(self) -> None:
         config, _ = self.load(model_checkpoint="[storage]\nroot = $HOME/models\n")
         self.assertNotIn("$", config.storage.root)
