@@ -22,6 +22,7 @@ from htmengine.sources.pieces import Piece
 ROWS_AT_ONCE = 10_000
 _INFLUXQL = ["name", "tags", "time"]
 _FLUX = frozenset({"_time", "_value", "_field", "_measurement"})
+_ANNOTATIONS = frozenset({"#group", "#datatype", "#default"})
 _FLUX_OWN = _FLUX | {"", "result", "table", "_start", "_stop"}
 
 #: Name, time, value.
@@ -34,8 +35,8 @@ def is_export(path: Path) -> bool:
         return False
     with contextlib.suppress(*BROKEN), open_text(path) as file:
         for row in csv.reader(islice(file, 10)):
-            if row and not row[0].startswith("#"):
-                return row[:3] == _INFLUXQL or _FLUX.issubset(row)
+            if row and (row[0] in _ANNOTATIONS or not row[0].startswith("#")):
+                return row[0] in _ANNOTATIONS or row[:3] == _INFLUXQL or _FLUX.issubset(row)
     return False
 
 
@@ -66,7 +67,7 @@ class _Table:
     header: Sequence[str]
 
     def cells(self, row: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Name, time and value as they are written: one of Flux, one for each field of InfluxQL.
+        """Name, time and value as they are written: one of Flux, one for each field of InfluxQL.  Raises ValueError.
 
         >>> list(_Table(["name", "tags", "time", "idle"]).cells(["cpu", "host=a", "60", "1.5"]))
         [('cpu.idle;host=a', '60', '1.5')]
@@ -79,6 +80,9 @@ class _Table:
             for field, value in zip(self.header[3:], row[3:], strict=False):
                 yield compose(f"{row[0]}.{field}", tags), row[2], value
             return
+        if not _FLUX.issubset(self.header):
+            there = ", ".join(filter(None, self.header))
+            raise ValueError(f"a table of Flux needs {', '.join(sorted(_FLUX))} (no pivot()); there are {there}")
         cells = {column: row[at] for at, column in enumerate(self.header)}
         tags = {column: cell for column, cell in cells.items() if column not in _FLUX_OWN}
         yield compose(f"{cells['_measurement']}.{cells['_field']}", tags), cells["_time"], cells["_value"]

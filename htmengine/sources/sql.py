@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, make_url, text
@@ -60,8 +62,8 @@ def _pieces(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[Piece]:
             notes.leave_out("a row whose name is NULL")
             continue
         try:
-            row = _time(at, notes), number(value) if isinstance(value, str) else float(value)
-        except (TypeError, ValueError) as error:
+            row = _time(at, notes), float(value) if isinstance(value, Real | Decimal) else number(str(value))
+        except ValueError as error:
             notes.leave_out(f"a row of {name}: {error}")
         else:
             found[str(name)].append(row)
@@ -74,4 +76,4 @@ def _time(at: Any, notes: Notes) -> float:
         at = datetime.combine(at, time.min)
     if isinstance(at, datetime):
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
-    return seconds(parse_timestamp(at) if isinstance(at, str) else float(at), notes)
+    return seconds(parse_timestamp(str(at)), notes)

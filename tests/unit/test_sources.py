@@ -7,6 +7,7 @@ import gzip
 import sqlite3
 import tempfile
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from unittest import TestCase
 from unittest.mock import Mock
@@ -137,6 +138,17 @@ class InfluxTest(FilesTestCase):
         self.assertEqual((notes.unreadable, notes.empty), (3, 2))
         self.assertIn("line 2: value 'ok'", notes.problem)
 
+    def test_a_table_of_flux_that_is_no_series_is_left_out_and_named(self) -> None:
+        notes = Notes()
+        path = self.write(FLUX + "\n#datatype,string,string\n,error,reference\n,it failed,897\n")
+        self.assertEqual(len(listed(influx.read(path, notes))), 2)
+        self.assertEqual(notes.unreadable, 1)
+        self.assertIn(
+            "needs _field, _measurement, _time, _value (no pivot()); there are error, reference", notes.problem
+        )
+        path = self.write("#group,false,true\n#default,,\n,_time,used\n,2014-05-13T00:00:00Z,1\n")
+        self.assertTrue(influx.is_export(path))
+
     def test_a_file_that_ends_early_is_refused(self) -> None:
         whole = gzip.compress(
             b"name,tags,time,idle\n" + b"".join(b"cpu,,%d,%d\n" % (at, at % 977) for at in range(9999))
@@ -168,10 +180,14 @@ class SqlTest(FilesTestCase):
 
     def test_rows_that_cannot_be_read_are_left_out_and_noted(self) -> None:
         notes = Notes()
-        rows = ("'a', 'then', 1", "'a', 60, 'x'", "null, 60, 1", "'a', 60, 2")
+        rows = ("'a', 'then', 1", "'a', 60, 'x'", "null, 60, 1", "'a', null, 1", "'a', 60, x'01'", "'a', 60, 2")
         statement = " union all ".join(f"select {row}" for row in rows)
         self.assertEqual(listed(sql.query(self.url, statement)(notes)), [("a", [(60.0, 2.0)])])
-        self.assertEqual((notes.unreadable, notes.problem[:28]), (3, "a row of a: timestamp 'then'"))
+        self.assertEqual((notes.unreadable, notes.problem[:28]), (5, "a row of a: timestamp 'then'"))
+
+    def test_decimals_and_booleans_are_values(self) -> None:
+        rows = [("a", 60, Decimal("1.5")), ("a", 120, True)]
+        self.assertEqual(listed(sql._pieces(rows, Notes())), [("a", [(60.0, 1.5), (120.0, 1.0)])])
 
     def test_dates_are_midnights_of_utc(self) -> None:
         for at in (date(2014, 5, 13), datetime(2014, 5, 13), datetime(2014, 5, 13, tzinfo=UTC)):
