@@ -14,12 +14,13 @@ import contextlib
 import csv
 import gzip
 import io
+import math
 import sys
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -43,10 +44,11 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The names of a file's columns, in any case."""
+    """The names of a file's columns, in any case, and the zone of times that name none."""
 
     timestamp: str = "timestamp"
     value: str = "value"
+    zone: tzinfo = UTC
 
 
 @dataclass(slots=True)
@@ -76,6 +78,28 @@ class Notes:
             raise InvalidCsv(self.problem)
 
 
+@dataclass(slots=True)
+class _Clock:
+    """Reads the times of one file, row after row.
+
+    >>> from zoneinfo import ZoneInfo
+    >>> clock = _Clock(ZoneInfo("Europe/Berlin"))
+    >>> [clock.read(f"2026-10-25 {time}") - 1792886400 for time in ("02:00", "02:59", "02:00", "02:59", "03:00")]
+    [0.0, 3540.0, 3600.0, 7140.0, 7200.0]
+    """
+
+    zone: tzinfo
+    last: float = -math.inf
+
+    def read(self, text: str) -> float:
+        """Epoch seconds.  A time that there is twice is the later one if times would go back else."""
+        found = parse_timestamp(text, self.zone)
+        if found < self.last and self.zone is not UTC:
+            found = parse_timestamp(text, self.zone, fold=1)
+        self.last = found
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """Where a row has its time and its value, and how it writes numbers."""
@@ -84,6 +108,7 @@ class _Layout:
     timestamp_at: int
     value_at: int
     decimal_comma: bool
+    clock: _Clock
 
     def read(self, row: Sequence[str], notes: Notes) -> tuple[float, float] | None:
         """A row's time and value; None if it has no value.  Raises ValueError."""
@@ -93,7 +118,7 @@ class _Layout:
             notes.empty += 1
             return None
         value = number(text, decimal_comma=self.decimal_comma)
-        return seconds(parse_timestamp(row[self.timestamp_at]), notes), value
+        return seconds(self.clock.read(row[self.timestamp_at]), notes), value
 
 
 def read_rows(path: Path, columns: Columns | None = None, notes: Notes | None = None) -> Iterator[tuple[float, float]]:
@@ -204,7 +229,7 @@ def _layout(header: Sequence[str], columns: Columns, *, decimal_comma: bool) -> 
             there = f"; there are {', '.join(names)}" if any(names) else ""
             raise ValueError(f"the header must have the columns {columns.timestamp} and {columns.value}{there}")
     timestamp_at, value_at = names.index(columns.timestamp.lower()), names.index(columns.value.lower())
-    return _Layout(len(names), timestamp_at, value_at, decimal_comma)
+    return _Layout(len(names), timestamp_at, value_at, decimal_comma, _Clock(columns.zone))
 
 
 def _without_nupic_header(rows: Iterator[list[str]]) -> Iterator[list[str]]:
@@ -228,8 +253,8 @@ def seconds(timestamp: float, notes: Notes) -> float:
     return timestamp
 
 
-def parse_timestamp(text: str) -> float:
-    """Epoch seconds of an ISO 8601 text (UTC if it names no zone) or of a number.
+def parse_timestamp(text: str, zone: tzinfo = UTC, *, fold: int = 0) -> float:
+    """Epoch seconds of an ISO 8601 text (of ``zone`` if it names none) or of a number.  ``fold``: as in `datetime`.
 
     >>> parse_timestamp("2014-04-01 00:00:00"), parse_timestamp("1396310400")
     (1396310400.0, 1396310400.0)
@@ -244,7 +269,7 @@ def parse_timestamp(text: str) -> float:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError(f"timestamp {text!r}; ISO 8601 or epoch seconds are allowed") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone, fold=fold)).timestamp()
 
 
 def inert(text: str) -> str:

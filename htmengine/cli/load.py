@@ -8,9 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
+from zoneinfo import ZoneInfo
 
 import click
 from tqdm import tqdm
@@ -28,6 +30,14 @@ from htmengine.sources.http_json import Server
 from htmengine.sources.prometheus import query_range
 from htmengine.sources.sql import query as sql_query
 
+
+def _zone(_ctx: click.Context, _param: click.Parameter, name: str) -> tzinfo:
+    try:
+        return UTC if name == "UTC" else ZoneInfo(name)  # a system without the zones has UTC
+    except (ValueError, OSError, LookupError):  # an unknown name is a LookupError, that of a folder an OSError
+        raise click.BadParameter(f"{name!r} is no time zone; one such as Europe/Berlin is allowed") from None
+
+
 #: Rows in one transaction.
 ROWS_AT_ONCE = 5000
 #: Why rows of files are rejected as a rule.
@@ -38,6 +48,9 @@ CAUSES = {
 }
 
 timestamp_option = click.option("--timestamp", default="timestamp", show_default=True, help="Column of the times.")
+timezone_option = click.option(
+    "--timezone", callback=_zone, default="UTC", show_default=True, help="Of times in CSV files that name none."
+)
 value_option = click.option("--value", default="value", show_default=True, help="Column of the values.")
 
 
@@ -46,6 +59,7 @@ value_option = click.option("--value", default="value", show_default=True, help=
 @click.option("--metric", help="The metric's name; by default each file's, after its folders' (a/b.csv: a.b).")
 @timestamp_option
 @value_option
+@timezone_option
 @click.option("--prometheus", metavar="URL", help="Load what --query gives in PromQL.")
 @click.option("--graphite", metavar="URL", help="Load the series of the target --query.")
 @click.option("--sql", metavar="URL", help="Load the rows of the statement --query: name, time, value.")
@@ -56,14 +70,22 @@ value_option = click.option("--value", default="value", show_default=True, help=
 @click.option("--token-file", type=click.File(), help="A file with the bearer token for Prometheus or Graphite.")
 @engine_options
 @failing_cleanly
-def load(paths: Sequence[Path], engine: Engine, metric: str | None, timestamp: str, value: str, **asked: Any) -> None:
+def load(
+    paths: Sequence[Path],
+    engine: Engine,
+    metric: str | None,
+    timestamp: str,
+    value: str,
+    timezone: tzinfo,
+    **asked: Any,
+) -> None:
     """Load CSV files, folders of them, standard input (-), or what another system has, as history of metrics.
 
     Rows go before, between or after those that are there, whatever their order.  Each metric's model then starts again
     from its first row.  The engine may run meanwhile.  A row whose time is there already changes nothing, so a load
     that was interrupted is started once more.  Status 1 if a file cannot be loaded; the others are.
     """
-    sources = [*of_files(paths, metric, Columns(timestamp, value)), *_asked(metric or "", **asked)]
+    sources = [*of_files(paths, metric, Columns(timestamp, value, timezone)), *_asked(metric or "", **asked)]
     if not sources:
         raise click.UsageError("nothing to load: name files or folders, or --prometheus, --graphite or --sql")
     engine.make()

@@ -6,13 +6,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
 from htmengine.cli.common import NewFile, example, failing_cleanly, printable
-from htmengine.cli.load import timestamp_option, value_option
+from htmengine.cli.load import timestamp_option, timezone_option, value_option
 from htmengine.cli.score_output import FORMATS, ScoredRow, format_of, writing
 from htmengine.cli.score_report import report
 from htmengine.cli.score_summary import Summary
@@ -64,6 +65,7 @@ class Options:
 @click.option("--html", type=NewFile(), help="Write a report with pictures, too.")
 @timestamp_option
 @value_option
+@timezone_option
 @failing_cleanly
 def score(
     paths: Sequence[Path],
@@ -76,6 +78,7 @@ def score(
     html: Path | None,
     timestamp: str,
     value: str,
+    timezone: tzinfo,
 ) -> None:
     """Score series without an engine, with exactly the scores of an engine.
 
@@ -92,7 +95,7 @@ def score(
     with writing(output, format_of(form, output), several=len(files) > 1) as write:
         for name, path in files:
             try:
-                for row in _scored(name, path, Columns(timestamp, value), options, summary):
+                for row in _scored(name, path, Columns(timestamp, value, timezone), options, summary):
                     write(row)
             except (HtmEngineError, OSError) as error:
                 failed.append(error)

@@ -280,6 +280,15 @@ class ScoreTest(CommandLineTestCase):
             self.assertEqual((done.exit_code, done.stdout), (2, ""))
             self.assertIn("there is no folder nowhere", done.stderr)
 
+    def test_local_times_are_of_a_time_zone(self) -> None:
+        path = self.write("timestamp,value\n2026-07-01 02:00:00,1\n2026-07-01T00:05:00Z,1\n")
+        done = self.run_command("score", path, "--min", 0, "--max", 1, "--timezone", "Europe/Berlin")
+        self.assertEqual(
+            [line[:19] for line in done.stdout.splitlines()[1:]], ["2026-07-01 00:00:00", "2026-07-01 00:05:00"]
+        )
+        done = self.run_command("score", path, "--timezone", "Mars")
+        self.assertEqual((done.exit_code, "'Mars' is no time zone" in done.stderr), (2, True))
+
     def test_half_a_range_is_a_wrong_use(self) -> None:
         self.assertEqual(self.run_command("score", self.write(self.series(1)), "--min", 0).exit_code, 2)
 

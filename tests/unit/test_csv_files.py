@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import gzip
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -86,6 +88,15 @@ class ReadRowsTest(SynchronousTestCase):
         self.assertIn("line 3: value 'true'", notes.problem)
         notes.check(rows=2)
         self.assertRaises(InvalidCsv, notes.check, rows=0)
+
+    def test_local_times_are_of_the_zone_that_is_given_also_where_a_clock_is_set(self) -> None:
+        zone = ZoneInfo("Europe/Berlin")
+        for first in (datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC)):
+            times = [first.timestamp() + 300 * row for row in range(300)]
+            written = [datetime.fromtimestamp(at, zone).strftime("%Y-%m-%d %H:%M:%S") for at in times]
+            path = Path(self.mktemp())
+            path.write_text("timestamp,value\n" + "".join(f"{at},1\n" for at in written))
+            self.assertEqual([at for at, _ in read_rows(path, Columns(zone=zone))], times)
 
     def test_epoch_numbers_that_are_no_seconds_are_made_seconds_and_counted(self) -> None:
         path, notes = Path(self.mktemp()), Notes()
