@@ -53,10 +53,21 @@ def failing_cleanly(command: Callable[P, T]) -> Callable[P, T]:
             return command(*args, **kwargs)
         except BrokenPipeError:
             raise  # who reads has gone, as head does: click ends quietly
-        except (HtmEngineError, OSError, sqlite3.Error) as error:
+        except OSError as error:
+            raise click.ClickException(_in_words(error)) from None
+        except (HtmEngineError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from None
 
     return wrapped
+
+
+def _in_words(error: OSError) -> str:
+    """The file and what is wrong with it.
+
+    >>> _in_words(PermissionError(13, "Permission denied", "/etc/htmengine"))
+    '/etc/htmengine: Permission denied'
+    """
+    return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
 
 
 def run_reactor(start: Callable[[Reactor], Coroutine[Deferred[Any], Any, T]]) -> T:

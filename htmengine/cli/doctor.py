@@ -22,6 +22,7 @@ from htmengine.deployment import Deployment
 from htmengine.errors import HtmEngineError, MetricNotFound, StartError
 from htmengine.process.twisted_types import Reactor, later, within
 from htmengine.repository.queries import Metric, Row
+from htmengine.repository.reading import names_with_prefix
 
 T = TypeVar("T")
 Work = Coroutine[Deferred[Any], Any, T]
@@ -30,6 +31,10 @@ Work = Coroutine[Deferred[Any], Any, T]
 LOOK_S = 0.1
 #: The probe's only value, and its metric's range.
 VALUE, LOW, HIGH = 50.0, 0.0, 100.0
+#: What the names of probe metrics begin with.
+PROBES = "htmengine.doctor."
+#: More than there are.
+MOST_STAGES = 12
 
 
 @click.command(epilog=example("htmengine doctor --config /etc/htmengine"))
@@ -39,7 +44,8 @@ VALUE, LOW, HIGH = 50.0, 0.0, 100.0
 def doctor(engine: Engine, each_s: float) -> None:
     """Send one sample of a probe metric through a running deployment: each stage with its time, and what is wrong.
 
-    The first stage that fails is the last one, and the status is 1.  The probe metric is removed at the end.
+    The first stage that fails is the last one, and the status is 1.  The probe metric is removed at the end.  If its
+    sample is stored only later, a later run removes it.
     """
     run_reactor(partial(_examine, engine, each_s))
 
@@ -86,9 +92,9 @@ async def _examine(engine: Engine, each_s: float, reactor: Reactor) -> None:
     async with contextlib.AsyncExitStack() as opened:
         client = AsyncClient(reactor, engine.deployment, patient=False)
         await stages.do("bus", opened.enter_async_context(client))
-        name = f"htmengine.doctor.{uuid.uuid4().hex[:8]}"
+        name = probe_name(reactor.seconds() + MOST_STAGES * each_s)
         opened.push_async_callback(_remove, client, name)
-        await _follow(stages, engine.deployment, client, name)
+        await _follow(stages, engine.deployment, client, name, opened)
 
 
 async def _configured(deployment: Deployment) -> None:
@@ -102,11 +108,14 @@ async def _database(engine: Engine) -> None:
         pass
 
 
-async def _follow(stages: Stages, deployment: Deployment, client: AsyncClient, name: str) -> None:
+async def _follow(
+    stages: Stages, deployment: Deployment, client: AsyncClient, name: str, opened: contextlib.AsyncExitStack
+) -> None:
     """The probe's sample, from the port to the results exchange."""
     bus, reactor, config = client.operations.bus, stages.reactor, deployment.config
-    metric = await stages.do("probe metric", client.monitor(name, min=LOW, max=HIGH))
+    metric = await stages.do("probe metric", _probe(client, name, reactor.seconds()))
     results = await stages.do("results queue", client.results())
+    opened.push_async_callback(results.close)
     at = int(reactor.seconds())
     await stages.do("Metric Listener", _send(deployment, client, (name, VALUE, at)))
     storer = partial(_silent, bus, [(config.metric_listener.queue_name, "Metric Storer")])
@@ -115,7 +124,6 @@ async def _follow(stages: Stages, deployment: Deployment, client: AsyncClient, n
     scorers = [(model_input, "Model Scheduler"), (config.interface_bus.results_queue, "Anomaly Service")]
     await stages.do("score", _row(client, metric, reactor, scored=True), partial(_silent, bus, scorers))
     await stages.do("broadcast", _broadcast(results, metric))
-    await results.close()
 
 
 async def _send(deployment: Deployment, client: AsyncClient, sample: tuple[str, float, int]) -> None:
@@ -159,6 +167,37 @@ async def _silent(bus: Bus, stages: Sequence[tuple[str, str]]) -> str:
     read = {state.name for state in await bus.inspect([queue for queue, _ in stages]) if state.has_reader}
     missing = [f"nobody reads {queue}, start the {service}" for queue, service in stages if queue not in read]
     return "; ".join(missing) or "`htmengine status`, `htmengine rejects` and the services' logs tell more"
+
+
+def probe_name(until: float) -> str:
+    """Of a new probe metric, which its command uses until then, epoch seconds."""
+    return f"{PROBES}{int(until)}.{uuid.uuid4().hex[:8]}"
+
+
+def is_left(name: str, now: float) -> bool:
+    """Whether no command uses the probe metric any more: its sample came when the command had given up.
+
+    >>> is_left("htmengine.doctor.1500000000.0123abcd", 1_500_000_001.0)
+    True
+    >>> is_left("htmengine.doctor.1500000000.0123abcd", 1_499_999_999.0)
+    False
+    >>> is_left("htmengine.doctor.seen.0123abcd", 1_500_000_001.0)
+    False
+    """
+    until = name.removeprefix(PROBES).split(".")[0]
+    return name.startswith(PROBES) and until.isdecimal() and int(until) < now
+
+
+async def _probe(client: AsyncClient, name: str, now: float) -> Metric:
+    """The new probe metric, when those of earlier commands are gone."""
+    await _remove_earlier(client, now)
+    return await client.monitor(name, min=LOW, max=HIGH)
+
+
+async def _remove_earlier(client: AsyncClient, now: float) -> None:
+    for name in await client.operations.database.read(names_with_prefix, PROBES):
+        if is_left(name, now):
+            await _remove(client, name)
 
 
 async def _remove(client: AsyncClient, name: str) -> None:

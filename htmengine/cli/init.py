@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from htmengine.cli.common import example, failing_cleanly, run_reactor
 from htmengine.client import reach
@@ -22,11 +23,11 @@ from htmengine.errors import HtmEngineError
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import new_database
 
-#: What ``rabbitmqctl`` runs, once, on the broker's host.
+#: What ``rabbitmqctl`` runs on the broker's host; a user who is there must have the same password.
 _BROKER = """#!/bin/sh
 # The broker's user, who may do everything with the queues of its virtual host.
 set -e
-rabbitmqctl add_user {name} {password}
+rabbitmqctl add_user {name} {password} || rabbitmqctl authenticate_user {name} {password}
 rabbitmqctl set_permissions --vhost / {name} '.*' '.*' '.*'
 """
 
@@ -102,8 +103,10 @@ class Plan:
     envvar="HTMENGINE_ADMIN_URL",
     help="SQLAlchemy URL of an administrator of the database server, to make database and user at once.",
 )
+@click.pass_context
 @failing_cleanly
 def init(
+    context: click.Context,
     folder: Path,
     distributed: bool,
     kind: str,
@@ -121,22 +124,39 @@ def init(
     """
     folder = folder.absolute()
     if not distributed:
+        _refuse_server_options(context)
         _write(folder, {f"{file}.conf": conf(file, _EMBEDDED) for file in FILES if file != "rabbitmq"})
         _tell_next([f"htmengine run --config {shlex.quote(str(folder))}"])
         return
     port = database_port or new_database.PORTS[kind]
     passwords = secrets.token_hex(16), secrets.token_hex(16)
+    if admin_url is not None:
+        new_database.check_administrator(kind, admin_url)
     plan = Plan(folder, kind, name, database_host, port, broker_host, broker_port, *passwords)
     _write(folder, plan.files())
     made = admin_url is not None and _try("making the database", partial(new_database.run, admin_url, plan.statements))
     deployment = Deployment.distributed(folder)
-    _try("database", partial(new_database.reach, deployment.database_url))
+    reached = _try("database", partial(new_database.reach, deployment.database_url))
+    if made and not reached:
+        click.echo(f"  was the user {name} there before? Then the password in application.conf is not the user's")
     _try("broker", partial(run_reactor, partial(_reach_broker, deployment)))
     _tell_next(plan.next_steps(database_made=made))
 
 
 #: An embedded engine gives new metrics a model.
 _EMBEDDED: Values = {("metric_storer", "auto_monitor"): True}
+
+
+def _refuse_server_options(context: click.Context) -> None:
+    """An embedded engine has neither database server nor broker."""
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if option.name not in ("folder", "distributed")
+        and context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: only with --distributed")
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

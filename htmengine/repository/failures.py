@@ -59,7 +59,7 @@ AWAY: dict[str, set[int | str]] = {
 
 
 #: What the operator can do, by the driver's number; PostgreSQL gives none while it refuses a connection.
-_SETTINGS = "look at [repository] in application.conf"
+_SETTINGS = "look at {settings}"
 _UPGRADE = "run `htmengine db upgrade`"
 _REMEDIES: dict[str, dict[int | str | None, str]] = {
     "sqlite": {
@@ -109,22 +109,27 @@ def _number(error: DBAPIError, dialect: str) -> int | str | None:
 
 
 @contextlib.contextmanager
-def in_one_line(url: str) -> Iterator[None]:
-    """An error of the database becomes `DatabaseFailed`, which names the database and says what to do."""
+def in_one_line(url: str, settings: str = "[repository] in application.conf") -> Iterator[None]:
+    """An error of the database becomes `DatabaseFailed`, which names the database and says what to do.
+
+    ``settings``: where the URL was written.
+    """
     try:
         yield
     except SQLAlchemyError as error:
-        raise DatabaseFailed(_in_words(error, url)) from error
+        raise DatabaseFailed(_in_words(error, url, settings)) from error
 
 
-def _in_words(error: SQLAlchemyError, url: str) -> str:
+def _in_words(error: SQLAlchemyError, url: str, settings: str) -> str:
     parsed = database_url(url)
     dialect = parsed.get_backend_name()
     shown = str(parsed.database) if dialect == "sqlite" else parsed.set(query={}).render_as_string(hide_password=True)
     if not isinstance(error, DBAPIError):
         return f"database {shown}: {_one_line(str(error))}"
     remedy = _REMEDIES[dialect].get(_number(error, dialect)) or (_AWAY_REMEDY if is_away(error, dialect) else "")
-    return f"database {shown}: {_one_line(str(error.orig))}" + (f": {remedy}" if remedy else "")
+    return f"database {shown}: {_one_line(str(error.orig))}" + (
+        f": {remedy.format(settings=settings)}" if remedy else ""
+    )
 
 
 def _one_line(text: str) -> str:

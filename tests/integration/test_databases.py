@@ -553,3 +553,12 @@ def test_init_makes_database_and_user(kind: str, request: pytest.FixtureRequest,
     assert "database.sql" not in "".join(shown[4:])
     upgraded = subprocess.run([*htmengine, "db", "upgrade", "--config", str(folder)], capture_output=True, check=True)
     assert upgraded.stdout == b"the schema is up to date\n"
+    command[command.index(str(folder))] = str(tmp_path / "second")
+    shown = subprocess.run(command, env=administrator, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert shown[1] == "making the database: ok"
+    if kind == "mysql":  # the tests' PostgreSQL asks for no password
+        assert shown[2].startswith("database: not yet:")
+        assert (
+            shown[3]
+            == "  was the user new-engine there before? Then the password in application.conf is not the user's"
+        )

@@ -113,6 +113,8 @@ def doctor(watched: Watched, *words: str) -> tuple[int, list[str]]:
 
 
 def test_the_doctor_follows_a_probe_and_names_the_stage_that_stops_it(watched: Watched) -> None:
+    watched.engine.send(["htmengine.doctor.1500000000.late 50 -1"])
+    wait_for(lambda: watched.engine.query("SELECT name FROM metric"), "a probe whose sample came late")
     status, shown = doctor(watched)
     assert (status, [line.split()[0] for line in shown]) == (0, ["ok"] * 9), shown
     assert watched.engine.query("SELECT name FROM metric") == []

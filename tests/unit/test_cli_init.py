@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -32,7 +33,7 @@ class PlanTest(SynchronousTestCase):
         config = deployment.config
         self.assertEqual((config.connection.host, config.connection.port), ("mq1", 5673))
         self.assertEqual((config.credentials.user, config.credentials.password), ("htm", "4567cdef"))
-        self.assertIn("rabbitmqctl add_user htm 4567cdef\n", (folder / "broker.sh").read_text())
+        self.assertIn("rabbitmqctl add_user htm 4567cdef ||", (folder / "broker.sh").read_text())
         self.assertIn("CREATE ROLE \"htm\" LOGIN PASSWORD '0123abcd';\n", (folder / "database.sql").read_text())
 
     def test_what_is_printed_has_no_password_and_is_for_a_shell(self) -> None:
@@ -66,6 +67,33 @@ class InitTest(SynchronousTestCase):
         self.assertEqual(done.exit_code, 1)
         self.assertIn(f"{folder}/model-swapper.conf exists", done.output)
         self.assertEqual([path.read_text() for path in folder.iterdir()], ["mine"])
+
+    def test_options_of_servers_are_refused_for_an_embedded_engine(self) -> None:
+        folder = Path(self.mktemp())
+        done = self.init(folder, "--database=postgresql", "--broker-host=mq1")
+        self.assertIn("--database, --broker-host: only with --distributed", done.output)
+        self.assertEqual((done.exit_code, folder.exists()), (2, False))
+
+    def test_an_administrator_of_another_server_is_refused_before_anything_is_written(self) -> None:
+        for url in ("sqlite:///x", "postgresql://root@db1", "nonsense", ""):
+            folder = Path(self.mktemp())
+            done = self.init(folder, "--distributed", f"--admin-url={url}")
+            self.assertIn("--admin-url: a URL such as mysql://user:password@host is allowed", done.output)
+            self.assertEqual((done.exit_code, folder.exists()), (1, False))
+
+    def test_a_folder_that_cannot_be_made_is_named_in_words(self) -> None:
+        done = self.init("/proc/engine")
+        self.assertEqual((done.exit_code, done.output), (1, "Error: /proc/engine: No such file or directory\n"))
+
+    def test_the_brokers_user_may_be_there(self) -> None:
+        folder, commands = Path(self.mktemp()), Path(self.mktemp()).absolute()
+        self.init(folder, "--distributed", "--database-port=1", "--broker-port=1")
+        commands.mkdir()
+        (commands / "rabbitmqctl").write_text(f'#!/bin/sh\necho $1 >> {commands}/run\ntest "$1" != add_user\n')
+        (commands / "rabbitmqctl").chmod(0o755)
+        environment = {"PATH": f"{commands}:/usr/bin:/bin"}
+        subprocess.run(["/bin/sh", folder / "broker.sh"], env=environment, check=True)
+        self.assertEqual((commands / "run").read_text().split(), ["add_user", "authenticate_user", "set_permissions"])
 
     def test_names_that_would_need_quoting_are_refused_before_anything_is_written(self) -> None:
         for name in ("a'b", "-a", "", "a b", "a" * 33):
