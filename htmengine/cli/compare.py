@@ -30,7 +30,14 @@ from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries
 
 #: The companion's worker; nothing is imported from the working folder.
-_WORKER = "import sys; sys.path.pop(0); from htmengine_nupic.worker import main; main()"
+_WORKER = """import sys; sys.path.pop(0)
+try:
+    from htmengine_nupic.worker import main
+    import nupic
+except ImportError as error:
+    sys.exit("%s: %s; it needs NuPIC and htmengine-nupic (docs/nupic.md)" % (sys.executable, error))
+main()
+"""
 
 
 @click.command(epilog=example("htmengine compare web1.cpu --nupic-python /opt/nupic/bin/python --html compare.html"))

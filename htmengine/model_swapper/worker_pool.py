@@ -354,13 +354,13 @@ class WorkerPool:
     def _spawn(self, number: int) -> None:
         self._restarts.pop(number, None)
         worker = self._workers[number] = WorkerProcess(self, number)
-        self.reactor.spawnProcess(
-            worker,
-            self._command[0],
-            [*self._command, self.options.to_argument()],
-            env=None,
-            childFDs={0: "w", 1: "r", 2: 2, frames.PAGE_FD: worker.page},
-        )
+        command = [*self._command, self.options.to_argument()]
+        files: dict[int, Any] = {0: "w", 1: "r", 2: 2, frames.PAGE_FD: worker.page}
+        try:
+            self.reactor.spawnProcess(worker, command[0], command, env=None, childFDs=files)
+        except OSError as error:
+            del self._workers[number]
+            self._on_failure(Failure(StartError(f"worker {number} cannot be started: {command[0]}: {error.strerror}")))
 
     def started(self, number: int) -> None:
         """Called by a worker whose process runs."""
@@ -397,7 +397,7 @@ class WorkerPool:
             "worker {worker} died {where}: {reason}; it is replaced",
             worker=worker.number,
             where=at_work(worker.running_model),
-            reason=reason.getErrorMessage(),
+            reason=reason.getErrorMessage().rstrip("."),
         )
         self._on_death(worker.number, worker.running_model)
         self._restarts[worker.number] = self.reactor.callLater(RESTART_DELAY_S, self._spawn, worker.number)
@@ -408,7 +408,7 @@ class WorkerPool:
         killed = getattr(reason.value, "signal", None) is not None
         if killed and self._failed_starts[worker.number] < START_ATTEMPTS:
             return False
-        why = f"worker {worker.number} ended before it was ready: {reason.getErrorMessage()}"
+        why = f"worker {worker.number} ended before it was ready: {reason.getErrorMessage().rstrip('.')}"
         self._on_failure(Failure(StartError(f"{why}; its standard error says why")))
         return True
 

@@ -55,6 +55,7 @@ class SpawningReactor(MemoryReactorClock):
         super().__init__()
         self.spawned: list[tuple[WorkerProcess, FakeTransport]] = []
         self.started_by: tuple[object, ...] = ()
+        self.refuses: OSError | None = None
 
     def spawnProcess(
         self,
@@ -64,6 +65,8 @@ class SpawningReactor(MemoryReactorClock):
         **options: object,
     ) -> None:
         assert childFDs[frames.PAGE_FD] == worker.page
+        if self.refuses is not None:
+            raise self.refuses
         self.started_by = command
         transport = FakeTransport()
         worker.makeConnection(transport)
@@ -172,6 +175,16 @@ class WorkerPoolTest(SynchronousTestCase):
         failure.trap(StartError)
         self.assertIn("worker 0 ended before it was ready", failure.getErrorMessage())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_a_command_that_cannot_be_run_is_a_failed_start_and_nothing_waits_for_its_worker(self) -> None:
+        self.is_ready()
+        self.dies()
+        self.reactor.refuses = FileNotFoundError(2, "No such file or directory")
+        self.reactor.advance(RESTART_DELAY_S)
+        [failure] = self.failures
+        failure.trap(StartError)
+        self.assertIn(": No such file or directory", failure.getErrorMessage())
+        self.successResultOf(self.pool.stop())
 
     def test_a_worker_that_gives_up_later_is_replaced(self) -> None:
         self.is_ready()
