@@ -489,7 +489,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     beside = [*parts.beside_storer(), *parts.data_watch(), *parts.beside_alert_service()]
     ordered = [_DatabaseService(database), bus, *beside, *told, *further]
     ordered += [*_outermost(database, reactor), Heartbeat(deployment.folder, reactor)]
-    return OrderedServices(ordered, clock=reactor), end
+    return OrderedServices(ordered, clock=reactor, on_failure=end.fail), end
 
 
 def _drop_stale_messages(bus_path: Path, deployment: Deployment, database: Database, now: int) -> None:
@@ -541,6 +541,6 @@ def make_distributed(
             *further,
             *_outermost(database, reactor),
         ]
-        return OrderedServices(ordered, clock=reactor)
+        return OrderedServices(ordered, clock=reactor, on_failure=end.fail)
 
     return make_service

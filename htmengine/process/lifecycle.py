@@ -228,9 +228,11 @@ class OrderedServices(Service):
 
     log = Logger()
 
-    def __init__(self, parts: Sequence[Any], *, clock: Clock) -> None:
+    def __init__(self, parts: Sequence[Any], *, clock: Clock, on_failure: Callable[[Failure], None]) -> None:
         self._parts = parts
         self._clock = clock
+        self._on_failure = on_failure
+        self._begun: list[Any] = []  #: parts that have started, and the one that could not
 
     def privilegedStartService(self) -> None:
         """A part that cannot start ends the process with one clear line and status 1."""
@@ -241,9 +243,16 @@ class OrderedServices(Service):
             raise SystemExit(f"htmengine: {error}") from None
 
     def startService(self) -> None:
+        """A part that raises is a failure as one later is: threads run already, which only a stop ends."""
         super().startService()
         for part in self._parts:
-            part.startService()
+            self._begun.append(part)
+            try:
+                part.startService()
+            except Exception:
+                self.log.failure("{part} did not start", part=type(part).__name__)
+                self._on_failure(Failure())
+                return
         # What is there from the start stays: looking through it for garbage again and again would hold all threads.
         gc.collect()
         gc.freeze()
@@ -254,7 +263,7 @@ class OrderedServices(Service):
 
     async def _stop(self) -> None:
         end = self._clock.seconds() + STOP_S
-        for part in reversed(self._parts):
+        for part in reversed(self._begun):
             try:
                 await within(maybeDeferred(part.stopService), max(end - self._clock.seconds(), LAST_S), self._clock)
             except DeferTimeout:

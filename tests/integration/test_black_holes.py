@@ -66,7 +66,7 @@ lifecycle.END_S = 0.5
 end = lifecycle.ProcessEnd(reactor)
 reactor.callWhenRunning(reactor.callInThread, time.sleep, 60)
 reactor.callWhenRunning(print, "runs", flush=True)
-lifecycle.run_in_foreground(lifecycle.OrderedServices([], clock=reactor), reactor)
+lifecycle.run_in_foreground(lifecycle.OrderedServices([], clock=reactor, on_failure=end.fail), reactor)
 """
 
 

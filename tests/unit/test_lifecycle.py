@@ -62,8 +62,21 @@ class StopTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.parts = [Part() for _ in range(4)]
-        self.services = OrderedServices(self.parts, clock=self.clock)
+        self.failures: list[Failure] = []
+        self.services = OrderedServices(self.parts, clock=self.clock, on_failure=self.failures.append)
         self.services.startService()
+
+    def test_a_part_that_does_not_start_is_a_failure_and_what_began_is_stopped(self) -> None:
+        parts = [Part() for _ in range(3)]
+        self.patch(parts[1], "startService", lambda: 1 // 0)
+        services = OrderedServices(parts, clock=self.clock, on_failure=self.failures.append)
+        services.startService()
+        [failure] = self.failures
+        failure.trap(ZeroDivisionError)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        parts[1].stopped.callback(None)
+        parts[0].stopped.callback(None)
+        self.successResultOf(services.stopService())
 
     def test_a_part_stops_when_those_after_it_have_stopped(self) -> None:
         ended = self.services.stopService()
