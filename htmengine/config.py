@@ -521,7 +521,10 @@ def parse_file(path: Path, problems: list[str]) -> configparser.ConfigParser:
             parser.read_file(lines)
     except FileNotFoundError:
         pass
-    except (OSError, UnicodeDecodeError, configparser.Error) as error:
+    except OSError as error:
+        problems.append(f"{path}: {error.strerror}")
+        parser.clear()
+    except (UnicodeDecodeError, configparser.Error) as error:
         problems.append(f"{path}: {' '.join(str(error).split())}")
         parser.clear()
     return parser

@@ -15,7 +15,7 @@ from typing import Any
 
 from pika import ConnectionParameters, PlainCredentials
 from pika.adapters.twisted_connection import TwistedChannel
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ConnectionClosedByBroker
 from twisted.application.internet import ClientService, backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -210,8 +210,11 @@ class Link(Service):
 
     def why_away(self) -> str:
         """The broker's address, the reason as far as it is known, and what to do."""
-        where = f"{self._params.host}:{self._params.port}"
-        return f"RabbitMQ at {where} does not answer: {self._reason()}; is it running? look at rabbitmq.conf"
+        broker, reason = f"RabbitMQ at {self._params.host}:{self._params.port}", self._reason()
+        newest = self._connections.newest
+        if newest is not None and isinstance(newest.reason, ConnectionClosedByBroker):
+            return f"{broker} refuses the connection: {reason}; look at [credentials] and virtual_host in rabbitmq.conf"
+        return f"{broker} does not answer: {reason}; is it running? look at rabbitmq.conf"
 
     def _reason(self) -> str:
         reason = self._connections.newest and self._connections.newest.reason

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,10 @@ set -e
 rabbitmqctl add_user {name} {password} || rabbitmqctl authenticate_user {name} {password}
 rabbitmqctl set_permissions --vhost / {name} '.*' '.*' '.*'
 """
+
+
+#: As whom systemd's units run (conf/systemd/htmengine.sysusers).
+UNITS_USER = "htmengine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ def init(
     if not distributed:
         _refuse_server_options(context)
         _write(folder, {f"{file}.conf": conf(file, _EMBEDDED) for file in FILES if file != "rabbitmq"})
-        _tell_next([f"htmengine run --config {shlex.quote(str(folder))}"])
+        _tell_next([*_for_the_units(folder), f"htmengine run --config {shlex.quote(str(folder))}"])
         return
     port = database_port or new_database.PORTS[kind]
     passwords = secrets.token_hex(16), secrets.token_hex(16)
@@ -140,7 +145,7 @@ def init(
     if made and not reached:
         click.echo(f"  was the user {name} there before? Then the password in application.conf is not the user's")
     _try("broker", partial(run_reactor, partial(_reach_broker, deployment)))
-    _tell_next(plan.next_steps(database_made=made))
+    _tell_next([*_for_the_units(folder), *plan.next_steps(database_made=made)])
 
 
 #: An embedded engine gives new metrics a model.
@@ -191,7 +196,13 @@ async def _reach_broker(deployment: Deployment, reactor: Reactor) -> None:
         await bus.stopService()
 
 
-def _tell_next(steps: Iterator[str] | list[str]) -> None:
+def _for_the_units(folder: Path) -> Iterator[str]:
+    """What root runs where the units' user is: only the owner can read the files."""
+    if os.geteuid() == 0 and any(each.pw_name == UNITS_USER for each in pwd.getpwall()):
+        yield f"chown -R {UNITS_USER}: {shlex.quote(str(folder))}    # if the units of systemd run it"
+
+
+def _tell_next(steps: Sequence[str]) -> None:
     click.echo("Next:")
     for step in steps:
         click.echo(f"  {step}")

@@ -127,7 +127,8 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _alarm_lines(found: dict[str, Any]) -> Iterator[str]:
-    yield f"alarms of the last {found['days']} days (scores of {ALARM} or more; within {APART} rows they are one):"
+    which = f"the last {found['days']} days, {len(found['alarms'])} metrics with a model and old scores"
+    yield f"alarms of {which} (from {ALARM} on; within {APART} rows they are one):"
     both, old, new = (sum(len(each[name]) for each in found["alarms"]) for name in ("both", "only_old", "only_new"))
     yield f"  {both + old} old, {both + new} new: {both} are the same, {old} are only old, {new} only new"
     listed = [

@@ -99,7 +99,7 @@ def test_a_deployment_of_htm_engine_is_taken_over(old_database: str, tmp_path: P
     assert "application.conf [dashboard] colour: the application's" in told
     assert "rabbitmq.conf [connection] user: stands in [credentials]" in told
     assert f"{(METRICS - 1) * HOURS} scores of {METRICS - 1} of {METRICS} metrics are kept" in told
-    assert "alarms of the last 1 days" in told
+    assert f"alarms of the last 1 days, {METRICS - 1} metrics with a model and old scores" in told
     assert "2016-03-26" not in told  # the spike is older
     assert "strange: HTM Engine's model cannot be made here" in told
     assert "/cpu" in htmengine(tmp_path, old_database, "metrics")

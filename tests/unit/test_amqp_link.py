@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pika.exceptions import ConnectionClosedByBroker
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionAborted
@@ -67,6 +68,15 @@ class SilentTest(LinkTestCase):
         self.accept()
         self.clock.advance(5)
         self.assertEqual(len(self.logged), 1)
+
+    def test_what_its_operator_is_told_depends_on_whether_the_broker_answered(self) -> None:
+        self.let_it_fail()
+        self.assertIn("does not answer: TimeoutError: no handshake within 10 s; is it running?", self.link.why_away())
+        newest = self.link._connections.newest
+        assert newest is not None
+        newest.reason = ConnectionClosedByBroker(403, "ACCESS_REFUSED")
+        self.assertIn("refuses the connection: ConnectionClosedByBroker: (403, 'ACCESS_REFUSED'", self.link.why_away())
+        self.assertTrue(self.link.why_away().endswith("look at [credentials] and virtual_host in rabbitmq.conf"))
 
     def test_while_it_is_away_it_is_told_once_a_minute(self) -> None:
         self.let_it_fail()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import stat
 import subprocess
 from pathlib import Path
@@ -58,6 +60,15 @@ class InitTest(SynchronousTestCase):
         self.assertIsNotNone(Deployment.find(folder, None).folder)
         self.assertIn("# Graphite port, TCP and UDP; 0: any free one\n", (folder / "application.conf").read_text())
         self.assertEqual({stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}, {0o600})
+
+    def test_root_is_told_to_give_the_files_to_the_user_of_the_units(self) -> None:
+        users = [pwd.getpwuid(0)]
+        self.patch(pwd, "getpwall", lambda: users)
+        self.patch(os, "geteuid", lambda: 0)
+        self.assertNotIn("chown", self.init(Path(self.mktemp())).output)
+        users.append(pwd.struct_passwd(("htmengine", "x", 990, 990, "", "/var/lib/htmengine", "/usr/sbin/nologin")))
+        folder = Path(self.mktemp()).absolute()
+        self.assertIn(f"  chown -R htmengine: {folder}  ", self.init(folder).output)
 
     def test_no_file_is_overwritten(self) -> None:
         folder = Path(self.mktemp()).absolute()
