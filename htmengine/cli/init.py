@@ -199,7 +199,8 @@ async def _reach_broker(deployment: Deployment, reactor: Reactor) -> None:
 def _for_the_units(folder: Path) -> Iterator[str]:
     """What root runs where the units' user is: only the owner can read the files."""
     if os.geteuid() == 0 and any(each.pw_name == UNITS_USER for each in pwd.getpwall()):
-        yield f"chown -R {UNITS_USER}: {shlex.quote(str(folder))}    # if the units of systemd run it"
+        where = shlex.quote(str(folder))
+        yield f"chgrp -R {UNITS_USER} {where} && chmod -R g=rX {where}    # if the units of systemd run it"
 
 
 def _tell_next(steps: Sequence[str]) -> None:

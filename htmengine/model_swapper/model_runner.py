@@ -189,7 +189,8 @@ def _answer(runner: ModelRunner, turn: int, slices: Sequence[Slice], page: int) 
 def main() -> None:
     """The process's start."""
     logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the scheduler's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # terminals and supervisors tell all, and the scheduler handles them
+        signal.signal(number, signal.SIG_IGN)
     crash_points.arm(os.environ)
     options = RunnerOptions.from_argument(sys.argv[1])
     try:

@@ -216,6 +216,11 @@ class TestCrashes:
             assert time.monotonic() - began < 15
             engine.start()
             assert_scored_as_expected(engine, "m", expected)
+            workers = engine.worker_pids()
+            for worker in workers:  # some supervisors tell all processes at once
+                os.kill(worker, signal.SIGTERM)
+            time.sleep(0.3)
+            assert engine.worker_pids() == workers
 
     def test_no_worker_outlives_a_killed_engine(self, engine: Engine) -> None:
         pids = wait_for(lambda: len(engine.worker_pids()) == 2 and engine.worker_pids(), "the workers")

@@ -65,10 +65,10 @@ class InitTest(SynchronousTestCase):
         users = [pwd.getpwuid(0)]
         self.patch(pwd, "getpwall", lambda: users)
         self.patch(os, "geteuid", lambda: 0)
-        self.assertNotIn("chown", self.init(Path(self.mktemp())).output)
+        self.assertNotIn("chgrp", self.init(Path(self.mktemp())).output)
         users.append(pwd.struct_passwd(("htmengine", "x", 990, 990, "", "/var/lib/htmengine", "/usr/sbin/nologin")))
         folder = Path(self.mktemp()).absolute()
-        self.assertIn(f"  chown -R htmengine: {folder}  ", self.init(folder).output)
+        self.assertIn(f"  chgrp -R htmengine {folder} && chmod -R g=rX {folder}  ", self.init(folder).output)
 
     def test_no_file_is_overwritten(self) -> None:
         folder = Path(self.mktemp()).absolute()

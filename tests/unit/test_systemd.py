@@ -68,6 +68,10 @@ class UnitsTest(TestCase):
             self.assertIn("\nType=notify\n", unit)
             self.assertIn("\nWatchdogSec=", unit)
 
+    def test_a_stop_leaves_the_workers_to_their_scheduler(self) -> None:
+        for unit in sorted(UNITS.glob("*.service")):
+            self.assertIn("\nKillMode=mixed\n", unit.read_text())
+
     def test_systemd_finds_little_exposure(self) -> None:
         if not shutil.which("systemd-analyze"):
             raise SkipTest("needs systemd-analyze")

@@ -358,7 +358,8 @@ def _own_output():
 def main():
     """The process's start."""
     logging.basicConfig(format="%(name)s: %(message)s", stream=sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the scheduler's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # terminals and supervisors tell all, and the scheduler handles them
+        signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
     outgoing = _own_output()
     options = json.loads(sys.argv[1])
