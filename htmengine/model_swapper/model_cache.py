@@ -51,8 +51,8 @@ _SAVING_S = 0.05
 #: The ``saved_rowid`` of a model that is not on disk.
 _NO_CHECKPOINT = -1
 
-#: Timestamp and value of a row.
-_ROW = struct.Struct("<qd")
+#: Timestamp and value of a row, and whether it is learnt.
+_ROW = struct.Struct("<qd?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +250,7 @@ class ModelCache:
             resident.digest, resident.rowid, ((row.rowid, row.timestamp, row.value) for row in rows)
         )
         resident.rowid = rows[-1].rowid
-        resident.unwritten += b"".join([_ROW.pack(row.timestamp, row.value) for row in rows])
+        resident.unwritten += b"".join([_ROW.pack(row.timestamp, row.value, row.learn) for row in rows])
         self._weigh(resident)
         if resident.rowid - max(resident.saved_rowid, 0) >= self._options.checkpoint_rows:
             self.save(model_id, resident)
@@ -396,8 +396,8 @@ class ModelCache:
 
     def _bring_back(self, model_id: str, model: Model, out: SwappedOut) -> Resident:
         """Run the rows again that the checkpoint lacks."""
-        for timestamp, value in _ROW.iter_unpack(out.unwritten):
-            model.learn(timestamp, value)
+        for timestamp, value, learn in _ROW.iter_unpack(out.unwritten):
+            (model.learn if learn else model.score)(timestamp, value)
         resident = Resident(
             model,
             out.generation,
