@@ -117,9 +117,9 @@ def test_queues_that_are_deleted_under_a_running_engine_are_made_and_read_again(
     engine.send(lines(41, 80, metrics=3))
     engine.wait_until_scored(240)
     assert all(process.poll() is None for process in engine.processes.values())
-    logs = [engine.log(service) for service in engine.processes]  # a writer or a reader notices it first
-    for queue in ("samples", "raw", "schedulers"):
-        assert any(f"queue {engine.names}.{queue} is gone" in log for log in logs)
+    for queue in ("samples", "raw", "schedulers"):  # a writer or a reader notices it first
+        told = f"queue {engine.names}.{queue} is gone"
+        wait_for(lambda told=told: any(told in engine.log(service) for service in engine.processes), told)
 
 
 def test_a_samples_queue_that_another_program_made_differently_is_told_as_what_it_is(

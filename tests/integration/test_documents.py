@@ -91,6 +91,13 @@ class User:
         self._started.append(Started(command, process, output))
         return self._started[-1]
 
+    def make_series(self, path: str) -> None:
+        """A CSV file with a metric's rows."""
+        file = self._clone / path
+        file.parent.mkdir()
+        rows = "".join(f"{1_400_000_000 + 300 * row},{row % 7}\n" for row in range(300))
+        file.write_text(f"timestamp,value\n{rows}")
+
     def run(self, command: str) -> str:
         """Type a command that ends by itself; what it printed."""
         started = self.start(command)
@@ -132,6 +139,7 @@ def test_run_it(user: User) -> None:
     assert commands[:2] == ["pip install .", "htmengine run"]
     assert _SEND in commands
     user.run(commands[0])
+    user.make_series("metrics/web1.cpu.csv")
     engine = user.start(commands[1])
     wait_for(lambda: "127.0.0.1:2003" in engine.printed() and ":8080/" in engine.printed(), "the engine to listen")
     printed = {command: user.run(command) for command in commands[2:] if not _ENDLESS.search(command)}

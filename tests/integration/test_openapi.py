@@ -29,7 +29,7 @@ def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stdout
-        assert "37 selected" in done.stdout
+        assert "43 selected" in done.stdout
         assert httpx.get(f"{engine.url}/api/v1/status").status_code == 200
         assert "Traceback" not in engine.log_path.read_text()
 
