@@ -72,7 +72,7 @@ class AmqpBus(Service):
         self._queue_type = queue_type
         self._limits: dict[str, QueueLimits] = {}  #: of the queues that were declared here
         self._bindings: dict[str, set[str]] = {}  #: the exchanges that they are bound to
-        self._topics: set[str] = set()  #: exchanges of that type
+        self._exchanges: dict[str, bool] = {}  #: that were declared here, and whether they are of the type topic
         self._leaving: set[str] = set()  #: queues that are being deleted
         self.remade = 0  #: queues that were gone
         self._different: dict[str, str] = {}  #: queues that are not as they were declared here, and how
@@ -159,16 +159,25 @@ class AmqpBus(Service):
         self.log.error("queue {name} is gone with its messages; it is made again", name=name)
         await self.declare_queue(name, limits=self._limits[name])
         for exchange in self._bindings.get(name, ()):
-            await self.declare_fanout(exchange, topic=exchange in self._topics)
+            await self.declare_fanout(exchange, topic=self._exchanges.get(exchange, False))
             await self._bind(name, exchange)
+        return True
+
+    async def _remake_exchange(self, name: str) -> bool:
+        """The same for an exchange.  False: it is none of ours."""
+        if name not in self._exchanges:
+            return False
+        self.log.error("exchange {name} is gone; it is made again", name=name)
+        await self.declare_fanout(name, topic=self._exchanges[name])
+        for queue in [queue for queue, exchanges in self._bindings.items() if name in exchanges]:
+            await self._bind(queue, name)
         return True
 
     async def declare_fanout(self, name: str, *, topic: bool = False) -> None:
         """See `Bus.declare_fanout`."""
-        if topic:
-            self._topics.add(name)
         kind = "topic" if topic else "fanout"
         await self._ask_for(name, lambda channel: channel.exchange_declare(name, kind, durable=True))
+        self._exchanges[name] = topic
 
     async def bind(self, queue: str, exchange: str) -> None:
         """See `Bus.bind`."""
@@ -177,7 +186,7 @@ class AmqpBus(Service):
         self._bindings.setdefault(queue, set()).add(exchange)
 
     async def _bind(self, queue: str, exchange: str) -> None:
-        key = EVERYTHING if exchange in self._topics else ""
+        key = EVERYTHING if self._exchanges.get(exchange, False) else ""
         await self._ask_for(exchange, lambda channel: channel.queue_bind(queue, exchange, routing_key=key))
 
     async def delete_queue(self, name: str) -> None:
@@ -206,8 +215,15 @@ class AmqpBus(Service):
     async def broadcast(self, exchange: str, bodies: Sequence[bytes], headers: Mapping[str, str] | None = None) -> None:
         """See `Bus.broadcast`.  A queue that refuses messages when it is full does without them."""
         self._check_open()
-        with self.progress.doing(f"publishing to exchange {exchange!r}"):
-            await self._publisher.publish(Destination(exchange=exchange), bodies, headers or {})
+        while True:
+            try:
+                with self.progress.doing(f"publishing to exchange {exchange!r}"):
+                    await self._publisher.publish(Destination(exchange=exchange), bodies, headers or {})
+            except UnroutableMessage:
+                if not await self._remake_exchange(exchange):
+                    raise
+            else:
+                return
 
     def is_heard(self, exchange: str) -> bool:
         """See `Bus.is_heard`."""

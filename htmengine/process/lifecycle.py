@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from htmengine.errors import StartError
 from htmengine.process.seldom import Seldom
+from htmengine.process.tasks import REGULAR_ENDS
 from htmengine.process.twisted_types import Clock, Reactor, every, within
 
 #: All services together have so long to stop.
@@ -270,6 +271,8 @@ class OrderedServices(Service):
                 self.log.error(
                     "{part} has not stopped: something that it waits for does not answer", part=type(part).__name__
                 )
+            except REGULAR_ENDS as error:
+                self.log.error("{part} left something undone: {error}", part=type(part).__name__, error=error)
             except Exception:
                 self.log.failure("{part} did not stop cleanly", part=part)
 

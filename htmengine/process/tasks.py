@@ -19,6 +19,9 @@ from twisted.python.failure import Failure
 from htmengine.errors import BusClosed, DatabaseClosed
 from htmengine.process.twisted_types import Clock, every
 
+#: How what is in flight ends when its process stops.
+REGULAR_ENDS = (BusClosed, DatabaseClosed, CancelledError)
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -52,7 +55,7 @@ class Tasks:
         return DeferredList([_watched(deferred) for deferred in self._running], consumeErrors=True)
 
     def _failed(self, failure: Failure) -> None:
-        if isinstance(failure.value, (BusClosed, DatabaseClosed, CancelledError)):
+        if isinstance(failure.value, REGULAR_ENDS):
             return
         self.log.failure("a task failed", failure=failure)
         self._on_failure(failure)

@@ -153,6 +153,17 @@ class AmqpConnectionTests(AmqpTestCase):
         await bus.publish("theirs first", [b"one"])
         self.assertEqual(await bus.depth("theirs first"), 1)
 
+    async def test_an_exchange_that_is_gone_is_made_again_with_its_bindings(self) -> None:
+        bus = self.started(port=self.port)
+        await bus.declare_queue("reader")
+        await bus.declare_fanout("gone results")
+        await bus.bind("reader", "gone results")
+        channel = self.channel()
+        for number in (b"1", b"2"):  # before the first broadcast, and after it
+            channel.exchange_delete("gone results")
+            await bus.broadcast("gone results", [number])
+        self.assertEqual(await bus.depth("reader"), 2)
+
     async def test_what_was_in_flight_comes_again_after_a_lost_connection(self) -> None:
         bus = self.started(port=self.port)
         await bus.declare_queue("lost")
