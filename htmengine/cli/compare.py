@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, printable, run_reactor
-from htmengine.cli.load import left_out, timestamp_option, value_option
-from htmengine.csv_files import Columns, Notes, read_rows
+from htmengine.cli.series import Range, columns_options, left_out, range_options, read_series
+from htmengine.csv_files import Columns, Notes
 from htmengine.errors import HtmEngineError
 from htmengine.history.agreement import Agreement, Alarms, agreement, scores_of
 from htmengine.history.agreement_report import Series, alarm_lines, lines, report
@@ -25,7 +25,6 @@ from htmengine.history.stored import past_of
 from htmengine.htm.params import ModelParams
 from htmengine.measure.worker_scores import WorkerScores
 from htmengine.messages import InputRow
-from htmengine.offline import accept, params_for
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries
 
@@ -49,11 +48,8 @@ main()
     help="The Python 2.7 that has NuPIC and htmengine-nupic.",
 )
 @click.option("--rows", type=click.IntRange(min=1), help="Only the first rows.")
-@click.option("--min", "minimum", type=float, help="Of a CSV: least value to expect (with --max).")
-@click.option("--max", "maximum", type=float, help="Of a CSV: greatest value to expect (with --min).")
-@click.option("--pending-samples", default=288, show_default=True, help="Of a CSV: samples that define its range.")
-@timestamp_option
-@value_option
+@range_options
+@columns_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--html", type=NewFile(), help="Write a report with pictures, too.")
 @engine_options
@@ -65,14 +61,15 @@ def compare(
     rows: int | None,
     as_json: bool,
     html: Path | None,
-    **csv: Any,
+    values_range: Range,
+    columns: Columns,
 ) -> None:
     """Run the engine's model and NuPIC's on the rows of a metric, or of a CSV file, and show how far they agree.
 
     Raw scores, HTM Engine's likelihoods, and alarms: by the likelihood alone, and by all the engine's evidence.
     Nothing is changed; the engine may run meanwhile.  NuPIC scores some 100 rows a second.
     """
-    past = _of_csv(Path(what), **csv) if Path(what).is_file() else _of_metric(engine, what)
+    past = _of_csv(Path(what), values_range, columns) if Path(what).is_file() else _of_metric(engine, what)
     series = _scored(_first(past, rows), [str(nupic_python), "-c", _WORKER])
     found = agreement(series.ours, series.theirs)
     if html is not None:
@@ -95,24 +92,12 @@ def _of_metric(engine: Engine, name: str) -> Past:
     return past
 
 
-def _of_csv(
-    path: Path,
-    minimum: float | None,
-    maximum: float | None,
-    pending_samples: int,
-    timestamp: str,
-    value: str,
-) -> Past:
-    if (minimum is None) != (maximum is None):
-        raise click.UsageError("--min and --max go together")
+def _of_csv(path: Path, values_range: Range, columns: Columns) -> Past:
     notes = Notes()
-    accepted = accept(read_rows(path, Columns(timestamp, value), notes))
+    accepted = read_series(path, columns, notes)
     for line in left_out(accepted.rejected, notes):
         click.echo(f"{path}: {line}", err=True)
-    params = params_for(accepted.values, minimum, maximum, pending_samples)
-    if params is None or not accepted.values:
-        raise HtmEngineError(f"{path}: {len(accepted.values)} rows; --min and --max, or {pending_samples} are needed")
-    return _past(path.name, params, accepted.timestamps, accepted.values)
+    return _past(path.name, values_range.params_for(accepted), accepted.timestamps, accepted.values)
 
 
 def _past(name: str, params: ModelParams, timestamps: list[int], values: list[float]) -> Past:

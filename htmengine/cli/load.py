@@ -6,19 +6,18 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from zoneinfo import ZoneInfo
 
 import click
 from tqdm import tqdm
 
 from htmengine.adapters.datasource.custom import Rebuild
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, moment, printable, run_reactor, span
+from htmengine.cli.series import columns_options, left_out
 from htmengine.csv_files import STDIN, Columns, Notes, read_rows, series_files
 from htmengine.errors import HtmEngineError, InvalidModelSpec
 from htmengine.offline import Accepted, accept
@@ -30,36 +29,14 @@ from htmengine.sources.http_json import Server
 from htmengine.sources.prometheus import query_range
 from htmengine.sources.sql import query as sql_query
 
-
-def _zone(_ctx: click.Context, _param: click.Parameter, name: str) -> tzinfo:
-    try:
-        return UTC if name == "UTC" else ZoneInfo(name)  # a system without the zones has UTC
-    except (ValueError, OSError, LookupError):  # an unknown name is a LookupError, that of a folder an OSError
-        raise click.BadParameter(f"{name!r} is no time zone; one such as Europe/Berlin is allowed") from None
-
-
 #: Rows in one transaction.
 ROWS_AT_ONCE = 5000
-#: Why rows of files are rejected as a rule.
-CAUSES = {
-    "timestamp_duplicate": "several series, rows within a second, or a clock set back?",
-    "timestamp_future": "another unit, or the clock?",
-    "timestamp_out_of_range": "another column?",
-}
-
-timestamp_option = click.option("--timestamp", default="timestamp", show_default=True, help="Column of the times.")
-timezone_option = click.option(
-    "--timezone", callback=_zone, default="UTC", show_default=True, help="Of times in CSV files that name none."
-)
-value_option = click.option("--value", default="value", show_default=True, help="Column of the values.")
 
 
 @click.command(epilog=example("htmengine load history/ --value load"))
 @click.argument("paths", nargs=-1, type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @click.option("--metric", help="The metric's name; by default each file's, after its folders' (a/b.csv: a.b).")
-@timestamp_option
-@value_option
-@timezone_option
+@columns_options
 @click.option("--prometheus", metavar="URL", help="Load what --query gives in PromQL.")
 @click.option("--graphite", metavar="URL", help="Load the series of the target --query.")
 @click.option("--sql", metavar="URL", help="Load the rows of the statement --query: name, time, value.")
@@ -74,9 +51,7 @@ def load(
     paths: Sequence[Path],
     engine: Engine,
     metric: str | None,
-    timestamp: str,
-    value: str,
-    timezone: tzinfo,
+    columns: Columns,
     **asked: Any,
 ) -> None:
     """Load CSV files, folders of them, standard input (-), or what another system has, as history of metrics.
@@ -85,7 +60,7 @@ def load(
     from its first row.  The engine may run meanwhile.  A row whose time is there already changes nothing, so a load
     that was interrupted is started once more.  Status 1 if a file cannot be loaded; the others are.
     """
-    sources = [*of_files(paths, metric, Columns(timestamp, value, timezone)), *_asked(metric or "", **asked)]
+    sources = [*of_files(paths, metric, columns), *_asked(metric or "", **asked)]
     if not sources:
         raise click.UsageError("nothing to load: name files or folders, or --prometheus, --graphite or --sql")
     engine.make()
@@ -220,16 +195,3 @@ async def _keep(operations: Operations, name: str, accepted: Accepted, monitor: 
 def _told(done: Rebuild) -> str:
     known = f", {done.duplicates} were there already" if done.duplicates else ""
     return f"{printable(done.name)}: {done.joined} new rows{known}; {done.status.name}"
-
-
-def left_out(rejected: Mapping[str, int], notes: Notes) -> Iterable[str]:
-    """What a source had beside good rows, in words."""
-    for unit, count in notes.units.items():
-        yield f"{count} timestamps taken as {unit}"
-    if notes.empty:
-        yield f"left out: {notes.empty} rows without a value"
-    if notes.unreadable:
-        yield f"left out: {notes.unreadable} rows that cannot be read; the first: {notes.problem}"
-    for reason, count in sorted(rejected.items()):
-        cause = f" ({CAUSES[reason]})" if reason in CAUSES else ""
-        yield f"rejected: {count} {reason}{cause}"

@@ -5,43 +5,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import tzinfo
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
 from htmengine.cli.common import NewFile, example, failing_cleanly, printable
-from htmengine.cli.load import timestamp_option, timezone_option, value_option
 from htmengine.cli.score_output import FORMATS, ScoredRow, format_of, writing
 from htmengine.cli.score_report import report
 from htmengine.cli.score_summary import Summary
-from htmengine.csv_files import Columns, Notes, read_rows, series_files
+from htmengine.cli.series import Range, columns_options, range_options, read_series
+from htmengine.csv_files import Columns, Notes, series_files
 from htmengine.errors import HtmEngineError
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.offline import CHUNK_ROWS, PENDING_SAMPLES, Accepted, accept, params_for, scored_rows
+from htmengine.offline import CHUNK_ROWS, Accepted, scored_rows
 
 #: Reasons are told of rows with at least this score.
 TOLD_SCORE = 0.99
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How series are scored."""
-
-    minimum: float | None
-    maximum: float | None
-    sequence_only: bool
-    pending_samples: int
-
-
 @click.command(epilog=example("htmengine score metrics/ -o scores.csv --html report.html"))
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True, path_type=Path))
-@click.option("--min", "minimum", type=float, help="Least value to expect (with --max).")
-@click.option("--max", "maximum", type=float, help="Greatest value to expect (with --min).")
 @click.option(
     "--evidence",
     type=click.Choice(["all", "sequence"]),
@@ -49,12 +35,7 @@ class Options:
     show_default=True,
     help="What scores come from; sequence: HTM Engine's scores.",
 )
-@click.option(
-    "--pending-samples",
-    default=PENDING_SAMPLES,
-    show_default=True,
-    help="Samples that define the range without --min.",
-)
+@range_options
 @click.option("-o", "--output", type=NewFile(), help="Write here instead of standard output.")
 @click.option(
     "--format",
@@ -63,22 +44,16 @@ class Options:
     help="json: an object a line; parquet: with the extra parquet.  By default what the end of -o says, or csv.",
 )
 @click.option("--html", type=NewFile(), help="Write a report with pictures, too.")
-@timestamp_option
-@value_option
-@timezone_option
+@columns_options
 @failing_cleanly
 def score(
     paths: Sequence[Path],
-    minimum: float | None,
-    maximum: float | None,
     evidence: str,
-    pending_samples: int,
+    values_range: Range,
     output: Path | None,
     form: str | None,
     html: Path | None,
-    timestamp: str,
-    value: str,
-    timezone: tzinfo,
+    columns: Columns,
 ) -> None:
     """Score series without an engine, with exactly the scores of an engine.
 
@@ -87,15 +62,17 @@ def score(
     several series.  A summary goes to standard error: alarms a week, what a rule would page and why, the highest
     scores, and what was left out.  Status 1 if a series cannot be scored; the others are.
     """
-    if (minimum is None) != (maximum is None):
-        raise click.UsageError("--min and --max go together")
     files = list(series_files(paths))
-    options = Options(minimum, maximum, evidence == "sequence", pending_samples)
+    sequence_only = evidence == "sequence"
     summary, failed = Summary(series=None if html is None else {}), []
     with writing(output, format_of(form, output), several=len(files) > 1) as write:
         for name, path in files:
             try:
-                for row in _scored(name, path, Columns(timestamp, value, timezone), options, summary):
+                accepted = _read(path, columns, summary)
+                params = values_range.params_for(accepted)
+                summary.begin(name, accepted.timestamps, accepted.values)
+                for row in _scored(name, accepted, params, sequence_only=sequence_only):
+                    summary.add(row)
                     write(row)
             except (HtmEngineError, OSError) as error:
                 failed.append(error)
@@ -111,23 +88,16 @@ def score(
         raise HtmEngineError(f"{len(failed)} of {len(files)} series cannot be scored")
 
 
-def _scored(name: str, path: Path, columns: Columns, options: Options, summary: Summary) -> Iterator[ScoredRow]:
-    """The rows of a file with their scores; the summary counts them."""
+def _read(path: Path, columns: Columns, summary: Summary) -> Accepted:
+    """A file's rows; the summary counts what is left out."""
     notes = Notes()
-    accepted = accept(read_rows(path, columns, notes))
-    notes.check(len(accepted.values))
+    accepted = read_series(path, columns, notes)
     summary.notes.add(notes)
     summary.rejected += accepted.rejected
-    params = params_for(accepted.values, options.minimum, options.maximum, options.pending_samples)
-    if not accepted.values:
-        raise HtmEngineError("0 rows")
-    summary.begin(name, accepted.timestamps, accepted.values)
-    for row in _run(name, accepted, params, sequence_only=options.sequence_only):
-        summary.add(row)
-        yield row
+    return accepted
 
 
-def _run(name: str, accepted: Accepted, params: ModelParams, *, sequence_only: bool) -> Iterator[ScoredRow]:
+def _scored(name: str, accepted: Accepted, params: ModelParams, *, sequence_only: bool) -> Iterator[ScoredRow]:
     model, detector = Model(params), detector_for(params)
     total = len(accepted.timestamps)
     with tqdm(total=total, unit="row", desc=printable(name), disable=not sys.stderr.isatty()) as progress:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from htmengine.alerts.configuration import DEFAULT_RULE
 from htmengine.cli.common import printable
-from htmengine.cli.load import left_out
 from htmengine.cli.score_output import ScoredRow
+from htmengine.cli.series import left_out
 from htmengine.csv_files import Notes, format_timestamp
 from htmengine.incidents.budget import FLOOR
 from htmengine.incidents.hold_off import DAY_S, LEARNING_S
