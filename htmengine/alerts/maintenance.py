@@ -18,9 +18,9 @@ from htmengine.alerts.configuration import AlertConfig, Maintenance, windows_of
 from htmengine.alerts.kinds import NAME, NAME_ALLOWED
 from htmengine.errors import InvalidMaintenance
 
-#: Who writes alerts.conf may name files of the machine; who only has a token may not.
-_OPTIONS = {name: each for name, each in plain_options.fields_of(Maintenance).items() if name != "calendar"}
 _DECLARED = plain_options.fields_of(Maintenance)
+#: Who writes alerts.conf may name files of the machine; who only has a token may not.
+_OPTIONS = {name: each for name, each in _DECLARED.items() if name != "calendar"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,10 +82,8 @@ class Progress:
         """What has not ended within that many seconds, each once, since when the first of its kind waits."""
         now = self._now()
         oldest: dict[str, float] = {}
-        later = [serial for serial, (_, since) in self._under_way.items() if since > now]
-        self._under_way.update(
-            {serial: (self._under_way[serial][0], now) for serial in later}
-        )  # the clock was set back
+        for serial, (what, since) in self._under_way.items():
+            self._under_way[serial] = what, min(since, now)  # the clock may have been set back
         for what, since in [*self._under_way.values(), *((stage.what, stage.since) for stage in self._stages)]:
             if now - since >= patience_s:
                 oldest.setdefault(what if isinstance(what, str) else what(), since)
