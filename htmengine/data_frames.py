@@ -19,7 +19,7 @@ from htmengine.csv_files import Notes, seconds
 from htmengine.errors import HtmEngineError, TooFewRows
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
-from htmengine.offline import PENDING_SAMPLES, accept, params_for, score_rows
+from htmengine.offline import PENDING_SAMPLES, ValueRange, accept, score_rows
 from htmengine.process.extras import optional
 
 Frame = TypeVar("Frame")
@@ -53,8 +53,7 @@ def score(
     Raises `MissingExtra` without narwhals, `TooFewRows` for one series that is too short, and `HtmEngineError` for a
     column that is missing or holds something else.
     """
-    if (minimum is None) != (maximum is None):
-        raise HtmEngineError("minimum and maximum go together")
+    values_range = ValueRange(minimum, maximum, pending_samples)
     narwhals = optional("narwhals", "frames")
     given = _given(narwhals, frame)
     indexed = narwhals.maybe_get_index(given) is not None
@@ -66,7 +65,7 @@ def score(
         accepted = accept(zip(times[places].tolist(), values[places].tolist(), strict=True))
         rejected += accepted.rejected
         try:
-            params = params_for(accepted.values, minimum, maximum, pending_samples)
+            params = values_range.params_for(accepted.values)
         except TooFewRows:
             if by is None:
                 raise

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import UnsetType
 
-from htmengine.errors import InvalidSample, TooFewRows
+from htmengine.errors import HtmEngineError, InvalidSample, TooFewRows
 from htmengine.evidence import Detector
 from htmengine.evidence.explaining import why_great
 from htmengine.evidence.scoring import row_score
@@ -28,6 +28,8 @@ from htmengine.messages import Sample, Why, parse_sample
 PENDING_SAMPLES = 288
 #: Rows that go through the model at once; the caller's progress moves on after each.
 CHUNK_ROWS = 1000
+#: Reasons are told of rows with at least this score, where nobody says otherwise.
+TOLD_SCORE = 0.99
 #: Above all scores.
 _NO_SCORE = 2.0
 
@@ -40,6 +42,38 @@ class Accepted:
     values: list[float]
     places: list[int]
     rejected: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRange:
+    """What tells the range of a series' values: its ends, or so many first samples.
+
+    Raises `HtmEngineError` if only one end is given.
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+    pending_samples: int = PENDING_SAMPLES
+
+    def __post_init__(self) -> None:
+        if (self.minimum is None) != (self.maximum is None):
+            raise HtmEngineError("minimum and maximum go together")
+
+    @property
+    def given(self) -> ModelParams | None:
+        """The parameters of a model for the range between the ends; None if they are not given."""
+        if self.minimum is None or self.maximum is None:
+            return None
+        return ModelParams.for_range(self.minimum, self.maximum)
+
+    def params_for(self, values: Sequence[float]) -> ModelParams:
+        """The parameters of the engine's model for these values.  Raises `TooFewRows` if they are too few."""
+        given = self.given
+        if given is not None:
+            return given
+        if len(values) < self.pending_samples:
+            raise TooFewRows(len(values), self.pending_samples)
+        return ModelParams.for_sample(values[: self.pending_samples])
 
 
 class Scored(NamedTuple):
@@ -88,17 +122,6 @@ def row_sample(timestamp: float, value: float, now: float = 0.0, max_future_s: f
 
 def _time_of(placed: tuple[Sample, int]) -> int:
     return placed[0].timestamp
-
-
-def params_for(
-    values: Sequence[float], minimum: float | None, maximum: float | None, pending_samples: int
-) -> ModelParams:
-    """The parameters of the engine's model for these values.  Raises `TooFewRows` if they do not tell their range."""
-    if minimum is not None and maximum is not None:
-        return ModelParams.for_range(minimum, maximum)
-    if len(values) < pending_samples:
-        raise TooFewRows(len(values), pending_samples)
-    return ModelParams.for_sample(values[:pending_samples])
 
 
 def scored_rows(

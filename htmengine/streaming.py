@@ -12,16 +12,12 @@ from typing import Any
 
 from msgspec import UNSET
 
-from htmengine.errors import HtmEngineError, InvalidSample
+from htmengine.errors import InvalidSample
 from htmengine.evidence import Detector
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
-from htmengine.htm.params import ModelParams
 from htmengine.messages import Sample, Why
-from htmengine.offline import PENDING_SAMPLES, Scored, params_for, row_sample, scored_rows
-
-#: Reasons are told of rows with at least this score.
-TOLD_SCORE = 0.99
+from htmengine.offline import PENDING_SAMPLES, TOLD_SCORE, Scored, ValueRange, row_sample, scored_rows
 
 
 class AnomalyScorer:
@@ -55,12 +51,8 @@ class AnomalyScorer:
         value: str = "value",
         sequence_only: bool = False,
     ) -> None:
-        if (minimum is None) != (maximum is None):
-            raise HtmEngineError("minimum and maximum go together")
-        if minimum is not None and maximum is not None:
-            ModelParams.for_range(minimum, maximum)  # a range that no model has is refused now, not with the first row
-        self._range = minimum, maximum
-        self._pending_samples = pending_samples
+        self._range = ValueRange(minimum, maximum, pending_samples)
+        self._needs = 1 if self._range.given else pending_samples  # a range that no model has is refused now
         self._keys = timestamp, value
         self._sequence_only = sequence_only
         self._pending: list[Sample] = []
@@ -110,7 +102,7 @@ class AnomalyScorer:
             raise InvalidSample(reason, f"{sample.timestamp} is not after {self._last.timestamp}")
         self._last = sample
         self._pending.append(sample)
-        if self._parts is None and None in self._range and len(self._pending) < self._pending_samples:
+        if self._parts is None and len(self._pending) < self._needs:
             return
         for each in self._run(self._pending):
             self._scored = each
@@ -119,7 +111,7 @@ class AnomalyScorer:
     def _run(self, samples: list[Sample]) -> list[Scored]:
         times, values = [each.timestamp for each in samples], [each.value for each in samples]
         if self._parts is None:
-            params = params_for(values, *self._range, self._pending_samples)
+            params = self._range.params_for(values)
             self._parts = Model(params), detector_for(params)
         rows = scored_rows(*self._parts, times, values, sequence_only=self._sequence_only, floor=TOLD_SCORE)
         return [*rows]

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, printable, run_reactor
-from htmengine.cli.series import Range, columns_options, left_out, range_options, read_series
+from htmengine.cli.series import columns_options, left_out, params_of, range_options, read_series
 from htmengine.csv_files import Columns, Notes
 from htmengine.errors import HtmEngineError
 from htmengine.history.agreement import Agreement, Alarms, agreement, scores_of
@@ -25,6 +25,7 @@ from htmengine.history.stored import past_of
 from htmengine.htm.params import ModelParams
 from htmengine.measure.worker_scores import WorkerScores
 from htmengine.messages import InputRow
+from htmengine.offline import ValueRange
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries
 
@@ -61,7 +62,7 @@ def compare(
     rows: int | None,
     as_json: bool,
     html: Path | None,
-    values_range: Range,
+    values_range: ValueRange,
     columns: Columns,
 ) -> None:
     """Run the engine's model and NuPIC's on the rows of a metric, or of a CSV file, and show how far they agree.
@@ -92,12 +93,12 @@ def _of_metric(engine: Engine, name: str) -> Past:
     return past
 
 
-def _of_csv(path: Path, values_range: Range, columns: Columns) -> Past:
+def _of_csv(path: Path, values_range: ValueRange, columns: Columns) -> Past:
     notes = Notes()
     accepted = read_series(path, columns, notes)
     for line in left_out(accepted.rejected, notes):
         click.echo(f"{path}: {line}", err=True)
-    return _past(path.name, values_range.params_for(accepted), accepted.timestamps, accepted.values)
+    return _past(path.name, params_of(accepted, values_range), accepted.timestamps, accepted.values)
 
 
 def _past(name: str, params: ModelParams, timestamps: list[int], values: list[float]) -> Past:

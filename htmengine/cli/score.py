@@ -14,16 +14,13 @@ from htmengine.cli.common import NewFile, example, failing_cleanly, printable
 from htmengine.cli.score_output import FORMATS, ScoredRow, format_of, writing
 from htmengine.cli.score_report import report
 from htmengine.cli.score_summary import Summary
-from htmengine.cli.series import Range, columns_options, range_options, read_series
+from htmengine.cli.series import columns_options, params_of, range_options, read_series
 from htmengine.csv_files import Columns, Notes, series_files
 from htmengine.errors import HtmEngineError
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.offline import CHUNK_ROWS, Accepted, scored_rows
-
-#: Reasons are told of rows with at least this score.
-TOLD_SCORE = 0.99
+from htmengine.offline import CHUNK_ROWS, TOLD_SCORE, Accepted, ValueRange, scored_rows
 
 
 @click.command(epilog=example("htmengine score metrics/ -o scores.csv --html report.html"))
@@ -49,7 +46,7 @@ TOLD_SCORE = 0.99
 def score(
     paths: Sequence[Path],
     evidence: str,
-    values_range: Range,
+    values_range: ValueRange,
     output: Path | None,
     form: str | None,
     html: Path | None,
@@ -69,7 +66,7 @@ def score(
         for name, path in files:
             try:
                 accepted = _read(path, columns, summary)
-                params = values_range.params_for(accepted)
+                params = params_of(accepted, values_range)
                 summary.begin(name, accepted.timestamps, accepted.values)
                 for row in _scored(name, accepted, params, sequence_only=sequence_only):
                     summary.add(row)

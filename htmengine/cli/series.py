@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ import click
 from htmengine.csv_files import Columns, Notes, read_rows
 from htmengine.errors import HtmEngineError
 from htmengine.htm.params import ModelParams
-from htmengine.offline import PENDING_SAMPLES, Accepted, accept, params_for
+from htmengine.offline import PENDING_SAMPLES, Accepted, ValueRange, accept
 
 T = TypeVar("T")
 
@@ -53,22 +52,6 @@ def columns_options(command: Callable[..., T]) -> Callable[..., T]:
     return wrapped
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
-    """What tells the range of a series' values: what was given, or so many first samples."""
-
-    minimum: float | None
-    maximum: float | None
-    pending_samples: int
-
-    def params_for(self, accepted: Accepted) -> ModelParams:
-        """The parameters of the rows' model.  Raises `HtmEngineError` if there are too few of them."""
-        params = params_for(accepted.values, self.minimum, self.maximum, self.pending_samples)
-        if not accepted.values:
-            raise HtmEngineError("0 rows")
-        return params
-
-
 def range_options(command: Callable[..., T]) -> Callable[..., T]:
     """``--min``, ``--max`` and ``--pending-samples`` become the argument ``values_range``."""
 
@@ -82,9 +65,11 @@ def range_options(command: Callable[..., T]) -> Callable[..., T]:
     )
     @functools.wraps(command)
     def wrapped(*args: Any, minimum: float | None, maximum: float | None, pending_samples: int, **kwargs: Any) -> T:
-        if (minimum is None) != (maximum is None):
-            raise click.UsageError("--min and --max go together")
-        return command(*args, values_range=Range(minimum, maximum, pending_samples), **kwargs)
+        try:
+            values_range = ValueRange(minimum, maximum, pending_samples)
+        except HtmEngineError:
+            raise click.UsageError("--min and --max go together") from None
+        return command(*args, values_range=values_range, **kwargs)
 
     return wrapped
 
@@ -94,6 +79,14 @@ def read_series(path: Path, columns: Columns, notes: Notes) -> Accepted:
     accepted = accept(read_rows(path, columns, notes))
     notes.check(len(accepted.values))
     return accepted
+
+
+def params_of(accepted: Accepted, values_range: ValueRange) -> ModelParams:
+    """The parameters of the rows' model.  Raises `HtmEngineError` if there are too few of them."""
+    params = values_range.params_for(accepted.values)
+    if not accepted.values:
+        raise HtmEngineError("0 rows")
+    return params
 
 
 def left_out(rejected: Mapping[str, int], notes: Notes) -> Iterable[str]:

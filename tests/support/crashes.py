@@ -24,7 +24,7 @@ from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.messages import decode_broadcast
-from htmengine.offline import params_for
+from htmengine.offline import ValueRange
 from htmengine.process import crash_points
 from htmengine.repository.queries import Metric
 from tests.support import seeds
@@ -142,7 +142,7 @@ def _crash(chance: random.Random, points: Sequence[str]) -> Crash:
 
 def scored(samples: Sequence[tuple[int, float]], unlearnt: range = range(0)) -> Rows:
     """``unlearnt``: the places of samples that the model does not learn, nor the evidence once there is a later one."""
-    params = params_for([value for _, value in samples], None, None, PENDING_SAMPLES)
+    params = ValueRange(pending_samples=PENDING_SAMPLES).params_for([value for _, value in samples])
     model, detector = Model(params), detector_for(params)
     rows: Rows = []
     for place, (at, value) in enumerate(samples):
