@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +16,7 @@ from pathlib import Path
 from htmengine.csv_files import BROKEN, EMPTY, STDIN, Notes, check_width, number, open_text, parse_timestamp, seconds
 from htmengine.errors import InvalidCsv, InvalidSample
 from htmengine.labels import compose
-from htmengine.sources.pieces import Piece
+from htmengine.sources.pieces import Piece, by_name
 
 ROWS_AT_ONCE = 10_000
 _INFLUXQL = ["name", "tags", "time"]
@@ -47,17 +46,9 @@ def read(path: Path, notes: Notes) -> Iterator[Piece]:
         points = _points(((reader.line_num, row) for row in reader), path, notes)
         try:
             while some := list(islice(points, ROWS_AT_ONCE)):
-                yield from _pieces(some)
+                yield from by_name(some)
         except BROKEN as error:
             raise InvalidCsv(f"{path}, line {reader.line_num}: {error}") from None
-
-
-def _pieces(points: Sequence[_Point]) -> Iterator[Piece]:
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for name, at, value in points:
-        found[name].append((at, value))
-    for name, rows in found.items():
-        yield Piece(name, rows)
 
 
 @dataclass(frozen=True, slots=True)

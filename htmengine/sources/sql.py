@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -16,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from htmengine.csv_files import Notes, number, parse_timestamp, seconds
 from htmengine.errors import SourceFailed
 from htmengine.repository.connections import DRIVERS
-from htmengine.sources.pieces import Piece, ReadPieces
+from htmengine.sources.pieces import Piece, ReadPieces, by_name
 
 ROWS_AT_ONCE = 10_000
 
@@ -33,7 +32,7 @@ def query(url: str, statement: str, name: str = "") -> ReadPieces:
                 if len(result.keys()) != len(columns):
                     raise SourceFailed(f"{len(result.keys())} columns; select {len(columns)}: {', '.join(columns)}")
                 for rows in result.partitions():
-                    yield from _pieces([(name, *row) if name else tuple(row) for row in rows], notes)
+                    yield from by_name(_points([(name, *row) if name else tuple(row) for row in rows], notes))
         except SQLAlchemyError as error:
             raise SourceFailed(f"{engine.url}: {getattr(error, 'orig', None) or error}") from None
         finally:
@@ -52,8 +51,7 @@ def _engine(url: str) -> Engine:
         raise SourceFailed(f"{error}; write DIALECT://USER:PASSWORD@HOST/DATABASE") from None
 
 
-def _pieces(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[Piece]:
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+def _points(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[tuple[str, float, float]]:
     for name, at, value in rows:
         if value is None:
             notes.empty += 1
@@ -62,13 +60,15 @@ def _pieces(rows: list[tuple[Any, ...]], notes: Notes) -> Iterator[Piece]:
             notes.leave_out("a row whose name is NULL")
             continue
         try:
-            row = _time(at, notes), float(value) if isinstance(value, Real | Decimal) else number(str(value))
+            point = (
+                str(name),
+                _time(at, notes),
+                float(value) if isinstance(value, Real | Decimal) else number(str(value)),
+            )
         except ValueError as error:
             notes.leave_out(f"a row of {name}: {error}")
         else:
-            found[str(name)].append(row)
-    for name, own in found.items():
-        yield Piece(name, own)
+            yield point
 
 
 def _time(at: Any, notes: Notes) -> float:

@@ -19,6 +19,7 @@ from htmengine.errors import HtmEngineError, InvalidCsv, SourceFailed
 from htmengine.sources import Piece, influx, sql
 from htmengine.sources.graphite import render
 from htmengine.sources.http_json import Server
+from htmengine.sources.pieces import by_name
 from htmengine.sources.prometheus import query_range
 
 SPAN = (60, 180)
@@ -187,11 +188,11 @@ class SqlTest(FilesTestCase):
 
     def test_decimals_and_booleans_are_values(self) -> None:
         rows = [("a", 60, Decimal("1.5")), ("a", 120, True)]
-        self.assertEqual(listed(sql._pieces(rows, Notes())), [("a", [(60.0, 1.5), (120.0, 1.0)])])
+        self.assertEqual(listed(by_name(sql._points(rows, Notes()))), [("a", [(60.0, 1.5), (120.0, 1.0)])])
 
     def test_dates_are_midnights_of_utc(self) -> None:
         for at in (date(2014, 5, 13), datetime(2014, 5, 13), datetime(2014, 5, 13, tzinfo=UTC)):
-            self.assertEqual(listed(sql._pieces([("a", at, 1)], Notes())), [("a", [(1_399_939_200.0, 1.0)])])
+            self.assertEqual(listed(by_name(sql._points([("a", at, 1)], Notes()))), [("a", [(1_399_939_200.0, 1.0)])])
 
     def test_what_is_wrong_is_said_without_the_password(self) -> None:
         for url, statement, expected in [
