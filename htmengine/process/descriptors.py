@@ -34,14 +34,14 @@ def most_for_clients() -> int:
 class PausingFactory(Factory):
     """Makes another factory's connections; its ``port`` accepts no more while descriptors are short.
 
-    Clients wait in the port's backlog meanwhile.  The few that it takes in the same turn are closed.
+    Clients wait in the port's backlog meanwhile: none is accepted and closed, as the port accepts one in each turn.
     """
 
     noisy = False
     log = Logger()
 
     def __init__(self, factory: Any, clock: Clock, *, what: str) -> None:
-        self.port: Any = None
+        self._port: Any = None
         self._factory = factory
         self._clock = clock
         self._what = what
@@ -49,6 +49,16 @@ class PausingFactory(Factory):
         self._seldom = Seldom(clock.seconds, TELL_S)
         self._told = False
         self._look: Timer | None = None
+
+    @property
+    def port(self) -> Any:
+        """The port that accepts."""
+        return self._port
+
+    @port.setter
+    def port(self, port: Any) -> None:
+        port.numberAccepts = 1
+        self._port = port
 
     def logPrefix(self) -> str:  # noqa: N802 - Twisted's name
         """What the log calls the port."""
@@ -64,8 +74,7 @@ class PausingFactory(Factory):
         self._factory.doStop()
 
     def buildProtocol(self, addr: Any) -> Protocol | None:
-        if self._look is not None:
-            return None
+        self.port.numberAccepts = 0  # another number than was accepted: Twisted takes one in the next turn, too
         if not self._are_left():
             self._pause()
         protocol: Protocol | None = self._factory.buildProtocol(addr)

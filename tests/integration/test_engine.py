@@ -136,13 +136,16 @@ class TestCrashes:
         with running_engine(tmp_path / "data", "--workers", "1", command=limited) as engine:
             engine.send(lines(1, 300, metrics=1))
             with contextlib.ExitStack() as clients:
-                for _ in range(60):
-                    clients.enter_context(socket.create_connection(("127.0.0.1", engine.port), timeout=10))
+                for number in range(60):
+                    client = clients.enter_context(socket.create_connection(("127.0.0.1", engine.port), timeout=10))
+                    client.sendall(f"client.{number} 1 1700000060\n".encode())
                 wait_for(lambda: "accepts no connections for now" in engine.log_path.read_text(), "the pause")
                 for pid in engine.worker_pids():  # its successor needs descriptors, and so do the database's readers
                     os.kill(pid, signal.SIGKILL)
                 assert len(engine.wait_until_scored("m0", 300)) == 300
             wait_for(lambda: "accepts connections again" in engine.log_path.read_text(), "the end of the pause")
+            arrived = "SELECT count(*) FROM metric WHERE name LIKE 'client.%'"
+            wait_for(lambda: engine.query(arrived)[0][0] == 60, "the lines of those who waited")
             engine.send(lines(301, 310, metrics=1))
             engine.wait_until_scored("m0", 310)
             log = engine.log_path.read_text()

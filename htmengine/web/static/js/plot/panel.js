@@ -36,6 +36,7 @@ export class PlotPanel {
   #columns = EMPTY;
   #coarse = null;
   #request = null;
+  #aloud = null; // the moment whose numbers were read aloud last
   #pending = null;
   #whole = null;
   #view = null;
@@ -221,8 +222,9 @@ export class PlotPanel {
     this.#parts.element.dataset.until = Math.round(until);
   }
 
-  /** Show the numbers of one place; `aloud` for screen readers, too. */
-  #read(row, aloud = false) {
+  /** Show the numbers of one place; `aloud` for screen readers, too, also when that place is drawn again. */
+  #read(row, aloud = row?.timestamp === this.#aloud) {
+    this.#aloud = aloud && row ? row.timestamp : null;
     this.#parts.readout.setAttribute("aria-live", aloud ? "polite" : "off");
     setText(this.#parts.readout, row ? reading(row) : HINT);
   }
