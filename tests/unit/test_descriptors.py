@@ -18,7 +18,7 @@ class Port:
     """Whether it accepts, and how many in a turn."""
 
     reading = True
-    numberAccepts = 100
+    numberAccepts = 100  # noqa: N815 - Twisted's name
 
     def stopReading(self) -> None:
         self.reading = False
