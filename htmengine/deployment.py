@@ -11,6 +11,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +20,7 @@ from sqlalchemy import URL
 from twisted.logger import Logger
 
 from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, load_alerts
+from htmengine.alerts.maintenance_queries import unlearnt_windows
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.bus.interface import QueueLimits
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
@@ -238,6 +240,7 @@ class Deployment:
             self.config.metric_listener.queue_name,
             self.config.metric_storer.pending_samples,
             self.config.admission.max_future_s,
+            partial(unlearnt_windows, config=self.alerts),
         )
 
 

@@ -27,6 +27,7 @@ from htmengine.repository.audit import Act, record
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, OutboxMessage
 from htmengine.repository.snapshots import Snapshot
+from htmengine.repository.unlearnt_rows import WindowAt
 from htmengine.sharding import ShardQueues
 
 #: Rejected samples that one message shows.
@@ -46,6 +47,7 @@ class Operations:
     samples_queue: str
     pending_samples: int = 288
     max_future_s: float = MAX_FUTURE_S
+    unlearnt_windows: Callable[[Connection], WindowAt | None] = lambda conn: None
     who: str = "a client of the library"  #: for the audit
 
     def by(self, who: str) -> Operations:
@@ -109,7 +111,8 @@ class Operations:
 
         def change(conn: Connection) -> tuple[Rebuild, list[bytes]]:
             metric = queries.find_metric(conn, name, lock=True)
-            return custom.rebuild_metric(conn, metric, self.pending_samples, int(time.time()))
+            windows = self.unlearnt_windows(conn)
+            return custom.rebuild_metric(conn, metric, self.pending_samples, int(time.time()), windows)
 
         return await self._change(change, "rebuilt a metric", name)
 

@@ -10,13 +10,16 @@ As in `queries`, each function takes ``conn`` first and runs in the caller's tra
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from htmengine.repository.queries import Metric, get_rows, in_parts
 from htmengine.repository.schema import fine_span
+
+#: What made a span that is no incident's.
+MAINTENANCE = "maintenance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,11 @@ class FineSpan:
         [False, True, True, False]
         """
         return self.after < rowid and (self.until is None or rowid <= self.until)
+
+
+def of_maintenance(uid: str, first: int, last: int) -> FineSpan:
+    """The span of maintenance that has ended: it counts from the first row after it on."""
+    return FineSpan(uid, MAINTENANCE, first, last, after=last)
 
 
 def turns(spans: Iterable[FineSpan]) -> frozenset[int]:
@@ -88,6 +96,20 @@ def end(conn: Connection, uid: str, origin: str, until: int) -> None:
     c = fine_span.c
     still = and_(c.uid == uid, c.origin == origin, or_(c.until.is_(None), c.until > until))
     conn.execute(update(fine_span).where(still).values(until=until))
+
+
+def prune(conn: Connection, uid: str, last: int) -> None:
+    """Remove those of a metric's spans that say nothing of rows after ``last``; what quiets its like stays."""
+    c = fine_span.c
+    nothing = or_(c.until <= last, and_(c.after <= last, c.height.is_(None)))
+    conn.execute(delete(fine_span).where(c.uid == uid, nothing))
+
+
+def remove_maintenance(conn: Connection, uid: str, lasts: Collection[int]) -> None:
+    """Remove a metric's spans of maintenance that ended with these rows."""
+    c = fine_span.c
+    for part in in_parts(lasts):
+        conn.execute(delete(fine_span).where(c.uid == uid, c.origin == MAINTENANCE, c.after.in_(part)))
 
 
 def of_metrics(conn: Connection, uids: Sequence[str]) -> dict[str, tuple[FineSpan, ...]]:

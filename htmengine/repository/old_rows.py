@@ -4,7 +4,7 @@
 A metric's rows are removed from its first on, up to the first one that is not old.  What stays of a monitored
 metric however old it is: rows that the current model has not scored, and the last ``keep`` that it has, since
 its checkpoints may not have them yet.  Of a constant metric the last ``keep`` rows stay.  While checkpoints cannot be
-written, nothing is removed at all.
+written, nothing is removed at all.  What other tables say of the rows that go, goes with them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, func, select
 
 from htmengine.messages import CHECKPOINTS_REFUSED
+from htmengine.repository import fine_spans, unlearnt_rows
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.schema import anomaly, metric, metric_data, metric_score, trouble
 from htmengine.repository.times import to_datetime
@@ -66,4 +67,6 @@ def _remove_first_rows(conn: Connection, uid: str, last: int, before: int, most:
     newest_old = conn.execute(select(func.max(first.c.rowid)).where(first.c.timestamp < to_datetime(before))).scalar()
     if newest_old is None:
         return 0
+    unlearnt_rows.prune(conn, uid, newest_old)
+    fine_spans.prune(conn, uid, newest_old)
     return conn.execute(delete(metric_data).where(c.uid == uid, c.rowid <= newest_old)).rowcount

@@ -17,7 +17,15 @@ from sqlalchemy.engine import RowMapping
 from htmengine.errors import MetricNotFound
 from htmengine.labels import spellings
 from htmengine.repository.bulk import bulk_insert, bulk_update
-from htmengine.repository.schema import anomaly_state, metric, metric_data, outbox, processed_batch
+from htmengine.repository.schema import (
+    anomaly_state,
+    fine_span,
+    metric,
+    metric_data,
+    outbox,
+    processed_batch,
+    unlearnt_span,
+)
 from htmengine.repository.times import from_datetime as _epoch
 from htmengine.repository.times import to_datetime as _time
 
@@ -259,6 +267,8 @@ def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> Non
 
 def remove_rows(conn: Connection, uid: str) -> None:
     """Let a metric that has no model begin again, without rows."""
+    for spans in (fine_span, unlearnt_span):
+        conn.execute(delete(spans).where(spans.c.uid == uid))
     conn.execute(delete(metric_data).where(metric_data.c.uid == uid))
     conn.execute(update(metric).where(metric.c.uid == uid).values(last_rowid=0, last_timestamp=None))
 

@@ -8,14 +8,17 @@ As in `queries`, each function takes ``conn`` first and runs in the caller's tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from htmengine.repository.bulk import bulk_insert, bulk_update
 from htmengine.repository.queries import in_parts
 from htmengine.repository.schema import unlearnt_span
+
+#: The window, if any, whose rows a metric is not to learn, by its name and an epoch second: start and end.
+WindowAt: TypeAlias = Callable[[str, float], tuple[float, float] | None]
 
 
 class UnlearntSpan(NamedTuple):
@@ -23,6 +26,21 @@ class UnlearntSpan(NamedTuple):
 
     first: int
     last: int
+
+
+def spans_of(going_on: UnlearntSpan | None, rowids: Iterable[int]) -> list[UnlearntSpan]:
+    """The spans of rows that are not learnt, in their order, with one that goes on.
+
+    >>> spans_of(UnlearntSpan(2, 3), [4, 6, 7])
+    [UnlearntSpan(first=2, last=4), UnlearntSpan(first=6, last=7)]
+    """
+    spans = [] if going_on is None else [going_on]
+    for rowid in rowids:
+        if spans and spans[-1].last == rowid - 1:
+            spans[-1] = spans[-1]._replace(last=rowid)
+        else:
+            spans.append(UnlearntSpan(rowid, rowid))
+    return spans
 
 
 def any_spans(conn: Connection) -> bool:
@@ -48,6 +66,20 @@ def put(conn: Connection, spans: Mapping[str, Sequence[UnlearntSpan]], known: Ma
     new = [each for each in values if each[:2] not in begun]
     bulk_update(conn, unlearnt_span, ["uid", "first"], ["last"], longer)
     bulk_insert(conn, unlearnt_span, ["uid", "first", "last"], new)
+
+
+def take_from(conn: Connection, uid: str, first: int) -> list[UnlearntSpan]:
+    """Remove a metric's spans that reach the row before ``first`` or later ones, and return them."""
+    c = unlearnt_span.c
+    reaching = (c.uid == uid) & (c.last >= first - 1)
+    spans = [UnlearntSpan(*row) for row in conn.execute(select(c.first, c.last).where(reaching).order_by(c.first))]
+    conn.execute(delete(unlearnt_span).where(reaching))
+    return spans
+
+
+def prune(conn: Connection, uid: str, last: int) -> None:
+    """Remove those of a metric's spans that have no row after ``last``."""
+    conn.execute(delete(unlearnt_span).where(unlearnt_span.c.uid == uid, unlearnt_span.c.last <= last))
 
 
 def among(conn: Connection, uid: str, first: int, last: int) -> frozenset[int]:

@@ -9,20 +9,15 @@ windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 from sqlalchemy import Connection
 
 from htmengine.messages import InputRow
 from htmengine.repository import fine_spans, queries, unlearnt_rows
-from htmengine.repository.fine_spans import FineSpan
 from htmengine.repository.queries import Tail
-from htmengine.repository.unlearnt_rows import UnlearntSpan
-
-#: The window, if any, whose rows a metric is not to learn, by its name and an epoch second: start and end.
-WindowAt: TypeAlias = Callable[[str, float], tuple[float, float] | None]
+from htmengine.repository.unlearnt_rows import UnlearntSpan, WindowAt, spans_of
 
 
 def leave_out(
@@ -37,7 +32,8 @@ def leave_out(
     before = {tail.uid: tail for tail in tails if tail.uid in rows}
     marked = {uid: [_marked(row, tail.name, window_at) for row in rows[uid]] for uid, tail in before.items()}
     known = unlearnt_rows.newest_spans(conn, list(marked))
-    spans = {uid: _spans(_open(before[uid], known.get(uid)), each) for uid, each in marked.items()}
+    unlearnt = {uid: [row.rowid for row in each if not row.learn] for uid, each in marked.items()}
+    spans = {uid: spans_of(_open(before[uid], known.get(uid)), rowids) for uid, rowids in unlearnt.items()}
     unlearnt_rows.put(conn, {uid: each for uid, each in spans.items() if each}, known)
     _end(conn, [(uid, span) for uid, each in spans.items() for span in each if span.last < marked[uid][-1].rowid])
     return marked
@@ -54,27 +50,9 @@ def _open(tail: Tail, newest: UnlearntSpan | None) -> UnlearntSpan | None:
     return newest if newest is not None and newest.last == tail.last_rowid else None
 
 
-def _spans(going_on: UnlearntSpan | None, rows: Sequence[InputRow]) -> list[UnlearntSpan]:
-    """The spans of rows that are not learnt, with one that goes on.
-
-    >>> rows = [InputRow(rowid, 60 * rowid, 1.0, learn=rowid not in (4, 6, 7)) for rowid in (4, 5, 6, 7)]
-    >>> _spans(UnlearntSpan(2, 3), rows)
-    [UnlearntSpan(first=2, last=4), UnlearntSpan(first=6, last=7)]
-    """
-    spans = [] if going_on is None else [going_on]
-    for row in rows:
-        if row.learn:
-            continue
-        if spans and spans[-1].last == row.rowid - 1:
-            spans[-1] = spans[-1]._replace(last=row.rowid)
-        else:
-            spans.append(UnlearntSpan(row.rowid, row.rowid))
-    return spans
-
-
 def _end(conn: Connection, ended: Sequence[tuple[str, UnlearntSpan]]) -> None:
     """Spans that a row follows which is learnt: a fine span for each."""
     metrics = {each.uid: each for each in queries.get_metrics(conn, sorted({uid for uid, _ in ended}))}
-    for uid, (first, last) in ended:
+    for uid, span in ended:
         if fine_spans.replays(conn, metrics[uid]):
-            fine_spans.put(conn, [FineSpan(uid, "maintenance", first, last, after=last)])
+            fine_spans.put(conn, [fine_spans.of_maintenance(uid, *span)])

@@ -35,9 +35,10 @@ from htmengine.process import crash_points
 from htmengine.repository import counters, counts, late_samples, queries, rejects
 from htmengine.repository.quarantine import BLAMELESS, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
+from htmengine.repository.unlearnt_rows import WindowAt
 from htmengine.runtime.counter_rates import rates_of, without_totals
 from htmengine.runtime.late_window import SUM, Cadence, LateWindow
-from htmengine.runtime.maintenance import WindowAt, leave_out
+from htmengine.runtime.maintenance import leave_out
 from htmengine.runtime.sample_order import Came, Learnt, in_order
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics, Verdict

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from unittest import TestCase
 
 from hypothesis import given, settings
@@ -17,9 +18,10 @@ from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
 from htmengine.htm.params import ModelParams
 from htmengine.ledger import read_ledger
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
-from htmengine.repository import joining, old_rows, queries, schema, unlearnt_rows
+from htmengine.repository import fine_spans, joining, old_rows, queries, schema
+from htmengine.repository.fine_spans import FineSpan
 from htmengine.repository.queries import Metric, MetricStatus
-from htmengine.repository.unlearnt_rows import UnlearntSpan
+from htmengine.repository.unlearnt_rows import UnlearntSpan, WindowAt
 from htmengine.runtime.late_window import FIRM, Cadence
 from htmengine.runtime.sample_order import Learnt
 from htmengine.runtime.storing import StorerOptions, store_batches
@@ -31,6 +33,10 @@ OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, 
 NOW = 10_000_000
 
 
+def _window(name: str, at: float) -> tuple[float, float] | None:
+    return (6600.0, 7200.0) if 6600.0 <= at < 7200.0 else None
+
+
 def value_of(minute: int) -> float:
     return float(minute * 7 % 11)
 
@@ -40,9 +46,9 @@ class RebuildTestCase(TestCase):
         self.database = new_database(self)
         self.ids = itertools.count()
 
-    def send(self, minutes: Sequence[int], name: str = "m", now: float = NOW) -> None:
+    def send(self, minutes: Sequence[int], name: str = "m", now: float = NOW, options: StorerOptions = OPTIONS) -> None:
         batch = SampleBatch([f"{name} {value_of(each)} {60 * each}" for each in minutes], f"{next(self.ids)}")
-        self.database.run_sync(store_batches, [batch], OPTIONS, now, [])
+        self.database.run_sync(store_batches, [batch], options, now, [])
 
     def load(self, minutes: Sequence[int], name: str = "m") -> int:
         uid = self.metric(name).uid
@@ -51,9 +57,9 @@ class RebuildTestCase(TestCase):
     def release(self, name: str = "m") -> None:
         self.database.run_sync(lambda conn: store_batches(conn, [], OPTIONS, NOW + 60.0, [], due=[name]))
 
-    def rebuild(self, name: str = "m") -> tuple[Rebuild, list[bytes]]:
+    def rebuild(self, name: str = "m", window_at: WindowAt | None = None) -> tuple[Rebuild, list[bytes]]:
         def change(conn: Connection) -> tuple[Rebuild, list[bytes]]:
-            return custom.rebuild_metric(conn, queries.find_metric(conn, name, lock=True), PENDING, NOW)
+            return custom.rebuild_metric(conn, queries.find_metric(conn, name, lock=True), PENDING, NOW, window_at)
 
         return self.database.run_sync(change)
 
@@ -168,11 +174,8 @@ class RebuildTest(RebuildTestCase):
         ]
         self.database.run_sync(lambda conn: conn.execute(insert(schema.alert_state), states))
         self.database.run_sync(lambda conn: conn.execute(insert(schema.alarm_verdict), verdicts))
-        spans = [UnlearntSpan(4, 5), UnlearntSpan(9, 9)]
-        self.database.run_sync(unlearnt_rows.put, {uid: spans}, {})
         self.load([5, 6, 7])
         self.rebuild()
-        self.assertEqual(self.database.run_sync(unlearnt_rows.among, uid, 1, 30), {7, 8, 12})
         moved = self.database.run_sync(
             lambda conn: [
                 list(conn.execute(select(table.c.rowid).order_by(table.c.rowid)).scalars())
@@ -188,3 +191,64 @@ class RebuildTest(RebuildTestCase):
         self.assertEqual((done.joined, done.status, messages), (40, MetricStatus.UNMONITORED, []))
         self.assertEqual(self.rows(), as_rows(range(40)))
         self.assert_adds_up()
+
+
+class MaintenanceTest(RebuildTestCase):
+    """A window of maintenance from minute 110 to minute 120, whose rows are not learnt."""
+
+    def send_in_window(self, minutes: Sequence[int], name: str = "m") -> None:
+        self.send(minutes, name, options=replace(OPTIONS, unlearnt_windows=lambda conn: _window))
+
+    def spans(self, name: str = "m") -> tuple[list[UnlearntSpan], list[FineSpan]]:
+        def read(conn: Connection) -> tuple[list[UnlearntSpan], list[FineSpan]]:
+            uid = queries.find_metric(conn, name).uid
+            c = schema.unlearnt_span.c
+            found = conn.execute(select(c.first, c.last).where(c.uid == uid).order_by(c.first))
+            fine = fine_spans.of_metrics(conn, [uid]).get(uid, ())
+            return [UnlearntSpan(*row) for row in found], [replace(each, uid="") for each in fine]
+
+        return self.database.run_sync(read)
+
+    @settings(max_examples=5, deadline=None)
+    @given(st.sets(st.integers(100, 129)), st.sets(st.integers(100, 129)))
+    def test_late_samples_are_not_learnt_as_if_they_had_come_in_time(self, late: set[int], later: set[int]) -> None:
+        one, other = f"one{next(self.ids)}", f"other{next(self.ids)}"
+        self.send_in_window(range(100, 130), one)
+        self.send_in_window(sorted({99, 130, *range(100, 130)} - late - later), other)
+        self.send_in_window([99, 130], one)
+        self.rebuild(one, _window)
+        for part in (late, later):
+            self.load([*part, 99], other)
+            self.rebuild(other, _window)
+        self.assertEqual(self.rows(other), self.rows(one))
+        self.assertEqual(self.spans(other), self.spans(one))
+        self.assertEqual(self.spans(one)[0], [UnlearntSpan(12, 21)])
+
+    def test_a_sample_in_the_middle_is_not_learnt_whatever_has_become_of_the_window(self) -> None:
+        self.send_in_window([100, 110, 112, 120])
+        self.load([109, 111, 113])
+        self.rebuild()
+        self.assertEqual(self.spans(), ([UnlearntSpan(3, 5)], [FineSpan("", "maintenance", 3, 5, after=5)]))
+
+    def test_spans_go_with_their_rows(self) -> None:
+        self.send_in_window([*range(100, 111, 2), *range(120, 140)])
+        self.database.run_sync(lambda conn: conn.execute(schema.metric_score.update().values(rowid=26)))
+        before = self.spans()
+        self.assertEqual(len(before[0]), 1)
+        self.remove_before(110)
+        self.assertEqual(self.spans(), before)
+        self.remove_before(121)
+        self.assertEqual(self.spans(), ([], []))
+
+    def test_what_quiets_its_like_stays_when_its_rows_go(self) -> None:
+        self.send(range(100, 130))
+        self.database.run_sync(lambda conn: conn.execute(schema.metric_score.update().values(rowid=30)))
+        uid = self.metric().uid
+        quieting = FineSpan(uid, "a", 2, 3, after=4, direction="up", height=3.0)
+        ended = FineSpan(uid, "b", 2, 3, after=4, until=6, direction="up", height=3.0)
+        self.database.run_sync(fine_spans.put, [quieting, ended])
+        self.remove_before(110)
+        self.assertEqual(self.spans()[1], [replace(quieting, uid="")])
+
+    def remove_before(self, minute: int) -> None:
+        self.database.run_sync(lambda conn: old_rows.remove(conn, after="", before=60 * minute, keep=1, most=5000))
