@@ -36,7 +36,7 @@ from htmengine.bus.interface import DEFAULT_LIMITS, Delivery, QueueLimits, Queue
 from htmengine.errors import BusClosed, BusError, UnroutableMessage
 from htmengine.process.figures import Figure, counter
 from htmengine.process.progress import Progress
-from htmengine.process.twisted_types import Reactor, within
+from htmengine.process.twisted_types import Reactor, every, within
 
 __all__ = ["AmqpBus", "AmqpParams", "AmqpSubscription"]
 
@@ -44,6 +44,9 @@ QueueType = Literal["classic", "quorum"]
 
 #: A subscriber that waits for its turn looks this often whether the other one has ended.
 TURN_POLL_S = 0.5
+
+#: Bindings are made again this often.
+BINDINGS_S = 30.0
 
 #: A queue that goes when nobody has read it for so long needs no replicas.
 SHORT_S = 3600.0
@@ -87,6 +90,7 @@ class AmqpBus(Service):
             depth_of=self._waiting,
             check_exchange=self._check_exchange,
         )
+        self._keeping = every(reactor, lambda: Deferred.fromCoroutine(self._keep_bindings()))
         self._asking = DeferredLock()
         self._asked: TwistedChannel | None = None  #: the channel for questions about queues
 
@@ -108,11 +112,14 @@ class AmqpBus(Service):
         super().startService()
         self._consuming.startService()
         self._publishing.startService()
+        self._keeping.start(BINDINGS_S, now=False)
 
     def stopService(self) -> Deferred[Any]:
         """What waits for the broker ends with `BusClosed`."""
         super().stopService()
         self._stopped = True
+        if self._keeping.running:
+            self._keeping.stop()
         for subscription in list(self._subscriptions):
             subscription.end(BusClosed("the bus is stopped"))
         return gatherResults([self._publishing.stopService(), self._consuming.stopService()])
@@ -172,6 +179,14 @@ class AmqpBus(Service):
         for queue in [queue for queue, exchanges in self._bindings.items() if name in exchanges]:
             await self._bind(queue, name)
         return True
+
+    async def _keep_bindings(self) -> None:
+        """Bind again what is bound: an exchange that is deleted takes other processes' bindings along, untold."""
+        with contextlib.suppress(BusClosed):
+            for queue, exchanges in list(self._bindings.items()):
+                for exchange in exchanges:
+                    with contextlib.suppress(UnroutableMessage):  # whoever uses what is gone makes it again
+                        await self._bind(queue, exchange)
 
     async def declare_fanout(self, name: str, *, topic: bool = False) -> None:
         """See `Bus.declare_fanout`."""

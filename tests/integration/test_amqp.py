@@ -21,6 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
+from htmengine.bus import amqp
 from htmengine.bus.amqp import AmqpBus, AmqpParams
 from htmengine.errors import BusClosed, ConfigError
 from tests.support.servers import RabbitMQ, free_port
@@ -163,6 +164,18 @@ class AmqpConnectionTests(AmqpTestCase):
             channel.exchange_delete("gone results")
             await bus.broadcast("gone results", [number])
         self.assertEqual(await bus.depth("reader"), 2)
+
+    async def test_what_another_process_bound_to_an_exchange_that_was_gone_is_bound_again(self) -> None:
+        self.patch(amqp, "BINDINGS_S", 0.2)
+        writer, reader = self.started(port=self.port), self.started(port=self.port)
+        await reader.declare_queue("other reader")
+        await reader.declare_fanout("other results")
+        await reader.bind("other reader", "other results")
+        await writer.declare_fanout("other results")
+        self.channel().exchange_delete("other results")
+        while not await reader.depth("other reader"):
+            await writer.broadcast("other results", [b"1"])
+            await deferLater(reactor, 0.05)
 
     async def test_what_was_in_flight_comes_again_after_a_lost_connection(self) -> None:
         bus = self.started(port=self.port)
