@@ -237,6 +237,12 @@ class AdmissionSection:
     allow: str = option("", GLOBS, "only metrics with such names are taken; empty: all")
     deny: str = option("", GLOBS, "metrics with such names are rejected, whatever is allowed")
     rules: str = option("", ANY_TEXT, "rules of admission, one a line, for names and labels: docs/admission.md")
+    counters: str = option(
+        "",
+        ANY_TEXT,
+        "metrics whose values are totals, globs or selectors with labels separated by commas: they become rates; those "
+        "with a ! before them are none: docs/sending.md",
+    )
     new_metrics_a_minute: int = option(
         10_000, whole(0, 100_000_000), "samples of further new metrics are rejected until the next minute; 0: no limit"
     )

@@ -52,6 +52,7 @@ from htmengine.runtime.metric_storer import MetricStorer
 from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.runtime.stale_messages import drop_stale
 from htmengine.runtime.storing import StorerOptions
+from htmengine.selectors import separated
 from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
@@ -148,6 +149,7 @@ class Parts:
             allow=config.admission.allow.split(),
             deny=config.admission.deny.split(),
             rules=rule_lines(config.admission.rules),
+            counters=separated(config.admission.counters),
             new_metrics_a_minute=config.admission.new_metrics_a_minute,
             max_metrics=config.admission.max_metrics,
             late_window=LateWindow(

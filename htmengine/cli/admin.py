@@ -19,8 +19,10 @@ from htmengine.errors import ConfigError, InvalidRule, StartError
 from htmengine.export.remote_writer import WriterOptions
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
+from htmengine.selectors import separated
 from htmengine.web.access import load_tokens
 from htmengine.wires.admission import parse_rule, rule_lines
+from htmengine.wires.counters import SaidCounters
 from htmengine.wires.plugins import wires_at, wires_named
 
 
@@ -109,6 +111,11 @@ def _problems_at_start(config: Config) -> Iterator[str]:
             check()
         except StartError as error:
             yield str(error)
+    for selector in separated(config.admission.counters):
+        try:
+            SaidCounters([selector])
+        except InvalidRule as error:
+            yield f"[admission] counters: {error}"
     for line in rule_lines(config.admission.rules):
         try:
             parse_rule(line)

@@ -131,8 +131,12 @@ class SampleBatch(Struct, frozen=True):
         if not self.kinds or self.kinds[place] == GAUGE:
             return sample
         started_at = self.started_at[place] if self.started_at else 0.0
+        return structs.replace(self.counted(place, sample, self.kinds[place]), started_at=started_at)
+
+    def counted(self, place: int, sample: Sample, kind: str) -> Sample:
+        """The sample of one of its lines as one of another kind, with its whole time."""
         moment = max(_parse_float(self.lines[place].split()[2]), sample.timestamp)  # -1 means now
-        return structs.replace(sample, kind=self.kinds[place], started_at=started_at, moment=moment)
+        return structs.replace(sample, kind=kind, moment=moment)
 
     def sender_of(self, number: int) -> str:
         """Who sent a line; "" if that is not known.

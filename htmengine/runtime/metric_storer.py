@@ -44,6 +44,7 @@ from htmengine.runtime.sample_order import Learnt
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import Admission, Gate, NewMetrics
+from htmengine.wires.counters import SaidCounters
 
 #: Messages of the samples queue that may be unacknowledged, and in one transaction.  Few, since RabbitMQ does not count
 #: them for the queue's bound.
@@ -90,6 +91,7 @@ class MetricStorer(QueueConsumer):
         self._gate = Gate(
             Admission(options.rules, options.allow, options.deny),
             NewMetrics(options.new_metrics_a_minute, options.max_metrics),
+            SaidCounters(options.counters),
         )
         self._one_at_a_time = DeferredLock()
         self._cadences: dict[str, Learnt] = {}

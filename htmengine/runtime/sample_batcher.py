@@ -36,7 +36,7 @@ from htmengine.process.figures import SECONDS, SIZES, Observations
 from htmengine.process.reject_log import RejectLog
 from htmengine.process.tasks import Tasks
 from htmengine.process.twisted_types import Clock, Timer
-from htmengine.wires.samples import Received
+from htmengine.wires.samples import Received, second
 
 #: Rejected lines that a message shows.
 SHOWN_REJECTS = 10
@@ -198,7 +198,7 @@ class SampleBatcher:
 
     def take_received(self, received: Received, lane: Lane) -> None:
         """What another protocol's reader has made of its client's bytes."""
-        texts = [f"{sample.name} {sample.value!r} {int(sample.timestamp)}" for sample in received.samples]
+        texts = [f"{sample.name} {sample.value!r} {second(sample.timestamp)}" for sample in received.samples]
         self._take_texts(texts, lane)
         self.take_rejects(received, lane.sender)
 

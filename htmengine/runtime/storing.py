@@ -22,6 +22,9 @@ from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import InvalidSample
 from htmengine.labels import identity, is_short
 from htmengine.messages import (
+    COUNTER,
+    DELTA,
+    GAUGE,
     MAX_FUTURE_S,
     InputRow,
     ModelInput,
@@ -42,6 +45,7 @@ from htmengine.runtime.maintenance import leave_out
 from htmengine.runtime.sample_order import Came, Learnt, in_order
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import OPEN_GATE, Admission, Gate, NewMetrics, Verdict
+from htmengine.wires.counters import SaidCounters
 
 #: Rejected lines of one reason that are shown of one transaction.
 SHOWN_REJECTS = 5
@@ -61,6 +65,7 @@ class StorerOptions:
     allow: Sequence[str] = ()  #: globs
     deny: Sequence[str] = ()
     rules: Sequence[str] = ()  #: of `htmengine.wires.admission`
+    counters: Sequence[str] = ()  #: selectors
     new_metrics_a_minute: int = 0  #: 0: no limit
     max_metrics: int = 0
     late_window: LateWindow = DEFAULT_WINDOW
@@ -99,6 +104,7 @@ def store_batches(
     done = Stored()
     fresh = _unknown_batches(conn, batches, now)
     came = _judge(_parse(fresh, now, options, done), gate.rules, done, options)
+    came = _as_said(came, gate.counters)
     tails, kept_out = _tails_of(conn, came, options, gate.new, now, due)
     came = _keep_out(came, kept_out, done, options)
     tails = _without_totals(conn, came, tails, done)
@@ -208,6 +214,23 @@ def _renamed(name: str, verdict: Verdict) -> Verdict:
 
 def _named(came: Came, name: str) -> Came:
     return came._replace(sample=structs.replace(came.sample, name=name))
+
+
+def _as_said(came: list[Came], counters: SaidCounters) -> list[Came]:
+    """With what the operator says of which metrics are counters in place of what their senders say."""
+    if counters.none:
+        return came
+    texts = {each.sample.name: each.batch.texts.get(each.sample.name, each.sample.name) for each in came}
+    said = {name: counters.says(text) for name, text in texts.items()}
+    return [_of_kind(each, said[each.sample.name]) for each in came]
+
+
+def _of_kind(came: Came, is_counter: bool | None) -> Came:
+    """A delta stays one: it is no total."""
+    kind = COUNTER if is_counter else GAUGE
+    if is_counter is None or came.sample.kind in (kind, DELTA):
+        return came
+    return came._replace(sample=came.batch.counted(came.number, came.sample, kind))
 
 
 def _keep_out(came: list[Came], reasons: Mapping[str, str], done: Stored, options: StorerOptions) -> list[Came]:

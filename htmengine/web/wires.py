@@ -41,7 +41,7 @@ from htmengine.web.routes import Routes
 from htmengine.wires import influx, otlp, remote_write
 from htmengine.wires.compression import decompress
 from htmengine.wires.plugins import Wire
-from htmengine.wires.samples import Kind, Received, Sample, bound, joined
+from htmengine.wires.samples import Kind, Received, Sample, bound, joined, second
 
 PROTOBUF = "application/x-protobuf"
 #: Of another package's wire, decompressed.
@@ -176,7 +176,7 @@ def batches_of(received: Received, sender: str = "") -> Iterator[SampleBatch]:
     >>> received = Received()
     >>> received.add("cpu_total", 5.0, 60.0, Kind.COUNTER)
     >>> [(batch.lines, batch.kinds) for batch in batches_of(received)]
-    [(['cpu_total 5.0 60.0'], 'c')]
+    [(['cpu_total 5.0 60'], 'c')]
     """
     rejects = [Reject(reason, shown_line(detail), sender) for reason, detail in received.details.items()]
     return with_rejects(_accepted(received, sender), dict(received.not_taken), rejects)
@@ -202,6 +202,4 @@ def _batch(lines: list[str], samples: list[Sample], sender: str) -> SampleBatch:
 
 
 def _line(sample: Sample) -> str:
-    """Rates are made with the whole time; a gauge's row has the second alone."""
-    timestamp = int(sample.timestamp) if sample.kind is Kind.GAUGE else sample.timestamp
-    return f"{labels.identity(sample.name)} {sample.value!r} {timestamp!r}"
+    return f"{labels.identity(sample.name)} {sample.value!r} {second(sample.timestamp)}"

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
 from htmengine.errors import InvalidRule, InvalidSample
 from htmengine.labels import compose, shown
 from htmengine.selectors import Metric, Selector, linear_expression, parse_selector
+from htmengine.wires.counters import SaidCounters
 
 #: Metrics whose verdict is remembered; when there are more, all are judged again.
 MAX_REMEMBERED = 100_000
@@ -222,10 +223,11 @@ class NewMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What one service lets in: metrics by their names, and a number of new ones."""
+    """What one service lets in, and as what: metrics by their names, and a number of new ones."""
 
     rules: Admission
     new: NewMetrics
+    counters: SaidCounters = field(default_factory=SaidCounters)
 
 
 #: Lets in everything.

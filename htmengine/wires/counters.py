@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Counters become rates: what was added a second since the sample before.  And a look-out for counters sent as gauges.
+"""Counters become rates: what was added a second since the sample before.  And who says that a metric is one, and a
+look-out for counters sent as gauges.
 
 In: samples of one metric in the order of their times, and the state after the one before.  Out: the rate, or why there
 is none, and the next state.  States are plain numbers that may be stored anywhere and read back.
@@ -7,13 +8,17 @@ is none, and the next state.  States are plain numbers that may be stored anywhe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from htmengine.selectors import Metric, Selection
 from htmengine.wires.samples import Kind, Sample
 
 DAY_S = 86_400
 #: Rows that are looked at before one is said to look like a counter.
 WATCHED_ROWS = 288
+#: Metrics of which it is remembered what is said of them; when there are more, all are looked up again.
+MAX_REMEMBERED = 100_000
 
 
 class Last(NamedTuple):
@@ -57,6 +62,40 @@ def _of_delta(last: Last | None, now: Last) -> Step:
     if since is None:
         return Step(now, reason="first_of_counter")
     return Step(now, now.value / (now.timestamp - since))
+
+
+class SaidCounters:
+    """Which metrics are counters by the operator's word, which is more than their senders'.
+
+    Selectors take those that are, and with a ``!`` before them those that are none.  Raises `InvalidRule`.
+
+    >>> said = SaidCounters(["*.count", "!users.*"])
+    >>> [said.says(text) for text in ("web.count", "users.count", "web.load")]
+    [True, False, None]
+    """
+
+    def __init__(self, selectors: Iterable[str] = ()) -> None:
+        selection = Selection.of(tuple(selectors))
+        self._counters, self._others = selection.wanted, selection.excluded
+        self._said: dict[str, bool | None] = {}
+
+    @property
+    def none(self) -> bool:
+        """Whether nothing is said of any metric."""
+        return not (self._counters or self._others)
+
+    def says(self, text: str) -> bool | None:
+        """Whether a metric is a counter; None: nothing is said of it."""
+        if text not in self._said:
+            if len(self._said) >= MAX_REMEMBERED:
+                self._said.clear()
+            self._said[text] = self._says(Metric.of(text))
+        return self._said[text]
+
+    def _says(self, metric: Metric) -> bool | None:
+        if any(selector.takes(metric) for selector in self._others):
+            return False
+        return True if any(selector.takes(metric) for selector in self._counters) else None
 
 
 class Watch(NamedTuple):

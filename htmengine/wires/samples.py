@@ -63,6 +63,15 @@ class Sample(NamedTuple):
     started_at: float = 0.0  #: since when a counter or delta counts; 0 when the sender does not say
 
 
+def second(timestamp: float) -> int | float:
+    """A time as lines have it: rows have the second alone, and a counter's rate is made with its fraction.
+
+    >>> second(60.0), second(60.25)
+    (60, 60.25)
+    """
+    return int(timestamp) if timestamp.is_integer() else timestamp
+
+
 class Received:
     """What came in at once.
 

@@ -4,23 +4,27 @@
 from __future__ import annotations
 
 import gzip
+import math
 import socket
 import time
 from collections.abc import Iterator
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.engine import Engine, htmengine, running_engine, wait_for
+from tests.support.engine import START, Engine, htmengine, running_engine, wait_for
 
 FUTURE = 4_070_908_800  # 2099
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with running_engine(tmp_path_factory.mktemp("admission") / "data", "--workers", "1") as started:
+    folder = tmp_path_factory.mktemp("admission") / "data"
+    said = {"HTMENGINE__APPLICATION__ADMISSION__COUNTERS": "*.total"}
+    with running_engine(folder, "--workers", "1", environment=said) as started:
         yield started
 
 
@@ -139,3 +143,27 @@ def test_rules_are_previewed_on_the_metrics_that_there_are(engine: Engine, tmp_p
     assert "preview.web1.cpu -> cpu.web1\n" in said
     assert "preview.debug: dropped_by_rule, rule 2\n" in said
     assert "1 renamed, 1 kept out" in said
+
+
+def test_an_incident_of_a_counter_over_the_graphite_port_is_found_as_that_of_its_rate(engine: Engine) -> None:
+    """A stall, and three times the rate; between them the engine is killed."""
+    rates = [8.0 + 2 * math.sin(n / 5) for n in range(600)]
+    rates[500:505] = [0.0] * 5
+    rates[580:585] = [25.0] * 5
+    totals = list(accumulate((60 * rate for rate in rates), initial=5e6))
+    for name in ("web.total", "web.rate"):
+        htmengine(engine, "monitor", name, "--min", "0", "--max", "30")
+    rows = [
+        (f"web.total {totals[n + 1]!r} {START + 60 * n}", f"web.rate {rate!r} {START + 60 * n}")
+        for n, rate in enumerate(rates)
+    ]
+    engine.send([f"web.total {totals[0]!r} {START - 60}", *chain(*rows[:550])])
+    engine.wait_until_scored("web.rate", 540)
+    engine.kill()
+    engine.start()
+    engine.send(chain(*rows[550:]))
+    scores = {name: [score for *_, score in engine.wait_until_scored(name, 600)] for name in ("web.total", "web.rate")}
+    assert values(engine, "web.total") == pytest.approx(rates, abs=1e-6)
+    assert scores["web.total"] == pytest.approx(scores["web.rate"], abs=0.02)
+    assert min(max(scores["web.total"][500:505]), max(scores["web.total"][580:585])) > 0.99
+    assert get(engine, "metrics/web.total")["rate"] is True

@@ -443,11 +443,15 @@ class StatusTest(CommandLineTestCase):
     def test_check_config_reads_the_rules_of_admission(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
-        (folder / "application.conf").write_text("[admission]\nrules = drop\n  keep web.*\n  rename a to\n")
+        rules = "rules = drop\n  keep web.*\n  rename a to\n"
+        (folder / "application.conf").write_text(f"[admission]\n{rules}counters = web.*, {{a}}\n")
         done = self.run_command("check-config", "--config", folder)
-        rules = [line.partition(";")[0] for line in done.stderr.splitlines()]
+        problems = [line.partition(";")[0] for line in done.stderr.splitlines()]
         self.assertEqual(done.exit_code, 1)
-        self.assertEqual(rules, ["[admission] rules: rule 'drop'", "[admission] rules: rule 'rename a to'"])
+        self.assertEqual(
+            problems,
+            ["[admission] counters: 'a'", "[admission] rules: rule 'drop'", "[admission] rules: rule 'rename a to'"],
+        )
 
 
 class TerminalTest(CommandLineTestCase):

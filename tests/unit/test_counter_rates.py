@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from unittest import TestCase, mock
 
 from htmengine.errors import InvalidMessage
@@ -16,6 +17,8 @@ from htmengine.runtime import counter_rates
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
+from htmengine.wires.admission import Admission, Gate, NewMetrics
+from htmengine.wires.counters import SaidCounters
 from tests.support.database import new_database
 
 OPTIONS = StorerOptions("samples", ShardQueues("input.", 4), auto_monitor=False)
@@ -31,9 +34,13 @@ class RatesTest(TestCase):
         lines = [f"rpc {total} {START + 60 * (first + number)}" for number, total in enumerate(totals)]
         return self.store_lines(lines, kind)
 
-    def store_lines(self, lines: Sequence[str], kind: str, options: StorerOptions = OPTIONS) -> list[float]:
+    def store_lines(
+        self, lines: Sequence[str], kind: str, options: StorerOptions = OPTIONS, said: Sequence[str] = ()
+    ) -> list[float]:
+        """Without a kind they are a Graphite port's; ``said``: the selectors of counters."""
         batch = decode_samples(encode_samples(SampleBatch(list(lines), kinds=kind * len(lines))))
-        self.database.run_sync(store_batches, [batch], options, START + 86_400.0, [])
+        gate = Gate(Admission(), NewMetrics(), SaidCounters(said))
+        self.database.run_sync(store_batches, [batch], options, START + 86_400.0, [], gate)
         [uid] = self.database.run_sync(lambda conn: [each.uid for each in queries.list_metrics(conn)])
         return [row.value for row in self.database.run_sync(queries.get_rows, uid, 0, 100)]
 
@@ -88,6 +95,31 @@ class RatesTest(TestCase):
         self.store(600, 660, 720, kind="g")
         with mock.patch.object(counter_rates, "MOST_UNTOLD", 2):
             self.assertEqual(self.store(780, 840, first=3), [600.0, 660.0, 720.0, 1.0])
+
+    def test_a_graphite_line_s_total_is_a_rate_if_the_operator_says_so(self) -> None:
+        lines = [f"rpc {50 * n} {START + 10.5 * n}" for n in range(4)]
+        for said, rows in (["rpc"], [50 / 10.5] * 3), (["web", "!rpc"], [0.0, 50.0, 100.0, 150.0]):
+            self.database = new_database(self)
+            self.assertEqual(self.store_lines(lines, "", said=said), rows)
+
+    def test_the_operator_s_word_is_more_than_the_sender_s_but_a_delta_is_no_total(self) -> None:
+        lines = [f"rpc {60 * n} {START + 60 * n}" for n in (1, 2, 3)]
+        expected = {"c": [60.0, 120.0, 180.0], "u": [60.0, 120.0, 180.0], "d": [2.0, 3.0]}
+        for kind, rows in expected.items():
+            self.database = new_database(self)
+            self.assertEqual(self.store_lines(lines, kind, said=["!rpc"]), rows)
+        self.database = new_database(self)
+        self.assertEqual(self.store_lines(lines, "d", said=["rpc"]), [2.0, 3.0])
+
+    def test_a_metric_that_is_said_to_be_a_counter_begins_again_if_it_is_young(self) -> None:
+        self.store_lines([f"rpc {n} {START + n}" for n in range(3)], "")
+        self.assertEqual(self.store_lines([f"rpc {n} {START + n}" for n in range(3, 6)], "", said=["r*"]), [1.0, 1.0])
+
+    def test_an_incident_of_a_counter_is_stored_as_that_of_its_rate(self) -> None:
+        rates = [5.0 + n % 3 for n in range(20)] + [0.0] * 5 + [25.0] * 5
+        totals = accumulate((60 * rate for rate in rates), initial=1e6)
+        lines = [f"rpc {total} {START + 60 * n}" for n, total in enumerate(totals)]
+        self.assertEqual(self.store_lines(lines, "", said=["rpc"]), rates)
 
     def test_a_message_whose_kinds_are_not_one_a_line_is_refused(self) -> None:
         body = encode_samples(SampleBatch(["a 1 60", "b 1 60"], kinds="c"))

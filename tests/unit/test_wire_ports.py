@@ -81,7 +81,7 @@ class FramesTest(PortsTestCase):
         sent = pickled(("a", (60, 1)), ("b;y=1;x=2", (60.7, "2.5"))) + pickled(("c", (120, 3)))
         for at in range(0, len(sent), 7):
             protocol.dataReceived(sent[at : at + 7])
-        self.assertEqual(self.published(), ["a 1.0 60", "b;x=2;y=1 2.5 60", "c 3.0 120"])
+        self.assertEqual(self.published(), ["a 1.0 60", "b;x=2;y=1 2.5 60.7", "c 3.0 120"])
         self.assertEqual(self.bus.batches[0].senders, [("10.0.0.1", 3)])
 
     def test_protobuf(self) -> None:
