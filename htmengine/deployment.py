@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions,
 from htmengine.alerts.maintenance_queries import unlearnt_windows
 from htmengine.bus.embedded import EmbeddedBus
 from htmengine.bus.interface import QueueLimits
-from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, load
+from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, Repository, load
 from htmengine.errors import ConfigError, MissingExtra, StartError
 from htmengine.operations import Operations
 from htmengine.process.extras import optional
@@ -31,6 +31,7 @@ from htmengine.process.lifecycle import DataFolder
 from htmengine.process.progress import Progress
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import migrations
+from htmengine.repository.connections import make_engine
 from htmengine.repository.engine import Database
 from htmengine.sharding import ShardQueues
 
@@ -74,6 +75,27 @@ def load_all(
     return config, alerts
 
 
+def is_distributed(config_dir: Path | None) -> bool:
+    """Whether a configuration is a distributed engine's: it has a rabbitmq.conf."""
+    return config_dir is not None and (config_dir / "rabbitmq.conf").exists()
+
+
+def unused(config: Config) -> Iterator[str]:
+    """What an embedded engine does not use.
+
+    >>> [*unused(Config(repository=Repository(url="mysql://db/htmengine")))]
+    ['application.conf [repository] url: without effect on an embedded engine: its database is in its data folder']
+    """
+    set_here = [
+        each.name
+        for each in dataclasses.fields(Repository)
+        if getattr(config.repository, each.name) != getattr(Repository(), each.name)
+    ]
+    if set_here:
+        what = f"application.conf [repository] {', '.join(set_here)}"
+        yield f"{what}: without effect on an embedded engine: its database is in its data folder"
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """An engine's configuration, and how to reach its database and bus, whether it runs or not."""
@@ -87,6 +109,8 @@ class Deployment:
         """One machine, no server.  Raises `ConfigError`."""
         environ = {"HTMENGINE__APPLICATION__METRIC_STORER__AUTO_MONITOR": "yes", **os.environ}
         config, alerts = load_all(config_dir, environ)
+        for warning in unused(config):
+            _warn(warning)
         return cls(config, DataFolder(data_dir or _user_folder()), alerts.with_default_rule())
 
     @classmethod
@@ -107,7 +131,7 @@ class Deployment:
     def find(cls, config_dir: Path | None, data_dir: Path | None) -> Deployment:
         """The one that a command means: a configuration with a rabbitmq.conf is that of a distributed engine."""
         folder = config_dir or _config_dir(os.environ)
-        if data_dir is None and folder is not None and (folder / "rabbitmq.conf").exists():
+        if data_dir is None and is_distributed(folder):
             return cls.distributed(folder)
         return cls.embedded(folder, data_dir)
 
@@ -170,10 +194,7 @@ class Deployment:
         """The bus, not started."""
         if self.folder is not None:
             return EmbeddedBus(self.folder.bus_path, reactor=reactor)
-        try:
-            optional("pika", "amqp")
-        except MissingExtra as missing:
-            raise ConfigError([f"rabbitmq.conf [connection]: {missing}"]) from None
+        _require_pika()
         from htmengine.bus.amqp import AmqpBus, AmqpParams
 
         connection, credentials = self.config.connection, self.config.credentials
@@ -188,6 +209,17 @@ class Deployment:
             tls_ca_file=connection.tls_ca_file,
         )
         return AmqpBus(params, reactor=reactor, queue_type="quorum" if connection.quorum_queues else "classic")
+
+    def require_drivers(self) -> None:
+        """Raises `ConfigError`, which names the extras, if the drivers of a distributed engine are not installed."""
+        problems: list[str] = []
+        for require in (lambda: make_engine(self.database_url).dispose(), _require_pika):
+            try:
+                require()
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
 
     @property
     def shards(self) -> ShardQueues:
@@ -266,6 +298,13 @@ def engine_deployment(
         changed = {name: value for name, value in values.items() if value is not None}
         config = dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **changed)})
     return dataclasses.replace(found, config=config)
+
+
+def _require_pika() -> None:
+    try:
+        optional("pika", "amqp")
+    except MissingExtra as missing:
+        raise ConfigError([f"rabbitmq.conf [connection]: {missing}"]) from None
 
 
 def _user_folder() -> Path:

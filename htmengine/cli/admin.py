@@ -14,13 +14,16 @@ from tqdm import tqdm
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly
 from htmengine.config import APPLICATION_CONFIG_PATH, Config
-from htmengine.deployment import load_all
+from htmengine.deployment import Deployment, is_distributed, load_all, unused
 from htmengine.errors import ConfigError, InvalidRule, StartError
 from htmengine.export.remote_writer import WriterOptions
+from htmengine.process.extras import TLS, required
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
+from htmengine.runtime.metric_listener import require_protobuf
 from htmengine.selectors import separated
 from htmengine.web.access import load_tokens
+from htmengine.web.service import tls_options
 from htmengine.wires.admission import parse_rule, rule_lines
 from htmengine.wires.counters import SaidCounters
 from htmengine.wires.plugins import wires_at, wires_named
@@ -84,7 +87,7 @@ def check_config(config_dir: Path | None) -> None:
     """List all errors of a configuration at once."""
     try:
         config, _ = load_all(config_dir, os.environ, _echo_warning, calendars_needed=True)
-        problems = [*_problems_at_start(config)]
+        problems = [*_problems_at_start(config), *_problems_of_kind(config, distributed=is_distributed(config_dir))]
     except ConfigError as error:
         problems = error.problems
     for problem in problems:
@@ -98,11 +101,27 @@ def _echo_warning(warning: str) -> None:
     click.echo(f"warning: {warning}", err=True)
 
 
+def _problems_of_kind(config: Config, *, distributed: bool) -> list[str]:
+    """What a distributed engine lacks; an embedded one is warned of what it does not use."""
+    if not distributed:
+        for warning in unused(config):
+            _echo_warning(warning)
+        return []
+    try:
+        Deployment(config, None).require_drivers()
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
 def _problems_at_start(config: Config) -> Iterator[str]:
     """What the services find when they read what the options hold or name."""
     checks: list[Callable[[], object]] = [
         lambda: config.web.tokens_file and load_tokens(Path(config.web.tokens_file)),
         lambda: config.remote_write.url and WriterOptions.of(config.remote_write),
+        lambda: config.web.tls_certificate and tls_options(Path(config.web.tls_certificate)),
+        lambda: config.connection.tls and required("rabbitmq.conf [connection] tls", TLS, "tls"),
+        lambda: config.metric_listener.protobuf_port and require_protobuf(),
         lambda: wires_at(config.metric_listener.wire_ports),
         lambda: wires_named(config.web.wires),
     ]

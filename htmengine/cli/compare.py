@@ -18,7 +18,7 @@ from htmengine.cli.common import Engine, NewFile, engine_options, example, faili
 from htmengine.cli.series import columns_options, left_out, params_of, range_options, read_series
 from htmengine.csv_files import Columns, Notes
 from htmengine.errors import HtmEngineError
-from htmengine.history.agreement import Agreement, Alarms, agreement, scores_of
+from htmengine.history.agreement import FIRST_ROW, Agreement, Alarms, agreement, scores_of
 from htmengine.history.agreement_report import Series, alarm_lines, lines, report
 from htmengine.history.rescoring import Past, raw_scores
 from htmengine.history.stored import past_of
@@ -41,7 +41,7 @@ main()
 
 
 @click.command(epilog=example("htmengine compare web1.cpu --nupic-python /opt/nupic/bin/python --html compare.html"))
-@click.argument("what", metavar="NAME|CSV")
+@click.argument("what", metavar="NAME|CSV", type=click.Path())
 @click.option(
     "--nupic-python",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -71,7 +71,7 @@ def compare(
     Nothing is changed; the engine may run meanwhile.  NuPIC scores some 100 rows a second.
     """
     past = _of_csv(Path(what), values_range, columns) if Path(what).is_file() else _of_metric(engine, what)
-    series = _scored(_first(past, rows), [str(nupic_python), "-c", _WORKER])
+    series = _scored(_long_enough(_first(past, rows)), [str(nupic_python), "-c", _WORKER])
     found = agreement(series.ours, series.theirs)
     if html is not None:
         html.write_text(report(series, found))
@@ -119,6 +119,15 @@ def _first(past: Past, rows: int | None) -> Past:
     """Only so many of its rows."""
     columns = ("rowids", "timestamps", "values", "raws", "scores")
     return replace(past, **{name: getattr(past, name)[:rows] for name in columns})
+
+
+def _long_enough(past: Past) -> Past:
+    """A new model is surprised by everything: its first rows say nothing.  Raises `HtmEngineError` without others."""
+    if len(past.values) <= FIRST_ROW:
+        raise HtmEngineError(
+            f"{past.name}: {len(past.values)} rows; the first {FIRST_ROW} are left out, so more are needed"
+        )
+    return past
 
 
 def _scored(past: Past, command: list[str]) -> Series:

@@ -81,7 +81,10 @@ def _page(
     unscored = [row.uid for row in selected if row.rowid != row.last_rowid]  # of these alone metric_data knows more
     newest = queries.newest_rows(conn, unscored)
     shown = [
-        [row.name, MetricStatus(row.status).name, row.last_rowid, *_last(row, newest), _cadence(row), row.message]
+        [
+            *(row.name, MetricStatus(row.status).name, row.last_rowid),
+            *(*_last(row, newest), _cadence(row), queries.message_of(row.status, row.message)),
+        ]
         for row in selected
     ]
     return shown, reading.key_of(rows[-1]) if len(rows) == most else None

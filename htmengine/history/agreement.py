@@ -82,8 +82,8 @@ def scores_of(params: ModelParams, timestamps: Wholes, values: Floats, raws: Flo
 
 
 def agreement(one: Scores, other: Scores) -> Agreement:
-    """How far two models agree.  Few rows are compared from the first on."""
-    first = FIRST_ROW if len(one.raws) > 2 * FIRST_ROW else 0
+    """How far two models agree about rows of which there are more than `FIRST_ROW`."""
+    first = FIRST_ROW
     return Agreement(
         rows=len(one.raws),
         first_row=first,

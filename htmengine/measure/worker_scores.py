@@ -56,7 +56,7 @@ class WorkerScores:
             on_started=lambda _: self._send(),
             on_answer=lambda worker, turn, outcomes: self._answered(outcomes[0]),
             on_death=lambda worker, culprit: self._fail("the worker died; its standard error says why"),
-            on_troubles=lambda worker, texts: None,
+            on_troubles=lambda worker, texts: self._fail("; ".join(texts)) if texts else None,
             on_failure=lambda failure: self._fail(failure.getErrorMessage()),
         )
 

@@ -84,6 +84,7 @@ class WorkerProcess(ProcessProtocol):
 
     def connectionMade(self) -> None:
         self._pool.started(self.number)
+        self._watch_on()  # until it is ready
 
     @property
     def running_model(self) -> str | None:
@@ -116,6 +117,7 @@ class WorkerProcess(ProcessProtocol):
         self._write({"stop": True})
         self._stopping = True
         self._patience_s = self._pool.options.stop_seconds + STOP_MARGIN_S
+        self._watch_off()  # it was more patient
         self._expect_life()
 
     def kill(self) -> None:
@@ -144,9 +146,7 @@ class WorkerProcess(ProcessProtocol):
             self._frame_received(*frames.unpack(body))
 
     def processEnded(self, reason: Failure) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+        self._watch_off()
         self._pool.ended(self, reason)
         os.close(self.page)
         for shard in list(self._released):
@@ -177,10 +177,9 @@ class WorkerProcess(ProcessProtocol):
         if self._stopping:
             return
         self._patience_s = self._pool.timeout_s
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        self._expect_life()
+        self._watch_off()
+        if self._turns or self._released:
+            self._expect_life()
 
     def _has_released(self, shard: int) -> None:
         self._released.pop(shard).callback(None)
@@ -199,9 +198,14 @@ class WorkerProcess(ProcessProtocol):
         if self._watch is None:
             self._watch = self._pool.reactor.callLater(self._patience_s / LOOKS, self._look)
 
+    def _watch_off(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
     def _look(self) -> None:
         self._watch = None
-        if not (self._turns or self._released or self._stopping):
+        if self.ready and not (self._turns or self._released or self._stopping):
             return
         page = os.pread(self.page, frames.PLACE.size, 0)
         self._quiet_looks += 1
@@ -210,9 +214,12 @@ class WorkerProcess(ProcessProtocol):
         if self._quiet_looks < LOOKS:
             self._watch_on()
             return
-        self._pool.log.error(
-            "worker {worker} hangs {where}: killed", worker=self.number, where=at_work(self.running_model)
-        )
+        if self.ready or self._stopping:
+            self._pool.log.error(
+                "worker {worker} hangs {where}: killed", worker=self.number, where=at_work(self.running_model)
+            )
+        else:
+            self._pool.is_late(self.number, self._patience_s)
         self.kill()
 
 
@@ -340,12 +347,12 @@ class WorkerPool:
             yield make(name, help, values, by="worker")
 
     def checks(self) -> Mapping[str, Probe]:
-        """Whether all workers run."""
-        return {
-            "workers": condition(
-                lambda: len(self.pids()) == self.count, lambda: f"{len(self.pids())} of {self.count} run"
-            )
-        }
+        """Whether all workers are ready."""
+        ready = condition(lambda: self._ready() == self.count, lambda: f"{self._ready()} of {self.count} are ready")
+        return {"workers": ready}
+
+    def _ready(self) -> int:
+        return sum(worker.ready for worker in self._workers.values())
 
     def kill(self, number: int) -> None:
         """End a worker at once; its models are not written."""
@@ -369,6 +376,14 @@ class WorkerPool:
     def ready(self, number: int) -> None:
         """Called by a worker that waits for turns."""
         del self._failed_starts[number]
+        if self._troubles.get(number):
+            self.troubled(number, [])
+
+    def is_late(self, number: int, patience_s: float) -> None:
+        """Called by a worker that is killed because it has not become ready."""
+        why = f"the worker ({shlex.join(self._command)}) was not ready within {patience_s:g} s: killed"
+        self.log.error("worker {worker}: {why}", worker=number, why=why)
+        self.troubled(number, [why])
 
     def speaks_otherwise(self, number: int, version: object) -> None:
         """Called by a worker whose frames are of another version: it cannot be used."""

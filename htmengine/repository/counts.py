@@ -8,6 +8,7 @@ the caller's transaction.  Nothing here costs more when a metric has more rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -195,8 +196,10 @@ def get_rejects(conn: Connection, uid: str | None = None) -> dict[str, int]:
 
 def metrics_by_status(conn: Connection) -> dict[str, int]:
     """How many metrics are in each status, by its name; those without any are left out."""
-    query = select(metric.c.status, func.count()).group_by(metric.c.status)
-    return {MetricStatus(status).name: int(number) for status, number in conn.execute(query)}
+    found = Counter[str]()
+    for status, number in conn.execute(select(metric.c.status, func.count()).group_by(metric.c.status)):
+        found[MetricStatus(status).name] += int(number)
+    return dict(found)
 
 
 def furthest_behind(conn: Connection) -> int | None:

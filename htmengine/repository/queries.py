@@ -49,6 +49,21 @@ class MetricStatus(enum.IntEnum):
         """Whether a model runs, or is about to: it is fed, and its results count."""
         return self in (MetricStatus.ACTIVE, MetricStatus.CREATE_PENDING)
 
+    @classmethod
+    def _missing_(cls, value: object) -> MetricStatus:
+        """A number that another program wrote counts as ERROR: no row of that metric reaches a model."""
+        return cls.ERROR
+
+
+def message_of(status: int, message: str | None) -> str | None:
+    """What is told of a metric with that number in ``metric.status``: its message, or that the number is unknown.
+
+    >>> message_of(3, None)
+    'metric.status is 3; known are 0, 1, 2, 4, 8, 16, 32'
+    """
+    known = [each.value for each in MetricStatus]
+    return message if status in known else f"metric.status is {status}; known are {', '.join(map(str, sorted(known)))}"
+
 
 #: Statuses of metrics whose rows wait for no model.
 MODEL_NOT_DUE = (MetricStatus.UNMONITORED, MetricStatus.CONSTANT, MetricStatus.EXPIRED)
@@ -128,7 +143,7 @@ def _metric(row: RowMapping) -> Metric:
         row["location"],
         row["parameters"],
         MetricStatus(row["status"]),
-        row["message"],
+        message_of(row["status"], row["message"]),
         None if row["last_timestamp"] is None else _epoch(row["last_timestamp"]),
         row["last_rowid"],
         definition and Definition(**definition),

@@ -290,7 +290,7 @@ def status_counts(conn: Connection) -> dict[MetricStatus, int]:
     """How many metrics are in each status."""
     found = dict.fromkeys(MetricStatus, 0)
     for status, count in conn.execute(select(metric.c.status, func.count()).group_by(metric.c.status)):
-        found[MetricStatus(status)] = count
+        found[MetricStatus(status)] += count
     return found
 
 

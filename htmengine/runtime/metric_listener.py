@@ -149,7 +149,7 @@ class MetricListener(Service):
         super().privilegedStartService()
         options = self._options
         if options.protobuf_port is not None:
-            required("[metric_listener] protobuf_port", "google.protobuf", "wires")
+            require_protobuf()
         remedy = "choose another one with --graphite-port or [metric_listener] port"
         datagrams = GraphiteDatagrams(self.batcher) if options.udp else None
         self.port = self._listen("Graphite", options.port, self.factory, datagrams, remedy)
@@ -252,6 +252,11 @@ class MetricListener(Service):
     def _pressure(self, _: bool) -> None:
         for connection in self._connections():
             connection.pause_or_resume()
+
+
+def require_protobuf() -> object:
+    """What `protobuf_port` wants.  Raises `StartError` without its extra."""
+    return required("[metric_listener] protobuf_port", "google.protobuf", "wires")
 
 
 async def _fired(result: Deferred[None] | None) -> None:

@@ -145,13 +145,14 @@ class WebService(Service):
         """What makes connections; TLS is next to the site, which tells it the protocols that it speaks."""
         if self._options.tls_certificate is None:
             return self.site
-        tls = _tls(self._options.tls_certificate)
+        tls = tls_options(self._options.tls_certificate)
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
         return TLSMemoryBIOFactory(tls, False, self.site, for_twisted(self._reactor))
 
 
-def _tls(certificate: Path) -> Any:
+def tls_options(certificate: Path) -> Any:
+    """What `[web] tls_certificate` names, for Twisted.  Raises `StartError`."""
     option = "[web] tls_certificate"
     ssl, crypto = required(option, TLS, "tls"), required(option, "OpenSSL.crypto", "tls")
     try:

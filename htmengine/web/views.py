@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from htmengine.adapters.datasource.evidence_columns import EvidenceColumns
 from htmengine.evidence.kinds import LANES
-from htmengine.repository.queries import MetricStatus
+from htmengine.repository.queries import MetricStatus, message_of
 from htmengine.repository.reading import AnomalyRow, Bucket, DataRow, MetricRow
 from htmengine.repository.results import Result
 from htmengine.repository.times import from_datetime
@@ -39,7 +39,7 @@ def metric_json(row: MetricRow) -> dict[str, Any]:
         "location": row.location,
         "unit": _unit(parameters_json(row)),
         "status": MetricStatus(row.status).name,
-        "message": row.message,
+        "message": message_of(row.status, row.message),
         "rows": row.last_rowid,
         "last_timestamp": None if row.last_timestamp is None else from_datetime(row.last_timestamp),
         "model": _model(row.model_params),

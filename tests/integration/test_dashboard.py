@@ -528,9 +528,9 @@ class TestChanges:
             database.run_sync(troubles.replace, "<b>worker</b>", [], 0)
             database.close()
         expect(page.get_by_role("region", name="Troubles")).to_be_hidden()
-        missing = {"status": "failing", "checks": {"workers": {"ok": False, "detail": "0 of 1 run"}}}
+        missing = {"status": "failing", "checks": {"workers": {"ok": False, "detail": "0 of 1 are ready"}}}
         page.route("**/readyz", lambda route: route.fulfill(status=503, json=missing))
-        expect(services.get_by_role("row", name="Workers ✗ 0 of 1 run")).to_be_visible()
+        expect(services.get_by_role("row", name="Workers ✗ 0 of 1 are ready")).to_be_visible()
 
 
 class TestManyProcesses:

@@ -112,7 +112,7 @@ class TestEmbedded:
         assert (code, set(found.values())) == (200, {""})
         os.kill(engine.worker_pids()[0], signal.SIGKILL)
         code, found = wait_for(lambda: (state := checks(engine.url))[0] == 503 and state, "the missing worker")
-        assert found["workers"] == "1 of 2 run"
+        assert found["workers"] == "1 of 2 are ready"
         assert checks(engine.url, "/healthz")[0] == 200
         wait_for(lambda: checks(engine.url)[0] == 200, "its successor")
         assert page(engine.url)["htmengine_worker_deaths_total",] == 1

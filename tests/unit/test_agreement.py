@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
-import numpy as np
+import sys
+from pathlib import Path
 
-from htmengine.cli.compare import document
+import click
+import numpy as np
+from click.testing import CliRunner
+
+from htmengine.cli.compare import compare, document
 from htmengine.history.agreement import FIRST_ROW, Scores, agreement, compared, matched, scores_of
 from htmengine.history.agreement_report import Series, alarm_lines, lines, report
 from htmengine.htm.params import ModelParams
@@ -34,12 +39,24 @@ def test_a_model_agrees_with_itself() -> None:
     assert (found.alarms.both, found.alarms.agreement) == ([400, 500], 1.0)
 
 
-def test_the_first_rows_are_left_out_unless_there_are_few() -> None:
+def test_the_first_rows_are_left_out_also_of_few() -> None:
     both = series(100, 400)
-    assert agreement(both.ours, both.theirs).first_row == FIRST_ROW
-    assert agreement(both.ours, both.theirs).alarms.both == [400]
-    few = Scores(*(each[:120] for each in (both.ours.raws, both.ours.likelihoods, both.ours.scores)))
-    assert agreement(few, few).alarms.both == [100]
+    for rows in (ROWS, 401):
+        some = Scores(*(each[:rows] for each in (both.ours.raws, both.ours.likelihoods, both.ours.scores)))
+        found = agreement(some, some)
+        assert (found.first_row, found.alarms.both) == (FIRST_ROW, [400])
+
+
+def test_rows_that_are_all_left_out_are_refused(tmp_path: Path) -> None:
+    csv = tmp_path / "m.csv"
+    csv.write_text("timestamp,value\n" + "".join(f"{60 * row},{row % 7}\n" for row in range(1, FIRST_ROW + 1)))
+    done = CliRunner().invoke(compare, [str(csv), "--min=0", "--max=7", "--nupic-python", sys.executable])
+    assert (done.exit_code, "288 rows; the first 288 are left out" in done.stderr) == (1, True)
+
+
+def test_files_are_offered_where_a_metric_or_a_file_is_named() -> None:
+    [what] = [each for each in compare.params if each.name == "what"]
+    assert [each.type for each in what.shell_complete(click.Context(compare), "a")] == ["file"]
 
 
 def test_each_alarm_is_matched_once_with_one_that_is_near() -> None:

@@ -42,8 +42,9 @@ from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import Reason, Why
 from htmengine.operations import Operations
+from htmengine.process.extras import TLS
 from htmengine.process.lifecycle import DataFolder
-from htmengine.repository import connections, counts, migrations, queries, troubles
+from htmengine.repository import connections, counts, migrations, queries, reading, troubles
 from htmengine.repository import engine as repository_engine
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
@@ -328,6 +329,20 @@ class StatusTest(CommandLineTestCase):
         done = self.run_command("results", "nobody", "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, "nobody" in done.stderr), (1, True))
 
+    def test_a_status_that_nobody_knows_is_an_error_of_its_metric_alone(self) -> None:
+        self.make()
+        with Engine(Deployment.embedded(None, self.data_dir)).database() as database:
+            statuses = {"odd": MetricStatus.ACTIVE, "failed": MetricStatus.ERROR, "fine": MetricStatus.UNMONITORED}
+            made = [Metric(name, "custom", name, None, None, None, None, statuses[name]) for name in statuses]
+            database.run_sync(queries.create_metrics, made)
+            database.run_sync(lambda conn: conn.exec_driver_sql("UPDATE metric SET status = 3 WHERE uid = 'odd'"))
+            self.assertEqual(database.run_sync(counts.metrics_by_status), {"ERROR": 2, "UNMONITORED": 1})
+            self.assertEqual(database.run_sync(reading.status_counts)[MetricStatus.ERROR], 2)
+        done = self.run_command("metrics", "--format", "csv", "--data-dir", self.data_dir)
+        shown = {row["name"]: row for row in csv.DictReader(done.stdout.splitlines())}
+        self.assertEqual([shown[name]["status"] for name in statuses], ["ERROR", "ERROR", "UNMONITORED"])
+        self.assertEqual(shown["odd"]["message"], "metric.status is 3; known are 0, 1, 2, 4, 8, 16, 32")
+
     def write_for_a_while(self, folder: DataFolder) -> None:
         """Hold the database's lock for longer than a command waits."""
         for module in (connections, repository_engine):
@@ -439,6 +454,36 @@ class StatusTest(CommandLineTestCase):
                 (folder / "tokens").write_text(text)
             done = self.run_command("check-config", "--config", folder)
             self.assertEqual((done.exit_code, problem in done.stderr), (1, True), done.stderr)
+
+    def test_check_config_names_the_drivers_that_are_missing(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "application.conf").write_text(
+            "[repository]\nurl = postgresql://x@db/y\n[web]\ntls_certificate = a\n"
+        )
+        (folder / "rabbitmq.conf").write_text("")
+        with patch.dict(sys.modules, {"psycopg": None, "pika": None, TLS: None}):
+            done = self.run_command("check-config", "--config", folder)
+        brings = [line.partition(" is not installed; pip install ")[::2] for line in done.stderr.splitlines()]
+        self.assertEqual(
+            (done.exit_code, brings),
+            (
+                1,
+                [
+                    (f"[web] tls_certificate: {TLS}", "'htmengine[tls]' brings it"),
+                    ("[repository] postgresql: psycopg", "'htmengine[postgresql]' brings it"),
+                    ("rabbitmq.conf [connection]: pika", "'htmengine[amqp]' brings it"),
+                ],
+            ),
+        )
+
+    def test_check_config_says_that_an_embedded_engine_uses_no_server(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "application.conf").write_text("[repository]\nurl = postgresql://x:secret@db/y\n")
+        done = self.run_command("check-config", "--config", folder)
+        self.assertEqual((done.exit_code, "secret" in done.stderr), (0, False))
+        self.assertIn("[repository] url: without effect on an embedded engine", done.stderr)
 
     def test_check_config_reads_the_rules_of_admission(self) -> None:
         folder = Path(self.mktemp())

@@ -28,7 +28,7 @@ from htmengine.errors import HtmEngineError
 from htmengine.export.remote_writer import WriterOptions
 from htmengine.process.extras import TLS
 from htmengine.repository.connections import make_engine
-from htmengine.web.service import _tls
+from htmengine.web.service import tls_options
 from htmengine.wires import influx, otlp, protobuf_frames
 from htmengine.wires.compression import decompress
 from tools import import_picture
@@ -86,7 +86,7 @@ USES: list[tuple[str, str, Callable[[], object]]] = [
     ("postgresql", "psycopg", lambda: make_engine("postgresql://postgres@127.0.0.1/htmengine")),
     ("templates", "jinja2", lambda: rendered("any.j2", {})),
     ("tls", TLS, _https_receiver),
-    ("tls", TLS, lambda: _tls(Path("any.pem"))),
+    ("tls", TLS, lambda: tls_options(Path("any.pem"))),
     ("tls", TLS, lambda: _endpoint(AmqpParams(tls=True), MemoryReactorClock())),
     ("wires", "cramjam", lambda: decompress(b"", "snappy", 10)),
     ("tls", TLS, lambda: WriterOptions.of(RemoteWriteSection(url="https://example.com/"))),

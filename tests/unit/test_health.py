@@ -23,7 +23,7 @@ async def breaks() -> None:
 
 
 PASSES = condition(lambda: True, lambda: "")
-FAILS = condition(lambda: False, lambda: "1 of 2 run")
+FAILS = condition(lambda: False, lambda: "1 of 2 are ready")
 
 
 class HealthTest(SynchronousTestCase):
@@ -46,9 +46,14 @@ class HealthTest(SynchronousTestCase):
         report = self.readiness(bus=hangs, database=breaks, workers=FAILS)
         self.assertEqual(
             report.checks,
-            {"process": "", "bus": "no answer within 3 s", "database": "no route to host", "workers": "1 of 2 run"},
+            {
+                "process": "",
+                "bus": "no answer within 3 s",
+                "database": "no route to host",
+                "workers": "1 of 2 are ready",
+            },
         )
-        self.assertEqual(report.to_json()["checks"]["workers"], {"ok": False, "detail": "1 of 2 run"})
+        self.assertEqual(report.to_json()["checks"]["workers"], {"ok": False, "detail": "1 of 2 are ready"})
 
     def test_a_process_that_is_not_ready_is_alive_all_the_same(self) -> None:
         health = Health(self.clock, {"process": PASSES}, {"bus": FAILS})

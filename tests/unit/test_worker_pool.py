@@ -28,6 +28,7 @@ from htmengine.model_swapper.worker_pool import (
     WorkerPool,
     WorkerProcess,
 )
+from htmengine.process.probes import Unhealthy
 
 TIMEOUT_S = 10.0
 
@@ -214,6 +215,25 @@ class WorkerPoolTest(SynchronousTestCase):
         self.reactor.pump([1.0] * int(START_PATIENCE_S))
         self.assertEqual(self.signals(), ["KILL"])
 
+    def test_a_worker_that_does_not_become_ready_is_killed_and_told_even_without_work(self) -> None:
+        self.reactor.pump([1.0] * int(START_PATIENCE_S - 1))
+        self.assertEqual((self.signals(), self.troubles), ([], []))
+        self.reactor.pump([1.0] * 2)
+        self.assertEqual(self.signals(), ["KILL"])
+        why = f"the worker (/opt/worker -v) was not ready within {START_PATIENCE_S:g} s: killed"
+        self.assertEqual(self.troubles, [(0, [why])])
+        self.dies()
+        self.reactor.advance(RESTART_DELAY_S)
+        self.is_ready()
+        self.assertEqual(self.troubles[1:], [(0, [])])
+
+    def test_workers_count_as_soon_as_they_are_ready(self) -> None:
+        ready = self.pool.checks()["workers"]
+        failure = self.failureResultOf(Deferred.fromCoroutine(ready()), Unhealthy)
+        self.assertEqual(failure.getErrorMessage(), "0 of 1 are ready")
+        self.is_ready()
+        self.successResultOf(Deferred.fromCoroutine(ready()))
+
     def test_a_worker_that_stays_at_one_model_is_killed(self) -> None:
         self.is_ready()
         self.send(1, "a")
@@ -232,6 +252,7 @@ class WorkerPoolTest(SynchronousTestCase):
         self.assertEqual(self.signals(), ["KILL"])
 
     def test_a_worker_without_work_may_be_silent(self) -> None:
+        self.is_ready()
         self.send(1, "a")
         self.answer(1, "a")
         self.reactor.pump([1.0] * int(5 * TIMEOUT_S))
