@@ -79,11 +79,11 @@ def broadcasts(rounds: int) -> None:
     """Messages of one scored row, as the Anomaly Service makes them for each metric, with and without a queue."""
     spec = '{"modelParams": {"min": 0, "max": 100}}'
     metric = Metric("0" * 32, "custom", "web1.requests", None, None, None, spec, MetricStatus.ACTIVE)
-    rows = [ScoredRow(1, 1000, 5.0, 0.1, 0.5)]
+    info, rows = _info(metric), [ScoredRow(1, 1000, 5.0, 0.1, 0.5)]
     buses = {heard: _bus(heard) for heard in (False, True)}
 
     def send(bus: MemoryBus) -> None:
-        bodies = [encode_inference(_info(metric), rows) for _ in range(METRICS) if bus.is_heard("results")]
+        bodies = [encode_inference(info, rows) for _ in range(METRICS) if bus.is_heard("results")]
         if bodies:
             ensureDeferred(bus.broadcast("results", bodies))
 

@@ -285,7 +285,7 @@ class AnomalyService(QueueConsumer):
         rows += scored
         for at in range(0, len(rows) if heard else 0, self._options.chunk_size):
             chunk = rows[at : at + self._options.chunk_size]
-            batch.broadcasts.append((encode_inference(_info(state.metric), chunk), None))
+            batch.broadcasts.append((encode_inference(_info_of(state), chunk), None))
 
     async def _complete(self, snapshot: ModelSnapshot, batch: Batch) -> None:
         """A snapshot of a model comes after the results of its rows: the detector is at the same row."""
@@ -347,6 +347,13 @@ def _check_stored(result: ModelResult | ModelSnapshot, state: MetricState) -> No
     last = last_rowid(result)
     if last > state.stored:
         raise InvalidMessage(f"row {last} of {state.metric.name}, which has {state.stored} rows")
+
+
+def _info_of(state: MetricState) -> MetricInfo:
+    """What messages say of its metric, read once."""
+    if state.info is None:
+        state.info = _info(state.metric)
+    return state.info
 
 
 def _info(metric: Metric) -> MetricInfo:

@@ -24,7 +24,7 @@ from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence import Detector
 from htmengine.evidence.scoring import detector_for, is_likelihood, restored, row_score
 from htmengine.htm.params import ModelParams
-from htmengine.messages import ModelResult, ModelSnapshot, ResultRow
+from htmengine.messages import MetricInfo, ModelResult, ModelSnapshot, ResultRow
 from htmengine.messages.digest import extended
 from htmengine.repository import counts, fine_spans, queries, snapshots
 from htmengine.repository.engine import Database
@@ -54,6 +54,7 @@ class MetricState:
     evidence_from: int | None = None  #: from this row on the stored scores are the evidence's
     digest: int | None = None  #: of the rows up to ``counted``; None: not known
     fine: tuple[FineSpan, ...] = ()  #: not learnt
+    info: MetricInfo | None = None  #: what messages say of the metric; None: nobody has asked yet
 
     def advance(self, row: ResultRow, *, sequence_only: bool) -> float:
         """The row's anomaly score; ``sequence_only``: HTM Engine's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import zlib
 from collections.abc import Callable
 from importlib import resources
@@ -302,6 +303,19 @@ class BroadcastTest(SynchronousTestCase):
             ],
         )
         self.assertEqual(m.decode_broadcast(body), message)
+
+    def test_a_message_is_read_once_whatever_its_metrics_spec_has(self) -> None:
+        metric = m.MetricInfo("u", "a.b", None, None, None, "custom", {"metricSpec": {"metric": "a.b"}, "tags": [{}]})
+        body = m.encode_inference(metric, [m.ScoredRow(1, 60, 0.5, 0.25, 0.75)])
+        self.patch(json, "loads", None)
+        self.assertEqual(m.decode_inference(body)[2][0].anomaly, 0.75)
+
+    def test_what_is_no_number_is_in_no_message(self) -> None:
+        for value in (math.nan, math.inf):
+            with self.assertRaises(ValueError):
+                m.encode_inference(self.METRIC, [m.ScoredRow(1, 60, value, 0.25, 0.75)])
+        huge = m.ScoredRow(1, 60, 1.7e308, 0.25, 0.75)
+        self.assertEqual(m.decode_inference(m.encode_inference(self.METRIC, [huge]))[2], (huge,))
 
     def test_the_bytes_are_those_that_applications_have_always_seen(self) -> None:
         metric = m.MetricInfo("u", "größe", None, "web1", None, "custom", {"metricSpec": {"metric": "größe"}})
