@@ -52,12 +52,14 @@ from htmengine.runtime.metric_storer import MetricStorer
 from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.runtime.stale_messages import drop_stale
 from htmengine.runtime.storing import StorerOptions
+from htmengine.runtime.untold_counters import UntoldCounters
 from htmengine.selectors import separated
 from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
 from htmengine.telemetry.trouble_watch import TroubleWatch
 from htmengine.wires.admission import rule_lines
+from htmengine.wires.counters import SaidCounters
 from htmengine.wires.plugins import wires_at, wires_named
 from htmengine.wires.statsd import StatsdOptions
 
@@ -165,7 +167,16 @@ class Parts:
 
     def beside_storer(self) -> list[Service]:
         """What looks after the database's rows beside the Metric Storer."""
-        return [*self.garbage_collection(), self.clock_watch()]
+        return [*self.garbage_collection(), self.clock_watch(), self.counter_watch()]
+
+    def counter_watch(self) -> TroubleWatch:
+        """What tells of counters whose senders do not tell them."""
+        counters = UntoldCounters(
+            database=self.database,
+            said=SaidCounters(separated(self.deployment.config.admission.counters)),
+            clock=self.reactor,
+        )
+        return self.trouble_watch("counters", counters.look)
 
     def clock_watch(self) -> ClockWatch:
         """What tells that the clock is wrong."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The last sample of each metric that is a counter, from which the next one's rate is made; and whole texts of metrics.
+"""The last sample of each metric that is a counter, from which the next one's rate is made; rows of the others, to find
+counters among them; and whole texts of metrics.
 
 As `queries`: synchronous, ``conn`` first, in the caller's transaction.  Times are epoch seconds.
 """
@@ -11,8 +12,12 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
-from htmengine.repository.queries import in_parts
-from htmengine.repository.schema import metric_counter, metric_text
+from htmengine.repository.queries import MetricStatus, in_parts
+from htmengine.repository.schema import metric, metric_counter, metric_data, metric_text
+from htmengine.repository.times import from_datetime
+
+#: Metrics that are looked at in one transaction.
+METRICS_AT_ONCE = 100
 
 
 class LastCount(NamedTuple):
@@ -21,6 +26,15 @@ class LastCount(NamedTuple):
     value: float
     timestamp: float
     started_at: float
+
+
+class Gauge(NamedTuple):
+    """A metric whose samples are stored as they are."""
+
+    uid: str
+    name: str
+    text: str  #: the whole of it
+    last_rowid: int
 
 
 def last_counts(conn: Connection, uids: Collection[str]) -> dict[str, LastCount]:
@@ -39,6 +53,26 @@ def save_counts(conn: Connection, changed: Mapping[str, LastCount]) -> None:
     for part in in_parts(sorted(changed)):
         conn.execute(delete(metric_counter).where(metric_counter.c.uid.in_(part)))
         conn.execute(insert(metric_counter), [{"uid": uid, **changed[uid]._asdict()} for uid in part])
+
+
+def scored_gauges(conn: Connection, *, after: str) -> list[Gauge]:
+    """Metrics with models that are no counters and whose uids come after ``after``; `METRICS_AT_ONCE` at most."""
+    m = metric.c
+    with_model = [status for status in MetricStatus if status.has_model]
+    query = (
+        select(m.uid, m.name, metric_text.c.text, m.last_rowid)
+        .select_from(metric.outerjoin(metric_counter).outerjoin(metric_text, metric_text.c.uid == m.uid))
+        .where(m.uid > after, m.status.in_(with_model), metric_counter.c.uid.is_(None))
+    )
+    rows = conn.execute(query.order_by(m.uid).limit(METRICS_AT_ONCE))
+    return [Gauge(uid, name, text or name, last_rowid) for uid, name, text, last_rowid in rows]
+
+
+def rows_at(conn: Connection, uid: str, rowids: Collection[int]) -> list[tuple[int, float]]:
+    """Timestamps and values of some rows of a metric, as far as they are there, in the order of time."""
+    d = metric_data.c
+    query = select(d.timestamp, d.metric_value).where(d.uid == uid, d.rowid.in_(rowids)).order_by(d.rowid)
+    return [(from_datetime(timestamp), value) for timestamp, value in conn.execute(query)]
 
 
 def add_texts(conn: Connection, texts: Mapping[str, str]) -> None:

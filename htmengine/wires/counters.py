@@ -17,6 +17,8 @@ from htmengine.wires.samples import Kind, Sample
 DAY_S = 86_400
 #: Rows that are looked at before one is said to look like a counter.
 WATCHED_ROWS = 288
+#: What falls to this part of its value, or less, has perhaps started again.
+RESTARTED = 0.1
 #: Metrics of which it is remembered what is said of them; when there are more, all are looked up again.
 MAX_REMEMBERED = 100_000
 
@@ -105,22 +107,21 @@ class Watch(NamedTuple):
     value: float
     rows: int = 1
     rises: int = 0
-    fell: bool = False
+    fell: bool = False  #: otherwise than a counter that starts again
 
 
 def watch(seen: Watch | None, value: float, timestamp: float) -> Watch:
     """The state after one more row, in the order of time."""
     if seen is None:
         return Watch(timestamp, value)
-    return Watch(
-        seen.first_timestamp, value, seen.rows + 1, seen.rises + (value > seen.value), seen.fell or value < seen.value
-    )
+    fell = value < seen.value and not 0 <= value <= RESTARTED * seen.value
+    return Watch(seen.first_timestamp, value, seen.rows + 1, seen.rises + (value > seen.value), seen.fell or fell)
 
 
 def looks_like_counter(seen: Watch, timestamp: float) -> bool | None:
-    """Whether it never fell in its first day and rose in over half of its rows; None while that cannot be said.
+    """Whether it only rose, but for restarts, for a day, in over half of its rows; None while that cannot be said.
 
-    The first day has 288 rows at least: rows that are rarer than one in five minutes are watched for longer.
+    A day has 288 rows at least: rows that are rarer than one in five minutes are watched for longer.
 
     >>> looks_like_counter(Watch(0.0, 5000.0, rows=289, rises=250), 86400.0)
     True

@@ -146,7 +146,7 @@ def test_rules_are_previewed_on_the_metrics_that_there_are(engine: Engine, tmp_p
 
 
 def test_an_incident_of_a_counter_over_the_graphite_port_is_found_as_that_of_its_rate(engine: Engine) -> None:
-    """A stall, and three times the rate; between them the engine is killed."""
+    """A stall, and three times the rate; between them the engine is killed.  What nobody calls a counter is told."""
     rates = [8.0 + 2 * math.sin(n / 5) for n in range(600)]
     rates[500:505] = [0.0] * 5
     rates[580:585] = [25.0] * 5
@@ -158,9 +158,15 @@ def test_an_incident_of_a_counter_over_the_graphite_port_is_found_as_that_of_its
         for n, rate in enumerate(rates)
     ]
     engine.send([f"web.total {totals[0]!r} {START - 60}", *chain(*rows[:550])])
+    engine.send(f"web.untold {7 * n} {START + 300 * n}" for n in range(320))
     engine.wait_until_scored("web.rate", 540)
+    engine.wait_until_scored("web.untold", 300)
     engine.kill()
     engine.start()
+    wait_for(lambda: engine.query("SELECT 1 FROM trouble WHERE source = 'counters'"), "the trouble")
+    [told] = [line for line in htmengine(engine, "troubles", status=1).splitlines() if "counters: " in line]
+    assert "web.untold looks like a counter" in told
+    assert "counters = web.untold in section [admission]" in told
     engine.send(chain(*rows[550:]))
     scores = {name: [score for *_, score in engine.wait_until_scored(name, 600)] for name in ("web.total", "web.rate")}
     assert values(engine, "web.total") == pytest.approx(rates, abs=1e-6)
