@@ -12,7 +12,6 @@ published, is read from the file.  Another process's work is noticed within `POL
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,12 +33,13 @@ from htmengine.errors import BusClosed, BusError, HtmEngineError, QueueFull, Unr
 from htmengine.process.figures import Figure
 from htmengine.process.progress import Progress
 from htmengine.process.seldom import Seldom
+from htmengine.process.sqlite_files import REFUSALS, error_number
 from htmengine.process.twisted_types import Clock, Reactor, every, in_thread, later
 
 #: How often the file is looked at for the work of other processes.
 POLL_S = 0.05
-#: A full disk is tried again after this.
-DISK_FULL_RETRY_S = 1.0
+#: A disk that takes nothing is tried again after this.
+DISK_RETRY_S = 1.0
 #: How often queues that nobody reads any more are removed, and unused space is given back.
 HOUSEKEEPING_S = 5.0
 #: A subscriber that has this much waiting for it is given no more from memory.
@@ -136,7 +136,7 @@ class EmbeddedBus(Service):
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._subscriptions: dict[str, list[EmbeddedSubscription]] = {}
         self._members: Counter[str] = Counter()
-        self._disk_full = Seldom(reactor.seconds)
+        self._disk_refuses = Seldom(reactor.seconds)
         self._idle: list[Deferred[None]] = []
         self._expired: set[str] = set()
         self._heard: set[str] = set()  #: exchanges that a queue is bound to, or was a while ago
@@ -398,22 +398,24 @@ class EmbeddedBus(Service):
     def _failed(self, work: Sequence[_Operation], failure: Failure) -> Deferred[None] | None:
         """A transaction failed as a whole: a process held its lock for too long, or the disk has a fault.
 
-        If the disk is full nothing fails: all that was asked for waits, until there is room or the bus stops.
+        If the disk takes nothing, all that was asked for waits, until it does or the bus stops.
         """
-        if getattr(failure.value, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL and not self._stopped:
-            return self._wait_for_room_on_disk(work)
+        if error_number(failure.value) in REFUSALS and not self._stopped:
+            return self._wait_for_disk(work, failure)
         self.log.error("bus file {path}: {error}", path=self._path, error=failure.getErrorMessage())
-        error = BusError(f"bus file {self._path}: {failure.getErrorMessage()}")
+        kind = BusClosed if self._stopped else BusError
+        error = kind(f"bus file {self._path}: {failure.getErrorMessage()}")
         self._settle_lanes(dict.fromkeys(work, error), set())
         _fail(work, error)
         return None
 
-    def _wait_for_room_on_disk(self, work: Sequence[_Operation]) -> Deferred[None]:
-        if self._disk_full.due():
-            self.log.critical("bus file {path}: the disk is full; all services wait", path=self._path)
+    def _wait_for_disk(self, work: Sequence[_Operation], failure: Failure) -> Deferred[None]:
+        if self._disk_refuses.due():
+            error = failure.getErrorMessage()
+            self.log.critical("bus file {path}: {error}; all services wait", path=self._path, error=error)
         publications = {each for lane in self._lanes.values() for each in lane.waiting}
         self._operations = [each for each in work if each not in publications] + self._operations
-        return later(self._clock, DISK_FULL_RETRY_S)
+        return later(self._clock, DISK_RETRY_S)
 
     def _go_on(self) -> None:
         self._committing = False
@@ -445,7 +447,7 @@ class EmbeddedBus(Service):
     def _keep_house(self) -> None:
         tidied = self._do(self._tidy)
         tidied.addCallback(self._tidied)
-        tidied.addErrback(lambda failure: self.log.failure("housekeeping of the bus", failure))
+        tidied.addErrback(self._not_tidied)
 
     def _tidy(self, file: QueueFile) -> set[str]:
         """Returns the exchanges that a queue is bound to still."""
@@ -461,6 +463,10 @@ class EmbeddedBus(Service):
 
     def _tidied(self, heard: set[str]) -> None:
         self._heard = heard
+
+    def _not_tidied(self, failure: Failure) -> None:
+        if not failure.check(BusClosed):
+            self.log.failure("housekeeping of the bus", failure)
 
     def _queue_is_gone(self, name: str) -> None:
         for subscription in list(self._subscriptions.get(name, [])):

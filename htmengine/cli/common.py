@@ -163,16 +163,17 @@ class Engine:
         return self.untold()
 
     def untold(self) -> list[str]:
-        """What an embedded engine cannot write down itself: its event loop hangs, or its disk is full."""
+        """What an embedded engine cannot write down itself: its event loop hangs, or its disk takes nothing."""
         folder = self.deployment.folder
         if folder is None:
             return []
-        sign, told = folder.last_sign(), []
+        refusal = folder.refusal if folder.in_use else ""
+        if refusal:
+            return [f"the disk of {folder.path} {refusal}; until then the engine stores nothing"]
+        sign = folder.last_sign()
         if sign is not None and time.time() - sign.at > SILENT_S:
-            told.append(f"the engine (pid {sign.pid}) has given no sign of life since {format_timestamp(int(sign.at))}")
-        if folder.is_full:
-            told.append(f"the disk of {folder.path} is full: make room; until then the engine stores nothing")
-        return told
+            return [f"the engine (pid {sign.pid}) has given no sign of life since {format_timestamp(int(sign.at))}"]
+        return []
 
     def make(self) -> Engine:
         """An embedded engine's folder and database, if there are none: for commands that begin something.

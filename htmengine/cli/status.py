@@ -29,7 +29,7 @@ _LINE = "{:<14}{:>12}  {:<26}{:>12}  {}"
 def status(engine: Engine, as_json: bool, every_s: float | None, send: bool) -> None:
     """Show queue lengths, rates and lags of every stage, and troubles, whether the engine runs or not.
 
-    Status 1 if an embedded engine runs and hangs, or its disk is full.
+    Status 1 if an embedded engine runs and hangs, or its disk takes nothing.
     """
 
     async def start(reactor: Reactor) -> None:

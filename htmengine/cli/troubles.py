@@ -20,7 +20,7 @@ from htmengine.repository import troubles as stored
 def troubles(engine: Engine, dismiss: bool) -> None:
     """List troubles that do not stop the engine: checkpoints that cannot be written, messages set aside.
 
-    An embedded engine that hangs is one, too, and so is its full disk.
+    An embedded engine that hangs is one, too, and so is a disk that takes nothing.
 
     Status 1 if there are any.
     """

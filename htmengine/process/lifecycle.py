@@ -7,6 +7,7 @@ Used by services.py, which puts the services together, and by ``htmengine run``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gc
 import os
@@ -43,6 +44,8 @@ LOOK_S = 0.5
 LOST = "{name} is not there; if it was removed, all that the engine stores in it is lost when the engine ends"
 #: A disk with less room, in bytes, is full.
 LEAST_ROOM = 1 << 20
+#: What a disk says that is read-only, by its mount or after an error, or broken.
+BROKEN = {errno.EROFS, errno.EIO}
 #: An engine gives a sign of life this often.
 SIGN_S = 5.0
 
@@ -131,9 +134,16 @@ class DataFolder:
         return SignOfLife(int(pid), at) if pid.strip().isdecimal() else None
 
     @property
-    def is_full(self) -> bool:
-        """Whether its disk has no room for what an engine has to write."""
-        return shutil.disk_usage(self.path).free < LEAST_ROOM
+    def refusal(self) -> str:
+        """Why its disk takes nothing of an engine; empty: it does, or this user cannot tell."""
+        if shutil.disk_usage(self.path).free < LEAST_ROOM:
+            return "is full: make room"
+        try:
+            os.close(os.open(self.path, os.O_RDWR | getattr(os, "O_TMPFILE", 0), 0o600))  # a file without a name
+        except OSError as error:
+            if error.errno in BROKEN:
+                return f"takes nothing ({error.strerror}): look at the system's log"
+        return ""
 
     def require_database(self) -> None:
         """Raises `StartError` where no engine ever ran, where its file was removed, and where nobody can look."""

@@ -16,6 +16,8 @@ from typing import Any
 #: The write-ahead log is copied into the file when it has grown to this, and cut back to it.  A page that changed often
 #: meanwhile is copied once; most messages of a bus are gone by then.
 LOG_BYTES = 32 << 20
+#: How SQLite says that the disk takes nothing: it is full, read-only or broken.
+REFUSALS = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -32,6 +34,11 @@ def prepare(connection: sqlite3.Connection) -> None:
         f"journal_size_limit = {LOG_BYTES}",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def error_number(error: object) -> int:
+    """SQLite's number of an error, without what it has above the lowest byte; 0: it has none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def is_read_only(path: str | PathLike[str]) -> bool:

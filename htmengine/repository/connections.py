@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sqlite3
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from htmengine.errors import ConfigError, MissingExtra
@@ -99,6 +100,7 @@ def _sqlite_engine(url: URL, lock_s: float | None) -> Engine:
     engine = create_engine(url, connect_args={"timeout": lock_s, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _open_again)
     return engine
 
 
@@ -198,6 +200,12 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     sqlite_files.prepare(connection)
     for pragma in ("foreign_keys = ON", f"cache_size = -{SQLITE_CACHE_KB}"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _open_again(context: ExceptionContext) -> None:
+    """A connection that was opened while the disk was read-only stays so."""
+    if sqlite_files.error_number(context.original_exception) == sqlite3.SQLITE_READONLY:
+        context.is_disconnect = True
 
 
 def _begin_sqlite(conn: Connection) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from htmengine.errors import DatabaseFailed
+from htmengine.process import sqlite_files
 from htmengine.repository.connections import database_url
 
 #: What is worth another try, by the driver's number.  A key is there twice when two transactions looked for it in vain
@@ -32,7 +33,7 @@ RETRY: dict[str, set[int | str]] = {
     },
     "sqlite": {sqlite3.SQLITE_BUSY},
 }
-#: The server cannot be reached, threw us out, or has no room.
+#: The server cannot be reached, threw us out, or has no room; SQLite's disk takes nothing.
 AWAY: dict[str, set[int | str]] = {
     "mysql": {
         2006,  # the server has gone
@@ -54,7 +55,7 @@ AWAY: dict[str, set[int | str]] = {
         "53300",  # too many connections
         "53100",  # disk full
     },
-    "sqlite": {sqlite3.SQLITE_FULL},
+    "sqlite": {*sqlite_files.REFUSALS},
 }
 
 
@@ -105,7 +106,7 @@ def _number(error: DBAPIError, dialect: str) -> int | str | None:
         return original.args[0] if original.args else None
     if dialect == "postgresql":
         return getattr(original, "sqlstate", None)
-    return getattr(original, "sqlite_errorcode", 0) & 0xFF  # above it: details
+    return sqlite_files.error_number(original)
 
 
 @contextlib.contextmanager

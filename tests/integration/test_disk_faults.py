@@ -6,6 +6,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -187,10 +190,15 @@ def test_models_go_on_while_checkpoints_are_refused(engine: Engine, tmp_path: Pa
         engine.kill()
 
 
+def move(engine: Engine, disk: Path) -> None:
+    """Let it run on another disk."""
+    engine.data_dir = disk / "data"
+    engine._options[1] = str(engine.data_dir)
+
+
 def test_an_engine_whose_whole_disk_is_full_waits_for_room_and_loses_nothing(engine: Engine, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "24M") as disk:
-        engine.data_dir = disk / "data"
-        engine._options[1] = str(engine.data_dir)
+        move(engine, disk)
         engine.start()
         engine.send(lines(1, 40))
         assert_scored(engine, 40)
@@ -206,3 +214,69 @@ def test_an_engine_whose_whole_disk_is_full_waits_for_room_and_loses_nothing(eng
             sending.result()
         assert_scored(engine, FIRST)
         engine.kill()
+
+
+def test_an_engine_whose_writes_fail_for_a_while_waits_and_loses_nothing(engine: Engine) -> None:
+    engine.start()
+    assert engine.process is not None
+    engine.send(lines(1, 40))
+    assert_scored(engine, 40)
+    may_write = engine.log_path.stat().st_size + 16_384  # its log, and no log of SQLite's
+    resource.prlimit(engine.process.pid, resource.RLIMIT_FSIZE, (may_write, resource.RLIM_INFINITY))
+    with ThreadPoolExecutor() as pool:
+        sending = pool.submit(engine.send, lines(41, FIRST))
+        wait_for(lambda: "disk I/O error; all services wait" in engine.log_path.read_text(), "the log to tell of it")
+        assert engine.process.poll() is None
+        assert not sending.done()  # the client waits with its lines
+        resource.prlimit(engine.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        sending.result()
+    assert_scored(engine, FIRST)
+    assert engine.stop() == 0
+    assert "Traceback" not in engine.log_path.read_text()
+
+
+def file_system(path: Path) -> str:
+    """The name of a new ext4, whose errors make it read-only, mounted on ``path``; only root can do that."""
+    image = path.with_suffix(".image")
+    if not image.exists():
+        with image.open("wb") as file:
+            file.truncate(64 << 20)
+        path.mkdir()
+        subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop,errors=remount-ro", str(image), str(path)], check=True)
+    device = os.stat(path).st_dev
+    return Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mkfs.ext4") is None or not Path("/sys/fs/ext4").exists(),
+    reason="only root can mount a file system that fails",
+)
+def test_an_engine_whose_file_system_becomes_read_only_tells_it_ends_and_goes_on_after_the_check(
+    engine: Engine, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    fault = Path("/sys/fs/ext4", file_system(disk), "trigger_fs_error")
+    try:
+        move(engine, disk)
+        engine.start()
+        engine.send(lines(1, 40))
+        assert_scored(engine, 40)
+        fault.write_text("as the kernel does after an error of the disk")
+        with ThreadPoolExecutor() as pool, contextlib.suppress(ConnectionError):
+            pool.submit(engine.send, lines(41, FIRST))
+            wait_for(lambda: "all services wait" in engine.log_path.read_text(), "the log to tell of it")
+            assert f"the disk of {engine.data_dir} takes nothing (Read-only file system)" in troubles(engine, status=1)
+            assert engine.process is not None
+            engine.process.send_signal(signal.SIGTERM)
+            engine.process.wait(20)
+        assert "Traceback" not in engine.log_path.read_text()
+        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["fsck.ext4", "-fp", str(disk.with_suffix(".image"))], capture_output=True, check=False)
+        file_system(disk)
+        engine.start()
+        engine.send(lines(1, FIRST))  # the client repeats what it has no answer for
+        assert_scored(engine, FIRST)
+        engine.kill()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -141,6 +143,16 @@ class HeartbeatTest(SynchronousTestCase):
         self.assertEqual(logged, [LOST.format(name="htmengine.db")])
         with self.assertRaisesRegex(StartError, "an engine runs on .*: htmengine.db is not there"):
             DataFolder(folder.path).require_database()
+
+    def test_a_disk_that_takes_nothing_is_told_and_a_folder_of_somebody_else_is_not(self) -> None:
+        folder = DataFolder(Path(self.mktemp()))
+        folder.make()
+        self.assertEqual((folder.refusal, list(folder.path.iterdir())), ("", []))
+        for number, told in ((errno.EROFS, "Read-only file system"), (errno.EIO, "Input/output")):
+            with mock.patch("os.open", side_effect=OSError(number, os.strerror(number))):
+                self.assertIn(told, folder.refusal)
+        with mock.patch("os.open", side_effect=PermissionError(errno.EACCES, "")):
+            self.assertEqual(folder.refusal, "")
 
     def test_nothing_is_expected_of_an_engine_that_was_killed_and_of_its_successor_before_it_turns(self) -> None:
         killed = DataFolder(Path(self.mktemp()))
