@@ -124,6 +124,11 @@ class OpenIncident:
         """Whether an alarm of that time belongs to it."""
         return self.timestamp - JOIN_S <= timestamp <= self.joined_at + JOIN_S
 
+    def moved_with(self, alarm: Alarm) -> bool:
+        """Whether the metric of an alarm that is held off became unusual with it, so that it is a suspect."""
+        began = alarm.since is not None and alarm.since >= self.timestamp - JOIN_S
+        return began and self.covers(alarm.timestamp) and len(self.uids) < NAMED_MEMBERS
+
 
 @dataclass(frozen=True, slots=True)
 class RuleState:
@@ -265,8 +270,18 @@ def _opened(rule: str, alarm: Alarm, pays: bool) -> Open:
 
 
 def _joined(before: OpenIncident, alarm: Alarm, pays: bool) -> Join | Page | Matter:
+    incident = _grown(before, alarm)
+    if pays:
+        return Page(_told(incident), alarm)
+    if _matters_more(incident) and alarm.quiet is None:
+        return Matter(replace(incident, mattered=True), alarm)
+    return Join(incident, alarm)
+
+
+def _grown(before: OpenIncident, alarm: Alarm) -> OpenIncident:
+    """The incident with an alarm more."""
     new = alarm.uid not in before.uids
-    incident = replace(
+    return replace(
         before,
         timestamp=min(before.timestamp, alarm.timestamp),
         joined_at=max(before.joined_at, alarm.timestamp),
@@ -275,11 +290,6 @@ def _joined(before: OpenIncident, alarm: Alarm, pays: bool) -> Join | Page | Mat
         uids=(*before.uids, alarm.uid) if new and len(before.uids) < NAMED_MEMBERS else before.uids,
         members=before.members + new,
     )
-    if pays:
-        return Page(_told(incident), alarm)
-    if _matters_more(incident) and alarm.quiet is None:
-        return Matter(replace(incident, mattered=True), alarm)
-    return Join(incident, alarm)
 
 
 def _told(incident: OpenIncident) -> OpenIncident:
@@ -293,15 +303,18 @@ def _matters_more(incident: OpenIncident) -> bool:
 
 
 def _hold_off(budget: Budget, decision: Decision, alarm: Alarm) -> Decision:
-    """A row of a metric that has alarmed: its incident, if it is open, goes on."""
+    """A row of a metric that has alarmed: its incident, if it is open, goes on; it joins one that it moved with."""
     state = decision.state
     price, tokens = budget.price(state.bucket), budget.tokens(state.bucket)
-    before = next((each for each in reversed(state.open) if alarm.uid in each.uids), None)
+    own = next((each for each in reversed(state.open) if alarm.uid in each.uids), None)
+    before = own or next((each for each in reversed(state.open) if each.moved_with(alarm)), None)
     decision.judgements.append(Judgement(alarm, Outcome.HELD_OFF, price, tokens, None if before is None else before.id))
     if before is None:
         return decision
-    incident = replace(before, active_at=max(before.active_at, alarm.timestamp))
-    decision.instructions.append(Stay(incident, alarm))
+    stays = replace(before, active_at=max(before.active_at, alarm.timestamp))
+    instruction = Join(_grown(before, alarm), alarm) if own is None else Stay(stays, alarm)
+    incident = instruction.incident
+    decision.instructions.append(instruction)
     return decision._replace(
         state=replace(state, open=tuple(incident if each is before else each for each in state.open))
     )

@@ -90,8 +90,9 @@ class Judging:
 
 @dataclass(slots=True)
 class _Work:
-    """What a transaction has found so far."""
+    """What a transaction has found so far.  ``members``: uids of the open incidents' metrics before it."""
 
+    members: frozenset[str]
     alarms: list[Alarm] = field(default_factory=list)
     candidates: dict[tuple[str, int], Candidate] = field(default_factory=dict)
     states: dict[str, AlarmState] = field(default_factory=dict)
@@ -105,7 +106,8 @@ def judge(conn: Connection, judging: Judging, found: Sequence[Candidate], silent
     name = judging.rule.name
     state = _lock(conn, judging)
     uids = sorted({each.uid for each in found} | {each.newest.uid for each in silent})
-    work = _Work(states=queries.alarm_states(conn, name, uids))
+    members = frozenset(uid for each in state.open for uid in each.uids)
+    work = _Work(members, states=queries.alarm_states(conn, name, uids))
     work.learnt_since = queries.learnt_since(conn, sorted({each.uid for each in found}))
     work.fine = fine_spans.of_metrics(conn, uids)
     config = judging.options.config
@@ -179,7 +181,9 @@ def _take_row(conn: Connection, judging: Judging, work: _Work, quiet: Quiet, eac
         work.verdicts.append(verdict)
         return
     work.candidates[alarm.uid, alarm.rowid] = each
-    if HoldOff(state.timestamp, state.height or 0.0).allows(alarm.timestamp, alarm.height):
+    if each.uid not in work.members or HoldOff(state.timestamp, state.height or 0.0).allows(
+        alarm.timestamp, alarm.height
+    ):
         alarm = replace(alarm, since=queries.unusual_since(conn, alarm.uid, alarm.rowid))
     work.alarms.append(alarm)
 

@@ -20,7 +20,6 @@ from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, insert, or_, select, update
 
 from htmengine.errors import IncidentNotFound, SilenceNotFound
-from htmengine.evidence.explaining import LEAST_HEIGHT
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import SILENCE, Outcome
 from htmengine.incidents.preview import PastRow
@@ -35,7 +34,7 @@ from htmengine.incidents.records import (
     Silence,
     Verdict,
 )
-from htmengine.incidents.roots import MOST_LEADING
+from htmengine.incidents.roots import LEADING_HEIGHT, MOST_LEADING
 from htmengine.messages import ScoredRow, Why
 from htmengine.repository import audit
 from htmengine.repository.queries import IN_AT_ONCE, Definition, Metric, MetricStatus, get_metrics, get_rows, in_parts
@@ -226,16 +225,19 @@ def past_rows(conn: Connection, since: int) -> Iterator[PastRow]:
 
 
 def unusual_since(conn: Connection, uid: str, rowid: int) -> int | None:
-    """The time of the first of the unusual rows that lead up to a row without a gap; None: the row is not listed."""
+    """The time of the first of the unusual rows that lead up to a row without a gap.
+
+    None: the row is not listed, or they are more than `MOST_LEADING`.
+    """
     c = anomaly.c
     leading = (c.uid == uid) & c.rowid.between(rowid - MOST_LEADING, rowid)
-    since = None
     newest_first = select(c.rowid, c.timestamp, c.why).where(leading).order_by(c.rowid.desc())
+    times: list[int] = []
     for place, row in enumerate(conn.execute(newest_first)):
-        if row.rowid != rowid - place or (place and _height(row.why) < LEAST_HEIGHT):
+        if row.rowid != rowid - place or (place and _height(row.why) < LEADING_HEIGHT):
             break
-        since = from_datetime(row.timestamp)
-    return since
+        times.append(from_datetime(row.timestamp))
+    return times[-1] if 0 < len(times) <= MOST_LEADING else None
 
 
 def _height(why: str | None) -> float:

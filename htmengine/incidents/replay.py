@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from htmengine.evidence.explaining import LEAST_HEIGHT
 from htmengine.incidents.budget import FLOOR, Budget
 from htmengine.incidents.grouping import (
     Alarm,
@@ -29,7 +28,7 @@ from htmengine.incidents.grouping import (
     silence_alarm,
 )
 from htmengine.incidents.hold_off import LEARNING_S, HoldOff, learning
-from htmengine.incidents.roots import MOST_LEADING
+from htmengine.incidents.roots import LEADING_HEIGHT, MOST_LEADING
 from htmengine.incidents.silence import Cadence, FleetClock
 
 
@@ -113,7 +112,7 @@ class Replay:
         self._firsts.setdefault(row.place, row.timestamp)
         self._newest[row.place] = row
         self._silent.discard(row.place)
-        since = self._unusual_since(row) if row.height >= LEAST_HEIGHT else None
+        since = self._unusual_since(row) if row.height >= LEADING_HEIGHT else None
         if row.height >= FLOOR and not self._learns(row.place, row.timestamp):
             self._decide(Alarm(*self._who(row), row.timestamp, row.height, *self._why(row), since=since))
 
@@ -123,14 +122,14 @@ class Replay:
             self._look(self._next)
         return self.found
 
-    def _unusual_since(self, row: Row) -> int:
-        """The time of the first of the unusual rows that lead up to this one."""
+    def _unusual_since(self, row: Row) -> int | None:
+        """The time of the first of the unusual rows that lead up to this one; None: they are too many."""
         last, times = self._unusual.get(row.place, (0, deque()))
         if last != row.rowid - 1:
             times = deque(maxlen=MOST_LEADING + 1)
         times.append(row.timestamp)
         self._unusual[row.place] = row.rowid, times
-        return times[0]
+        return times[0] if len(times) <= MOST_LEADING else None
 
     def _who(self, row: Row) -> tuple[str, str, int]:
         return str(row.place), self.metrics[row.place], row.rowid

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Protocol, TypeVar
 
-#: Unusual rows before an alarm that tell when its metric moved, at most: more say that it was never as usual.
+#: A row of at least this height, just before an alarm, tells that its metric had moved already.
+LEADING_HEIGHT = 2.25
+#: Such rows, with the alarm's, are at most so many: more say that the metric was never as usual.
 MOST_LEADING = 12
 
 

@@ -252,6 +252,24 @@ class TestBudget:
                 "why", "--page", "all", "web.load", str(days.spiked_at), *here
             )
 
+    def test_a_deploy_that_moves_51_metrics_is_one_incident_and_three_messages(
+        self, tmp_path: Path, config: Callable[[str], Path], hook: HttpReceiver
+    ) -> None:
+        folder = config(
+            "[alert:all]\npages_per_week = 50\nmax_age_s = 0\nsilence = no\nreceivers = hook\n"
+            f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\n"
+        )
+        with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
+            days = Days(engine, [f"web{host}.{what}" for host in range(17) for what in ("cpu", "load", "users")], 3600)
+            days.pass_by(15)
+            engine.send(days.with_a_spike())
+            days.wait_until_scored()
+            wait_for(lambda: engine.query("SELECT phase, members FROM incident") == [("OVER", 51)], "the incident")
+            wait_for(lambda: hook.requests[-1].json["status"] == "resolved", "its end")
+            told = [request.json for request in hook.requests]
+            assert [each["status"] for each in told] in (["firing", "resolved"], ["firing", "worse", "resolved"])
+            assert told[-1]["metrics"] == 51
+
 
 #: Incidents that the receiver knows of, and the metrics in them.
 TOLD = """SELECT count(*), sum(members) FROM incident JOIN alert_delivery ON alert_id = incident.id
@@ -261,11 +279,12 @@ NEWEST = """SELECT verdict FROM alarm_verdict JOIN metric USING (uid)
 
 
 class Days:
-    """Days of 5-minute rows up to some weeks ago; each spike is higher than the one before."""
+    """Days of rows up to some weeks ago; each spike is higher than the one before."""
 
-    def __init__(self, engine: Engine, metrics: Sequence[str]) -> None:
+    def __init__(self, engine: Engine, metrics: Sequence[str], step_s: int = STEP_S) -> None:
         self._engine = engine
         self._metrics = metrics
+        self._step_s = step_s
         self._at = int(time.time()) - 40 * 86_400
         self._rows = 0
         self.spiked_at = 0
@@ -273,14 +292,14 @@ class Days:
 
     def pass_by(self, days: int) -> None:
         """Usual rows are sent and scored."""
-        self._engine.send(self._usual(288 * days))
+        self._engine.send(self._usual(86_400 // self._step_s * days))
         self.wait_until_scored()
 
     def with_a_spike(self) -> list[str]:
         """Lines of a usual day that begins with a spike of all metrics."""
         self._spike *= 3
         self.spiked_at = self._at
-        return [*self._lines(self._spike), *self._usual(287)]
+        return [*self._lines(self._spike), *self._usual(86_400 // self._step_s - 1)]
 
     def wait_until_scored(self) -> None:
         for metric in self._metrics:
@@ -291,7 +310,7 @@ class Days:
 
     def _lines(self, value: float) -> list[str]:
         lines = [f"{metric} {value} {self._at}" for metric in self._metrics]
-        self._at += STEP_S
+        self._at += self._step_s
         self._rows += 1
         return lines
 

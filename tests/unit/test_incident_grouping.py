@@ -77,6 +77,24 @@ class JoiningTest(TestCase):
         self.assertEqual((rule.state.open[0].members, rule.state.open[0].active_at), (1, 3000))
         self.assertEqual(rule.told(alarm("b", 3000)), ["Open"])
 
+    def test_a_metric_that_has_alarmed_today_joins_what_it_moves_with_and_pays_nothing(self) -> None:
+        rule = Rule()
+        rule.takes(alarm("a", 0))
+        rule.closed(7200)
+        later = [alarm("a", 40_000, 4.5, since=40_000), alarm("b", 40_300), alarm("a", 40_600, 4.5, since=40_000)]
+        self.assertEqual(rule.told(*later), ["Open", "Join"])
+        [incident] = rule.state.open
+        self.assertEqual((incident.uids, incident.members), (("uid-b", "uid-a"), 2))
+        self.assertEqual(rule.outcomes(alarm("a", 40_900, 4.5, since=40_000)), [Outcome.HELD_OFF])
+        self.assertEqual(rule.told(alarm("a", 41_200, 4.5, since=40_000)), ["Stay"])
+
+    def test_one_that_was_unusual_before_or_always_does_not(self) -> None:
+        rule = Rule()
+        rule.takes(alarm("a", 0), alarm("c", 0))
+        rule.closed(7200)
+        still = [alarm("a", 40_300, 4.5, since=39_000), alarm("c", 40_300, 4.5, since=None)]
+        self.assertEqual(rule.told(alarm("b", 40_000), *still), ["Open"])
+
     def test_the_same_input_gives_the_same_ids_and_other_rules_others(self) -> None:
         first = decide("a", Budget(1.0), RuleState(), {}, [alarm("m", 0)])
         self.assertEqual(first, decide("a", Budget(1.0), RuleState(), {}, [alarm("m", 0)]))

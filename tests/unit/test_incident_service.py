@@ -195,7 +195,7 @@ class IncidentServiceTest(IncidentCase):
         self.assertEqual(self.verdicts()[4:], ["paged"])
 
     def test_who_became_unusual_first_is_the_first_suspect_though_it_alarmed_later(self) -> None:
-        self.rise("web.a", height=3.2, rowid=49)  # below what alarms
+        self.rise("web.a", height=2.3, rowid=49)  # below what alarms
         self.clock.advance(60)
         self.rise("db.b", height=6.0)
         self.rise("web.a", height=4.5, rowid=50)
@@ -203,6 +203,17 @@ class IncidentServiceTest(IncidentCase):
         members = self.database.run_sync(incidents.members_of, incident.id)
         self.assertEqual([(each.metric, each.since) for each in members], [("web.a", START), ("db.b", START + 60)])
         self.assertEqual(incident.title, "web.a and 1 more")
+
+    def test_a_metric_that_was_never_as_usual_is_no_first_suspect(self) -> None:
+        for rowid in range(30, 49):
+            self.rise("web.a", height=2.8, rowid=rowid)
+            self.clock.advance(60)
+        self.rise("db.b", height=6.0)
+        self.rise("web.a", height=4.5, rowid=49)
+        [incident] = self.incidents()
+        members = self.database.run_sync(incidents.members_of, incident.id)
+        now = int(self.clock.seconds())
+        self.assertEqual([(each.metric, each.since) for each in members], [("db.b", now), ("web.a", None)])
 
     def test_maintenance_is_by_the_rows_time_and_pages_nobody(self) -> None:
         self.restart(in_maintenance(START, START + 3600))
