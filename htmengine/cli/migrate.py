@@ -21,22 +21,30 @@ from htmengine.history.agreement import ALARM, APART
 from htmengine.history.migration import Moved, keep_scores, moved, without_model
 from htmengine.repository import migrations, queries
 from htmengine.repository.engine import Database
+from htmengine.repository.htm_engine_copy import copy_tables
 
 
 @click.command("migrate-from-htmengine", epilog=example("htmengine migrate-from-htmengine --config /opt/app/conf"))
 @click.option("--days", type=click.IntRange(1, 3650), default=14, show_default=True, help="Days of alarms to compare.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=os.cpu_count, show_default="processors", help="Processes.")
+@click.option("--from", "source", metavar="URL", help="HTM Engine's database, if the engine is to have another.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @engine_options
 @failing_cleanly
-def migrate_from_htmengine(engine: Engine, days: int, jobs: int, as_json: bool) -> None:
+def migrate_from_htmengine(engine: Engine, days: int, jobs: int, source: str | None, as_json: bool) -> None:
     """Take over the configuration and the database of Numenta's HTM Engine, and show old and new alarms.
 
     Upgrades the schema, keeps the old scores in the table htm_engine_score, says what becomes of each option and of
     each model that cannot be made, and scores the stored rows with the new models.  Run it before the engine starts,
     and again whenever you like: the old scores are kept once.
+
+    The engine goes on with HTM Engine's database.  With --from it gets a copy in a database of its own, an embedded
+    one or a server's, which must be empty.
     """
     engine.deployment.make_folder()
+    if source is not None:
+        with tqdm(unit="row", disable=not sys.stderr.isatty()) as progress:
+            copy_tables(source, engine.deployment.database_url, progress.update)
     migrations.upgrade(engine.deployment.database_url)
     with engine.database() as database:
         found = _migrated(engine, database, days, jobs)

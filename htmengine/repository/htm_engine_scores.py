@@ -38,15 +38,19 @@ def make_table(conn: Connection) -> None:
 def keep(conn: Connection, each: Metric) -> int | None:
     """Keep a metric's scores, once; how many are kept.  None: they are gone, since this engine has scored rows."""
     k, d = htm_engine_score.c, metric_data.c
-    kept = conn.execute(select(func.count()).where(k.uid == each.uid)).scalar() or 0
-    if kept:
+    if kept := _count(conn, each.uid):
         return kept
     score = counts.get_scores(conn, [each.uid]).get(each.uid)
     if score is not None and score.rowid:
         return None
     theirs = select(d.uid, d.rowid, d.raw_anomaly_score, d.anomaly_score)
     old = theirs.where(d.uid == each.uid, d.anomaly_score.is_not(None))
-    return conn.execute(insert(htm_engine_score).from_select([*k.keys()], old)).rowcount
+    conn.execute(insert(htm_engine_score).from_select([*k.keys()], old))
+    return _count(conn, each.uid)
+
+
+def _count(conn: Connection, uid: str) -> int:
+    return conn.execute(select(func.count()).where(htm_engine_score.c.uid == uid)).scalar_one()
 
 
 def alarms(conn: Connection, uid: str, since: int, score: float) -> list[int]:
