@@ -266,6 +266,11 @@ class MetricStorerSection:
         one_of("first", "last", "sum"),
         "which of several samples of a metric with the same time counts; last, sum: a sample waits for the next one",
     )
+    fill_gaps: str = option(
+        "",
+        ANY_TEXT,
+        "what fills gaps, a rule a line: hold ROWS SELECTOR, linear ROWS SELECTOR, skip SELECTOR; others: nothing",
+    )
     late_samples: int = option(
         10_000, whole(0, 1_000_000), "samples of a metric that came still later and are kept for its next rebuild"
     )

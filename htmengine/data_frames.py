@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from htmengine.csv_files import Notes, seconds
 from htmengine.errors import HtmEngineError, TooFewRows
 from htmengine.evidence.scoring import detector_for
+from htmengine.gaps import SKIP, parse_filling
 from htmengine.htm.model import Model
 from htmengine.offline import PENDING_SAMPLES, ValueRange, accept, score_rows
 from htmengine.process.extras import optional
@@ -39,6 +40,7 @@ def score(
     maximum: float | None = None,
     pending_samples: int = PENDING_SAMPLES,
     sequence_only: bool = False,
+    fill_gaps: str = SKIP,
 ) -> Frame:
     """The frame with the columns ``raw_anomaly_score`` and ``anomaly_score``, each from 0 to 1: those of an engine.
 
@@ -46,13 +48,15 @@ def score(
     seconds (large ones in milliseconds, microseconds or nanoseconds).  ``by`` names a column that tells several series
     apart, which are scored each.  ``minimum`` and ``maximum`` are the least and the greatest value to expect; without
     them the first ``pending_samples`` rows of each series define the range.  ``sequence_only``: HTM Engine's scores.
+    ``fill_gaps``: ``hold ROWS`` or ``linear ROWS``, as the engine's option of that name; the frame gets no more rows.
 
     Rows may be in any order and keep it.  Those that an engine would reject, as of a time that is there already, have
     NaN as scores, and a warning counts them by reason.  So have series of ``by`` that are too short.
 
-    Raises `MissingExtra` without narwhals, `TooFewRows` for one series that is too short, and `HtmEngineError` for a
-    column that is missing or holds something else.
+    Raises `MissingExtra` without narwhals, `TooFewRows` for one series that is too short, `InvalidRule` for another
+    ``fill_gaps``, and `HtmEngineError` for a column that is missing or holds something else.
     """
+    filling = parse_filling(fill_gaps)
     values_range = ValueRange(minimum, maximum, pending_samples)
     narwhals = optional("narwhals", "frames")
     given = _given(narwhals, frame)
@@ -64,16 +68,18 @@ def score(
     for places in _series(given[by].to_list() if by else None, len(times)):
         accepted = accept(zip(times[places].tolist(), values[places].tolist(), strict=True))
         rejected += accepted.rejected
+        rows = accepted.filled(filling)
         try:
-            params = values_range.params_for(accepted.values)
+            params = values_range.params_for(rows.values)
         except TooFewRows:
             if by is None:
                 raise
             rejected["series_too_short"] += len(accepted.values)
             continue
-        rows = (accepted.timestamps, accepted.values)
-        scores = score_rows(Model(params), detector_for(params), *rows, sequence_only=sequence_only)
-        found[places[accepted.places]] = np.array(scores).reshape(-1, 2)
+        scores = score_rows(
+            Model(params), detector_for(params), rows.timestamps, rows.values, sequence_only=sequence_only
+        )
+        found[places[accepted.places]] = np.array(scores).reshape(-1, 2)[rows.measured]
     _warn(rejected)
     return _with_scores(narwhals, given, found)  # type: ignore[no-any-return]
 

@@ -25,6 +25,7 @@ from htmengine.bus.embedded import EmbeddedBus
 from htmengine.bus.interface import QueueLimits
 from htmengine.config import APPLICATION_CONFIG_PATH, FILES, Config, Repository, load
 from htmengine.errors import ConfigError, MissingExtra, StartError
+from htmengine.gaps import GapRules
 from htmengine.operations import Operations
 from htmengine.process.extras import optional
 from htmengine.process.lifecycle import DataFolder
@@ -33,6 +34,7 @@ from htmengine.process.twisted_types import Reactor
 from htmengine.repository import migrations
 from htmengine.repository.connections import make_engine
 from htmengine.repository.engine import Database
+from htmengine.selectors import rule_lines
 from htmengine.sharding import ShardQueues
 
 if TYPE_CHECKING:  # imported when it is used: an embedded engine needs no pika
@@ -263,6 +265,11 @@ class Deployment:
         public_url = web.public_url or (f"{scheme}://{web.host}:{web.port}" if web.port else "")
         return AlertOptions(self.alerts, self.config.metric_streamer.results_exchange_name, public_url)
 
+    @property
+    def gap_rules(self) -> GapRules:
+        """Which metrics' gaps are filled.  Raises `InvalidRule`."""
+        return GapRules(rule_lines(self.config.metric_storer.fill_gaps))
+
     def operations(self, bus: BusService, database: Database) -> Operations:
         """What users do with metrics."""
         return Operations(
@@ -273,6 +280,7 @@ class Deployment:
             self.config.metric_storer.pending_samples,
             self.config.admission.max_future_s,
             partial(unlearnt_windows, config=self.alerts),
+            self.gap_rules,
         )
 
 

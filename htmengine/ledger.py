@@ -10,6 +10,8 @@ crashes::
 
     received = stored + rejected + held + late
     stored   = scored + waiting + constant + unmonitored + skipped + deleted + expired
+
+A row that fills a gap counts as received, too.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from htmengine.repository import counts, late_samples, queries
 from htmengine.repository.counts import DELETED, EXPIRED, RECEIVED, SET_ASIDE, MetricScore, RejectTotal, StatusTotal
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import MODEL_NOT_DUE, Metric, MetricStatus
+from htmengine.repository.row_spans import filled_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Ledger:
     expired: int = 0  #: rows of metrics that were removed as no samples came any more
     held: int = 0  #: samples that wait for earlier ones
     late: int = 0  #: samples that came too late and are kept for the metric's next rebuild
+    filled: int = 0  #: of the received, as far as they are still there: rows that fill gaps
     set_aside: int = 0  #: messages between the services that none could process; of the whole engine
     newest_stored: int | None = None  #: the newest sample's own time, epoch seconds
     newest_scored: int | None = None  #: the newest scored sample's own time, epoch seconds
@@ -76,7 +80,8 @@ def _engine_ledger(conn: Connection) -> Ledger:
     by_status, rejects = counts.status_totals(conn), counts.reject_totals(conn)
     found = _sum_up(None, totals[RECEIVED], by_status, rejects, deleted=totals[DELETED], expired=totals[EXPIRED])
     held, late = late_samples.count_held(conn), late_samples.count_late(conn)
-    return replace(found, held=held, late=late, set_aside=totals[SET_ASIDE])
+    filled = filled_rows.count(conn)
+    return replace(found, held=held, late=late, filled=filled, set_aside=totals[SET_ASIDE])
 
 
 def _metric_ledger(conn: Connection, metric: Metric) -> Ledger:
@@ -92,7 +97,8 @@ def _metric_ledger(conn: Connection, metric: Metric) -> Ledger:
     )
     held, late = late_samples.count_held(conn, metric.uid), late_samples.count_late(conn, metric.uid)
     received = metric.last_rowid + sum(each.count for each in rejects) + held + late
-    return replace(_sum_up(metric.name, received, [total], rejects), held=held, late=late)
+    filled = filled_rows.count(conn, metric.uid)
+    return replace(_sum_up(metric.name, received, [total], rejects), held=held, late=late, filled=filled)
 
 
 def _sum_up(

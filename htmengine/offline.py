@@ -20,6 +20,7 @@ from htmengine.errors import HtmEngineError, InvalidSample, TooFewRows
 from htmengine.evidence import Detector
 from htmengine.evidence.explaining import why_great
 from htmengine.evidence.scoring import row_score
+from htmengine.gaps import Filler, Filling
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import Sample, Why, parse_sample
@@ -42,6 +43,25 @@ class Accepted:
     values: list[float]
     places: list[int]
     rejected: Counter[str]
+
+    def filled(self, filling: Filling | None) -> Rows:
+        """The samples and the rows that fill their gaps, which an engine would store, too."""
+        filler = Filler(filling)
+        rows = Rows([], [], [])
+        for row in zip(self.timestamps, self.values, strict=True):
+            for timestamp, value in [*filler.before(row), row]:
+                rows.timestamps.append(timestamp)
+                rows.values.append(value)
+                rows.measured.append(timestamp == row[0])
+        return rows
+
+
+class Rows(NamedTuple):
+    """Rows in the order of time, and which of them fill no gap."""
+
+    timestamps: list[int]
+    values: list[float]
+    measured: list[bool]
 
 
 @dataclass(frozen=True, slots=True)

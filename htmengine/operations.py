@@ -20,14 +20,16 @@ from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec, Rebuild, Repair
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus
 from htmengine.evidence.model_file import ModelFile
+from htmengine.gaps import NO_FILLING, GapRules
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import MAX_FUTURE_S, Reject, SampleBatch, encode_samples, in_messages
 from htmengine.repository import joining, queries, snapshots
 from htmengine.repository.audit import Act, record
 from htmengine.repository.engine import Database
+from htmengine.repository.joining import JoinRules
 from htmengine.repository.queries import Metric, OutboxMessage
+from htmengine.repository.row_spans import WindowAt
 from htmengine.repository.snapshots import Snapshot
-from htmengine.repository.unlearnt_rows import WindowAt
 from htmengine.sharding import ShardQueues
 
 #: Rejected samples that one message shows.
@@ -48,6 +50,7 @@ class Operations:
     pending_samples: int = 288
     max_future_s: float = MAX_FUTURE_S
     unlearnt_windows: Callable[[Connection], WindowAt | None] = lambda conn: None
+    gaps: GapRules = NO_FILLING
     who: str = "a client of the library"  #: for the audit
 
     def by(self, who: str) -> Operations:
@@ -111,8 +114,8 @@ class Operations:
 
         def change(conn: Connection) -> tuple[Rebuild, list[bytes]]:
             metric = queries.find_metric(conn, name, lock=True)
-            windows = self.unlearnt_windows(conn)
-            return custom.rebuild_metric(conn, metric, self.pending_samples, int(time.time()), windows)
+            rules = JoinRules(self.unlearnt_windows(conn), self.gaps)
+            return custom.rebuild_metric(conn, metric, self.pending_samples, int(time.time()), rules)
 
         return await self._change(change, "rebuilt a metric", name)
 

@@ -165,6 +165,16 @@ def separated(text: str) -> list[str]:
     return [part.strip() for part in _IN_LIST.findall(text) if part.strip()]
 
 
+def rule_lines(text: str) -> list[str]:
+    """The rules of a text: lines that are neither blank nor comments.
+
+    >>> rule_lines("drop *.debug.*\\n# said\\n\\nkeep *")
+    ['drop *.debug.*', 'keep *']
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 def has_labels(text: str) -> bool:
     """Whether a search is a selector with labels.
 

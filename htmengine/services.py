@@ -53,12 +53,11 @@ from htmengine.runtime.sample_batcher import BatcherOptions
 from htmengine.runtime.stale_messages import drop_stale
 from htmengine.runtime.storing import StorerOptions
 from htmengine.runtime.untold_counters import UntoldCounters
-from htmengine.selectors import separated
+from htmengine.selectors import rule_lines, separated
 from htmengine.telemetry.clock_watch import ClockWatch
 from htmengine.telemetry.health import Health, bus_answers, database_answers
 from htmengine.telemetry.progress_watch import ProgressWatch
 from htmengine.telemetry.trouble_watch import TroubleWatch
-from htmengine.wires.admission import rule_lines
 from htmengine.wires.counters import SaidCounters
 from htmengine.wires.plugins import wires_at, wires_named
 from htmengine.wires.statsd import StatsdOptions
@@ -160,6 +159,7 @@ class Parts:
                 config.metric_storer.same_time,
             ),
             late_samples=config.metric_storer.late_samples,
+            gaps=self.deployment.gap_rules,
         )
         return MetricStorer(
             clock=self.reactor, bus=self.bus, database=self.database, options=options, on_failure=self.end.fail

@@ -15,6 +15,7 @@ from msgspec import UNSET
 from htmengine.errors import InvalidSample
 from htmengine.evidence import Detector
 from htmengine.evidence.scoring import detector_for
+from htmengine.gaps import SKIP, Filler, parse_filling
 from htmengine.htm.model import Model
 from htmengine.messages import Sample, Why
 from htmengine.offline import PENDING_SAMPLES, TOLD_SCORE, Scored, ValueRange, row_sample, scored_rows
@@ -25,7 +26,8 @@ class AnomalyScorer:
 
     ``minimum`` and ``maximum``: the least and the greatest value to expect.  Without them the first
     ``pending_samples`` rows define the range, and score 0; then the model learns them all at once.  ``timestamp`` and
-    ``value``: the keys of a row.  ``sequence_only``: HTM Engine's scores.
+    ``value``: the keys of a row.  ``sequence_only``: HTM Engine's scores.  ``fill_gaps``: ``hold ROWS`` or
+    ``linear ROWS``, as the engine's option of that name; raises `InvalidRule` for something else.
 
     Model and evidence learn a row as they score it.  So `score_one` learns, too, and `learn_one` of the same row does
     nothing more: the order of river, first score, then learn, gives an engine's scores.  A pickled one goes on exactly.
@@ -50,12 +52,14 @@ class AnomalyScorer:
         timestamp: str = "timestamp",
         value: str = "value",
         sequence_only: bool = False,
+        fill_gaps: str = SKIP,
     ) -> None:
         self._range = ValueRange(minimum, maximum, pending_samples)
         self._needs = 1 if self._range.given else pending_samples  # a range that no model has is refused now
         self._keys = timestamp, value
         self._sequence_only = sequence_only
-        self._pending: list[Sample] = []
+        self._filler = Filler(parse_filling(fill_gaps))
+        self._pending: list[tuple[int, float]] = []
         self._parts: tuple[Model, Detector] | None = None
         self._last: Sample | None = None
         self._scored: Scored | None = None
@@ -101,20 +105,21 @@ class AnomalyScorer:
             reason = "timestamp_duplicate" if sample.timestamp == self._last.timestamp else "timestamp_old"
             raise InvalidSample(reason, f"{sample.timestamp} is not after {self._last.timestamp}")
         self._last = sample
-        self._pending.append(sample)
+        row = (sample.timestamp, sample.value)
+        self._pending += [*self._filler.before(row), row]
         if self._parts is None and len(self._pending) < self._needs:
             return
         for each in self._run(self._pending):
             self._scored = each
         self._pending.clear()
 
-    def _run(self, samples: list[Sample]) -> list[Scored]:
-        times, values = [each.timestamp for each in samples], [each.value for each in samples]
+    def _run(self, rows: list[tuple[int, float]]) -> list[Scored]:
+        times, values = [timestamp for timestamp, _ in rows], [value for _, value in rows]
         if self._parts is None:
             params = self._range.params_for(values)
             self._parts = Model(params), detector_for(params)
-        rows = scored_rows(*self._parts, times, values, sequence_only=self._sequence_only, floor=TOLD_SCORE)
-        return [*rows]
+        scored = scored_rows(*self._parts, times, values, sequence_only=self._sequence_only, floor=TOLD_SCORE)
+        return [*scored]
 
 
 def _cell(x: Mapping[str, Any], key: str) -> Any:

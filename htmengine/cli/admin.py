@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -17,14 +17,15 @@ from htmengine.config import APPLICATION_CONFIG_PATH, Config
 from htmengine.deployment import Deployment, is_distributed, load_all, unused
 from htmengine.errors import ConfigError, InvalidRule, StartError
 from htmengine.export.remote_writer import WriterOptions
+from htmengine.gaps import GapRules
 from htmengine.process.extras import TLS, required
 from htmengine.repository import migrations
 from htmengine.runtime.metric_garbage_collector import collect, kept_rows
 from htmengine.runtime.metric_listener import require_protobuf
-from htmengine.selectors import separated
+from htmengine.selectors import rule_lines, separated
 from htmengine.web.access import load_tokens
 from htmengine.web.service import tls_options
-from htmengine.wires.admission import parse_rule, rule_lines
+from htmengine.wires.admission import parse_rule
 from htmengine.wires.counters import SaidCounters
 from htmengine.wires.plugins import wires_at, wires_named
 
@@ -130,13 +131,14 @@ def _problems_at_start(config: Config) -> Iterator[str]:
             check()
         except StartError as error:
             yield str(error)
-    for selector in separated(config.admission.counters):
-        try:
-            SaidCounters([selector])
-        except InvalidRule as error:
-            yield f"[admission] counters: {error}"
-    for line in rule_lines(config.admission.rules):
-        try:
-            parse_rule(line)
-        except InvalidRule as error:
-            yield f"[admission] rules: {error}"
+    rules: list[tuple[str, Iterable[str], Callable[[str], object]]] = [
+        ("[admission] counters", separated(config.admission.counters), lambda text: SaidCounters([text])),
+        ("[admission] rules", rule_lines(config.admission.rules), parse_rule),
+        ("[metric_storer] fill_gaps", rule_lines(config.metric_storer.fill_gaps), lambda text: GapRules([text])),
+    ]
+    for option, texts, parse in rules:
+        for text in texts:
+            try:
+                parse(text)
+            except InvalidRule as error:
+                yield f"{option}: {error}"

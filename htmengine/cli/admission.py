@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
 from htmengine.repository import counters, reading
-from htmengine.wires.admission import Admission, rule_lines
+from htmengine.selectors import rule_lines
+from htmengine.wires.admission import Admission
 
 
 @click.command(epilog=example("htmengine admission --rules new-rules.txt"))

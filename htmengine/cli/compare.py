@@ -98,7 +98,7 @@ def _of_csv(path: Path, values_range: ValueRange, columns: Columns) -> Past:
     accepted = read_series(path, columns, notes)
     for line in left_out(accepted.rejected, notes):
         click.echo(f"{path}: {line}", err=True)
-    return _past(path.name, params_of(accepted, values_range), accepted.timestamps, accepted.values)
+    return _past(path.name, params_of(accepted.values, values_range), accepted.timestamps, accepted.values)
 
 
 def _past(name: str, params: ModelParams, timestamps: list[int], values: list[float]) -> Past:

@@ -52,7 +52,7 @@ def _lines(found: Ledger) -> Iterator[str]:
     for name in ("constant", "unmonitored", "skipped", "deleted", "expired"):
         if getattr(found, name):
             yield _LINE.format(f"    {name}", getattr(found, name), "")
-    for name in ("held", "late"):
+    for name in ("held", "late", "filled"):
         if getattr(found, name):
             yield _LINE.format(f"  {name}", getattr(found, name), "")
     if found.set_aside:

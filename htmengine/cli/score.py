@@ -16,11 +16,19 @@ from htmengine.cli.score_report import report
 from htmengine.cli.score_summary import Summary
 from htmengine.cli.series import columns_options, params_of, range_options, read_series
 from htmengine.csv_files import Columns, Notes, series_files
-from htmengine.errors import HtmEngineError
+from htmengine.errors import HtmEngineError, InvalidRule
 from htmengine.evidence.scoring import detector_for
+from htmengine.gaps import SKIP, Filling, parse_filling
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.offline import CHUNK_ROWS, TOLD_SCORE, Accepted, ValueRange, scored_rows
+from htmengine.offline import CHUNK_ROWS, TOLD_SCORE, Accepted, Rows, ValueRange, scored_rows
+
+
+def _filling(_ctx: click.Context, _param: click.Parameter, text: str) -> Filling | None:
+    try:
+        return parse_filling(text)
+    except InvalidRule as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command(epilog=example("htmengine score metrics/ -o scores.csv --html report.html"))
@@ -41,6 +49,15 @@ from htmengine.offline import CHUNK_ROWS, TOLD_SCORE, Accepted, ValueRange, scor
     help="json: an object a line; parquet: with the extra parquet.  By default what the end of -o says, or csv.",
 )
 @click.option("--html", type=NewFile(), help="Write a report with pictures, too.")
+@click.option(
+    "--fill-gaps",
+    "filling",
+    callback=_filling,
+    default=SKIP,
+    show_default=True,
+    metavar="FILLING",
+    help="hold ROWS or linear ROWS, as [metric_storer] fill_gaps; the rows that fill gaps are not written.",
+)
 @columns_options
 @failing_cleanly
 def score(
@@ -50,6 +67,7 @@ def score(
     output: Path | None,
     form: str | None,
     html: Path | None,
+    filling: Filling | None,
     columns: Columns,
 ) -> None:
     """Score series without an engine, with exactly the scores of an engine.
@@ -66,9 +84,10 @@ def score(
         for name, path in files:
             try:
                 accepted = _read(path, columns, summary)
-                params = params_of(accepted, values_range)
+                rows = accepted.filled(filling)
+                params = params_of(rows.values, values_range)
                 summary.begin(name, accepted.timestamps, accepted.values)
-                for row in _scored(name, accepted, params, sequence_only=sequence_only):
+                for row in _scored(name, rows, params, sequence_only=sequence_only):
                     summary.add(row)
                     write(row)
             except (HtmEngineError, OSError) as error:
@@ -94,13 +113,15 @@ def _read(path: Path, columns: Columns, summary: Summary) -> Accepted:
     return accepted
 
 
-def _scored(name: str, accepted: Accepted, params: ModelParams, *, sequence_only: bool) -> Iterator[ScoredRow]:
+def _scored(name: str, rows: Rows, params: ModelParams, *, sequence_only: bool) -> Iterator[ScoredRow]:
     model, detector = Model(params), detector_for(params)
-    total = len(accepted.timestamps)
+    total = len(rows.timestamps)
     with tqdm(total=total, unit="row", desc=printable(name), disable=not sys.stderr.isatty()) as progress:
         for at in range(0, total, CHUNK_ROWS):
-            times, values = accepted.timestamps[at : at + CHUNK_ROWS], accepted.values[at : at + CHUNK_ROWS]
+            part = slice(at, at + CHUNK_ROWS)
+            times, values = rows.timestamps[part], rows.values[part]
             scored = scored_rows(model, detector, times, values, sequence_only=sequence_only, floor=TOLD_SCORE)
-            for timestamp, value, found in zip(times, values, scored, strict=True):
-                yield ScoredRow(name, timestamp, value, *found)
+            for timestamp, value, is_measured, found in zip(times, values, rows.measured[part], scored, strict=True):
+                if is_measured:
+                    yield ScoredRow(name, timestamp, value, *found)
             progress.update(len(times))

@@ -7,7 +7,7 @@ In: options, files.  Out: the rows that an engine would store, the parameters of
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,10 +81,10 @@ def read_series(path: Path, columns: Columns, notes: Notes) -> Accepted:
     return accepted
 
 
-def params_of(accepted: Accepted, values_range: ValueRange) -> ModelParams:
-    """The parameters of the rows' model.  Raises `HtmEngineError` if there are too few of them."""
-    params = values_range.params_for(accepted.values)
-    if not accepted.values:
+def params_of(values: Sequence[float], values_range: ValueRange) -> ModelParams:
+    """The parameters of the model of rows with these values.  Raises `HtmEngineError` if there are too few of them."""
+    params = values_range.params_for(values)
+    if not values:
         raise HtmEngineError("0 rows")
     return params
 

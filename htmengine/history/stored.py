@@ -21,9 +21,10 @@ from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.budget_rules import STUDIED_ROWS
 from htmengine.incidents.grouping import GAPS, SILENCE
 from htmengine.incidents.records import Did, Incident, Member
-from htmengine.repository import counts, fine_spans, late_samples, queries, reading, snapshots, unlearnt_rows
+from htmengine.repository import counts, fine_spans, late_samples, queries, reading, snapshots
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import Definition, Metric, MetricStatus
+from htmengine.repository.row_spans import unlearnt_rows
 from htmengine.repository.schema import alert, metric_data
 from htmengine.repository.times import from_datetime, to_datetime
 from htmengine.selectors import Selection

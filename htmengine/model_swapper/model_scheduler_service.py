@@ -60,9 +60,10 @@ from htmengine.process.figures import Figure, counter, gauge
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import Tasks, repeated
 from htmengine.process.twisted_types import Reactor
-from htmengine.repository import queries, snapshots, troubles, unlearnt_rows
+from htmengine.repository import queries, snapshots, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import BLAMELESS, Quarantine, reason_of
+from htmengine.repository.row_spans import unlearnt_rows
 from htmengine.sharding import ShardQueues
 
 T = TypeVar("T")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from htmengine.repository.queries import in_parts
+from htmengine.repository.row_spans import filled_rows
 from htmengine.repository.schema import held_sample, late_sample, metric, metric_data
 from htmengine.repository.times import from_datetime, to_datetime
 
@@ -80,12 +81,14 @@ def count_late(conn: Connection, uid: str | None = None) -> int:
 
 
 def times_taken(conn: Connection, uid: str, last_rowid: int, first: int, last: int) -> set[int]:
-    """The timestamps from ``first`` to ``last`` of late samples and of the newest rows."""
+    """The timestamps from ``first`` to ``last`` of late samples and of the newest rows, but those that fill gaps."""
     d, c = metric_data.c, late_sample.c
     span = d.timestamp.between(to_datetime(first), to_datetime(last))
-    rows = select(d.timestamp).where(d.uid == uid, d.rowid > last_rowid - ROWS_COMPARED, span)
+    rows = select(d.rowid, d.timestamp).where(d.uid == uid, d.rowid > last_rowid - ROWS_COMPARED, span)
+    filled = filled_rows.among(conn, uid, last_rowid - ROWS_COMPARED, last_rowid)
     late = select(c.timestamp).where(c.uid == uid, c.timestamp.between(first, last))
-    return {*map(from_datetime, conn.execute(rows).scalars()), *conn.execute(late).scalars()}
+    stored = {from_datetime(at) for rowid, at in conn.execute(rows) if rowid not in filled}
+    return {*stored, *conn.execute(late).scalars()}
 
 
 def keep(conn: Connection, uid: str, samples: Mapping[int, float]) -> None:

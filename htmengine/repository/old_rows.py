@@ -12,8 +12,9 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, func, select
 
 from htmengine.messages import CHECKPOINTS_REFUSED
-from htmengine.repository import fine_spans, unlearnt_rows
+from htmengine.repository import fine_spans
 from htmengine.repository.queries import MetricStatus
+from htmengine.repository.row_spans import filled_rows, unlearnt_rows
 from htmengine.repository.schema import anomaly, metric, metric_data, metric_score, trouble
 from htmengine.repository.times import to_datetime
 
@@ -68,5 +69,6 @@ def _remove_first_rows(conn: Connection, uid: str, last: int, before: int, most:
     if newest_old is None:
         return 0
     unlearnt_rows.prune(conn, uid, newest_old)
+    filled_rows.prune(conn, uid, newest_old)
     fine_spans.prune(conn, uid, newest_old)
     return conn.execute(delete(metric_data).where(c.uid == uid, c.rowid <= newest_old)).rowcount

@@ -19,6 +19,7 @@ from htmengine.labels import spellings
 from htmengine.repository.bulk import bulk_insert, bulk_update
 from htmengine.repository.schema import (
     anomaly_state,
+    filled_span,
     fine_span,
     metric,
     metric_data,
@@ -282,7 +283,7 @@ def update_tails(conn: Connection, tails: Sequence[tuple[str, int, int]]) -> Non
 
 def remove_rows(conn: Connection, uid: str) -> None:
     """Let a metric that has no model begin again, without rows."""
-    for spans in (fine_span, unlearnt_span):
+    for spans in (fine_span, unlearnt_span, filled_span):
         conn.execute(delete(spans).where(spans.c.uid == uid))
     conn.execute(delete(metric_data).where(metric_data.c.uid == uid))
     conn.execute(update(metric).where(metric.c.uid == uid).values(last_rowid=0, last_timestamp=None))
@@ -372,6 +373,13 @@ def values_at(conn: Connection, rowids: Mapping[str, int]) -> dict[str, float]:
         for uid, rowid in rowids.items()
     }
     return {uid: value for uid, value in found.items() if value is not None}
+
+
+def newest_samples(conn: Connection, uid: str, most: int) -> list[tuple[int, float]]:
+    """Timestamps and values of so many of a metric's newest rows, the oldest first."""
+    c = metric_data.c
+    query = select(c.timestamp, c.metric_value).where(c.uid == uid).order_by(c.rowid.desc()).limit(most)
+    return [(_epoch(at), value) for at, value in reversed(conn.execute(query).all())]
 
 
 def is_constant(conn: Connection, uid: str) -> bool:

@@ -437,6 +437,15 @@ unlearnt_span = Table(
     Column("last", Integer, nullable=False),
 )
 
+#: Spans of rows that fill gaps (`filled_rows`).
+filled_span = Table(
+    "filled_span",
+    metadata,
+    Column("uid", exact(40), ForeignKey("metric.uid", ondelete="CASCADE"), primary_key=True),
+    Column("first", Integer, primary_key=True, autoincrement=False),
+    Column("last", Integer, nullable=False),
+)
+
 #: The newest sample of each metric that is a counter; its rows are rates.
 metric_counter = Table(
     "metric_counter",

@@ -15,9 +15,9 @@ from msgspec import structs
 from sqlalchemy import Connection
 
 from htmengine.messages import InputRow
-from htmengine.repository import fine_spans, queries, unlearnt_rows
+from htmengine.repository import fine_spans, queries
 from htmengine.repository.queries import Tail
-from htmengine.repository.unlearnt_rows import UnlearntSpan, WindowAt, spans_of
+from htmengine.repository.row_spans import RowSpan, WindowAt, spans_of, unlearnt_rows
 
 
 def leave_out(
@@ -45,12 +45,12 @@ def _marked(row: InputRow, name: str, window_at: WindowAt | None) -> InputRow:
     return structs.replace(row, learn=False)
 
 
-def _open(tail: Tail, newest: UnlearntSpan | None) -> UnlearntSpan | None:
+def _open(tail: Tail, newest: RowSpan | None) -> RowSpan | None:
     """A metric's newest span, if its next row decides whether that goes on."""
     return newest if newest is not None and newest.last == tail.last_rowid else None
 
 
-def _end(conn: Connection, ended: Sequence[tuple[str, UnlearntSpan]]) -> None:
+def _end(conn: Connection, ended: Sequence[tuple[str, RowSpan]]) -> None:
     """Spans that a row follows which is learnt: a fine span for each."""
     metrics = {each.uid: each for each in queries.get_metrics(conn, sorted({uid for uid, _ in ended}))}
     for uid, span in ended:

@@ -97,6 +97,7 @@ class MetricStorer(QueueConsumer):
         self._cadences: dict[str, Learnt] = {}
         self._waiting = True  #: whether samples may wait for earlier ones
         self.late = 0
+        self.filled = 0
         self.transaction_samples = Observations(SIZES)
         self.transaction_seconds = Observations(SECONDS)
         self.received_to_stored_seconds = Observations(SECONDS)
@@ -105,6 +106,7 @@ class MetricStorer(QueueConsumer):
         """What was stored and rejected, and how long it took."""
         yield counter("htmengine_storer_samples", "Samples that came, accepted or not", self.received)
         yield counter("htmengine_storer_stored", "Samples that were stored", self.stored)
+        yield counter("htmengine_storer_filled", "Rows that fill gaps", self.filled)
         yield counter("htmengine_storer_late", "Samples that came too late and are kept for a rebuild", self.late)
         rejected = "Samples that were rejected, by the listener too"
         yield counter("htmengine_storer_rejected", rejected, self.rejected, by="reason")
@@ -189,6 +191,7 @@ class MetricStorer(QueueConsumer):
         self.received += stored.received
         self.stored += stored.stored
         self.late += stored.late
+        self.filled += stored.filled
         self.rejected.update(stored.rejected)
         for reject in stored.rejects:
             self._reject_log.tell(reject.reason, reject.sender, reject.line)

@@ -15,11 +15,12 @@ from typing import NamedTuple
 from msgspec import structs
 from sqlalchemy import Connection
 
+from htmengine.cadence import LEARNT, Cadence, cadence_of
 from htmengine.messages import GAUGE, Sample, SampleBatch
 from htmengine.repository import late_samples
 from htmengine.repository.late_samples import HeldSample
 from htmengine.repository.queries import Tail
-from htmengine.runtime.late_window import FIRST, LEARNT, SUM, Cadence, LateWindow, cadence_of, take
+from htmengine.runtime.late_window import FIRST, SUM, LateWindow, take
 
 
 class Came(NamedTuple):

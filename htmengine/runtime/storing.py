@@ -2,8 +2,8 @@
 """The Metric Storer's transaction: samples to rows, and what the models are told.
 
 In: batches of samples, in the order of arrival.  Out: `Stored`.  It decides which samples may come in, makes new
-metrics, puts counters' rates in place of their totals and samples into the order of time, numbers the rows, keeps late
-samples, counts the rejects, and leaves messages for the models in the table outbox.
+metrics, puts counters' rates in place of their totals and samples into the order of time, numbers the rows, fills gaps,
+keeps late samples, counts the rejects, and leaves messages for the models in the table outbox.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from sqlalchemy.exc import DBAPIError
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.cadence import Cadence
 from htmengine.errors import InvalidSample
+from htmengine.gaps import NO_FILLING, GapRules
 from htmengine.labels import identity, is_short
 from htmengine.messages import (
     COUNTER,
@@ -38,9 +40,10 @@ from htmengine.process import crash_points
 from htmengine.repository import counters, counts, late_samples, queries, rejects
 from htmengine.repository.quarantine import BLAMELESS, reason_of
 from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
-from htmengine.repository.unlearnt_rows import WindowAt
+from htmengine.repository.row_spans import WindowAt
 from htmengine.runtime.counter_rates import rates_of, without_totals
-from htmengine.runtime.late_window import SUM, Cadence, LateWindow
+from htmengine.runtime.gap_filling import filled
+from htmengine.runtime.late_window import SUM, LateWindow
 from htmengine.runtime.maintenance import leave_out
 from htmengine.runtime.sample_order import Came, Learnt, in_order
 from htmengine.sharding import ShardQueues
@@ -70,6 +73,7 @@ class StorerOptions:
     max_metrics: int = 0
     late_window: LateWindow = DEFAULT_WINDOW
     late_samples: int = 10_000  #: late samples of a metric that are kept
+    gaps: GapRules = NO_FILLING
     unlearnt_windows: Callable[[Connection], WindowAt | None] = lambda conn: None
 
 
@@ -85,6 +89,7 @@ class Stored:
     rejects: list[Reject] = field(default_factory=list)  #: some of them, to be shown
     failed: dict[str, str] = field(default_factory=dict)  #: metrics whose models could not be defined, and why
     late: int = 0  #: samples that came too late and are kept
+    filled: int = 0  #: rows that fill gaps
     waiting: bool = False  #: whether samples of some metric wait for earlier ones
     cadences: dict[str, Learnt] = field(default_factory=dict)  #: of the metrics, with the rows that were stored
 
@@ -113,12 +118,13 @@ def store_batches(
     _reject_merged(ordered.merged, tails, done, options)
     came = _with_rates(conn, came, tails, done, options)
     rows, late = _number(came, tails, done, options)
+    rows, done.filled = filled(conn, tails.values(), rows, options.gaps)
     done.cadences = _learnt(ordered.cadences, tails.values(), rows)
     _keep_late(conn, late, tails, done, options)
     _add_rejected(fresh, done)
     counts.add_rejects(conn, done.rejected_of, int(now))
     rejects.add(conn, [reject for batch in fresh for reject in batch.rejects] + done.rejects, int(now))
-    counts.add_total(conn, counts.RECEIVED, done.received)
+    counts.add_total(conn, counts.RECEIVED, done.received + done.filled)
     if rows:
         queries.insert_samples(
             conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]

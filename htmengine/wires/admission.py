@@ -109,16 +109,6 @@ def parse_rule(text: str) -> Rule:
     )
 
 
-def rule_lines(text: str) -> list[str]:
-    """The rules of a text: lines that are neither blank nor comments.
-
-    >>> rule_lines("drop *.debug.*\\n# said\\n\\nkeep *")
-    ['drop *.debug.*', 'keep *']
-    """
-    lines = (line.strip() for line in text.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
-
-
 def _parse_rename(rest: str) -> Rename:
     selected, _, template = rest.rpartition(" to ")
     template = template.strip()

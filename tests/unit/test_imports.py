@@ -16,7 +16,19 @@ MODULES = import_picture.sources(ROOT)
 IMPORTS = import_picture.imports(MODULES)
 
 #: What knows nothing of an engine.
-GROUND = ("errors", "process", "config", "labels", "selectors", "messages", "htm", "evidence", "sharding")
+GROUND = (
+    "errors",
+    "process",
+    "config",
+    "cadence",
+    "labels",
+    "selectors",
+    "gaps",
+    "messages",
+    "htm",
+    "evidence",
+    "sharding",
+)
 STORED = (*GROUND, "bus", "repository")
 #: The services: none imports another, and only what puts them together imports one.
 SERVICES = (
@@ -37,11 +49,13 @@ EVERYTHING = ("",)
 #: circle of rooms.  A module belongs to the longest name that its own begins with.
 LAYERS: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "cadence": (),
     "config": ("errors",),
     "config_files": ("config",),
     "sharding": ("errors",),
     "labels": ("errors",),
     "selectors": ("errors", "labels"),
+    "gaps": ("errors", "cadence", "labels", "selectors"),
     "csv_files": ("errors",),
     "pictures": (),
     "process": ("errors",),
@@ -53,13 +67,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "htm": ("errors", "htm.checks", "htm.params"),
     "evidence": ("errors", "htm", "messages"),
     "nab": ("errors", "htm", "evidence"),
-    "offline": ("errors", "htm", "evidence", "messages"),
-    "streaming": ("errors", "htm", "evidence", "messages", "offline"),
-    "data_frames": ("errors", "process", "htm", "evidence", "messages", "csv_files", "offline"),
+    "offline": ("errors", "gaps", "htm", "evidence", "messages"),
+    "streaming": ("errors", "gaps", "htm", "evidence", "messages", "offline"),
+    "data_frames": ("errors", "process", "gaps", "htm", "evidence", "messages", "csv_files", "offline"),
     "bus": ("errors", "process"),
     "testing": ("process", "bus"),
     "repository.migrations.versions": ("errors",),  # they stay what they were when they were written
-    "repository": ("errors", "process", "labels", "selectors", "messages", "htm", "evidence"),
+    "repository": ("errors", "process", "cadence", "labels", "selectors", "gaps", "messages", "htm", "evidence"),
     "sources": ("errors", "labels", "csv_files", "repository"),
     "adapters": (*GROUND, "repository"),
     "ledger": (*GROUND, "repository"),

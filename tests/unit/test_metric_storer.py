@@ -21,9 +21,10 @@ from htmengine.messages import (
     SampleBatch,
     decode_model_message,
 )
-from htmengine.repository import counts, fine_spans, old_rows, queries, rejects, unlearnt_rows
+from htmengine.repository import counts, fine_spans, old_rows, queries, rejects
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage
+from htmengine.repository.row_spans import unlearnt_rows
 from htmengine.runtime.metric_storer import ask_for_scores
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues

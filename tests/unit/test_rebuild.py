@@ -15,14 +15,15 @@ from sqlalchemy import Connection, insert, select
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
+from htmengine.cadence import FIRM, Cadence
 from htmengine.htm.params import ModelParams
 from htmengine.ledger import read_ledger
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
 from htmengine.repository import fine_spans, joining, old_rows, queries, schema
 from htmengine.repository.fine_spans import FineSpan
+from htmengine.repository.joining import NO_RULES, JoinRules
 from htmengine.repository.queries import Metric, MetricStatus
-from htmengine.repository.unlearnt_rows import UnlearntSpan, WindowAt
-from htmengine.runtime.late_window import FIRM, Cadence
+from htmengine.repository.row_spans import RowSpan
 from htmengine.runtime.sample_order import Learnt
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
@@ -35,6 +36,9 @@ NOW = 10_000_000
 
 def _window(name: str, at: float) -> tuple[float, float] | None:
     return (6600.0, 7200.0) if 6600.0 <= at < 7200.0 else None
+
+
+IN_WINDOW = JoinRules(_window)
 
 
 def value_of(minute: int) -> float:
@@ -57,9 +61,9 @@ class RebuildTestCase(TestCase):
     def release(self, name: str = "m") -> None:
         self.database.run_sync(lambda conn: store_batches(conn, [], OPTIONS, NOW + 60.0, [], due=[name]))
 
-    def rebuild(self, name: str = "m", window_at: WindowAt | None = None) -> tuple[Rebuild, list[bytes]]:
+    def rebuild(self, name: str = "m", rules: JoinRules = NO_RULES) -> tuple[Rebuild, list[bytes]]:
         def change(conn: Connection) -> tuple[Rebuild, list[bytes]]:
-            return custom.rebuild_metric(conn, queries.find_metric(conn, name, lock=True), PENDING, NOW, window_at)
+            return custom.rebuild_metric(conn, queries.find_metric(conn, name, lock=True), PENDING, NOW, rules)
 
         return self.database.run_sync(change)
 
@@ -199,13 +203,13 @@ class MaintenanceTest(RebuildTestCase):
     def send_in_window(self, minutes: Sequence[int], name: str = "m") -> None:
         self.send(minutes, name, options=replace(OPTIONS, unlearnt_windows=lambda conn: _window))
 
-    def spans(self, name: str = "m") -> tuple[list[UnlearntSpan], list[FineSpan]]:
-        def read(conn: Connection) -> tuple[list[UnlearntSpan], list[FineSpan]]:
+    def spans(self, name: str = "m") -> tuple[list[RowSpan], list[FineSpan]]:
+        def read(conn: Connection) -> tuple[list[RowSpan], list[FineSpan]]:
             uid = queries.find_metric(conn, name).uid
             c = schema.unlearnt_span.c
             found = conn.execute(select(c.first, c.last).where(c.uid == uid).order_by(c.first))
             fine = fine_spans.of_metrics(conn, [uid]).get(uid, ())
-            return [UnlearntSpan(*row) for row in found], [replace(each, uid="") for each in fine]
+            return [RowSpan(*row) for row in found], [replace(each, uid="") for each in fine]
 
         return self.database.run_sync(read)
 
@@ -216,19 +220,19 @@ class MaintenanceTest(RebuildTestCase):
         self.send_in_window(range(100, 130), one)
         self.send_in_window(sorted({99, 130, *range(100, 130)} - late - later), other)
         self.send_in_window([99, 130], one)
-        self.rebuild(one, _window)
+        self.rebuild(one, IN_WINDOW)
         for part in (late, later):
             self.load([*part, 99], other)
-            self.rebuild(other, _window)
+            self.rebuild(other, IN_WINDOW)
         self.assertEqual(self.rows(other), self.rows(one))
         self.assertEqual(self.spans(other), self.spans(one))
-        self.assertEqual(self.spans(one)[0], [UnlearntSpan(12, 21)])
+        self.assertEqual(self.spans(one)[0], [RowSpan(12, 21)])
 
     def test_a_sample_in_the_middle_is_not_learnt_whatever_has_become_of_the_window(self) -> None:
         self.send_in_window([100, 110, 112, 120])
         self.load([109, 111, 113])
         self.rebuild()
-        self.assertEqual(self.spans(), ([UnlearntSpan(3, 5)], [FineSpan("", "maintenance", 3, 5, after=5)]))
+        self.assertEqual(self.spans(), ([RowSpan(3, 5)], [FineSpan("", "maintenance", 3, 5, after=5)]))
 
     def test_spans_go_with_their_rows(self) -> None:
         self.send_in_window([*range(100, 111, 2), *range(120, 140)])

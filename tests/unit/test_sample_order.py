@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from unittest import TestCase
 
+from htmengine.cadence import FIRM, Cadence, cadence_of
 from htmengine.ledger import read_ledger
 from htmengine.messages import SampleBatch
 from htmengine.repository import counts, late_samples, queries
-from htmengine.runtime.late_window import FIRM, MOST_WAITING, Cadence, LateWindow, cadence_of, take
+from htmengine.runtime.late_window import MOST_WAITING, LateWindow, take
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database

@@ -34,8 +34,8 @@ from htmengine.messages import (
 )
 from htmengine.repository import counts, joining, queries, results
 from htmengine.repository.counts import MetricScore
+from htmengine.repository.joining import NO_RULES, JoinRules
 from htmengine.repository.queries import Definition, Metric, MetricStatus
-from htmengine.repository.unlearnt_rows import WindowAt
 
 DATASOURCE = "custom"
 
@@ -248,14 +248,13 @@ def define_again(uid: str, generation: int, last_rowid: int) -> bytes:
 
 
 def rebuild_metric(
-    conn: Connection, metric: Metric, pending_samples: int, now: int, window_at: WindowAt | None = None
+    conn: Connection, metric: Metric, pending_samples: int, now: int, rules: JoinRules = NO_RULES
 ) -> tuple[Rebuild, list[bytes]]:
     """Make rows of a metric's late samples, and its model again from the first row.
 
     Returns what was done, and messages for its shard's queue.  A model that began with a snapshot begins with it again.
-    ``window_at``: of maintenance, whose late samples are not learnt.
     """
-    rows, duplicates, moved_to = joining.join_late(conn, metric, now, window_at)
+    rows, duplicates, moved_to = joining.join_late(conn, metric, now, rules)
     joined = queries.get_metric(conn, metric.uid)
     results.forget_anomalies(conn, metric.uid)
     message = None

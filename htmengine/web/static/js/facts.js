@@ -69,6 +69,7 @@ export function showLedger(panel, ledger) {
   const unordered = [
     ["Wait for earlier ones", ledger.held],
     ["Came too late, kept", ledger.late],
+    ["Rows that fill gaps", ledger.filled],
   ];
   const some = (places) => places.filter(([, number]) => number);
   fill(
