@@ -9,8 +9,10 @@ import click
 
 from htmengine.bus.interface import QueueState
 from htmengine.cli.common import Engine, at_engine, engine_options, example, failing_cleanly, printable
+from htmengine.deployment import Deployment
 from htmengine.errors import UnroutableMessage
 from htmengine.operations import Operations
+from htmengine.runtime.carbon_queue import queue_from
 
 _COLUMNS = "{:<40} {:>9} {:>10} {:>9} {:>9}  {:<16} {}"
 
@@ -27,8 +29,7 @@ def queues(engine: Engine, names: Sequence[str], name: str | None) -> None:
     for beside the engine's own, and a dash stands for what it does not tell.
     """
     deployment = engine.deployment
-    own = {queue for queues in deployment.queues.values() for queue in queues}
-    own.add(deployment.config.interface_bus.scheduler_notification_queue)
+    own = own_queues(deployment)
     if name is not None:
         _delete(engine, name, own)
         return
@@ -41,6 +42,15 @@ def queues(engine: Engine, names: Sequence[str], name: str | None) -> None:
     click.echo(_COLUMNS.format("queue", "messages", "bytes", "oldest", "dropped", "reader", "bound to"))
     for state in states:
         click.echo(queue_line(state).rstrip())
+
+
+def own_queues(deployment: Deployment) -> set[str]:
+    """Names of the engine's own queues."""
+    own = {queue for queues in deployment.queues.values() for queue in queues}
+    section = deployment.config.metric_listener
+    if section.amqp_exchange:
+        own.add(queue_from(section.amqp_exchange, section.queue_name))
+    return own | {deployment.config.interface_bus.scheduler_notification_queue}
 
 
 def _delete(engine: Engine, name: str, own: Collection[str]) -> None:

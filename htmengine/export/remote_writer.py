@@ -7,7 +7,8 @@ sends some results again, and the receiver has them once all the same: they are 
 
 While the receiver is away, has too much to do, or answers that the request is not for it (no authorization, no such
 path), results wait.  Samples that it refuses are left out: of a request with one sample that it will not have, all
-others are sent again without it.  Nothing is left out uncounted.
+others are sent again without it.  After many in a row that it will not have, a few that it would have may be left
+out.  Nothing is left out uncounted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -62,6 +64,8 @@ FIRST_RETRY_S = 0.5
 LONGEST_RETRY_S = 60.0
 #: Statuses that say that something is wrong with the samples; all others are of the receiver, or of the way to it.
 ABOUT_SAMPLES = frozenset({400, 409, 413, 422})
+#: A refused part is left out whole if this many times as many samples were refused before it.
+SHORT_BESIDE = 10
 #: A loss is told for so long.
 LOSS_TOLD_S = 600.0
 
@@ -302,23 +306,36 @@ class RemoteWriter(Service):
         ]
 
     async def _send(self, samples: Sequence[Sample]) -> None:
-        """All, or those that the receiver will have.  Raises `DeliveryFailed` when they are to be sent again."""
+        """All, or those that the receiver will have, the oldest first.
+
+        A part that is refused is halved until the refused samples are found, or until it is short beside what was
+        refused before it with nothing taken between, as when all that waited is too old: then it is left out whole.
+        Raises `DeliveryFailed` when they are to be sent again.
+        """
+        parts = [sorted(samples, key=attrgetter("timestamp"))]  # the next one at the end
+        in_row = 0
+        while parts:
+            part = parts.pop()
+            answer = await self._post(part)
+            if answer.good:
+                self.written += len(part)
+                in_row = 0
+            elif answer.status not in ABOUT_SAMPLES:
+                raise DeliveryFailed(answer.said, answer.retry_after_s)
+            elif len(part) > max(1, in_row // SHORT_BESIDE):
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            else:
+                in_row += len(part)
+                self._refuse(part, answer)
+
+    async def _post(self, samples: Sequence[Sample]) -> Answer:
         options = self._options
         body = snap(write_version_1(by_series(samples)))
         posting = self._client.post(
             options.url, body, options.headers, timeout_s=options.timeout_s, tls_ca_file=options.tls_ca_file
         )
-        answer = await self._until(Deferred.fromCoroutine(posting))
-        if answer.good:
-            self.written += len(samples)
-        elif answer.status not in ABOUT_SAMPLES:
-            raise DeliveryFailed(answer.said, answer.retry_after_s)
-        elif len(samples) > 1:
-            middle = len(samples) // 2
-            await self._send(samples[:middle])
-            await self._send(samples[middle:])
-        else:
-            self._refuse(samples, answer)
+        return await self._until(Deferred.fromCoroutine(posting))
 
     def _refuse(self, samples: Sequence[Sample], answer: Answer) -> None:
         self.refused[str(answer.status)] += len(samples)

@@ -42,7 +42,12 @@ class CarbonQueueOptions:
     @property
     def queue(self) -> str:
         """The engine's own, bound to the exchange."""
-        return f"{self.samples_queue}.from.{self.exchange}"
+        return queue_from(self.exchange, self.samples_queue)
+
+
+def queue_from(exchange: str, samples_queue: str) -> str:
+    """The queue that takes what is published to an exchange."""
+    return f"{samples_queue}.from.{exchange}"
 
 
 class CarbonQueue(QueueConsumer):

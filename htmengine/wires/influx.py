@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
-from htmengine.errors import InvalidBody
+from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import MAX_TEXT_BYTES, shown
 from htmengine.process.extras import optional
 from htmengine.wires.samples import MAX_PARTS, Received, bound
@@ -29,6 +30,9 @@ PRECISIONS = {
     "m": (60, 1),
     "h": (3600, 1),
 }
+
+#: What lies before this time, in April of 1970, was written in seconds or so and is read as nanoseconds or so.
+COARSER = 10_000_000
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
@@ -55,7 +59,6 @@ def read_lines(body: bytes, precision: str, now: float) -> Received:
     bound(body.count(b"\n"))
     bound(body.count(b"="), MAX_PARTS)
     text = body.decode(errors="surrogateescape")  # a bad byte harms its line alone
-    multiplier, divisor = PRECISIONS[precision]
     parser = optional("line_protocol_parser", "wires")
     received = Received()
     for line in _lines(text):
@@ -73,24 +76,48 @@ def read_lines(body: bytes, precision: str, now: float) -> Received:
             received.reject("line_form", f"{shown(line)}: {error}")
             continue
         if point is not None:
-            timestamp = now if point["time"] is None else point["time"] * multiplier / divisor
-            _take(received, point["measurement"], point["tags"], point["fields"], timestamp)
+            _take(received, point, precision, now)
     return received
 
 
-def _take(
-    received: Received, measurement: str, tags: dict[str, str], fields: dict[str, object], timestamp: float
-) -> None:
+def precision_of(time: int) -> str:
+    """The precision that a number of our days is written in.
+
+    >>> [precision_of(time) for time in (1_400_000_000, 1_400_000_000_000, 60)]
+    ['s', 'ms', 's']
+    """
+    return next((name for name in ("us", "ms") if time * PRECISIONS[name][0] // PRECISIONS[name][1] >= COARSER), "s")
+
+
+def _take(received: Received, point: dict[str, Any], precision: str, now: float) -> None:
+    fields = point["fields"]
     bound(len(received.samples) + len(fields))
+    try:
+        timestamp = now if point["time"] is None else _timestamp(point["time"], precision)
+    except InvalidSample as bad:
+        received.refuse(bad)
+        return
     for field, value in fields.items():
         if isinstance(value, bool):
             received.left_out["boolean"] += 1
         elif isinstance(value, int | float):
-            name = received.name(f"{measurement}.{field}", tags)
+            name = received.name(f"{point['measurement']}.{field}", point["tags"])
             if name is not None:
                 received.add(name, float(value), timestamp)
         else:
             received.left_out["text"] += 1
+
+
+def _timestamp(time: int, precision: str) -> float:
+    multiplier, divisor = PRECISIONS[precision]
+    timestamp = time * multiplier / divisor
+    if divisor > 1 and 0 <= timestamp < COARSER:
+        raise InvalidSample(
+            "timestamp_precision",
+            f"timestamp {time} is in 1970 if it counts {precision}; it is written with precision={precision_of(time)},"
+            " which the request has to say",
+        )
+    return timestamp
 
 
 def _has_long_key(line: str) -> bool:

@@ -12,9 +12,9 @@ import httpx
 from tests.support.engine import Engine, wait_for
 from tests.support.servers import Prometheus, free_port
 
-NAME = "web.load;host=h1"
+NAME = "web.load;host=h1;instance=i1"
 ROWS = 120
-SCORE = 'htmengine_metric_anomaly_score{{metric="web.load",host="h1",job="{}"}}'
+SCORE = 'htmengine_metric_anomaly_score{{metric="web.load",host="h1",instance="i1",job="{}"}}'
 
 
 def send(engine: Engine, first: int, last: int, newest: int) -> None:
@@ -25,7 +25,7 @@ def send(engine: Engine, first: int, last: int, newest: int) -> None:
 
 def test_each_result_is_there_once_and_scraped_scores_beside_them(tmp_path: Path) -> None:
     port, newest = free_port(), int(time.time())
-    scrape = {"metrics_path": "/federate", "params": {"match[]": ["web.*"]}}
+    scrape = {"metrics_path": "/federate", "honor_labels": True, "params": {"match[]": ["web.*"]}}
     with Prometheus(f"127.0.0.1:{port}", **scrape) as prometheus:
         engine = Engine(tmp_path / "data", "--workers", "1", "--http-port", str(port))
         engine.environment = {

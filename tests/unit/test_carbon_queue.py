@@ -13,6 +13,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.bus.interface import Delivery
+from htmengine.cli.queues import own_queues
+from htmengine.config import Config, MetricListenerSection
+from htmengine.deployment import Deployment
 from htmengine.messages import SampleBatch, decode_samples
 from htmengine.process.twisted_types import for_twisted
 from htmengine.runtime.carbon_queue import CarbonQueue, CarbonQueueOptions, batches_of
@@ -44,6 +47,12 @@ class CarbonQueueTest(SynchronousTestCase):
     def samples(self) -> list[SampleBatch]:
         subscription = self.do(self.bus.subscribe("samples", prefetch=10))
         return [decode_samples(delivery.body) for delivery in self.do(subscription.get(10))]
+
+    def test_the_queue_is_listed_as_one_of_the_engine_s_own(self) -> None:
+        section = MetricListenerSection(queue_name="samples", amqp_exchange="collectd")
+        for listener, listed in ((section, True), (MetricListenerSection(queue_name="samples"), False)):
+            own = own_queues(Deployment(Config(metric_listener=listener), None))
+            self.assertEqual((OPTIONS.queue in own, "samples" in own), (listed, True))
 
     def test_lines_go_on_and_messages_are_acknowledged(self) -> None:
         self.do(self.bus.broadcast("collectd", [b"a.load 0.5 60\r\nb 1 -1\n", b"c 2 120"]))

@@ -43,6 +43,7 @@ class FakePrometheus:
         self.requests: list[Mapping[str, str]] = []
         self.answers: list[Answer | DeliveryFailed] = []  #: given before it works
         self.hangs = False  #: its answer never comes
+        self.oldest = 0.0  #: samples before it are too old
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float, tls_ca_file: str
@@ -65,7 +66,7 @@ class FakePrometheus:
     def _refuses(self, sample: Sample) -> bool:
         known = self.series.get(sample.name, {})
         newest = max(known, default=0.0)
-        return sample.timestamp < newest or known.get(sample.timestamp, sample.value) != sample.value
+        return sample.timestamp < max(newest, self.oldest) or known.get(sample.timestamp, sample.value) != sample.value
 
 
 class RemoteWriterTest(SynchronousTestCase):
@@ -197,6 +198,16 @@ class RemoteWriterTest(SynchronousTestCase):
         self.assertIn("are lost", self.progress.stalled(60.0)[0])
         self.clock.advance(LOSS_TOLD_S)
         self.assertEqual(self.progress.stalled(60.0), [])
+
+    def test_many_results_that_are_too_old_cost_few_requests_and_hardly_any_that_are_not(self) -> None:
+        writer = self.writer()
+        self.prometheus.oldest = START + 130.0
+        self.score("disk", *(0.1,) * 160)
+        self.clock.advance(1)
+        taken = self.series("anomaly_score")
+        self.assertEqual((len(taken) > 31 - 260 / 20, min(taken) >= START + 130, START + 160 in taken), (True,) * 3)
+        self.assertEqual(writer.refused["400"] + writer.written, 321)
+        self.assertLess(len(self.prometheus.requests), 130)  # one by one: 550
 
     def test_what_is_wrong_with_the_token_or_the_path_loses_nothing(self) -> None:
         writer = self.writer()

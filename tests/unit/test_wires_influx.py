@@ -21,25 +21,31 @@ class InfluxTest(TestCase):
         return str(caught.exception.reason)
 
     def test_each_number_is_a_sample_and_others_are_left_out(self) -> None:
-        received = read_lines(b'cpu,host=a,dc=b idle=1.5,n=2i,u=3u,on=true,text="x y" 60000000000\n', "ns", 0.0)
+        received = read_lines(b'cpu,host=a,dc=b idle=1.5,n=2i,u=3u,on=true,text="x y" 1400000000000000000\n', "ns", 0.0)
         self.assertEqual(
             sorted(s[:3] for s in received.samples),
-            [("cpu.idle;dc=b;host=a", 1.5, 60.0), ("cpu.n;dc=b;host=a", 2.0, 60.0), ("cpu.u;dc=b;host=a", 3.0, 60.0)],
+            [(f"cpu.{field};dc=b;host=a", value, 1.4e9) for field, value in (("idle", 1.5), ("n", 2.0), ("u", 3.0))],
         )
         self.assertEqual((dict(received.left_out), dict(received.rejected)), ({"boolean": 1, "text": 1}, {}))
 
     def test_a_timestamp_counts_in_its_precision_and_is_now_without_one(self) -> None:
-        for precision, seconds in (
-            ("n", 6e-8),
-            ("us", 6e-5),
-            ("ms", 0.06),
-            ("s", 60.0),
-            ("m", 3600.0),
-            ("h", 216_000.0),
-        ):
-            self.assertAlmostEqual(read_lines(b"m v=1 60", precision, 0.0).samples[0].timestamp, seconds)
+        for precision, time in (("n", 10**18), ("us", 10**15), ("ms", 10**12), ("s", 10**9)):
+            self.assertEqual(read_lines(b"m v=1 %d" % time, precision, 0.0).samples[0].timestamp, 1e9)
+        for precision, seconds in (("s", 60.0), ("m", 3600.0), ("h", 216_000.0)):
+            self.assertEqual(read_lines(b"m v=1 60", precision, 0.0).samples[0].timestamp, seconds)
         self.assertEqual(read_lines(b"m v=1", "ns", 99.5).samples[0].timestamp, 99.5)
         self.assertEqual(self.reason(b"m v=1", "d"), "precision")
+
+    def test_a_time_of_another_precision_is_refused_and_the_likely_one_is_told(self) -> None:
+        for time, precision, likely in (
+            (1_400_000_000, "ns", "s"),
+            (1_400_000_000_000, "ns", "ms"),
+            (1_400_000_000_000_000, "n", "us"),
+            (1_400_000_000, "ms", "s"),
+        ):
+            received = read_lines(b"m v=1 %d\nm v=1" % time, precision, 99.5)
+            self.assertEqual((len(received.samples), dict(received.rejected)), (1, {"timestamp_precision": 1}))
+            self.assertIn(f"precision={likely},", received.error())
 
     def test_one_bad_line_is_rejected_alone(self) -> None:
         lines = b"m v=1 1\nm v=\nm\nm,a= v=1\n\n# said\nm v=1 x\nm v=nan 1\r\nm v=2 2\r\n"
