@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pika
 import pytest
 
 from tests.support.distributed import MODULES, QUICK, DistributedEngine, distributed_engine
 from tests.support.engine import lines, wait_for
 from tests.support.senders import Collectd
-from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ
+from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ, free_port
 
 
 @pytest.fixture
@@ -143,23 +144,39 @@ def test_a_samples_queue_that_another_program_made_differently_is_told_as_what_i
     assert engine.stop("storer") == 0
 
 
-def test_every_service_ends_within_ten_seconds_while_the_broker_hangs(
+def test_a_broker_that_hangs_is_told_by_the_listener_loses_nothing_and_holds_up_no_end(
     tmp_path: Path, broker: RabbitMQ, mariadb: MariaDB
 ) -> None:
+    port, section = free_port(), "HTMENGINE__APPLICATION__TELEMETRY__"
+    options = {**QUICK, f"{section}STALLED_S": "2", f"{section}LISTENER_PORT": str(port)}
+    troubles = "SELECT message FROM trouble WHERE source LIKE 'MetricListener%'"
     with distributed_engine(
-        tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=QUICK
+        tmp_path / "engine", rabbitmq_port=broker.port, database_url=mariadb.new_database(), options=options
     ) as engine:
         engine.start_all()
         engine.send(lines(1, 30, metrics=5))
         engine.wait_until_scored(150)
+        told = f"publishing to queue '{engine.names}.samples'"
         with broker.suspended():
-            engine.send(lines(31, 60, metrics=5))
+            engine.send(lines(31, 60, metrics=5))  # the listener takes them
+            wait_for(lambda: told in str(engine.query(troubles)), "the trouble")
+            assert f"stands still: {told}" in engine.log("listener")
+            ready = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=30)
+            assert (ready.status_code, told in ready.text) == (503, True)
+            assert "\nhtmengine_stalled 0.0\n" not in httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text
+        engine.wait_until_scored(300)
+        wait_for(lambda: not engine.query(troubles), "the end of the trouble")
+        with broker.suspended():
+            engine.send(lines(61, 90, metrics=5))
             began = time.monotonic()
             services = dict(engine.processes)
             for service in services.values():
                 service.send_signal(signal.SIGTERM)
             wait_for(lambda: all(each.poll() is not None for each in services.values()), "all services to end")
             assert time.monotonic() - began < 10.0
+        assert [(name, rowid) for name, rowid, *_ in engine.scores()] == [
+            (f"m{number}", rowid) for number in range(5) for rowid in range(1, 61)
+        ]
 
 
 def test_a_service_refuses_a_schema_that_is_not_up_to_date(engine: DistributedEngine) -> None:
