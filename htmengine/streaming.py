@@ -14,7 +14,8 @@ from msgspec import UNSET
 
 from htmengine.errors import InvalidSample
 from htmengine.evidence import Detector
-from htmengine.evidence.scoring import detector_for
+from htmengine.evidence.explaining import why_great
+from htmengine.evidence.scoring import ROWS_WITHOUT_SEQUENCE, detector_for, row_score
 from htmengine.gaps import SKIP, Filler, parse_filling
 from htmengine.htm.model import Model
 from htmengine.messages import Sample, Why
@@ -25,9 +26,10 @@ class AnomalyScorer:
     """The model and the detector of one series.
 
     ``minimum`` and ``maximum``: the least and the greatest value to expect.  Without them the first
-    ``pending_samples`` rows define the range, and score 0; then the model learns them all at once.  ``timestamp`` and
-    ``value``: the keys of a row.  ``sequence_only``: HTM Engine's scores.  ``fill_gaps``: ``hold ROWS`` or
-    ``linear ROWS``, as the engine's option of that name; raises `InvalidRule` for something else.
+    ``pending_samples`` rows define the range; then the model learns them all at once.  Their scores do not look at the
+    model.  ``timestamp`` and ``value``: the keys of a row.  ``sequence_only``: HTM Engine's scores, 0 until then.
+    ``fill_gaps``: ``hold ROWS`` or ``linear ROWS``, as the engine's option of that name; raises `InvalidRule` for
+    something else.
 
     Model and evidence learn a row as they score it.  So `score_one` learns, too, and `learn_one` of the same row does
     nothing more: the order of river, first score, then learn, gives an engine's scores.  A pickled one goes on exactly.
@@ -60,12 +62,13 @@ class AnomalyScorer:
         self._sequence_only = sequence_only
         self._filler = Filler(parse_filling(fill_gaps))
         self._pending: list[tuple[int, float]] = []
+        self._early: Detector | None = None if self._range.given or sequence_only else Detector()
         self._parts: tuple[Model, Detector] | None = None
         self._last: Sample | None = None
         self._scored: Scored | None = None
 
     def score_one(self, x: Mapping[str, Any]) -> float:
-        """The row's anomaly score, from 0 to 1; 0 while the range is not known.
+        """The row's anomaly score, from 0 to 1.
 
         The time is in epoch seconds, or a datetime, UTC if it has no zone.  Raises `InvalidSample` for a row that an
         engine would reject, such as one that is not later than the row before, has no number or lacks a key; it
@@ -86,13 +89,15 @@ class AnomalyScorer:
     def __getstate__(self) -> dict[str, Any]:
         """For pickle, joblib and copies: model and detector as they save themselves."""
         parts = self._parts and tuple(part.save() for part in self._parts)
-        return {**self.__dict__, "_parts": parts}
+        return {**self.__dict__, "_parts": parts, "_early": self._early and self._early.save()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if state["_parts"] is not None:
             model, detector = state["_parts"]
             self._parts = Model.restore(model), Detector.restore(detector)
+        if state["_early"] is not None:
+            self._early = Detector.restore(state["_early"])
 
     def _sample(self, x: Mapping[str, Any]) -> Sample:
         timestamp, value = (_cell(x, key) for key in self._keys)
@@ -106,12 +111,23 @@ class AnomalyScorer:
             raise InvalidSample(reason, f"{sample.timestamp} is not after {self._last.timestamp}")
         self._last = sample
         row = (sample.timestamp, sample.value)
-        self._pending += [*self._filler.before(row), row]
+        rows = [*self._filler.before(row), row]
+        self._pending += rows
         if self._parts is None and len(self._pending) < self._needs:
+            for each in rows:
+                self._scored = self._without_model(*each)
             return
-        for each in self._run(self._pending):
-            self._scored = each
+        self._early = None
+        for scored in self._run(self._pending):
+            self._scored = scored
         self._pending.clear()
+
+    def _without_model(self, timestamp: int, value: float) -> Scored | None:
+        """What the evidence says of a row before there is a model; None for rows of which it would ask it."""
+        if self._early is None or self._early.rows >= ROWS_WITHOUT_SEQUENCE:
+            return None
+        score = row_score(self._early.update(timestamp, value, 0.0), 0.0, sequence_only=False)
+        return Scored(0.0, score, why_great(self._early, score, TOLD_SCORE))
 
     def _run(self, rows: list[tuple[int, float]]) -> list[Scored]:
         times, values = [timestamp for timestamp, _ in rows], [value for _, value in rows]

@@ -92,6 +92,7 @@ class Scored:
     uid: str
     name: str
     rows: tuple[ScoredRow, ...]
+    young: int = 0  #: of rows up to this one, a young model's, only those count that leave a range that a rule gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,11 @@ def outside_maintenance(maintenance: Sequence[Maintenance], scored: Sequence[Sco
     ]
 
 
+def with_young(scored: Iterable[Scored], young: Mapping[str, int]) -> list[Scored]:
+    """The same, with the last rows of young models by uid."""
+    return [replace(each, young=young.get(each.uid, 0)) for each in scored]
+
+
 def keys_of_interest(rules: RuleIndex, scored: Iterable[Scored]) -> list[tuple[str, str]]:
     """The (rule, uid) pairs whose stored states `decide` needs, beside those that are open."""
     return [(rule.name, each.uid) for each in scored for rule in rules.of(each.name) if _has_hit(rule, each)]
@@ -156,7 +162,7 @@ def decide(
             if key not in found and not _has_hit(rule, each):
                 continue
             old = found.get(key) or AlertState(*key)
-            found[key], instructions = evaluate(rule, old, each.rows, now)
+            found[key], instructions = evaluate(rule, old, each.rows, now, each.young)
             if worth_storing(old, found[key]):
                 earlier = changes[key].instructions if key in changes else ()
                 changes[key] = Change(rule, each.name, found[key], (*earlier, *instructions))
@@ -164,16 +170,17 @@ def decide(
 
 
 def _has_hit(rule: Rule, scored: Scored) -> bool:
-    return any(counts(rule, row) for row in scored.rows)
+    return any(counts(rule, row, scored.young) for row in scored.rows)
 
 
-def counts(rule: Rule, row: ScoredRow) -> bool:
-    """Whether a row is one that the rule waits for."""
-    return out_of_range(rule, row) or (row.anomaly >= rule.threshold and fits(rule, row))
+def counts(rule: Rule, row: ScoredRow, young: int = 0) -> bool:
+    """Whether a row is one that the rule waits for; ``young``: as in `Scored`."""
+    high = row.rowid > young and row.anomaly >= rule.threshold
+    return out_of_range(rule, row) or (high and fits(rule, row))
 
 
 def evaluate(
-    rule: Rule, state: AlertState, rows: Sequence[ScoredRow], now: float
+    rule: Rule, state: AlertState, rows: Sequence[ScoredRow], now: float, young: int = 0
 ) -> tuple[AlertState, list[Instruction]]:
     """Take rows of one metric into account, in rowid order.  ``now`` tells only how old they are.
 
@@ -186,15 +193,17 @@ def evaluate(
     instructions: list[Instruction] = []
     for row in rows:
         if row.rowid > state.rowid:
-            state, following = _advance(rule, state, row, now)
+            state, following = _advance(rule, state, row, now, young)
             instructions += following
     return state, instructions
 
 
-def _advance(rule: Rule, state: AlertState, row: ScoredRow, now: float) -> tuple[AlertState, list[Instruction]]:
+def _advance(
+    rule: Rule, state: AlertState, row: ScoredRow, now: float, young: int
+) -> tuple[AlertState, list[Instruction]]:
     hits = tuple(timestamp for timestamp in state.hits if timestamp > row.timestamp - rule.window_s)
-    young = not rule.max_age_s or row.timestamp >= now - rule.max_age_s
-    if young and counts(rule, row):
+    recent = not rule.max_age_s or row.timestamp >= now - rule.max_age_s
+    if recent and counts(rule, row, young):
         hits = (*hits, row.timestamp)[-rule.rows :]
     state = replace(state, rowid=row.rowid, hits=hits)
     met = len(hits) >= rule.rows

@@ -41,7 +41,7 @@ from htmengine.process.figures import Figure, counter
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import repeated
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import audit, troubles
+from htmengine.repository import audit, queries, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import Quarantine
 
@@ -310,7 +310,8 @@ class AlertService(QueueConsumer):
         maintenance = await self._database.read(maintenance_queries.in_force, self._config)
         loud = evaluation.outside_maintenance(maintenance, scored)
         wanted = evaluation.keys_of_interest(rules, loud)
-        states = await self._database.read(alert_queries.load_alert_states, wanted)
+        states, young = await self._database.read(_known, wanted)
+        loud = evaluation.with_young(loud, young)
         await self._perform(evaluation.decide(rules, states, loud, self._clock.seconds()))
         await self._budget_rules.take(scored)
         self._wake()
@@ -375,6 +376,14 @@ class AlertService(QueueConsumer):
 
 
 # --- transactions ---------------------------------------------------------------------------------------
+
+
+def _known(
+    conn: Connection, wanted: Sequence[tuple[str, str]]
+) -> tuple[dict[tuple[str, str], evaluation.AlertState], dict[str, int]]:
+    """The states of these (rule, uid) pairs and of all that are open, and the last rows of young models."""
+    uids = sorted({uid for _, uid in wanted})
+    return alert_queries.load_alert_states(conn, wanted), queries.young_rows(conn, uids)
 
 
 def store_changes(conn: Connection, changes: Sequence[Change], options: AlertOptions, now: float) -> None:

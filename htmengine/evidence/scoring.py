@@ -8,6 +8,8 @@ from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.evidence.scale import anomaly_score
 from htmengine.htm.params import ModelParams
 
+#: The evidence does not look at the model in a metric's first rows: it does not know yet what is usual for it.
+ROWS_WITHOUT_SEQUENCE = 388
 #: How saved likelihoods began before they were a part of a detector.
 _LIKELIHOOD = b"HTMA"
 

@@ -78,6 +78,8 @@ class Definition:
     params: dict[str, Any]
     snapshot: int | None = None  #: the version that it starts from; None: from nothing
     after: int = 0  #: the row after which it starts
+    young: bool = False  #: its range is that of fewer rows than tell it; a model of the same rows and more follows
+    told: int = 0  #: rows up to this one had their scores of a young model, and keep them
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +364,13 @@ def first_values(conn: Connection, uid: str, rows: int) -> list[float]:
     return list(conn.execute(select(c.metric_value).where(c.uid == uid).order_by(c.rowid).limit(rows)).scalars())
 
 
+def first_timestamp(conn: Connection, uid: str) -> int | None:
+    """The time of the first row that there is."""
+    c = metric_data.c
+    found = conn.execute(select(c.timestamp).where(c.uid == uid).order_by(c.rowid).limit(1)).scalar()
+    return None if found is None else _epoch(found)
+
+
 def values_at(conn: Connection, rowids: Mapping[str, int]) -> dict[str, float]:
     """The value of one row of each metric, by uid; those whose row is not there are left out.
 
@@ -418,6 +427,22 @@ def save_scores(conn: Connection, scores: Sequence[Score]) -> int:
         for uid, rowid, at, value, raw, anomaly, display, predictions in scores
     ]
     return bulk_update(conn, metric_data, _ROW, _SCORES, rows)
+
+
+def forget_raw_scores(conn: Connection, uid: str) -> None:
+    """No row of the metric is one that its model has run; anomaly scores stay."""
+    conn.execute(update(metric_data).where(metric_data.c.uid == uid).values(raw_anomaly_score=None))
+
+
+def young_metrics(conn: Connection, uids: Sequence[str]) -> set[str]:
+    """Those whose models are young."""
+    return {each.uid for each in get_metrics(conn, uids) if each.definition is not None and each.definition.young}
+
+
+def young_rows(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
+    """The last row that each metric's young model scored, or is to score; metrics without one are left out."""
+    found = [(each, each.definition) for each in get_metrics(conn, uids) if each.definition is not None]
+    return {each.uid: each.last_rowid if it.young else it.told for each, it in found if it.young or it.told}
 
 
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:

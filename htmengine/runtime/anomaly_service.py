@@ -105,6 +105,11 @@ class Batch:
         return {row.rowid: row.raw for each, row in self.scores if each == uid}
 
     @property
+    def news(self) -> list[tuple[str, ScoredRow]]:
+        """The scores but for those that a young model's rows had before: they are the same."""
+        return [(uid, row) for uid, row in self.scores if row.rowid > self.touched[uid].told]
+
+    @property
     def newest(self) -> list[MetricScore]:
         """How far each metric's model is now."""
         rows = dict(self.scores)  # of each metric the last
@@ -387,7 +392,7 @@ def _store(
     _save_scores(conn, batch.scores)
     counts.save_scores(conn, batch.newest)
     results.save_anomalies(conn, batch.scores, anomaly_floor)
-    results.append_log(conn, batch.scores)
+    results.append_log(conn, batch.news)
     detector_states.save(conn, states)
     for each in batch.snapshots:
         model = each.model

@@ -21,7 +21,7 @@ from htmengine.wires import samples as wires
 from htmengine.wires.counters import Last, advance
 
 #: Metrics of these statuses have no model, and perhaps never had one.
-BEFORE_MODELS = (MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA)
+BEFORE_MODELS = (MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA, MetricStatus.CONSTANT)
 #: Rows of totals that a metric may have before its sender says that it is a counter: two minutes of a row a second.
 MOST_UNTOLD = 120
 _KINDS = {COUNTER: wires.Kind.COUNTER, DELTA: wires.Kind.DELTA, UNKNOWN: wires.Kind.COUNTER}

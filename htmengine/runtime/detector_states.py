@@ -55,6 +55,7 @@ class MetricState:
     digest: int | None = None  #: of the rows up to ``counted``; None: not known
     fine: tuple[FineSpan, ...] = ()  #: not learnt
     info: MetricInfo | None = None  #: what messages say of the metric; None: nobody has asked yet
+    told: int = 0  #: rows up to this one have had their scores before
 
     def advance(self, row: ResultRow, *, sequence_only: bool) -> float:
         """The row's anomaly score; ``sequence_only``: HTM Engine's."""
@@ -214,12 +215,15 @@ class DetectorStates:
             if at_most is not None and rowid > at_most:
                 continue
             try:
-                return MetricState(metric, definition.generation, rowid, restored(stored), rowid, fine=loaded.fine)
+                return self._state(loaded, rowid, restored(stored))
             except (CorruptCheckpoint, UnknownCheckpointVersion) as error:
                 self.log.error("state of metric {name} is made again: {error}", name=metric.name, error=error)
-        detector = detector_for(ModelParams.from_json(definition.params))
-        after = definition.after
-        return MetricState(metric, definition.generation, after, detector, after, fine=loaded.fine)
+        return self._state(loaded, definition.after, detector_for(ModelParams.from_json(definition.params)))
+
+    @staticmethod
+    def _state(loaded: Loaded, rowid: int, detector: Detector) -> MetricState:
+        generation, told = loaded.definition.generation, loaded.definition.told
+        return MetricState(loaded.metric, generation, rowid, detector, rowid, fine=loaded.fine, told=told)
 
 
 def last_rowid(result: ModelResult | ModelSnapshot) -> int:

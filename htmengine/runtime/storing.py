@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TypeAlias
 
 from msgspec import structs
 from sqlalchemy import Connection
@@ -39,7 +40,7 @@ from htmengine.messages import (
 from htmengine.process import crash_points
 from htmengine.repository import counters, counts, late_samples, queries, rejects
 from htmengine.repository.quarantine import BLAMELESS, reason_of
-from htmengine.repository.queries import MetricStatus, OutboxMessage, Tail
+from htmengine.repository.queries import Metric, MetricStatus, OutboxMessage, Tail
 from htmengine.repository.row_spans import WindowAt
 from htmengine.runtime.counter_rates import rates_of, without_totals
 from htmengine.runtime.gap_filling import filled
@@ -54,6 +55,8 @@ from htmengine.wires.counters import SaidCounters
 SHOWN_REJECTS = 5
 DEFAULT_WINDOW = LateWindow()
 NONE_LEARNT: Mapping[str, Learnt] = MappingProxyType({})
+#: Defines a metric's model, by connection, metric, pending_samples and newest rowid: the message about it.
+Define: TypeAlias = Callable[[Connection, Metric, int, int], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,17 +391,20 @@ def _feed(
     messages: list[tuple[str, bytes]] = []
     by_shard: defaultdict[str, list[ModelInput]] = defaultdict(list)
     generations = counts.get_generations(conn, [uid for uid in rows if tails[uid].status.has_model])
-    starting = _starting(conn, tails, rows, options)
+    starting, grown = _starting(conn, tails, rows, options), _grown(conn, tails, rows, options)
     for uid, each in rows.items():
         queue = options.shards.queue_of(uid)
-        if uid in generations:
+        if uid in grown:
+            definition = _define(conn, custom.define_grown, tails[uid], options, each[-1].rowid, done)
+            messages += [(queue, definition)] if definition is not None else []
+        elif uid in generations:
             first = not by_shard[queue]
             model_input = ModelInput(
                 uid, generations[uid], each[0].rowid - 1, tuple(each), received_at if first else None
             )
             by_shard[queue].append(model_input)
         elif uid in starting:
-            definition = _define(conn, tails[uid], options, each[-1].rowid, done)
+            definition = _define(conn, custom.define_from_data, tails[uid], options, each[-1].rowid, done)
             messages += [(queue, definition)] if definition is not None else []
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
     return messages
@@ -408,22 +414,31 @@ def _starting(
     conn: Connection, tails: Mapping[str, Tail], rows: Mapping[str, list[InputRow]], options: StorerOptions
 ) -> set[str]:
     """Metrics that waited for rows and have enough now, constants whose value has changed, and expired ones."""
+    least = custom.least_samples(options.pending_samples)
     constant = [uid for uid in rows if tails[uid].status is MetricStatus.CONSTANT]
     before = queries.values_at(conn, {uid: rows[uid][0].rowid - 1 for uid in constant})
     moved = {uid for uid in constant if any(row.value != before.get(uid) for row in rows[uid])}
     waited = {
-        uid
-        for uid, each in rows.items()
-        if tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= options.pending_samples
+        uid for uid, each in rows.items() if tails[uid].status is MetricStatus.PENDING_DATA and each[-1].rowid >= least
     }
     return moved | waited | {uid for uid in rows if tails[uid].status is MetricStatus.EXPIRED}
 
 
-def _define(conn: Connection, tail: Tail, options: StorerOptions, last_rowid: int, done: Stored) -> bytes | None:
+def _grown(
+    conn: Connection, tails: Mapping[str, Tail], rows: Mapping[str, list[InputRow]], options: StorerOptions
+) -> set[str]:
+    """Metrics with young models that have rows enough for a range now."""
+    needed = options.pending_samples
+    reached = [uid for uid, each in rows.items() if tails[uid].last_rowid < needed <= each[-1].rowid]
+    return queries.young_metrics(conn, [uid for uid in reached if tails[uid].status.has_model])
+
+
+def _define(
+    conn: Connection, define: Define, tail: Tail, options: StorerOptions, last_rowid: int, done: Stored
+) -> bytes | None:
     """The message that starts a metric's model; None if it has to wait, or is in ERROR as there cannot be one."""
     try:
-        metric = queries.get_metric(conn, tail.uid)
-        return custom.define_from_data(conn, metric, options.pending_samples, last_rowid)
+        return define(conn, queries.get_metric(conn, tail.uid), options.pending_samples, last_rowid)
     except (*BLAMELESS, DBAPIError):
         raise  # the transaction is no more
     except Exception as error:

@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection
 from twisted.web.server import Request
 
-from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec
+from htmengine.adapters.datasource.custom import DATASOURCE, ModelSpec, least_samples
 from htmengine.adapters.datasource.evidence_columns import bucketed, evidence_columns
 from htmengine.adapters.datasource.why import why_at
 from htmengine.errors import UnroutableMessage
@@ -288,6 +288,7 @@ class Api:
                 "queues": await self._depths(),
                 "event_clients": self.feed.clients,
                 "graphite": self._graphite(),
+                "first_samples": least_samples(self.operations.pending_samples),
                 "pending_samples": self.operations.pending_samples,
                 "troubles": [asdict(trouble) for trouble in found],
             }

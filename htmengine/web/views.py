@@ -72,7 +72,8 @@ def _model(model_params: str | None) -> dict[str, Any] | None:
     if not isinstance(definition, Mapping) or "generation" not in definition:
         return None  # none yet, or HTM Engine's own
     value = definition["params"].get("value", {})
-    return {"generation": definition["generation"], "min": value.get("minval"), "max": value.get("maxval")}
+    ends = {"min": value.get("minval"), "max": value.get("maxval")}
+    return {"generation": definition["generation"], **ends, "young": definition.get("young", False)}
 
 
 def _newest(row: MetricRow) -> dict[str, Any] | None:

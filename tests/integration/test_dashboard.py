@@ -73,7 +73,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with running_engine(tmp_path_factory.mktemp("engine") / "data", "--workers", "1") as started:
         rows = list(read_rows(SERIES))[:ROWS]
         started.send(f"{MACHINE} {value!r} {timestamp!r}" for timestamp, value in rows)
-        started.send(f"waiting.for.data {number} {1_400_000_000 + 60 * number}" for number in range(20))
+        started.send(f"waiting.for.data {number} {1_400_000_000 + 60 * number}" for number in range(10))
         started.send(f"{name} 1 1400000000" for name in HOSTILE)
         started.wait_until_scored(MACHINE, ROWS)
         seed_incident(started, MACHINE)

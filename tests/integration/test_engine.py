@@ -85,15 +85,24 @@ class TestScores:
         counted = dict(engine.query("SELECT reason, sum(count) FROM reject_count GROUP BY reason"))
         assert counted == {"timestamp_duplicate": 2, "field_count": 1, "value_not_finite": 1}
 
-    def test_a_metric_waits_for_288_samples_and_then_all_are_scored(self, engine: Engine, series: Path) -> None:
+    def test_a_metric_is_scored_from_its_first_dozen_samples_on_and_its_scores_stay(
+        self, engine: Engine, series: Path, expected: list[tuple[float, float]]
+    ) -> None:
         lines = lines_of(series, "slow")
-        engine.send(lines[:287])
-        wait_for(lambda: engine.query("SELECT last_rowid FROM metric WHERE name = 'slow'") == [(287,)], "287 rows")
-        assert engine.query("SELECT status FROM metric WHERE name = 'slow'") == [(8,)]
+        engine.send(lines[:11])
+        wait_for(lambda: engine.query("SELECT status, last_rowid FROM metric") == [(8, 11)], "11 rows")
         assert engine.scores("slow") == []
+        engine.send(lines[11:12])
+        engine.wait_until_scored("slow", 12)
+        engine.send(lines[12:287])
+        early = engine.wait_until_scored("slow", 287)
+        assert engine.query("SELECT generation, scored FROM metric_score") == [(1, 287)]
+        assert [anomaly for _, _, anomaly in early] == [anomaly for _, anomaly in expected[:287]]
         engine.send(lines[287:288])
-        engine.wait_until_scored("slow", 288)
-        wait_for(lambda: engine.query("SELECT status FROM metric WHERE name = 'slow'") == [(1,)], "ACTIVE")
+        wait_for(lambda: engine.query("SELECT generation, scored FROM metric_score") == [(2, 288)], "the range")
+        wait_for(lambda: engine.query("SELECT status FROM metric") == [(1,)], "ACTIVE")
+        assert_scored_as_expected(engine, "slow", expected[:288])
+        assert engine.query("SELECT count FROM ledger_total WHERE name = 'results'") == [(288,)]
 
     def test_the_first_spike_of_a_constant_starts_its_model_and_is_found(self, engine: Engine, tmp_path: Path) -> None:
         values = [0.0] * 700 + [500.0]

@@ -114,7 +114,7 @@ class TestMetrics:
         metric = client.get("/api/v1/metrics/web.requests").json()
         assert metric["status"] == "ACTIVE"
         assert metric["unit"] == "1/s"
-        assert metric["model"] == {"generation": 1, "min": 0.0, "max": 100.0}
+        assert metric["model"] == {"generation": 1, "min": 0.0, "max": 100.0, "young": False}
         assert metric["parameters"]["modelParams"] == {"min": 0, "max": 100}
         assert metric["rows"] == metric["newest"]["rowid"] == ROWS
         assert metric["newest"]["value"] == 5000.0
@@ -130,7 +130,7 @@ class TestMetrics:
         assert client.get(at).json()["status"] == "UNMONITORED"
         problem(client.post("/api/v1/metrics", json={"metricSpec": {"metric": "a.new.one"}}), 409)
         put = client.put(f"{at}/model", json={"modelParams": {"min": 1, "max": 2}})
-        assert put.json()["model"] == {"generation": 1, "min": 1.0, "max": 2.0}
+        assert put.json()["model"] == {"generation": 1, "min": 1.0, "max": 2.0, "young": False}
         wait_for(lambda: client.get(at).json()["status"] == "ACTIVE", "the model")
         assert client.delete(f"{at}/model").json()["status"] == "UNMONITORED"
         assert client.delete(at).status_code == 204

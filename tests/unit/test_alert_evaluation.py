@@ -54,6 +54,15 @@ class EvaluateTest(TestCase):
         self.assertEqual(state, AlertState("load", "uid", Phase.FIRING, 3, (60, 180), state.alert_id, 180))
         self.assertEqual(instructions, [Fire(state.alert_id, row(3, 0.999))])
 
+    def test_scores_of_a_young_model_do_not_count_and_a_range_that_the_rule_gives_does(self) -> None:
+        rows = (row(1, 1.0), row(2, 1.0))
+        for rule, fires in ((RULE, 0), (replace(RULE, valid_range=(2.0, 5.0)), 1)):
+            index = RuleIndex([rule])
+            grown = decide(index, {}, [Scored("uid", "web.a", rows)], 0.0)
+            young = decide(index, {}, [Scored("uid", "web.a", rows, young=2)], 0.0)
+            self.assertEqual([len(each.instructions) for each in grown], [1])
+            self.assertEqual(sum(len(each.instructions) for each in young), fires)
+
     def test_rows_too_far_apart_do_not_fire(self) -> None:
         state, instructions = run(RULE, FRESH, row(1, 1.0, minute=0), row(2, 1.0, minute=10))
         self.assertEqual((state.phase, state.hits, instructions), (Phase.RESOLVED, (600,), []))

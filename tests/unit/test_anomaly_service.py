@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
@@ -148,6 +149,30 @@ class AnomalyServiceTest(SynchronousTestCase):
             self.deliver(self.results(first, first + 69))
         self.assertEqual(self.stored(), self.expected())
         self.assertEqual(self.heard_rows(), list(range(1, ROWS + 1)))
+
+    def test_rows_of_a_young_model_keep_their_scores_and_are_no_news_again(self) -> None:
+        self.make_young()
+        self.deliver(self.results(1, 300))
+        early = self.stored()
+        self.database.run_sync(custom.define_grown, self.metric, 310, 350)
+        self.assertTrue(self.database.run_sync(queries.lacks_scores, self.metric.uid, 0, 1))
+        self.assertEqual(self.stored(), early)
+        self.raws = [1.0 - raw for raw in self.raws]
+        self.service = self.new_service()
+        self.deliver(self.results(1, ROWS, generation=2))
+        self.assertEqual((self.stored()[:300], self.stored()), (early[:300], self.expected()))
+        rows = self.database.run_sync(queries.get_rows, self.metric.uid, 0, ROWS)
+        self.assertEqual([row.raw for row in rows], self.raws)
+        self.assertEqual(self.heard_rows(), [*range(1, 301), *range(1, ROWS + 1)])
+        told, _ = self.database.run_sync(results.results_after, 0, 10 * ROWS)
+        self.assertEqual([each.rowid for each in told], list(range(1, ROWS + 1)))
+
+    def make_young(self) -> None:
+        definition = self.metric.definition
+        assert definition is not None
+        young = replace(definition, young=True)
+        self.database.run_sync(queries.set_definition, self.metric.uid, young, MetricStatus.ACTIVE)
+        self.metric = self.database.run_sync(queries.get_metric, self.metric.uid)
 
     def test_results_that_cannot_be_processed_harm_their_metric_alone(self) -> None:
         metrics = [self.metric]

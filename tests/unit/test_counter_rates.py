@@ -13,6 +13,7 @@ from htmengine.labels import identity
 from htmengine.ledger import read_ledger
 from htmengine.messages import SampleBatch, decode_samples, encode_samples
 from htmengine.repository import queries
+from htmengine.repository.queries import MetricStatus
 from htmengine.runtime import counter_rates
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.storing import StorerOptions, store_batches
@@ -29,10 +30,13 @@ class RatesTest(TestCase):
     def setUp(self) -> None:
         self.database = new_database(self)
 
-    def store(self, *totals: float, kind: str = "c", first: int = 0) -> list[float]:
+    def store(self, *totals: float, kind: str = "c", first: int = 0, options: StorerOptions = OPTIONS) -> list[float]:
         """Send totals a minute apart; the rows that there are then."""
         lines = [f"rpc {total} {START + 60 * (first + number)}" for number, total in enumerate(totals)]
-        return self.store_lines(lines, kind)
+        return self.store_lines(lines, kind, options)
+
+    def status(self) -> MetricStatus:
+        return self.database.run_sync(queries.find_metric, "rpc").status
 
     def store_lines(
         self, lines: Sequence[str], kind: str, options: StorerOptions = OPTIONS, said: Sequence[str] = ()
@@ -90,6 +94,13 @@ class RatesTest(TestCase):
         self.assertEqual(self.store(900, kind="u", first=5), [1.0, 1.0])
         ledger = self.database.run_sync(read_ledger, None)
         self.assertEqual((ledger.adds_up, ledger.rejected), (True, {"counter_untold": 3, "first_of_counter": 1}))
+
+    def test_totals_that_have_not_moved_yet_are_removed_too(self) -> None:
+        options = replace(OPTIONS, auto_monitor=True)
+        self.store(*[600] * 12, kind="u", options=options)
+        self.assertEqual(self.status(), MetricStatus.CONSTANT)
+        self.assertEqual(self.store(600, 660, first=12, options=options), [1.0])
+        self.assertEqual(self.status(), MetricStatus.PENDING_DATA)
 
     def test_a_metric_with_a_longer_past_keeps_it(self) -> None:
         self.store(600, 660, 720, kind="g")

@@ -19,6 +19,7 @@ from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence import AnomalyLikelihood, Detector, _evidence
 from htmengine.evidence.detector import Scored
 from htmengine.evidence.kinds import KINDS, NAMES, Side
+from htmengine.evidence.scoring import ROWS_WITHOUT_SEQUENCE
 from tests.support.evidence_rows import Row, columns, daily_rows
 
 
@@ -37,6 +38,20 @@ class WorkedRowsTest(TestCase):
             detector.update(300 * row, value, 0.0)
             ups.append(round(detector.evidence[0], 4) if detector.sides[0] is Side.UP else 0.0)
         self.assertEqual({row: e for row, e in enumerate(ups) if e}, {41: 2.4918, 55: 2.3272, 56: 1.4548, 57: 2.1109})
+
+    def test_the_first_rows_have_the_same_scores_whatever_the_model_says(self) -> None:
+        rng = random.Random(3)
+        last = ROWS_WITHOUT_SEQUENCE
+        for step in (300, 60):
+            values = [(step * row, 10 * rng.random() + 40 * (row % 97 == 96)) for row in range(last + 20)]
+            found = [
+                Detector().update_many(*columns([(at, value, raw(row)) for row, (at, value) in enumerate(values)]))
+                for raw in (lambda row: 0.0, lambda row: (row * 7 % 41) / 40)
+            ]
+            early = [each.scores[:last].tolist() + each.heights[:last].tolist() for each in found]
+            self.assertEqual(*early)
+            self.assertNotEqual(*(each.scores[last:].tolist() for each in found))
+            self.assertGreater(max(early[0]), 0.5)
 
     def test_one_kind_at_the_cap_alone(self) -> None:
         self.assertAlmostEqual(math.sqrt(7**2 / _evidence.FUSED), 2.21, places=2)

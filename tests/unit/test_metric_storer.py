@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection
 from twisted.trial.unittest import SynchronousTestCase
@@ -33,6 +34,7 @@ from tests.support.database import new_database
 
 OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=False, pending_samples=5)
 MONITORING = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, pending_samples=5)
+YOUNG = replace(MONITORING, pending_samples=20)
 
 
 class StorerTestCase(SynchronousTestCase):
@@ -309,6 +311,60 @@ class ModelsTest(StorerTestCase):
         [message] = self.lines("a 6 600", options=MONITORING).outbox
         [fed] = decode_model_message(message.body)
         self.assertEqual((fed.after, fed.rows), (5, (InputRow(6, 600, 6.0),)))
+
+    def command(self, done: Stored) -> ModelCommand:
+        [message] = done.outbox
+        command = decode_model_message(message.body)
+        assert isinstance(command, ModelCommand)
+        return command
+
+    def minutes(self, first: int, last: int, name: str = "a", options: StorerOptions = YOUNG) -> Stored:
+        return self.lines(*(f"{name} {n * n % 17} {60 * n}" for n in range(first, last + 1)), options=options)
+
+    def params(self, *minutes: int) -> dict[str, Any]:
+        return ModelSpec.for_name("a").params_from_data([float(n * n % 17) for n in minutes]).to_json()
+
+    def test_a_new_metric_has_a_young_model_until_its_range_is_known(self) -> None:
+        self.assertEqual(self.minutes(1, 11).outbox, [])
+        young = self.command(self.minutes(12, 14))
+        self.assertEqual((young.generation, young.args["params"]), (1, self.params(*range(1, 15))))
+        [message] = self.minutes(15, 19).outbox
+        [fed] = decode_model_message(message.body)
+        self.assertEqual((fed.generation, fed.after), (1, 14))
+        grown = self.command(self.minutes(20, 25))
+        self.assertEqual((grown.generation, grown.args["upTo"]), (2, 25))
+        self.assertEqual(grown.args["params"], self.params(*range(1, 21)))
+        [message] = self.minutes(26, 26).outbox
+        [fed] = decode_model_message(message.body)
+        self.assertEqual((fed.generation, fed.after), (2, 25))
+
+    def test_rows_of_seconds_have_a_model_after_two_minutes(self) -> None:
+        options = replace(YOUNG, pending_samples=288)
+        self.assertEqual(self.lines(*(f"a {n % 7} {n}" for n in range(1000, 1120)), options=options).outbox, [])
+        self.assertEqual(self.metric("a").status, MetricStatus.PENDING_DATA)
+        self.assertEqual(self.command(self.lines("a 5 1120", options=options)).generation, 1)
+
+    def test_a_model_whose_range_was_given_is_not_made_again(self) -> None:
+        self.monitor("a")
+        self.minutes(1, 19)
+        [message] = self.minutes(20, 20).outbox
+        [fed] = decode_model_message(message.body)
+        self.assertEqual((fed.generation, fed.after), (1, 19))
+
+    def test_a_young_model_that_cannot_grow_harms_its_metric_alone(self) -> None:
+        self.minutes(1, 12)
+        self.minutes(1, 12, "b")
+        grow = custom.define_grown
+
+        def failing(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
+            if metric.name == "b":
+                raise ZeroDivisionError
+            return grow(conn, metric, pending_samples, last_rowid)
+
+        self.patch(custom, "define_grown", failing)
+        lines = [f"{name} {n} {60 * n}" for n in range(13, 21) for name in ("a", "b")]
+        self.assertEqual(self.command(self.lines(*lines, options=YOUNG)).generation, 2)
+        self.assertEqual((self.metric("a").status.name, self.metric("b").status.name), ("CREATE_PENDING", "ERROR"))
 
     def test_a_model_that_cannot_be_defined_harms_its_metric_alone(self) -> None:
         define = custom.define_from_data

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom, models
@@ -163,6 +165,16 @@ class CopyTest(ModelsTestCase):
         self.clone("n")
         self.assertRaises(ModelExists, self.clone, "n")
         self.assertRaises(ModelExists, self.clone, "m")
+
+    def test_a_young_model_gives_way(self) -> None:
+        self.take()
+        other, _ = self.do(custom.monitor_metric, ModelSpec.for_name("n", min=0, max=10), 5)
+        assert other.definition is not None
+        self.do(queries.set_definition, other.uid, replace(other.definition, young=True), MetricStatus.ACTIVE)
+        metric, command = self.clone("n")
+        self.assertEqual(
+            (metric.definition.generation, metric.definition.young, command.method), (2, False, CLONE_MODEL)
+        )
 
     def test_an_exported_model_comes_back_under_its_own_or_another_name(self) -> None:
         self.take()

@@ -21,6 +21,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from htmengine.errors import InvalidModelSpec, InvalidSample, MetricExists, MetricNotFound
+from htmengine.evidence.scoring import ROWS_WITHOUT_SEQUENCE
 from htmengine.htm import opf
 from htmengine.htm.params import ModelParams
 from htmengine.labels import sample_name
@@ -38,6 +39,10 @@ from htmengine.repository.joining import NO_RULES, JoinRules
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 
 DATASOURCE = "custom"
+#: Rows that a metric without a known range has before it gets a young model, and the time that they last at least: by
+#: then its sender has said whether it is a counter (`runtime.counter_rates`).
+YOUNG_SAMPLES = 12
+YOUNG_S = 120
 
 _SPEC_FIELDS = {"datasource", "metricSpec", "modelParams", "completeModelParams"}
 _METRIC_FIELDS = {"metric", "uid", "unit", "resource", "userInfo"}
@@ -141,6 +146,11 @@ class Rebuild:
     duplicates: int  #: late samples whose times had rows already
 
 
+def least_samples(pending_samples: int) -> int:
+    """Rows of a metric without a known range before which there is no model."""
+    return min(YOUNG_SAMPLES, pending_samples)
+
+
 # --- operations -----------------------------------------------------------------------------------------
 
 
@@ -171,7 +181,8 @@ def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> t
     """Give a metric a model, new if it has one already; a metric that does not exist is created.
 
     Returns the metric and messages for its shard's queue.  All rows that are stored are run through the new model.
-    A metric whose range is to be learnt has to wait for ``pending_samples`` rows and for a change.
+    A metric whose range is to be learnt has to wait for its first rows and for a change; its model is young until there
+    are ``pending_samples`` rows.
     """
     metric = _find_or_create(conn, spec)
     queries.set_parameters(conn, metric.uid, json.dumps(spec.source))
@@ -182,10 +193,22 @@ def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> t
 def define_from_data(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes | None:
     """The message that starts a metric's model if it has rows enough: its range is that of the first ones.
 
-    None while it has not (PENDING_DATA), or all its rows are the same (CONSTANT).
+    None while it has not (PENDING_DATA), or all its rows are the same (CONSTANT).  With less than ``pending_samples``
+    rows the model is young.
     """
-    spec = ModelSpec.parse(json.loads(metric.parameters or "{}") or _spec_of(metric))
-    return _start(conn, metric, spec, pending_samples, last_rowid)
+    return _start(conn, metric, _learnt_spec(metric), pending_samples, last_rowid)
+
+
+def define_grown(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
+    """The message that puts a model of the range of the first ``pending_samples`` rows in a young one's place.
+
+    It runs all rows.  Those that have a score keep it: the evidence does not look at the model that early.
+    """
+    score = counts.get_scores(conn, [metric.uid]).get(metric.uid)
+    told = min(score.rowid, ROWS_WITHOUT_SEQUENCE) if score is not None else 0
+    queries.forget_raw_scores(conn, metric.uid)
+    params = _learnt_spec(metric).params_from_data(queries.first_values(conn, metric.uid, pending_samples))
+    return _define(conn, metric, params, last_rowid, told=told)
 
 
 def unmonitor_metric(conn: Connection, metric: Metric) -> bytes:
@@ -281,12 +304,23 @@ def export_spec(metric: Metric) -> dict[str, Any]:
 def _start(conn: Connection, metric: Metric, spec: ModelSpec, pending_samples: int, last_rowid: int) -> bytes | None:
     """A model whose range is given, or learnt from a metric that has rows enough and has moved."""
     params = spec.params()
-    if params is None and last_rowid < pending_samples:
+    if params is not None:
+        return _define(conn, metric, params, last_rowid)
+    young = last_rowid < pending_samples
+    if young and not _may_be_young(conn, metric, last_rowid):
         return _wait(conn, metric, MetricStatus.PENDING_DATA)
-    if params is None and queries.is_constant(conn, metric.uid):
+    if queries.is_constant(conn, metric.uid):
         return _wait(conn, metric, MetricStatus.CONSTANT)
-    learnt = params or spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
-    return _define(conn, metric, learnt, last_rowid)
+    learnt = spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
+    return _define(conn, metric, learnt, last_rowid, young=young)
+
+
+def _may_be_young(conn: Connection, metric: Metric, last_rowid: int) -> bool:
+    """Whether there are rows enough for a young model."""
+    first = queries.first_timestamp(conn, metric.uid)
+    if first is None or metric.last_timestamp is None:
+        return False
+    return last_rowid >= YOUNG_SAMPLES and metric.last_timestamp - first >= YOUNG_S
 
 
 def _wait(conn: Connection, metric: Metric, status: MetricStatus) -> bytes | None:
@@ -295,12 +329,14 @@ def _wait(conn: Connection, metric: Metric, status: MetricStatus) -> bytes | Non
     return _delete_model(metric) if metric.status.has_model else None
 
 
-def _define(conn: Connection, metric: Metric, params: ModelParams, last_rowid: int) -> bytes:
+def _define(
+    conn: Connection, metric: Metric, params: ModelParams, last_rowid: int, *, young: bool = False, told: int = 0
+) -> bytes:
     generation = metric.definition.generation + 1 if metric.definition else 1
-    definition = Definition(generation, params.to_json())
+    definition = Definition(generation, params.to_json(), young=young, told=told)
     queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
     counts.start_scores(conn, MetricScore(metric.uid, generation))
-    results.forget_anomalies(conn, metric.uid)
+    results.forget_anomalies(conn, metric.uid, after=told)
     args = CommandArgs(params=definition.params, upTo=last_rowid)
     return encode_model_command(ModelCommand(DEFINE_MODEL, metric.uid, generation, uuid.uuid4().hex, args))
 
@@ -333,6 +369,10 @@ def _find_or_create(conn: Connection, spec: ModelSpec) -> Metric:
         return metric
     known = queries.find_metrics(conn, [spec.name] if spec.name else [], lock=True)
     return known.get(spec.name or "") or create_metric(conn, spec)
+
+
+def _learnt_spec(metric: Metric) -> ModelSpec:
+    return ModelSpec.parse(json.loads(metric.parameters or "{}") or _spec_of(metric))
 
 
 def _spec_of(metric: Metric) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel, Snapshot
 
-#: Statuses in which a metric has no model that another could take the place of.
+#: Statuses in which a metric has no model that another could take the place of; of a young one it may.
 WITHOUT_MODEL = frozenset(
     {MetricStatus.UNMONITORED, MetricStatus.PENDING_DATA, MetricStatus.CONSTANT, MetricStatus.EXPIRED}
 )
@@ -114,7 +114,7 @@ def _adopt(
     parsed = ModelSpec.parse(source)
     found = queries.find_metrics(conn, [str(parsed.name)]).get(str(parsed.name))
     metric = found or custom.create_metric(conn, parsed)
-    if metric.status not in WITHOUT_MODEL:
+    if metric.status not in WITHOUT_MODEL and not (metric.definition is not None and metric.definition.young):
         raise ModelExists(metric.name)
     queries.set_parameters(conn, metric.uid, json.dumps(source))
     snapshot = snapshots.add(conn, metric, params, _next_generation(metric), created_at)

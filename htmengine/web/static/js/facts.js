@@ -42,7 +42,8 @@ export function showModel(panel, metric) {
     panel,
     h("h2", {}, "Model"),
     h("p", { class: status === "ERROR" ? "failure small" : "muted small" }, message ?? STATES[status]?.help ?? ""),
-    status === "PENDING_DATA" ? waiting(rows) : null,
+    status === "PENDING_DATA" ? waiting(rows, "first_samples", "until the first score") : null,
+    model?.young ? waiting(rows, "pending_samples", "until its range is known: no rule looks at its scores before") : null,
     metric.learning ? learning(metric.learning) : null,
     factList([
       ...known,
@@ -98,10 +99,10 @@ function learning({ progress, until }) {
   return h("p", { class: "small" }, bar, ` Learning until ${format.time(until)}: no rule with a budget pages before.`);
 }
 
-function waiting(rows) {
+function waiting(rows, fact, what) {
   const line = h("p", { class: "small" });
-  return filledWithFacts(line, ({ pending_samples: needed }) => {
-    const bar = h("progress", { max: needed, value: Math.min(rows, needed), "aria-label": "Samples until the model starts" });
-    fill(line, bar, ` ${Math.min(rows, needed)} of ${needed} samples`);
+  return filledWithFacts(line, ({ [fact]: needed }) => {
+    const bar = h("progress", { max: needed, value: Math.min(rows, needed), "aria-label": `Samples ${what}` });
+    fill(line, bar, ` ${Math.min(rows, needed)} of ${needed} samples ${what}`);
   });
 }
