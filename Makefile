@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint lint-core lint-page types unit integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages deb install-paths clean
+.PHONY: demo test check lint lint-core lint-page types unit long integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages deb install-paths clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -15,7 +15,7 @@ test: $(VENV)/tests
 	$(MAKE) check
 
 # The same as `make test` without the set-up.
-check: lint types unit integration
+check: lint types unit long integration
 
 lint: lint-core lint-page
 	$(BIN)/ruff format --check .
@@ -54,12 +54,16 @@ types:
 TRIAL_TESTS := tests.unit.test_tasks tests.unit.test_metric_listener tests.unit.test_results
 
 unit:
-	$(BIN)/python -m pytest -q --doctest-modules tests/unit companions/htmengine-nupic/tests htmengine tools --ignore=htmengine/repository/migrations/env.py
+	$(BIN)/python -m pytest -q -m 'not long' --doctest-modules tests/unit companions/htmengine-nupic/tests htmengine tools --ignore=htmengine/repository/migrations/env.py
 	$(BIN)/trial --temp-directory=$(VENV)/trial $(TRIAL_TESTS)
 
-# They wait more than they compute: more workers than processors.  A module's tests share its servers and its engine.
 WORKERS ?= 2
 
+# The unit tests that take many rows, models or metrics through the code.
+long:
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m long tests/unit
+
+# A module's tests share its servers and its engine.
 integration:
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/integration
 

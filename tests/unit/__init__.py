@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The unit tests: no engine, no server, milliseconds each.
+"""The unit tests: no engine, no server, milliseconds each but for those marked ``long``.
 
 Hypothesis tries 20 examples of each property, or as many as the environment variable HTMENGINE_EXAMPLES says.
 """

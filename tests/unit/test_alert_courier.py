@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -94,6 +95,7 @@ class CourierTest(SynchronousTestCase):
         self.sender.succeed()
         self.assertEqual(len(self.sender.attempts), 1)
 
+    @pytest.mark.long
     def test_a_failure_is_tried_again_ever_more_slowly_with_the_same_id(self) -> None:
         self.queue(FIRING)
         for wait in (2, 4, 8):

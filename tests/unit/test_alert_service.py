@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -239,6 +240,7 @@ class AlertServiceTest(ServiceCase):
         self.hear("web.a", (50, 0.1))
         self.assertEqual(self.told()[2:], [("hook", "resolved", "web.a"), ("am", "resolved", "web.a")])
 
+    @pytest.mark.long
     def test_it_catches_up_with_many_rows_of_many_metrics_in_parts(self) -> None:
         self.patch(alert_service, "METRICS_AT_ONCE", 1)
         self.patch(alert_service, "ROWS_AT_ONCE", 2)

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, bindparam, delete, update
@@ -174,6 +175,7 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.database.run_sync(queries.set_definition, self.metric.uid, young, MetricStatus.ACTIVE)
         self.metric = self.database.run_sync(queries.get_metric, self.metric.uid)
 
+    @pytest.mark.long
     def test_results_that_cannot_be_processed_harm_their_metric_alone(self) -> None:
         metrics = [self.metric]
         for n in range(1, 20):
@@ -222,6 +224,7 @@ class AnomalyServiceTest(SynchronousTestCase):
     def generation(self) -> int:
         return self.database.run_sync(counts.get_scores)[self.metric.uid].generation
 
+    @pytest.mark.long
     def test_a_model_whose_results_are_lost_is_made_again_and_all_rows_get_their_scores(self) -> None:
         for later in (self.results(251, 300), self.come_to(300), self.snapshot(300)):
             self.setUp()
@@ -324,6 +327,7 @@ class AnomalyServiceTest(SynchronousTestCase):
             found += [anomaly_score(detector.update(*row)) for row in self.rows_after(0)[first:last]]
         return found
 
+    @pytest.mark.long
     def test_what_was_called_fine_is_not_learnt_after_its_row_however_messages_and_crashes_fall(self) -> None:
         self.values[299:320] = [500.0] * 21
         self.mark_some_as_fine()
@@ -405,6 +409,7 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.deliver(self.results(600, ROWS))
         self.assertEqual(self.evidence_from(), 301)
 
+    @pytest.mark.long
     def test_rows_with_great_scores_are_told_of_with_their_reasons_and_so_are_those_that_come_again(self) -> None:
         self.values[400:403] = [9000.0] * 3
         self.database.run_sync(

@@ -7,6 +7,7 @@ import math
 from unittest import TestCase
 
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -93,6 +94,7 @@ class AnyNumberTest(TestCase):
                 self.check(values)
 
 
+@pytest.mark.long
 class UnitTest(TestCase):
     @given(st.integers(-(10**6), 10**6), st.lists(st.integers(-100, 100), min_size=10, max_size=30))
     def test_raw_scores_do_not_depend_on_the_unit(self, offset: int, steps: list[int]) -> None:

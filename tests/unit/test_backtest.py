@@ -16,6 +16,7 @@ from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -408,6 +409,7 @@ class CommandTest(SynchronousTestCase):
         self.assertEqual((found["rows"], found["rows_compared"]), (ROWS, 0))
         self.assertEqual(found["incidents"][0]["happened"]["title"], "web.load")
 
+    @pytest.mark.long
     def test_other_windows_of_maintenance(self) -> None:
         calendar = self.file("calendar.conf", "[maintenance:all]\ncron = 0 0 * * *\nfor_s = 86400\n")
         lines = self.command("--calendar", calendar).splitlines()

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock, patch
 
+import pytest
 from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -96,6 +97,7 @@ class HelpTest(CommandLineTestCase):
             self.assertIn(" ".join(("htmengine", *words)), command.epilog or "", words)
 
 
+@pytest.mark.long
 class ListTest(SynchronousTestCase):
     """A process of its own: this one has imported everything."""
 
@@ -315,6 +317,7 @@ class LoadTest(CommandLineTestCase):
         self.assertIn("no files in this folder end in .csv, .csv.gz, .tsv, .tsv.gz", done.stderr)
 
 
+@pytest.mark.long
 class StatusTest(CommandLineTestCase):
     def setUp(self) -> None:
         self.data_dir = Path(self.mktemp()).resolve()

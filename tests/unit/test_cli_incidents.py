@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 from click.testing import CliRunner
 from sqlalchemy import Connection, update
 from twisted.internet.defer import Deferred
@@ -55,6 +56,7 @@ url = http://127.0.0.1/
 """
 
 
+@pytest.mark.long
 class IncidentCommandsTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.folder = Path(self.mktemp()).resolve()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.htm import _core
@@ -180,6 +181,7 @@ class WalkTest(SynchronousTestCase):
         self.assertEqual((predicted, hinted, starts), (39_960, 105_560, 27))
 
 
+@pytest.mark.long
 class OverlappingPatternsTest(SynchronousTestCase):
     """Noisy patterns that share columns: here chance has its say, and the two agree in distribution."""
 

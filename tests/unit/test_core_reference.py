@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from unittest import TestCase
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,6 +92,7 @@ class BacktrackingMemoryTest(TestCase):
         self.assertEqual(_listed(plain.segments), _in_order(compiled.segment_list()))
 
 
+@pytest.mark.long
 class PlainMemoryTest(TestCase):
     @given(_small, _sequences(), st.sampled_from([0, 1, 15]), st.integers(0, 60))
     def test_scores_and_segments_are_equal(

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from unittest import TestCase
 
+import pytest
+
 from htmengine.htm import _core
 
 _OWNER = 32 * 5 + 3
@@ -80,6 +82,7 @@ class SegmentsTest(TestCase):
         self.assertEqual(Counter(self._synapses().values()), {90: 1, 21: 31})
 
 
+@pytest.mark.long
 class MemoryTest(TestCase):
     """Synapses from always other cells come and go."""
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from unittest import TestCase
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from htmengine.evidence.detector import Scored
@@ -72,6 +73,7 @@ class NewMetricTest(TestCase):
         self.assertEqual(alarms(values)[0], 400)
 
 
+@pytest.mark.long
 class UnitTest(TestCase):
     def test_seconds_are_found_as_their_multiples_are(self) -> None:
         values = daily(1500, low=0.0002, high=0.0008)

@@ -11,6 +11,7 @@ from typing import ClassVar
 from unittest import TestCase
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -160,6 +161,7 @@ def _series(draw: st.DrawFn) -> list[Row]:
 
 
 class AnyValuesTest(TestCase):
+    @pytest.mark.long
     @given(_series(), st.data())
     def test_evidence_is_finite_and_goes_on_exactly_after_restoring(self, rows: list[Row], data: st.DataObject) -> None:
         at = data.draw(st.integers(0, len(rows)))
@@ -240,6 +242,7 @@ class UnitTest(TestCase):
         self._compare((2.0**-50, 2.0**40), 0.0)
 
 
+@pytest.mark.long
 class GapTest(TestCase):
     """Metrics of 5 minutes that come back after an hour, a day, three days and two weeks."""
 
@@ -404,6 +407,7 @@ class RestoreTest(TestCase):
         with self.assertRaises(UnknownCheckpointVersion):
             Detector.restore(bytes(saved))
 
+    @pytest.mark.long
     def test_foreign_states_with_a_right_checksum_are_refused_or_work(self) -> None:
         detector = Detector()
         detector.update_many(*columns(daily_rows(700)))

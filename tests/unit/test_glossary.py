@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import TestCase
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 CODE = ROOT / "htmengine"
 SWAPPER = sorted((CODE / "model_swapper").glob("*.py"))
@@ -47,6 +49,7 @@ def is_module(name: str) -> bool:
     return name.startswith("htmengine.") and (ROOT / name.replace(".", "/")).with_suffix(".py").exists()
 
 
+@pytest.mark.long
 class GlossaryTest(TestCase):
     def test_the_code_uses_every_term(self) -> None:
         text = words("\n".join(path.read_text() for path in CODE.rglob("*") if path.suffix in {".py", ".hpp"}))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -114,6 +115,7 @@ _ROUTES = [
 ]
 
 
+@pytest.mark.long
 class HostileRequestsTest(GraphiteTestCase):
     def setUp(self) -> None:
         super().setUp()

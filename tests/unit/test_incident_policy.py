@@ -8,6 +8,7 @@ import random
 from unittest import TestCase
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,7 @@ class BudgetTest(TestCase):
                 Budget(pages)
 
 
+@pytest.mark.long
 class FleetTest(TestCase):
     """A year of a fleet's alarms, with bad weeks: what is paged, by the whole policy."""
 

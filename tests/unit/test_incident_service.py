@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from sqlalchemy import bindparam, update
 
 from htmengine.alerts import maintenance_queries
@@ -118,6 +119,7 @@ class IncidentServiceTest(IncidentCase):
         labels = (("app", "web"), ("what", "a"))
         self.assertEqual(statuses, [("firing", labels), ("worse", labels), ("resolved", labels)])
 
+    @pytest.mark.long
     def test_a_member_that_goes_on_keeps_its_incident_open(self) -> None:
         self.rise("web.a")
         for rowid in range(51, 54):
@@ -175,6 +177,7 @@ class IncidentServiceTest(IncidentCase):
         self.rise("db.b")
         self.assertEqual(self.messages(), [("firing", 1)])
 
+    @pytest.mark.long
     def test_the_like_of_what_was_called_fine_pages_nobody_until_it_is_called_right(self) -> None:
         self.rise("web.a")
         [incident] = self.incidents()
@@ -312,6 +315,7 @@ class ConditionsTest(IncidentCase):
         self.assertEqual((incident.paged, incident.height), (True, 10.0))
 
 
+@pytest.mark.long
 class FleetTest(IncidentCase):
     names = tuple(f"host{host}.m{number}" for host in range(4) for number in range(2))
 

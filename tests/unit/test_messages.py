@@ -11,6 +11,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError
@@ -114,6 +115,7 @@ class SamplesTest(SynchronousTestCase):
                 m.decode_samples(body)
 
 
+@pytest.mark.long
 class ModelMessagesTest(SynchronousTestCase):
     @given(uid=IDS, value=FLOATS, generation=st.integers(0, 2**31 - 1))
     def test_inputs_are_read_back(self, uid: str, value: float, generation: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,6 +27,7 @@ EVERY_S = DAY_S / 4  #: rather than once an hour
 LOOKS = 8
 
 
+@pytest.mark.long
 class MetricExpiryTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.patch(metric_expiry, "INTERVAL_S", EVERY_S)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import StartError
@@ -16,6 +17,7 @@ from tests.support.migrations import tables, with_later_version
 SCHEMA_0007 = Path(__file__).parent.parent / "support" / "schema_0007.sql"
 
 
+@pytest.mark.long
 class MigrationsTest(SynchronousTestCase):
     def new_folder(self) -> Path:
         folder = Path(self.mktemp())

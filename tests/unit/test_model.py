@@ -12,6 +12,7 @@ from dataclasses import replace
 from unittest import TestCase
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,7 @@ class SameBytesTest(TestCase):
         self.assertEqual(straight.predictions(), interrupted.predictions())
         self.assertEqual(straight.save(), interrupted.save())
 
+    @pytest.mark.long
     def test_every_kind_of_model_goes_on_with_the_same_bytes_after_many_rows(self) -> None:
         for name, params in _MODELS.items():
             straight = Model(params)
@@ -109,6 +111,7 @@ class SameBytesTest(TestCase):
         self.assertEqual((model.segments, model.synapses), segments)
 
 
+@pytest.mark.long
 class GoldenTest(TestCase):
     """What every compiler and machine must give."""
 

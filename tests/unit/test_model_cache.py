@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -74,6 +75,7 @@ class ModelCacheTest(SynchronousTestCase):
             run(model, rowid)
         return model.save()
 
+    @pytest.mark.long
     def test_models_that_are_swapped_for_each_row_are_exact(self) -> None:
         self.define("a", "b", "c")
         for rowid in range(1, 61):
@@ -83,6 +85,7 @@ class ModelCacheTest(SynchronousTestCase):
         for name in "abc":
             self.assertEqual(self.find(name).model.save(), self.expected(60))
 
+    @pytest.mark.long
     def test_they_are_written_every_so_many_rows_and_not_all_at_the_same(self) -> None:
         names = "abcdefgh"
         self.define(*names)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.cli.nab import intervals
@@ -59,6 +60,7 @@ class IntervalTest(SynchronousTestCase):
         self.assertGreaterEqual(found.low, 50.0)
 
 
+@pytest.mark.long
 class ReportTest(SynchronousTestCase):
     def test_the_command_tells_the_score_and_the_difference_for_each_profile(self) -> None:
         self.patch(bootstrap, "DRAWS", 100)

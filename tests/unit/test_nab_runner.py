@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -86,6 +87,7 @@ class LoadTest(NabTestCase):
             load_folder(self.folder / "empty", self.windows)
 
 
+@pytest.mark.long
 class RunTest(NabTestCase):
     def test_every_row_is_scored_and_the_same_seed_gives_the_same_scores(self) -> None:
         spike = load_folder(self.folder, self.windows)[1]
@@ -131,6 +133,7 @@ class RunTest(NabTestCase):
         np.testing.assert_allclose(scores, [0.0, 0.0, 1.0, 0.0301], atol=1e-4)
 
 
+@pytest.mark.long
 class CommandTest(NabTestCase):
     def _invoke(self, *options: str) -> Result:
         return CliRunner().invoke(nab, [str(self.folder), "--windows", str(self.windows), *options])

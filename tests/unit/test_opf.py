@@ -7,6 +7,8 @@ import copy
 from typing import Any
 from unittest import TestCase
 
+import pytest
+
 from htmengine.errors import InvalidModelSpec, UnsupportedModelParams
 from htmengine.htm import _core, opf
 from htmengine.htm.model import core_params
@@ -270,6 +272,7 @@ _EFFECTS: dict[str, Any] = {
 }
 
 
+@pytest.mark.long
 class EffectTest(TestCase):
     """Whatever a description may set makes another model: its state after some rows is another one."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import Deferred
@@ -30,6 +31,7 @@ from tests.support.database import InlineDatabase
 NOW = 1_400_000_000
 
 
+@pytest.mark.long
 class QuarantineTest(SynchronousTestCase):
     def setUp(self) -> None:
         database = Database("sqlite://")

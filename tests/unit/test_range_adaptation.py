@@ -8,6 +8,7 @@ from dataclasses import replace
 from unittest import TestCase
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from htmengine.htm import Model, ModelParams
@@ -25,6 +26,7 @@ def _wave(rows: int, scale: float = 1.0) -> list[float]:
     return [scale * (65 + 60 * math.sin(row * math.pi / 12)) for row in range(rows)]
 
 
+@pytest.mark.long
 class RangeAdaptationTest(TestCase):
     def test_inside_the_range_nothing_is_different(self) -> None:
         values = [float(value) for value in np.random.default_rng(1).uniform(0, 130, 500)]

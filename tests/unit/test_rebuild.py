@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from unittest import TestCase
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
@@ -100,6 +101,7 @@ def as_rows(minutes: Sequence[int]) -> list[tuple[int, float, float]]:
     return [(place, minute, value_of(minute)) for place, minute in enumerate(sorted(minutes), 1)]
 
 
+@pytest.mark.long
 class OrderTest(RebuildTestCase):
     @settings(max_examples=5, deadline=None)
     @given(st.integers(0, 2**32))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import cramjam
+import pytest
 from sqlalchemy import update
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -241,6 +242,7 @@ class RemoteWriterTest(SynchronousTestCase):
         self.clock.advance(1)
         self.assertEqual(list(self.series("alarm").values()), [1.0, 1.0, 0.0])
 
+    @pytest.mark.long
     def test_only_one_process_writes_and_another_goes_on_after_it(self) -> None:
         first, second = self.writer(), self.writer()
         self.score("disk", 0.1)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from unittest import TestCase
 
+import pytest
+
 from htmengine.cadence import FIRM, Cadence, cadence_of
 from htmengine.ledger import read_ledger
 from htmengine.messages import SampleBatch
@@ -117,6 +119,7 @@ class OrderTest(TestCase):
         self.assertEqual((self.release(NOW + 59.9), self.rows()), ([], list(range(20))))
         self.assertEqual((self.release(NOW + 60), self.rows()), (["m"], [*range(20), 25, 26]))
 
+    @pytest.mark.long
     def test_samples_in_order_and_those_of_metrics_without_a_cadence_never_wait(self) -> None:
         self.assertEqual(self.store(0, 1, 5, 6, 100).stored, 5)
         self.assertEqual(self.store(200).stored, 1)
@@ -151,6 +154,7 @@ class OrderTest(TestCase):
         self.assertEqual(self.database.run_sync(counts.get_rejects, self.uid()), {"timestamp_old": 2})
         self.assertEqual(self.database.run_sync(late_samples.count_late), 3)
 
+    @pytest.mark.long
     def test_two_connections_of_which_one_overtakes_lose_nothing(self) -> None:
         chance = random.Random(1)
         self.store(*range(10))

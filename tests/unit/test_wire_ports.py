@@ -8,6 +8,7 @@ import struct
 from collections import Counter
 from typing import Any
 
+import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -75,6 +76,7 @@ class PortsTestCase(SynchronousTestCase):
         return self.bus.lines
 
 
+@pytest.mark.long
 class FramesTest(PortsTestCase):
     def test_frames_are_read_however_the_bytes_are_cut(self) -> None:
         protocol, _ = self.connect(2004)

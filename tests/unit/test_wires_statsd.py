@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from unittest import TestCase
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,6 +133,7 @@ class AggregatorTest(TestCase):
         counters = {f"stats.counters.{name}.count" for name in "aef"}
         self.assertLessEqual(counters, set(values(received)))
 
+    @pytest.mark.long
     def test_metrics_and_members_are_bounded(self) -> None:
         self.aggregator = Aggregator(StatsdOptions(max_metrics=2))
         self.take(b"a:1|c", b"b:1|c", b"c:1|c", b"a:1|c")
