@@ -48,6 +48,15 @@ class Cadence(NamedTuple):
             return self._replace(steps=self.steps - MISFIT)
         return self._replace(interval=step, steps=1)
 
+    def after_rows(self, rows: int, seconds: int) -> Cadence | None:
+        """The cadence with so many more rows, which took so long; None if they were not as usual.
+
+        >>> Cadence(60, LEARNT).after_rows(2, 120), Cadence(60, FIRM).after_rows(2, 60), Cadence().after_rows(2, 60)
+        (Cadence(interval=60, steps=10, heard=()), None, None)
+        """
+        usual = self.known and 0.5 * self.interval * rows < seconds < 1.5 * self.interval * rows
+        return self._replace(steps=min(self.steps + rows, FIRM)) if usual else None
+
     def after_row(self, step: int, timestamp: int) -> Cadence:
         """The cadence with one more row, so much later than the newest."""
         stepped = self.after(step)

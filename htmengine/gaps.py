@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Gaps of a series that are filled: with the last value, or along a line to the next one.
 
-In: rows in the order of time.  Out: the rows that fill the gap before each.  They follow from the rows before it alone,
-those that fill earlier gaps included: so they are the same live, in a rebuild, and without an engine.
+In: rows in the order of time.  Out: the rows that fill the gap before each.  They follow from that row and the few
+before it alone: so they are the same live, in a rebuild, and without an engine, and another pace is no gap for long.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from htmengine.selectors import Metric, Selector, parse_selector
 SKIP, HOLD, LINEAR = "skip", "hold", "linear"
 #: Rows that may fill one gap: the samples of one transaction may each come after one.
 MOST_ROWS = 100
-#: The newest rows from which the next gap is known.
-ROWS_KNOWN = FIRM + 1
+#: The newest measured rows from which the next gap is known.
+ROWS_KNOWN = 2 * FIRM + 1
 #: Metrics whose filling is remembered; when there are more, all are looked up again.
 MAX_REMEMBERED = 100_000
 _ALLOWED = f"hold ROWS, linear ROWS (1 to {MOST_ROWS}) and skip are allowed"
@@ -49,9 +49,9 @@ class Filling(NamedTuple):
 
 
 class Filler:
-    """Fills the gaps of one series as its rows come; with no filling it fills none.
+    """Fills the gaps of one series as its measured rows come; with no filling it fills none.
 
-    ``newest``: rows before the first that is to come, the oldest first; the last `ROWS_KNOWN` count.
+    ``newest``: measured rows before the first that is to come, the oldest first; the last `ROWS_KNOWN` count.
 
     >>> filler = Filler(Filling(LINEAR, most=2), [(60 * row, 1.0) for row in range(9)])
     >>> filler.before((660, 4.0)), filler.before((720, 4.0)), filler.before((960, 5.0))
@@ -63,9 +63,9 @@ class Filler:
         self._newest = deque(newest, maxlen=ROWS_KNOWN)
 
     def before(self, row: Row) -> list[Row]:
-        """The rows that fill the gap before a row; it and they are known from now on."""
+        """The rows that fill the gap before a row, which is known from now on."""
         rows = self._between(self._newest[-1], row) if self._filling is not None and self._newest else []
-        self._newest += [*rows, row]
+        self._newest.append(row)
         return rows
 
     def _between(self, last: Row, row: Row) -> list[Row]:

@@ -43,6 +43,7 @@ from htmengine.process.twisted_types import Reactor, installed_reactor
 from htmengine.repository import migrations, troubles
 from htmengine.repository.engine import Database
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
+from htmengine.runtime.cadence_changes import CadenceChanges
 from htmengine.runtime.carbon_queue import CarbonQueue, CarbonQueueOptions
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.metric_expiry import MetricExpiry
@@ -167,7 +168,7 @@ class Parts:
 
     def beside_storer(self) -> list[Service]:
         """What looks after the database's rows beside the Metric Storer."""
-        return [*self.garbage_collection(), self.clock_watch(), self.counter_watch()]
+        return [*self.garbage_collection(), self.clock_watch(), self.counter_watch(), self.cadence_watch()]
 
     def counter_watch(self) -> TroubleWatch:
         """What tells of counters whose senders do not tell them."""
@@ -177,6 +178,11 @@ class Parts:
             clock=self.reactor,
         )
         return self.trouble_watch("counters", counters.look)
+
+    def cadence_watch(self) -> TroubleWatch:
+        """What tells of metrics whose cadence has changed."""
+        changes = CadenceChanges(database=self.database, clock=self.reactor)
+        return self.trouble_watch("cadence", changes.look)
 
     def clock_watch(self) -> ClockWatch:
         """What tells that the clock is wrong."""

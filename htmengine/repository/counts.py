@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from htmengine.messages.digest import START
 from htmengine.repository import late_samples
@@ -47,6 +47,13 @@ class MetricScore(NamedTuple):
     upper: float | None = None
     interval_s: float | None = None  #: between the metric's rows; None: not known
     interval_since: int | None = None  #: epoch seconds; None: from the start
+
+
+class ChangedCadence(NamedTuple):
+    """A metric whose rows have another cadence."""
+
+    name: str
+    since: int  #: epoch seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,15 @@ def get_generations(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
         for part in in_parts(uids)
         for uid, generation in conn.execute(select(c.uid, c.generation).where(c.uid.in_(part)))
     }
+
+
+def changed_cadences(conn: Connection, now: float, seconds: float, rows: int) -> list[ChangedCadence]:
+    """By name: metrics with models whose cadence has changed within so many seconds, or so many rows of it."""
+    m, s = metric.c, metric_score.c
+    lately = or_(s.interval_since > now - seconds, s.interval_since + rows * s.interval_s > now)
+    query = select(m.name, s.interval_since).select_from(metric.join(metric_score, m.uid == s.uid))
+    found = conn.execute(query.where(lately, m.status.not_in(MODEL_NOT_DUE)).order_by(m.name))
+    return [ChangedCadence(*row) for row in found]
 
 
 # --- received, rejected, deleted ------------------------------------------------------------------------

@@ -384,13 +384,6 @@ def values_at(conn: Connection, rowids: Mapping[str, int]) -> dict[str, float]:
     return {uid: value for uid, value in found.items() if value is not None}
 
 
-def newest_samples(conn: Connection, uid: str, most: int) -> list[tuple[int, float]]:
-    """Timestamps and values of so many of a metric's newest rows, the oldest first."""
-    c = metric_data.c
-    query = select(c.timestamp, c.metric_value).where(c.uid == uid).order_by(c.rowid.desc()).limit(most)
-    return [(_epoch(at), value) for at, value in reversed(conn.execute(query).all())]
-
-
 def is_constant(conn: Connection, uid: str) -> bool:
     """Whether all rows that there are have the same value."""
     c = metric_data.c

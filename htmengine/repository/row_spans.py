@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, Table, delete, func, select
+from sqlalchemy import Connection, Table, delete, exists, func, select
 
 from htmengine.repository.bulk import bulk_insert, bulk_update
 from htmengine.repository.queries import in_parts
-from htmengine.repository.schema import filled_span, unlearnt_span
+from htmengine.repository.schema import filled_span, metric_data, unlearnt_span
+from htmengine.repository.times import from_datetime
 
 #: The window, if any, whose rows a metric is not to learn, by its name and an epoch second: start and end.
 WindowAt: TypeAlias = Callable[[str, float], tuple[float, float] | None]
@@ -104,6 +105,14 @@ class RowSpans:
         c = self.table.c
         query = select(func.coalesce(func.sum(c.last - c.first + 1), 0))
         return int(conn.execute(query if uid is None else query.where(c.uid == uid)).scalar_one())
+
+
+def newest_measured(conn: Connection, uid: str, most: int) -> list[tuple[int, float]]:
+    """Timestamps and values of so many of a metric's newest rows that fill no gap, the oldest first."""
+    d, c = metric_data.c, filled_span.c
+    fills = exists().where(c.uid == d.uid, c.first <= d.rowid, c.last >= d.rowid)
+    query = select(d.timestamp, d.metric_value).where(d.uid == uid, ~fills).order_by(d.rowid.desc()).limit(most)
+    return [(from_datetime(at), value) for at, value in reversed(conn.execute(query).all())]
 
 
 #: Scored without learning.

@@ -13,9 +13,8 @@ from sqlalchemy import Connection
 
 from htmengine.gaps import ROWS_KNOWN, Filler, Filling, GapRules
 from htmengine.messages import InputRow
-from htmengine.repository import queries
 from htmengine.repository.queries import Tail
-from htmengine.repository.row_spans import RowSpan, filled_rows
+from htmengine.repository.row_spans import RowSpan, filled_rows, newest_measured
 
 
 def filled(
@@ -33,7 +32,7 @@ def _filled(
     conn: Connection, uid: str, rows: Sequence[InputRow], filling: Filling
 ) -> tuple[list[InputRow], list[RowSpan]]:
     """A metric's new rows with those that fill gaps, and the spans of these."""
-    filler = Filler(filling, queries.newest_samples(conn, uid, ROWS_KNOWN))
+    filler = Filler(filling, newest_measured(conn, uid, ROWS_KNOWN))
     found: list[InputRow] = []
     spans = []
     for row in rows:

@@ -41,10 +41,22 @@ class Waiting(NamedTuple):
 
 
 class Learnt(NamedTuple):
-    """A metric's cadence, to be remembered."""
+    """A metric's cadence, to be remembered, and where its rows ended then."""
 
     cadence: Cadence
-    last_rowid: int  #: of the metric then; another one: a rebuild has changed its rows since
+    last_rowid: int
+    last_timestamp: int | None = None
+
+    def at(self, tail: Tail) -> Cadence | None:
+        """The cadence now, with rows that other storers have stored; None: it is to be learnt from the rows again.
+
+        A load or a rebuild, too, adds rows, which are no steps of the cadence after the last one.
+        """
+        rows = tail.last_rowid - self.last_rowid
+        if rows == 0:
+            return self.cadence
+        seconds = (tail.last_timestamp or 0) - (self.last_timestamp or 0)
+        return self.cadence.after_rows(rows, seconds) if rows > 0 else None
 
 
 class Ordered(NamedTuple):
@@ -116,8 +128,9 @@ def _cadences_of(conn: Connection, tails: Iterable[Tail], learnt: Mapping[str, L
     unknown = {}
     for tail in tails:
         remembered = learnt.get(tail.uid)
-        if remembered is not None and remembered.last_rowid == tail.last_rowid:
-            known[tail.uid] = remembered.cadence
+        cadence = None if remembered is None else remembered.at(tail)
+        if cadence is not None:
+            known[tail.uid] = cadence
         elif tail.last_rowid > LEARNT:
             unknown[tail.uid] = tail.last_rowid
         else:

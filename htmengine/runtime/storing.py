@@ -326,9 +326,10 @@ def _number(
 def _learnt(
     cadences: Mapping[str, Cadence], tails: Iterable[Tail], rows: Mapping[str, list[InputRow]]
 ) -> dict[str, Learnt]:
-    """Cadences with the last rowids that the metrics have with their new rows, by uid."""
-    last_rowids = {tail.uid: tail.last_rowid for tail in tails} | {uid: each[-1].rowid for uid, each in rows.items()}
-    return {uid: Learnt(cadence, last_rowids[uid]) for uid, cadence in cadences.items()}
+    """Cadences with where the metrics' rows end with their new ones, by uid."""
+    ends = {tail.uid: (tail.last_rowid, tail.last_timestamp) for tail in tails}
+    ends |= {uid: (each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()}
+    return {uid: Learnt(cadence, *ends[uid]) for uid, cadence in cadences.items()}
 
 
 def _keep_late(

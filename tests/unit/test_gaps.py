@@ -62,6 +62,12 @@ class FillerTest(TestCase):
         rows = [(100 * place + (37 * place % 90), 1.0) for place in range(50)]
         self.assertEqual(filled(rows, Filling(HOLD, MOST_ROWS)), rows)
 
+    def test_another_pace_is_filled_up_for_a_few_rows_only(self) -> None:
+        rows = [*STEADY, *((1140 + 300 * place, 1.0) for place in range(1, 30))]
+        filler = Filler(Filling(HOLD, 5))
+        filled = [len(filler.before(row)) for row in rows][20:]
+        self.assertEqual(filled, [4] * 3 + [0] * 26)
+
     def test_times_that_are_not_whole_steps_are_shared_out(self) -> None:
         rows = [*STEADY, (1140 + 185, 1.0)]
         self.assertEqual([timestamp for timestamp, _ in filled(rows, Filling(HOLD, 5))[20:]], [1201, 1263, 1325])

@@ -7,7 +7,7 @@ import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from unittest import TestCase
+from unittest import TestCase, mock
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +16,11 @@ from sqlalchemy import Connection, insert, select
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
-from htmengine.cadence import FIRM, Cadence
+from htmengine.cadence import FIRM, LEARNT, Cadence
 from htmengine.htm.params import ModelParams
 from htmengine.ledger import read_ledger
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
-from htmengine.repository import fine_spans, joining, old_rows, queries, schema
+from htmengine.repository import fine_spans, joining, late_samples, old_rows, queries, schema
 from htmengine.repository.fine_spans import FineSpan
 from htmengine.repository.joining import NO_RULES, JoinRules
 from htmengine.repository.queries import Metric, MetricStatus
@@ -85,10 +85,20 @@ class CadenceTest(RebuildTestCase):
     def test_a_remembered_cadence_is_learnt_again_after_a_rebuild(self) -> None:
         self.send(range(100, 140, 2))
         self.send(range(101, 137, 2))
-        remembered = {self.metric().uid: Learnt(Cadence(120, FIRM), 20)}
-        self.assertEqual(self.after_one_more(140, remembered), Learnt(Cadence(120, FIRM), 21))
+        remembered = {self.metric().uid: Learnt(Cadence(120, FIRM), 20, 60 * 138)}
+        self.assertEqual(self.after_one_more(140, remembered), Learnt(Cadence(120, FIRM), 21, 60 * 140))
         self.rebuild()
         self.assertEqual(self.after_one_more(141, remembered).cadence.interval, 60)
+
+    def test_rows_that_another_storer_has_stored_are_steps_of_the_cadence(self) -> None:
+        self.send(range(100, 140, 2))
+        remembered = {self.metric().uid: Learnt(Cadence(120, LEARNT), 20, 60 * 138)}
+        self.send([140, 142])
+        with mock.patch.object(late_samples, "newest_times", return_value={}) as asked:
+            self.assertEqual(self.after_one_more(144, remembered), Learnt(Cadence(120, LEARNT + 3), 23, 60 * 144))
+        self.assertEqual(asked.call_args.args[1], {})
+        slower = {self.metric().uid: Learnt(Cadence(600, FIRM), 20, 60 * 138)}
+        self.assertEqual(self.after_one_more(146, slower).cadence.interval, 120)
 
     def after_one_more(self, minute: int, remembered: Mapping[str, Learnt]) -> Learnt:
         """What is remembered after one more sample."""
