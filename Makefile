@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check lint lint-core lint-page types unit long integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages deb install-paths clean
+.PHONY: demo test check lint lint-core lint-page lint-compose types unit long integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages deb install-paths clean
 
 demo: $(VENV)/engine
 	$(BIN)/htmengine demo $(ARGS)
@@ -17,7 +17,7 @@ test: $(VENV)/tests
 # The same as `make test` without the set-up.
 check: lint types unit long integration
 
-lint: lint-core lint-page
+lint: lint-core lint-page lint-compose
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
@@ -45,6 +45,14 @@ lint-page:
 	  $(PAGE_TOOLS)/eslint -c $(PAGE)/eslint.config.js htmengine/web/static/js $(PAGE)/*.js && \
 	  $(PAGE_TOOLS)/tsc -p $(PAGE) && node --test $(PAGE)/; \
 	else $(call missing,the page (needs Node.js 20 and npm)); fi
+
+# The file as the program that reads it understands it: podman-compose, or Docker's.
+COMPOSE = $(if $(shell command -v podman-compose),podman-compose,docker compose)
+lint-compose:
+	@if $(COMPOSE) version >/dev/null 2>&1; then \
+	  env $(foreach each,DATABASE_PASSWORD BROKER_PASSWORD READ_TOKEN WRITE_TOKEN,HTMENGINE_$(each)=any) \
+	    $(COMPOSE) -f compose.yaml config >/dev/null; \
+	else echo "skipped: compose.yaml (pip install podman-compose)" >&2; fi
 
 types:
 	$(BIN)/mypy

@@ -81,7 +81,8 @@ def old_database(mariadb: MariaDB) -> str:
         metrics.append(("custom", "strange", "", "f" * 32, "strange", 1, strange, 0, None))
         insert(conn, "metric", columns, metrics)
         data = "uid, rowid, timestamp, metric_value, raw_anomaly_score, anomaly_score, display_value"
-        insert(conn, "metric_data", data, [row for number in range(METRICS - 1) for row in rows(number)])
+        for number in range(METRICS - 1):
+            insert(conn, "metric_data", data, [*rows(number)])
     engine.dispose()
     return url
 

@@ -448,6 +448,7 @@ def main() -> None:
             rows.append(f"| {way.name} | failed | | |")
             print(error, file=sys.stderr)
             failed = True
+        print(f"  {rows[-1]}", flush=True)
     print("\n".join(rows))
     sys.exit(failed)
 
