@@ -276,10 +276,19 @@ class TestNow:
         page.keyboard.press("Enter")
         expect(page.locator("dialog")).to_have_count(0)
         assert engine.query("SELECT metrics, until_at - from_at FROM silence") == [(f'["{MACHINE}"]', 5400.0)]
+        page.get_by_role("navigation").get_by_role("link", name="Rules").click()
+        silences = page.get_by_role("region", name="Silences")
+        expect(silences.get_by_role("listitem")).to_contain_text(f"{MACHINE}until")
+        silences.get_by_role("button", name=f"End the silence of {MACHINE}…").click()
+        page.get_by_role("dialog").get_by_role("button", name="End").click()
+        expect(silences.get_by_text("None is in force.")).to_be_visible()
 
     def test_an_engine_without_incidents_says_so(self, fresh_page: OpenPage) -> None:
         page = fresh_page("#/")
         expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is wrong")
+        box = page.get_by_label("Incident", exact=True).bounding_box()
+        assert box is not None
+        assert box["x"] < 100  # no empty column beside it
         page.goto(page.url.replace("#/", "#/incidents/none"))
         expect(page.get_by_text("There is no such incident")).to_be_visible()
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Maintenance: windows of time in which some metrics page nobody, with what comes next, and the dialog that makes one.
 
-import { get, isAbort, send, tolerate } from "./api.js";
+import { get, send } from "./api.js";
 import { ask } from "./dialogs.js";
-import { fill, h } from "./dom.js";
-import { errorBox } from "./empty.js";
+import { h } from "./dom.js";
 import * as format from "./format.js";
+import { listPanel } from "./list_panel.js";
 import { separated } from "./rule_form.js";
 import { toast } from "./toasts.js";
 
@@ -14,21 +14,14 @@ const LEARNING = [["", "learn the rows of a window"], ["no", "do not learn them"
 
 /** A panel that lists maintenance, with what changes it; `signal` ends its requests. */
 export function maintenancePanel(signal) {
-  const list = h("ul", { class: "cards" });
-  const load = async () => {
-    try {
-      const { maintenance } = await get("maintenance", {}, signal);
-      fill(list, ...maintenance.map((one) => card(one, load)));
-      if (!maintenance.length) fill(list, h("li", { class: "muted small" }, "There is none."));
-    } catch (error) {
-      if (isAbort(error)) return;
-      fill(list, errorBox(error, load));
-      tolerate(error);
-    }
-  };
-  const add = h("button", { type: "button", onclick: () => edit({ name: "", options: {} }, load) }, "New maintenance…");
-  load();
-  return h("section", { class: "panel", "aria-label": "Maintenance" }, h("h2", {}, "Maintenance"), list, h("div", { class: "actions" }, add));
+  return listPanel({
+    title: "Maintenance",
+    none: "There is none.",
+    read: async () => (await get("maintenance", {}, signal)).maintenance,
+    card,
+    action: "New maintenance…",
+    add: () => edit({ name: "", options: {} }),
+  });
 }
 
 function card(one, changed) {
@@ -53,7 +46,7 @@ function badges({ source, options }, open) {
   return [open ? "open now" : null, when, options.learning === false ? "not learnt" : null, source === "stored" ? "stored" : "in alerts.conf"].filter(Boolean);
 }
 
-function edit({ name, options }, changed) {
+function edit({ name, options }, changed = () => {}) {
   return ask({
     title: name ? `Change the maintenance ${name}` : "New maintenance",
     text: "In its windows nobody is paged because of these metrics; their incidents are still listed.",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The rules in force, and one of them in a form, with what it would have done with the stored past; and maintenance.
+// The rules in force, and one of them in a form, with what it would have done with the stored past; silences and maintenance.
 
 import { get, isAbort, send, tolerate } from "../api.js";
 import { ask } from "../dialogs.js";
@@ -8,6 +8,7 @@ import { errorBox } from "../empty.js";
 import * as format from "../format.js";
 import { maintenancePanel } from "../maintenance.js";
 import { ruleForm } from "../rule_form.js";
+import { silencesPanel } from "../silences.js";
 import { announce, toast } from "../toasts.js";
 import { showTrial } from "../trial_view.js";
 
@@ -42,6 +43,7 @@ class RulesPage {
           { class: "rules-grid" },
           h("section", { class: "panel", "aria-label": "Rules in force" }, this.#list),
           h("div", { class: "rule-column" }, this.#editor, this.#trial),
+          silencesPanel(this.#given.signal),
           maintenancePanel(this.#given.signal),
         ),
       ),
