@@ -39,6 +39,7 @@ HtmEngineError
 ├── TooFewRows                a series is too short to tell the range of its values
 ├── BadSeries                 a benchmark's series or its labelled windows cannot be read; names the file
 ├── DeliveryFailed            a receiver of alerts or results did not take a message; says what came back
+├── WorkStopped               somebody stopped a long computation
 ├── MissingExtra              an optional package is not installed; names the extra that brings it
 ├── BackupFailed              a running engine could not be copied; names the folder and says why
 ├── BenchmarkFailed           a peer that was to be measured did not run
@@ -338,6 +339,13 @@ class DeliveryFailed(HtmEngineError):
 
 class BackupFailed(HtmEngineError):
     """An engine cannot be copied.  Remedy: the text says what is in the way."""
+
+
+class WorkStopped(HtmEngineError):
+    """Somebody stopped a long computation.  Remedy: begin it again."""
+
+    def __init__(self) -> None:
+        super().__init__("somebody stopped it")
 
 
 class MissingExtra(HtmEngineError):

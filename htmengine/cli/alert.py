@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 from sqlalchemy import Connection
+from tqdm import tqdm
 
 from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import NO_ALERTS, AlertConfig, AlertOptions, Rule, load_rules
@@ -40,6 +41,7 @@ from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.judging import Judging, tokens
 from htmengine.incidents.records import Did, Marks
 from htmengine.incidents.trial import MOST_ROWS, Tried, trial
+from htmengine.process.course import Course
 from htmengine.process.twisted_types import Reactor
 
 WEEK_S = 604_800
@@ -333,8 +335,10 @@ def preview(engine: Engine, rule: str, since: str, file: Path | None, options: t
     known = None if file is None else load_rules(file, engine.deployment.alerts)
     [wanted] = _rules(engine, rule, known)
     wanted = rule_of(wanted.name, {**options_of(wanted), **dict(map(_option, options))}, engine.deployment.alerts)
-    with engine.database() as database:
-        found = database.read_sync(trial, wanted, int(moment("--since", since)), engine.deployment.alerts)
+    alerts, start = engine.deployment.alerts, int(moment("--since", since))
+    with engine.database() as database, tqdm(total=100, unit="%", disable=not sys.stderr.isatty()) as shown:
+        course = Course(lambda share: shown.update(int(100 * share) - shown.n))
+        found = database.read_sync(trial, wanted, start, alerts, course)
     for each in found.found:
         click.echo(printable(_tried(each)))
     click.echo(found.summary)

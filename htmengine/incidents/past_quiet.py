@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -35,11 +35,11 @@ class PastQuiet:
         reason = Quiet(self.silences, self.maintenance, at, self.name_labels).reason(alarm.metric, at)
         return reason or (Outcome.FINE if is_like(self.fine.get(alarm.uid, ()), alarm) else None)
 
-    def outside_maintenance(self, rows: Sequence[PastRow]) -> Sequence[PastRow]:
+    def outside_maintenance(self, rows: Iterable[PastRow]) -> Iterable[PastRow]:
         """The rows that rules with a threshold are told of."""
         if not self.maintenance:
             return rows
-        return [each for each in rows if not in_maintenance(self.maintenance, each.metric, each.row.timestamp)]
+        return (each for each in rows if not in_maintenance(self.maintenance, each.metric, each.row.timestamp))
 
 
 NOBODY_QUIET = PastQuiet()

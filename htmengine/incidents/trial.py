@@ -7,7 +7,7 @@ are left out, as rows alone do not tell them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -17,15 +17,19 @@ from htmengine.alerts.evaluation import counts, matches
 from htmengine.alerts.maintenance_queries import in_force
 from htmengine.incidents import queries
 from htmengine.incidents.candidates import height_for
+from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import Outcome
 from htmengine.incidents.past_quiet import NOBODY_QUIET, PastQuiet, past_quiet
 from htmengine.incidents.preview import USUAL, Look, PastRow, alerts_by_threshold, fires, preview
 from htmengine.incidents.replay import Story
 from htmengine.incidents.roots import ranked, title
 from htmengine.messages import ScoredRow
+from htmengine.process.course import Course
 
 #: Rows that are looked at, at most; the newest.
 MOST_ROWS = 200_000
+#: The share of the work that is done when the rows are read, and when they are judged.
+READ, JUDGED = 0.6, 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +76,34 @@ class Trial:
         return f"{self.pages} pages instead of {self.usual} by the threshold {USUAL.threshold:g}"
 
 
-def trial(conn: Connection, rule: Rule, since: int, config: AlertConfig) -> Trial:
-    """What a rule would have done with the rows since an epoch second.  ``config``: for the maintenance in force."""
-    uids = {each.uid: each.name for each in queries.newest_rows(conn) if matches(rule, each.name)}
+def trial(conn: Connection, rule: Rule, since: int, config: AlertConfig, course: Course | None = None) -> Trial:
+    """What a rule would have done with the rows since an epoch second.
+
+    ``config``: for the maintenance in force.  ``course`` is told how far it is.  Raises `WorkStopped`.
+    """
+    course = course or Course()
+    newest = queries.newest_rows(conn)
+    uids = {each.uid: each.name for each in newest if matches(rule, each.name)}
     start = queries.newest_since(conn, since, MOST_ROWS)
-    rows = listed = [each for each in queries.past_rows(conn, start) if each.uid in uids and _matters(rule, each.row)]
+    past = course.along(queries.past_rows(conn, start), 0.0, READ, _place(start, newest))
+    rows = listed = [each for each in past if each.uid in uids and _matters(rule, each.row)]
     if rule.valid_range is not None:
         outside = queries.rows_outside(conn, uids, rule.valid_range, start, MOST_ROWS)
         rows = in_order([*rows, *outside])
     of_rows = sorted({each.uid for each in rows})
     quiet = past_quiet(conn, since, of_rows, in_force(conn, config), config.general.name_labels)
-    found = told(rule, rows, queries.learnt_since(conn, of_rows), len(uids), quiet)
+    judged = course.along(rows, READ, JUDGED, _place(start, newest))
+    found = told(rule, judged, queries.learnt_since(conn, of_rows), len(uids), quiet)
     usual = alerts_by_threshold(quiet.outside_maintenance(listed))
     pages = sum(each.paged for each in found)
+    course.reaches(1.0)
     return Trial(tuple(found), pages, usual, len(uids), start == since)
+
+
+def _place(start: int, newest: Iterable[Newest]) -> Callable[[PastRow], float]:
+    """How far a row is between a time and the newest row of all."""
+    length = max((each.timestamp for each in newest), default=start) - start + 1
+    return lambda row: (row.row.timestamp - start) / length
 
 
 def _matters(rule: Rule, row: ScoredRow) -> bool:
@@ -95,7 +113,7 @@ def _matters(rule: Rule, row: ScoredRow) -> bool:
 
 def told(
     rule: Rule,
-    rows: Sequence[PastRow],
+    rows: Iterable[PastRow],
     learnt_since: Mapping[str, float],
     metrics: int,
     quiet: PastQuiet = NOBODY_QUIET,

@@ -11,18 +11,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
+from twisted.python.failure import Failure
 
 from htmengine.alerts import rule_queries
 from htmengine.alerts.configuration import AlertConfig, Rule
 from htmengine.alerts.rules import KnownRule, known_rules, options_of, rule_of
 from htmengine.errors import AlertRuleNotFound, InvalidAlertRule
 from htmengine.incidents.trial import Tried, trial
+from htmengine.process.course import Course
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import audit
 from htmengine.repository.engine import Database
 from htmengine.web.document import Document
-from htmengine.web.http import JSON, Call, Reply
+from htmengine.web.http import JSON, Call, Reply, dump, reply
+from htmengine.web.previews import Preview, Previews
 from htmengine.web.reader import Reader, shielded
 from htmengine.web.refused import Refused
 from htmengine.web.views import encoded
@@ -43,6 +47,7 @@ class RulesApi:
     clock: Clock
     document: Document
     config: AlertConfig
+    previews: Previews
 
     async def list_alert_rules(self, call: Call) -> Reply:
         return await self._read(_list, self.config)
@@ -71,16 +76,29 @@ class RulesApi:
         return Reply(status=204, content_type="")
 
     async def preview_alert_rule(self, call: Call) -> Reply:
-        body = self.document.operations["preview_alert_rule"].read_body(call.body(JSON))
-        rule = self._rule("preview", body["options"])
-        since = body.get("since", int(self.clock.seconds()) - PREVIEWED_S)
-        return Reply(await self.reader.compute(encoded, _trial, rule, since, self.config))
+        return Reply(await self.reader.compute(_trial, *self._asked(call, "preview_alert_rule")))
+
+    async def begin_preview(self, call: Call) -> Reply:
+        return _shown(self.previews.begin(_trial, *self._asked(call, "begin_preview")), 202)
+
+    async def get_preview(self, call: Call) -> Reply:
+        return _shown(self.previews.find(call.path["preview"]))
+
+    async def stop_preview(self, call: Call) -> Reply:
+        self.previews.stop(call.path["preview"])
+        return Reply(status=204, content_type="")
 
     async def list_audit(self, call: Call) -> Reply:
         given = self.document.operations["list_audit"].read_query(call.query)
         return await self._read(_audit, given["limit"], given.get("before"))
 
     # --- parts ------------------------------------------------------------------------------------------
+
+    def _asked(self, call: Call, operation: str) -> tuple[Rule, int, AlertConfig]:
+        """What is to be previewed.  Raises `Refused`."""
+        body = self.document.operations[operation].read_body(call.body(JSON))
+        since = body.get("since", int(self.clock.seconds()) - PREVIEWED_S)
+        return self._rule("preview", body["options"]), since, self.config
 
     def _rule(self, name: str, options: Mapping[str, Any]) -> Rule:
         """Raises `Refused` naming the options."""
@@ -130,10 +148,18 @@ def _rule_json(each: KnownRule) -> dict[str, Any]:
     }
 
 
-def _trial(conn: Connection, rule: Rule, since: int, config: AlertConfig) -> dict[str, Any]:
-    found = trial(conn, rule, since, config)
+def _shown(preview: Preview, status: int = 200) -> Reply:
+    """How far it is, and its result.  Raises what went wrong."""
+    if isinstance(preview.result, Failure):
+        preview.result.raiseException()
+    result = None if preview.result is None else msgspec.Raw(preview.result)
+    return reply({"id": preview.id, "share": round(preview.course.share, 3), "result": result}, status)
+
+
+def _trial(conn: Connection, rule: Rule, since: int, config: AlertConfig, course: Course | None = None) -> bytes:
+    found = trial(conn, rule, since, config, course)
     shown = sorted(found.found, key=lambda each: (each.paged, each.timestamp))[-MOST_TRIED:]
-    return {
+    answer = {
         "since": since,
         "summary": found.summary,
         "pages": found.pages,
@@ -142,6 +168,7 @@ def _trial(conn: Connection, rule: Rule, since: int, config: AlertConfig) -> dic
         "complete": found.complete and len(shown) == len(found.found),
         "incidents": [_tried_json(each) for each in sorted(shown, key=lambda each: each.timestamp, reverse=True)],
     }
+    return dump(answer)
 
 
 def _tried_json(each: Tried) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from htmengine.web.graphite.routes import Graphite
 from htmengine.web.incidents import IncidentsApi
 from htmengine.web.maintenance import MaintenanceApi
 from htmengine.web.peers import Peers
+from htmengine.web.previews import Previews
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
 from htmengine.web.rules import RulesApi
@@ -88,7 +89,7 @@ class WebService(Service):
             started=reactor.seconds(),
             queues=options.queues,
             incidents=IncidentsApi(operations, self.reader, reactor, document),
-            rules=RulesApi(operations.database, self.reader, reactor, document, options.alerts),
+            rules=RulesApi(operations.database, self.reader, reactor, document, options.alerts, Previews(self.reader)),
             maintenance=MaintenanceApi(operations.database, self.reader, reactor, document, options.alerts),
             graphite=options.graphite,
             peers=Peers(reactor, options.peers, options.access.read_token),

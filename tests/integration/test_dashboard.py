@@ -175,7 +175,7 @@ class TestPages:
         page.get_by_label("Least change").fill("10%")
         page.get_by_text("When it fires").click()
         page.get_by_label("For, in seconds").fill("600")
-        page.get_by_label("Silence").fill("no")
+        page.get_by_role("textbox", name="Silence").fill("no")
         page.get_by_text("What receivers are told").click()
         page.get_by_label("Severity").fill("low=4, high=much")
         page.get_by_text("What receivers are told").click()
@@ -198,6 +198,17 @@ class TestPages:
         page.get_by_role("button", name="Delete…").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         expect(page.get_by_role("link", name="machine")).to_have_count(0)
+
+    def test_a_preview_shows_how_far_it_is_and_is_stopped(self, open_page: OpenPage) -> None:
+        page = open_page("#/health")
+        halfway = {"id": "x", "share": 0.5, "result": None}
+        page.route(re.compile("alert/previews/"), lambda route: route.fulfill(json=halfway, status=200))
+        page.evaluate("location.hash = '#/rules'")
+        preview = page.get_by_role("region", name="Preview")
+        expect(preview.get_by_role("progressbar")).to_have_attribute("value", "0.5")
+        with page.expect_request(lambda request: request.method == "DELETE"):
+            preview.get_by_role("button", name="Stop").click()
+        expect(preview).to_have_text("The preview was stopped.")
 
     def test_maintenance_is_made_and_removed(self, open_page: OpenPage, engine: Engine) -> None:
         page = open_page("#/rules")

@@ -99,6 +99,17 @@ class TestRules:
         wrong = client.post("/api/v1/alert/preview", json={"options": {"metrics": ["{job}"]}})
         assert [each["field"] for each in problem(wrong, 422)["errors"]] == ["metrics"]
 
+    def test_a_preview_goes_on_between_requests_until_it_is_stopped(self, client: httpx.Client) -> None:
+        asked = {"options": {"metrics": ["web.requests"], "threshold": 0.99999}, "since": START}
+        begun = client.post("/api/v1/alert/previews", json=asked)
+        assert begun.status_code == 202
+        at = f"/api/v1/alert/previews/{begun.json()['id']}"
+        wait_for(lambda: client.get(at).json()["result"], "the preview")
+        found = client.get(at).json()
+        assert (found["share"], found["result"]) == (1, client.post("/api/v1/alert/preview", json=asked).json())
+        assert client.delete(at).status_code == 204
+        problem(client.get(at), 404)
+
     def test_what_is_wrong_with_a_rule_is_named(self, client: httpx.Client) -> None:
         at = "/api/v1/alert/rules/web"
         wrong = problem(client.put(at, json={"pages_per_week": -1, "colour": 1}), 400)

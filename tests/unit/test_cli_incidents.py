@@ -28,11 +28,14 @@ from htmengine.alerts.queries import DeliveryState
 from htmengine.alerts.sender import Sender
 from htmengine.cli import alert
 from htmengine.cli.main import main
+from htmengine.errors import WorkStopped
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.candidates import Candidate
 from htmengine.incidents.judging import Judging, judge
 from htmengine.incidents.records import Verdict
+from htmengine.incidents.trial import trial
 from htmengine.messages import Reason, ScoredRow, Why
+from htmengine.process.course import Course
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import fine_spans, queries, results
 from htmengine.repository.engine import Database
@@ -167,6 +170,20 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertIn("paged               web.a  value 20, anomaly score", old)
         self.assertEqual(old.splitlines()[-1], "3 pages instead of 3 by the threshold 0.99999")
         self.assertIn("no rule x; there are all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_a_preview_tells_how_far_it_is_and_can_be_stopped(self) -> None:
+        for rowid in (20, 25, 26, 39):
+            self.judge("web.a", rowid, 7.5)
+        told: list[float] = []
+        with mock.patch("htmengine.process.course.LOOK_EVERY", 1):
+            course = Course(told.append)
+            tried = (Rule("all", pages_per_week=1.0), NOW - 60 * DAY, NO_ALERTS, course)
+            self.database.read_sync(trial, *tried)
+            self.assertEqual((told, told[-1]), (sorted(set(told)), 1.0))
+            self.assertGreater(len([share for share in told if share < 0.9]), 4)
+            course.stop()
+            with self.assertRaises(WorkStopped):
+                self.database.read_sync(trial, *tried)
 
     def test_why_a_storm_paged_is_told_in_a_line_for_each_metric_and_decision(self) -> None:
         def about(uid: str, rowid: int, verdict: str) -> Verdict:

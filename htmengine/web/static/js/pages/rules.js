@@ -7,6 +7,7 @@ import { fill, h, setText } from "../dom.js";
 import { errorBox } from "../empty.js";
 import * as format from "../format.js";
 import { maintenancePanel } from "../maintenance.js";
+import { previewed } from "../preview_run.js";
 import { ruleForm } from "../rule_form.js";
 import { silencesPanel } from "../silences.js";
 import { announce, toast } from "../toasts.js";
@@ -27,6 +28,7 @@ class RulesPage {
   #editor = h("section", { class: "panel", "aria-label": "Rule" });
   #trial = h("section", { class: "panel", "aria-label": "Preview", hidden: true });
   #given = new AbortController();
+  #running = new AbortController(); // the preview
   #name;
   #metrics;
 
@@ -52,6 +54,7 @@ class RulesPage {
 
   close() {
     this.#given.abort();
+    this.#running.abort();
   }
 
   async load() {
@@ -120,13 +123,16 @@ class RulesPage {
   }
 
   async #preview(form) {
+    const { options } = form.read();
+    this.#running.abort();
+    const running = (this.#running = new AbortController());
     this.#trial.hidden = false;
-    setText(this.#trial, "Trying it on the last 30 days…");
-    const found = await send("POST", "alert/preview", { options: form.read().options }).catch((error) => {
+    const found = await previewed(options, this.#trial, running).catch((error) => {
       this.#trial.hidden = true;
       throw error;
     });
-    if (this.#given.signal.aborted) return;
+    if (running !== this.#running) return;
+    if (!found) return setText(this.#trial, "The preview was stopped.");
     showTrial(this.#trial, found, this.#given.signal);
     announce(found.summary);
   }
