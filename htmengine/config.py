@@ -326,6 +326,7 @@ class Web:
     write_token: str = option("", ANY_TEXT, "token for reading and changing; required beyond loopback", secret=True)
     tokens_file: str = option("", FOLDER, "file of further tokens, a line NAME ROLE sha256:DIGEST each; empty: none")
     answer_within_s: float = option(30.0, real(0.1), "seconds until an unfinished answer becomes an error 503")
+    otlp_percentiles: str = option("50 95 99", PERCENTILES, "percentiles of OpenTelemetry's histograms (NAME.p95)")
     wires: str = option("", ANY_TEXT, "wires of other packages at /wires/NAME, separated by spaces; empty: none")
     allowed_hosts: str = option("", ANY_TEXT, "further host names that requests may use, separated by spaces")
     trusted_proxies: str = option("", ANY_TEXT, "addresses whose X-Forwarded-For is believed, separated by spaces")

@@ -303,6 +303,7 @@ class Parts:
         Without a listener in the same process it is taken to be where the configuration says.
         """
         from htmengine.web.service import WebOptions, WebService
+        from htmengine.wires.otlp import with_percentiles
 
         config = self.deployment.config
         section = config.web
@@ -317,6 +318,7 @@ class Parts:
             trusted_proxies=section.trusted_proxies.split(),
             peers=config.telemetry.peers.split(),
             wires=wires_named(section.wires),
+            otlp=with_percentiles(section.otlp_percentiles),
             graphite=lambda: (config.metric_listener.host, (listener or config.metric_listener).port),
         )
         service = WebService(

@@ -6,45 +6,70 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import click
 from sqlalchemy import Connection
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
+from htmengine.labels import spellings
 from htmengine.repository import counters, reading
-from htmengine.selectors import rule_lines
+from htmengine.selectors import rule_lines, separated
 from htmengine.wires.admission import Admission
+from htmengine.wires.counters import SaidCounters
 
 
 @click.command(epilog=example("htmengine admission --rules new-rules.txt"))
 @click.option(
     "--rules", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file of rules, one a line."
 )
+@click.option(
+    "--sample",
+    type=click.File(errors="replace"),
+    help="Graphite lines or names instead of the stored metrics; -: standard input.",
+)
 @engine_options
 @failing_cleanly
-def admission(engine: Engine, rules: Path | None) -> None:
-    """Preview rules of admission on all stored metrics: which would be renamed or kept out.  Nothing is changed.
+def admission(engine: Engine, rules: Path | None, sample: IO[str] | None) -> None:
+    """Preview rules of admission: which metrics would be renamed or kept out, or are counters.  Nothing is changed.
 
-    The rules are those of the configuration, or of a file.  docs/admission.md has their forms.
+    The metrics are those that are stored, or those of a sample of what arrives.  The rules are those of the
+    configuration, or of a file.  docs/admission.md has their forms.
     """
     section = engine.deployment.config.admission
     text = section.rules if rules is None else rules.read_text()
     judge = Admission(rule_lines(text), section.allow.split(), section.deny.split())
-    with engine.database() as database:
-        names = database.read_sync(_texts)
-    for line in preview(judge, names):
+    if sample is None:
+        with engine.database() as database:
+            names: Iterable[str] = database.read_sync(_texts)
+    else:
+        names = names_of(sample)
+    for line in preview(judge, names, SaidCounters(separated(section.counters))):
         click.echo(printable(line))
 
 
-def preview(rules: Admission, names: Iterable[str]) -> Iterator[str]:
+def names_of(lines: Iterable[str]) -> Iterator[str]:
+    """The metrics of Graphite lines, or of names alone, each once.
+
+    >>> list(names_of(["web.a 1 1400000000", "disk;host=b;dc=a", "web.a 2 1400000060", ""]))
+    ['web.a', 'disk;dc=a;host=b']
+    """
+    firsts = (line.split(maxsplit=1)[0] for line in lines if line.strip())
+    return iter(dict.fromkeys(spellings(first)[0] for first in firsts))
+
+
+def preview(rules: Admission, names: Iterable[str], counters: SaidCounters) -> Iterator[str]:
     """A line for each metric that would not stay what it is, and the counts.
 
-    >>> list(preview(Admission(["rename web.* to www.$1", "drop *.debug"]), ["web.a", "db.debug", "db.load"]))
+    >>> rules = Admission(["rename web.* to www.$1", "drop *.debug"])
+    >>> list(preview(rules, ["web.a", "db.debug", "db.load"], SaidCounters()))
     ['web.a -> www.a', 'db.debug: dropped_by_rule, rule 2', '1 stay, 1 renamed, 1 kept out']
     """
     counted: Counter[str] = Counter()
     for name in names:
         verdict = rules.judge(name)
+        if verdict.name is not None and counters.says(verdict.name):
+            yield f"{verdict.name}: a counter, whose rates are stored"
         if verdict.name == name:
             counted["stay"] += 1
         elif verdict.name is not None:

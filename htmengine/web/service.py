@@ -42,6 +42,7 @@ from htmengine.web.rules import RulesApi
 from htmengine.web.site import BoundedSite
 from htmengine.web.skeleton import Page, Skeleton
 from htmengine.web.wires import Wires
+from htmengine.wires.otlp import OtlpOptions
 from htmengine.wires.plugins import Wire
 
 
@@ -59,6 +60,7 @@ class WebOptions:
     trusted_proxies: Sequence[str] = ()  #: addresses
     peers: Sequence[str] = ()  #: addresses of the engine's other processes, for the health page
     wires: Mapping[str, Wire] = field(default_factory=dict)  #: those of other packages, by name
+    otlp: OtlpOptions | None = None
     graphite: Callable[[], tuple[str, int]] = lambda: ("", 0)  #: host and port of the listener; port 0: not known
 
 
@@ -101,7 +103,7 @@ class WebService(Service):
         api.add_to(self.routes)
         Graphite(self.reader, reactor).add_to(self.routes)
         Federation(self.reader, reactor).add_to(self.routes)
-        Wires(operations, reactor, options.wires).add_to(self.routes)
+        Wires(operations, reactor, options.wires, options.otlp).add_to(self.routes)
         Page().add_to(self.routes)
         Skeleton(api).add_to(self.routes)
         self.site: Any = BoundedSite(self.routes.resource, reactor)

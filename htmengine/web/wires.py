@@ -54,12 +54,18 @@ class Wires:
 
     log = Logger()
 
-    def __init__(self, operations: Operations, reactor: Reactor, others: Mapping[str, Wire] | None = None) -> None:
+    def __init__(
+        self,
+        operations: Operations,
+        reactor: Reactor,
+        others: Mapping[str, Wire] | None = None,
+        otlp_options: otlp.OtlpOptions | None = None,
+    ) -> None:
         self._operations = operations
         self._others = others or {}  #: those that other packages bring
         self._reactor = reactor
         self._types = remote_write.MetricTypes()
-        self._otlp = otlp.OtlpReader()
+        self._otlp = otlp.OtlpReader(otlp_options)
         self._reading = Lock()  #: readers remember, and are not made for two threads
 
     def add_to(self, routes: Routes) -> None:

@@ -57,6 +57,15 @@ class OtlpOptions:
     left_out_attributes: tuple[str, ...] = ("telemetry.*", "process.*")
 
 
+def with_percentiles(text: str) -> OtlpOptions:
+    """As the configuration has them.
+
+    >>> with_percentiles("50 95").quantiles
+    (0.5, 0.95)
+    """
+    return OtlpOptions(tuple(float(each) / 100 for each in text.split()))
+
+
 def quantile_name(share: float) -> str:
     """The end of a quantile's name.
 

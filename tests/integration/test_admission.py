@@ -143,6 +143,14 @@ def test_rules_are_previewed_on_the_metrics_that_there_are(engine: Engine, tmp_p
     assert "preview.web1.cpu -> cpu.web1\n" in said
     assert "preview.debug: dropped_by_rule, rule 2\n" in said
     assert "1 renamed, 1 kept out" in said
+    sample = tmp_path / "sample.txt"
+    sample.write_text("preview.web2.cpu 1 1400000000\nnew;b=2;a=1\nnew.total 5 1400000000\nnew.total 6 1400000060\n")
+    said = htmengine(engine, "admission", "--rules", str(rules), "--sample", str(sample))
+    assert said.splitlines() == [
+        "preview.web2.cpu -> cpu.web2",
+        "new.total: a counter, whose rates are stored",
+        "2 stay, 1 renamed, 0 kept out",
+    ]
 
 
 def test_an_incident_of_a_counter_over_the_graphite_port_is_found_as_that_of_its_rate(engine: Engine) -> None:

@@ -100,7 +100,8 @@ def _opener(browser: Browser, url: str) -> Iterator[OpenPage]:
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """An engine that is empty at first."""
-    with running_engine(tmp_path_factory.mktemp("fresh") / "data", "--workers", "1") as started:
+    said = {"HTMENGINE__APPLICATION__ADMISSION__COUNTERS": "*.total"}
+    with running_engine(tmp_path_factory.mktemp("fresh") / "data", "--workers", "1", environment=said) as started:
         yield started
 
 
@@ -518,6 +519,12 @@ class TestChanges:
         fresh.send([f"flat 1000 {start + 300 * 400}"])
         expect(page.locator(".cell.anomaly .score.anomalous")).to_have_count(1)
         expect(page.locator("#announcer")).to_have_text("flat is anomalous")
+
+    def test_a_counter_says_that_its_values_are_rates(self, fresh_page: OpenPage, fresh: Engine) -> None:
+        fresh.send(f"web.hits.total {60 * number} {1_400_000_000 + 60 * number}" for number in range(3))
+        wait_until(lambda: fresh.query("SELECT 1 FROM metric_counter"))
+        page = fresh_page(metric_address(fresh, "web.hits.total"))
+        expect(fact(page, "Values")).to_have_text("rates a second of a counter")
 
     def test_health_counts_what_comes_and_what_is_rejected(self, fresh_page: OpenPage, fresh: Engine) -> None:
         page = fresh_page("#/health")

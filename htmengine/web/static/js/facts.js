@@ -48,6 +48,7 @@ export function showModel(panel, metric) {
     factList([
       ...known,
       ...(unit ? [["Unit", unit]] : []),
+      ...(metric.rate ? [["Values", "rates a second of a counter"]] : []),
       ["Samples", format.count(rows)],
       ...(cadence ? [["A sample each", howOften(cadence)]] : []),
       ["Newest sample", last === null ? "none yet" : format.time(last)],
