@@ -1,52 +1,74 @@
 # SPDX-License-Identifier: MIT
-"""Rows a second from socket to stored score, and how long a single sample takes: embedded and distributed.
+"""Rows a second from socket to stored score beside the models alone, and how long a single sample takes.
 
 Real engines with real servers on this machine: the embedded one, and a process a service on RabbitMQ and MariaDB.
-First every metric gets its model; then all metrics send rows as fast as the engine takes them; then samples are
-sent one at a time, into the quiet engine and into one that gets half the rate that was measured.  A sample's latency
-ends when its score is in the database.  Below stands the limit: the models alone, in this process, on one CPU.
+Each metric begins with a copy of one mature model.  All get a row at a time, at most `AHEAD` rows before their scores:
+what is measured is one row a metric a batch, not a backlog.  Then samples are sent one at a time, into the quiet engine
+and into one that gets half the rate that was measured.  A sample's latency ends when its score is in the database.
 
-    python benchmarks/pipeline.py --metrics 200 --seconds 10
+The limit: as many copies of the same model in this process, the same rows in turn, on one CPU.  It is measured before
+and after each deployment.  Rates are elapsed, so they need a machine that is idle; beside them stands the CPU time a
+row, by part, and what the ratio would be if all CPUs were the engine's: (CPUs * the model's time) / all time.
+
+    python -m benchmarks.pipeline --metrics 1000 --rows 30
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
+from sqlalchemy import Connection
 from tqdm import tqdm
 
+from htmengine.adapters.datasource import models
+from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.evidence.model_file import ModelFile
+from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
-from htmengine.htm.params import ModelParams
+from htmengine.htm.params import ModelParams, range_of
+from htmengine.measure.series import SERIES, named
+from htmengine.nab.runner import LabelledSeries
+from htmengine.repository import migrations
+from htmengine.repository.engine import Database
 from tests.support.distributed import DistributedEngine, distributed_engine
 from tests.support.engine import Engine, running_engine
 from tests.support.servers import MariaDB, RabbitMQ
 
 START = 1_700_000_000
+#: Samples of the metric "single" before it has a model.
 PENDING = 20
-OPTIONS = {"HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": str(PENDING)}
+OPTIONS = {
+    "HTMENGINE__APPLICATION__METRIC_STORER__PENDING_SAMPLES": str(PENDING),
+    "HTMENGINE__MODEL_SWAPPER__MODEL_SCHEDULER__WORKER_MEMORY_MB": "8192",
+}
+#: Rows of each metric that may be on their way.
+AHEAD = 2
+#: Rows of each metric before anything is measured.
+WARM_UP = 3
 #: How often the database is asked for a score; a latency is uncertain by this much.
 POLL_S = 0.002
 #: An engine that scores nothing for this long is stuck.
 PATIENCE_S = 60.0
+#: Metrics that are made in one transaction.
+MADE_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
 class Target:
-    """An engine of either deployment, and how its database is asked."""
+    """An engine of either deployment, how its database is asked, and its processes."""
 
     engine: Engine | DistributedEngine
     query: Callable[[str], list[tuple[Any, ...]]]
+    processes: Callable[[], list[int]]
 
     def send(self, lines: Sequence[str]) -> None:
         self.engine.send(lines)
@@ -60,21 +82,53 @@ class Target:
         return bool(found) and bool(found[0][0] >= rowid)
 
 
+class Template:
+    """A model that has learnt the first rows of a series; the metrics have copies of it and go on with the next."""
+
+    def __init__(self, series: LabelledSeries, age: int) -> None:
+        self.age = age
+        self._series = series
+        self._range = range_of(series.values)
+        model = Model(ModelParams.for_range(*self._range))
+        model.learn_many(series.timestamps[:age], series.values[:age])
+        self.saved = model.save()
+
+    def row(self, number: int) -> tuple[int, float]:
+        """Timestamp and value of a row, from 1, after those that were learnt."""
+        place = self.age + number - 1
+        return int(self._series.timestamps[place]), float(self._series.values[place])
+
+    def give_to(self, url: str, metrics: int) -> None:
+        """Make the metrics in a new database; the engine makes their models when it starts."""
+        migrations.upgrade(url)
+        database = Database(url)
+        minimum, maximum = self._range
+        spec = ModelSpec.for_name("load", min=minimum, max=maximum).source
+        params = ModelParams.for_range(minimum, maximum)
+        file = ModelFile(dict(spec), params.to_json(), START, self.saved, detector_for(params).save())
+        for first in tqdm(range(0, metrics, MADE_AT_ONCE), desc="metrics", leave=False, disable=None):
+            database.run_sync(_make_metrics, file, range(first, min(first + MADE_AT_ONCE, metrics)))
+        database.close()
+
+
+def _make_metrics(conn: Connection, file: ModelFile, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        models.import_model(conn, file, f"load.m{number}")
+
+
 class Load:
     """Rows of many metrics, one after the other."""
 
-    def __init__(self, metrics: int) -> None:
+    def __init__(self, template: Template, metrics: int) -> None:
         self.metrics = metrics
         self.row = 0
+        self._template = template
 
-    def lines(self, rows: int) -> list[str]:
-        """The next rows of all metrics."""
-        first, self.row = self.row + 1, self.row + rows
-        return [
-            f"load.m{number} {math.sin(row / 7) + number % 10:.4f} {START + 60 * row}"
-            for row in range(first, self.row + 1)
-            for number in range(self.metrics)
-        ]
+    def lines(self) -> list[str]:
+        """The next row of all metrics."""
+        self.row += 1
+        timestamp, value = self._template.row(self.row)
+        return [f"load.m{number} {value} {timestamp}" for number in range(self.metrics)]
 
 
 def wait_for_rows(target: Target, rows: int, description: str) -> None:
@@ -94,19 +148,59 @@ def wait_for_rows(target: Target, rows: int, description: str) -> None:
                 )
 
 
-def throughput(target: Target, load: Load, seconds: float) -> float:
-    """Rows a second: those of a backlog that takes the engine about so long."""
-    rate = of_backlog(target, load.lines(max(1, 2000 // load.metrics)))
-    return of_backlog(target, load.lines(max(1, int(rate * seconds / load.metrics))))
+@dataclass(frozen=True)
+class Rate:
+    """What an engine does."""
+
+    rows_per_s: float
+    cpu_us: Mapping[str, float]  #: a row, by part of the engine
+
+    @property
+    def cpu_s(self) -> float:
+        """All of it, a row."""
+        return sum(self.cpu_us.values()) / 1e6
 
 
-def of_backlog(target: Target, lines: Sequence[str]) -> float:
-    """Rows a second of lines that are sent at once."""
-    before = target.scored()
-    began = time.perf_counter()
-    target.send(lines)
-    wait_for_rows(target, before + len(lines), "throughput")
-    return len(lines) / (time.perf_counter() - began)
+def throughput(target: Target, load: Load, rows: int) -> Rate:
+    """Rows of all metrics, each batch sent when the scores of the one `AHEAD` of it are there."""
+    _feed(target, load, WARM_UP)
+    before, began = _cpu_seconds(target.processes()), time.perf_counter()
+    _feed(target, load, rows)
+    total = rows * load.metrics
+    rate = total / (time.perf_counter() - began)
+    after = _cpu_seconds(target.processes())
+    return Rate(rate, {part: 1e6 * (after[part] - before.get(part, 0.0)) / total for part in after})
+
+
+def _feed(target: Target, load: Load, rows: int) -> None:
+    before = target.scored() - load.row * load.metrics
+    for _ in tqdm(range(rows), desc="throughput", unit=" rows of all", leave=False, disable=None):
+        wait_for_rows(target, before + (load.row - AHEAD + 1) * load.metrics, "throughput")
+        target.send(load.lines())
+    wait_for_rows(target, before + load.row * load.metrics, "throughput")
+
+
+def _cpu_seconds(pids: Sequence[int]) -> dict[str, float]:
+    """CPU time by part: main threads, other threads and workers."""
+    seconds = {"main threads": 0.0, "other threads": 0.0, "workers": 0.0}
+    for pid in pids:
+        worker = b"model_runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        main = _ticks(Path(f"/proc/{pid}/task/{pid}/stat")) / os.sysconf("SC_CLK_TCK")
+        whole = _ticks(Path(f"/proc/{pid}/stat")) / os.sysconf("SC_CLK_TCK")
+        seconds["workers" if worker else "main threads"] += main
+        seconds["workers" if worker else "other threads"] += whole - main
+    return seconds
+
+
+def _ticks(stat: Path) -> int:
+    fields = stat.read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _with_children(pids: Sequence[int]) -> list[int]:
+    """Processes and those that they have started."""
+    children = [Path(f"/proc/{pid}/task/{pid}/children").read_text().split() for pid in pids]
+    return [*pids, *(int(pid) for each in children for pid in each)]
 
 
 def latencies(target: Target, samples: int, rowid: int, description: str, most_s: float) -> list[float]:
@@ -157,27 +251,28 @@ class Feeder:
         due = time.perf_counter()
         try:
             while not self._stop.is_set():
-                self._target.send(self._load.lines(1))
+                self._target.send(self._load.lines())
                 due += self._load.metrics / self._rate
                 self._stop.wait(max(0.0, due - time.perf_counter()))
         except OSError as error:
             self._error = error
 
 
-def measure(name: str, target: Target, options: argparse.Namespace) -> float:
-    """Print a deployment's figures; its rows a second."""
-    load = Load(options.metrics)
-    single = [f"single {row % 10} {START + 60 * row}" for row in range(1, PENDING + 1)]
-    target.send([*load.lines(PENDING), *single])
-    wait_for_rows(target, PENDING * (options.metrics + 1), "models")
-    rate = throughput(target, load, options.seconds)
-    print(f"{name:<14}{rate:>8,.0f} rows/s", flush=True)
+def measure(name: str, target: Target, template: Template, options: argparse.Namespace) -> Rate:
+    """Print a deployment's figures; what it does."""
+    load = Load(template, options.metrics)
+    target.send([f"single {row % 10} {START + 60 * row}" for row in range(1, PENDING + 1)])
+    wait_for_rows(target, PENDING, "models")
+    rate = throughput(target, load, options.rows)
+    parts = ", ".join(f"{part} {us:.0f}" for part, us in rate.cpu_us.items())
+    print(f"{name:<14}{rate.rows_per_s:>8,.0f} rows/s; CPU us a row: {parts}", flush=True)
     quiet = latencies(target, options.samples, PENDING, "quiet", options.busy_seconds)
     print_latencies(name, "quiet", quiet)
-    with Feeder(target, load, rate / 2) as feeder:
+    half = rate.rows_per_s / 2
+    with Feeder(target, load, half) as feeder:
         time.sleep(2)
         found = latencies(target, options.samples, PENDING + options.samples, "busy", options.busy_seconds)
-    print_latencies(name, f"busy with {rate / 2:,.0f} rows/s, {feeder.behind:,} of them behind at the end", found)
+    print_latencies(name, f"busy with {half:,.0f} rows/s, {feeder.behind:,} of them behind at the end", found)
     return rate
 
 
@@ -186,47 +281,71 @@ def print_latencies(name: str, when: str, found: Sequence[float]) -> None:
     print(f"{name:<14}{p50:>8.1f} ms p50, {p99:.1f} ms p99 of {len(found)} samples, {when}", flush=True)
 
 
-def models_alone(metrics: int) -> float:
-    """Rows a second of the models, row after row in turn, without anything around them."""
-    models = [Model(ModelParams.for_range(-2.0, 12.0)) for _ in range(metrics)]
-    rows = 60
-    began = time.perf_counter()
-    for row in range(rows):
-        for number, model in enumerate(models):
-            model.learn_many(np.array([START + 60 * row], dtype=np.int64), np.array([math.sin(row / 7) + number % 10]))
-    return rows * metrics / (time.perf_counter() - began)
+def models_alone(template: Template, count: int, rows: int) -> float:
+    """CPU seconds a row of so many copies in turn, without anything around them."""
+    copies = [Model.restore(template.saved) for _ in range(count)]
+    used = []
+    for number in tqdm(range(1, WARM_UP + rows + 1), desc="models alone", leave=False, disable=None):
+        timestamp, value = template.row(number)
+        began = time.thread_time()
+        for model in copies:
+            model.learn(timestamp, value)
+        used.append((time.thread_time() - began) / count)
+    return statistics.mean(used[WARM_UP:])
+
+
+def _embedded(folder: Path, template: Template, options: argparse.Namespace) -> Rate:
+    data_dir = folder / "embedded"
+    data_dir.mkdir()
+    template.give_to(f"sqlite:///{data_dir / 'htmengine.db'}", options.metrics)
+    with running_engine(data_dir) as engine:
+        assert engine.process is not None
+        pid = engine.process.pid
+        rate = measure("embedded", Target(engine, engine.query, lambda: _with_children([pid])), template, options)
+        engine.stop()
+    return rate
+
+
+def _distributed(folder: Path, template: Template, options: argparse.Namespace) -> Rate:
+    with RabbitMQ() as rabbitmq, MariaDB() as mariadb:
+        url = mariadb.new_database()
+        template.give_to(url, options.metrics)
+        with distributed_engine(folder / "distributed", rabbitmq_port=rabbitmq.port, database_url=url) as made:
+            made.start_all()
+            pids = [process.pid for process in made.processes.values()]
+            return measure("distributed", Target(made, made.query, lambda: _with_children(pids)), template, options)
+
+
+DEPLOYMENTS = {"embedded": _embedded, "distributed": _distributed}
 
 
 def main() -> None:
     """Print the figures of both deployments, and the models' own."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--metrics", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of the load, about")
+    parser.add_argument("--metrics", type=int, default=1000)
+    parser.add_argument("--rows", type=int, default=30, help="of each metric")
+    parser.add_argument("--series", choices=SERIES, default="load")
+    parser.add_argument("--age", type=int, default=5000, help="rows that the models have learnt")
     parser.add_argument("--samples", type=int, default=100, help="single samples")
     parser.add_argument("--busy-seconds", type=float, default=60.0, help="at most, for these samples")
-    parser.add_argument("--only", choices=["embedded", "distributed"])
+    parser.add_argument("--only", choices=DEPLOYMENTS)
     options = parser.parse_args()
     os.environ.update(OPTIONS)
-    rates: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        if options.only != "distributed":
-            with running_engine(Path(folder) / "embedded") as engine:
-                rates["embedded"] = measure("embedded", Target(engine, engine.query), options)
-                engine.stop()
-        if options.only != "embedded":
-            with (
-                RabbitMQ() as rabbitmq,
-                MariaDB() as mariadb,
-                distributed_engine(
-                    Path(folder) / "distributed", rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database()
-                ) as made,
-            ):
-                made.start_all()
-                rates["distributed"] = measure("distributed", Target(made, made.query), options)
-    limit = models_alone(min(options.metrics, 100))
-    print(f"{'models alone':<14}{limit:>8,.0f} rows/s on one CPU")
-    for name, rate in rates.items():
-        print(f"{name:<14}{rate / limit:>8.2f} of the models alone")
+    template = Template(named(options.series), options.age)
+    cpus = len(os.sched_getaffinity(0))
+    alone = models_alone(template, options.metrics, options.rows)
+    for name, run in DEPLOYMENTS.items():
+        if options.only in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                rate = run(Path(folder), template, options)
+            before, alone = alone, models_alone(template, options.metrics, options.rows)
+            limit = (before + alone) / 2
+            print(f"{'models alone':<14}{1 / limit:>8,.0f} rows/s on one CPU; CPU us a row: {1e6 * limit:.0f}")
+            print(
+                f"{name:<14}{rate.rows_per_s * limit:>8.2f} of the models alone;"
+                f" {cpus * limit / rate.cpu_s:.2f} by CPU time on {cpus} CPUs",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ class Cadence(NamedTuple):
     def after(self, step: int) -> Cadence:
         """The cadence with one more step taken into account."""
         if 0.5 * self.interval < step < 1.5 * self.interval:
-            return self._replace(steps=min(self.steps + 1, FIRM))
+            return self if self.steps >= FIRM else self._replace(steps=self.steps + 1)
         if self.steps > MISFIT:
             return self._replace(steps=self.steps - MISFIT)
         return self._replace(interval=step, steps=1)

@@ -136,7 +136,7 @@ def get_generations(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
     return {
         uid: generation
         for part in in_parts(uids)
-        for uid, generation in conn.execute(select(c.uid, c.generation).where(c.uid.in_(part)))
+        for uid, generation in conn.execute(select(c.uid, c.generation).where(c.uid.in_(part))).all()
     }
 
 

@@ -219,7 +219,7 @@ def lock_tails(conn: Connection, names: Sequence[str]) -> dict[str, Tail]:
     return {
         name: Tail(uid, name, MetricStatus(status), newest and _epoch(newest), last_rowid)
         for part in in_parts(sorted(names))
-        for uid, name, status, newest, last_rowid in conn.execute(query.where(c.name.in_(part)))
+        for uid, name, status, newest, last_rowid in conn.execute(query.where(c.name.in_(part))).all()
     }
 
 
@@ -316,7 +316,7 @@ def last_rowids(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
     return {
         uid: rowid
         for part in in_parts(uids)
-        for uid, rowid in conn.execute(select(c.uid, c.last_rowid).where(c.uid.in_(part)))
+        for uid, rowid in conn.execute(select(c.uid, c.last_rowid).where(c.uid.in_(part))).all()
     }
 
 

@@ -20,6 +20,7 @@ def to_datetime(epoch: int) -> datetime:
     return datetime.fromtimestamp(epoch, UTC).replace(tzinfo=None)
 
 
+@lru_cache(_RECENT)
 def from_datetime(moment: datetime) -> int:
     """The reverse of `to_datetime`."""
     return int(moment.replace(tzinfo=UTC).timestamp())

@@ -192,7 +192,7 @@ def _with_rates(
     kept = []
     for each, rate in zip(came, rates_of(conn, [each.sample for each in came], tails), strict=True):
         if isinstance(rate, Sample):
-            kept.append(each._replace(sample=rate))
+            kept.append(each if rate is each.sample else each._replace(sample=rate))
         else:
             _reject(done, rate, each.batch, each.number, options, tails[each.sample.name].uid)
     return kept
