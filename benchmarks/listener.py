@@ -2,8 +2,8 @@
 """Lines a CPU second through a Graphite port: the Metric Listener beside carbon's own receiver, in turn.
 
 Both run as a process of their own, get the same bytes over one loopback TCP connection, and drop what they parsed:
-the listener into a bus that confirms at once, carbon's ``MetricLineReceiver`` into a counter.  What is measured
-is the CPU time of the process until the last line is parsed.
+the listener into a bus that confirms at once, carbon's ``MetricLineReceiver`` into a counter, or into the cache that
+carbon-cache writes its files from.  What is measured is the CPU time of the process until the last line is parsed.
 
     pip install carbon
     python benchmarks/listener.py --lines 500000 --rounds 3
@@ -47,7 +47,14 @@ def serve_listener(pipe: Connection) -> None:
     watch(reactor, pipe, listener.port, lambda: listener.batcher.received)
 
 
-def serve_carbon(pipe: Connection) -> None:
+def serve_cache(pipe: Connection) -> None:
+    """The same, and the lines into carbon's cache."""
+    from carbon.cache import MetricCache
+
+    serve_carbon(pipe, MetricCache().store)
+
+
+def serve_carbon(pipe: Connection, store: Callable[[str, tuple[float, float]], object] | None = None) -> None:
     """carbon's line receiver on a free port."""
     from carbon.protocols import MetricLineReceiver
     from twisted.internet import reactor as installed
@@ -66,6 +73,8 @@ def serve_carbon(pipe: Connection) -> None:
         def metricReceived(self, metric: str, datapoint: tuple[float, float]) -> None:  # noqa: N802 (carbon's name)
             nonlocal count
             count += 1
+            if store is not None:
+                store(metric, datapoint)
 
     factory = Factory.forProtocol(Receiver)
     port = reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -111,7 +120,7 @@ def measure(server: Callable[[Connection], None], lines: bytes, number: int) -> 
 
 
 def main() -> None:
-    """Print both rates and their ratio, medians of the rounds."""
+    """Print the rates and the listener's ratio to each, medians of the rounds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--lines", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -119,15 +128,14 @@ def main() -> None:
     lines = b"".join(
         b"datacenter1.web%03d.cpu.load %d.25 %d\n" % (n % 500, n % 97, 1_400_000_000 + n) for n in range(options.lines)
     )
-    servers = {"htmengine": serve_listener, "carbon": serve_carbon}
+    servers = {"htmengine": serve_listener, "carbon": serve_carbon, "and its cache": serve_cache}
     rates: dict[str, list[float]] = {name: [] for name in servers}
     for _ in range(options.rounds):
         for name, server in servers.items():
             rates[name].append(measure(server, lines, options.lines))
     medians = {name: statistics.median(each) for name, each in rates.items()}
     for name, rate in medians.items():
-        print(f"{name:<10} {rate:>10,.0f} lines a CPU second")
-    print(f"ratio      {medians['htmengine'] / medians['carbon']:>10.2f}")
+        print(f"{name:<14}{rate:>10,.0f} lines a CPU second{medians['htmengine'] / rate:>8.2f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from math import isfinite
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -217,32 +218,24 @@ def line_at(line: str, now: float, max_future_s: float) -> str:
     >>> line_at("cpu 1e3 60", 100.0, 600.0), line_at("cpu 1e3 -1", 100.0, 600.0)
     ('cpu 1e3 60', 'cpu 1000.0 100')
     """
-    if _is_plain(line, now + max_future_s):
-        return line
-    sample = parse_sample(line, now, max_future_s)
-    return sample.line if line.rsplit(maxsplit=1)[1].startswith("-") else line
-
-
-def _is_plain(line: str, latest: float) -> bool:
-    """Whether a line is taken as it is; one that is not is looked at closely, as `parse_sample` does.
-
-    >>> _is_plain("cpu 1e3 60", 100.0), _is_plain("cpu 1e3 -1", 100.0), _is_plain("cpu nan 60", 100.0)
-    (True, False, False)
-    """
-    try:
+    try:  # nearly all lines pass here, and are taken as they are; the others are looked at closely
         name, value, timestamp = line.split()
-        return (
+        plain = (
             0 <= (at := float(timestamp)) <= MAX_TIMESTAMP
-            and at <= latest
+            and at <= now + max_future_s
             and timestamp[0] != "-"
-            and math.isfinite(float(value))
+            and isfinite(float(value))
             and "_" not in value
             and "_" not in timestamp
             and len(sample_name(name)) <= MAX_NAME_LENGTH
             and len(line) <= MAX_LINE_LENGTH
         )
     except (ValueError, InvalidSample):
-        return False
+        plain = False
+    if plain:
+        return line
+    sample = parse_sample(line, now, max_future_s)
+    return sample.line if line.rsplit(maxsplit=1)[1].startswith("-") else line
 
 
 def _parse_value(text: str) -> float:
@@ -250,7 +243,7 @@ def _parse_value(text: str) -> float:
         value = _parse_float(text)
     except ValueError:
         raise InvalidSample("value_not_a_number", f"value {_cut(text)} is not a number") from None
-    if not math.isfinite(value):
+    if not isfinite(value):
         raise InvalidSample("value_not_finite", f"value {_cut(text)}; only finite numbers are allowed")
     return value
 

@@ -97,7 +97,9 @@ class Lane:
 
     def put(self, lines: Iterable[str], now: float) -> None:
         """Add lines, whether it is full or not."""
-        self.put_all([(line, now, self.sender, line_bytes(line)) for line in lines])
+        self.put_all(
+            [(line, now, self.sender, len(line) + 3 if line.isascii() else line_bytes(line)) for line in lines]
+        )
 
     def put_all(self, lines: Sequence[WaitingLine]) -> None:
         """Add lines of another lane."""
@@ -216,8 +218,13 @@ class SampleBatcher:
     def _take_texts(self, texts: Sequence[str], lane: Lane) -> None:
         now = self._clock.seconds()
         self.received += len(texts)
-        read = [self._read(text, now, lane.sender) for text in texts]
-        accepted = [line for line in read if line is not None]
+        ahead = self._options.max_future_s
+        accepted = []
+        for text in texts:
+            try:
+                accepted.append(line_at(text, now, ahead))
+            except Exception as error:  # one that nobody has thought of harms this line alone, too
+                self._refuse(error, text, lane.sender)
         if accepted:
             if not lane.waiting:
                 self._lanes.append(lane)
@@ -225,16 +232,12 @@ class SampleBatcher:
             self._waiting += len(accepted)
             self._schedule()
 
-    def _read(self, text: str, now: float, sender: str) -> str | None:
-        """The line as the storer reads it; None: it is rejected."""
-        try:
-            return line_at(text, now, self._options.max_future_s)
-        except InvalidSample as refused:
-            self.reject(refused.reason, text, sender)
-        except Exception as error:  # nobody has thought of it: it harms this line alone
+    def _refuse(self, error: Exception, text: str, sender: str) -> None:
+        if isinstance(error, InvalidSample):
+            self.reject(error.reason, text, sender)
+        else:
             self.log.error("a line cannot be read: {error!r}", error=error)
             self.reject("not_readable", text, sender)
-        return None
 
     def end(self, lane: Lane) -> None:
         """Nothing will be put into this lane any more."""
