@@ -166,7 +166,7 @@ def lists(rounds: int) -> None:
 
 
 def _found(pattern: Pattern, conn: Connection) -> object:
-    return find_nodes(pattern, reading.names_with_prefix(conn, pattern.stem))
+    return find_nodes(pattern, reading.names_with_prefix(conn, pattern.stem), 10_000)
 
 
 def _fill(conn: Connection) -> None:

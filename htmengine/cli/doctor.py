@@ -195,7 +195,7 @@ async def _probe(client: AsyncClient, name: str, now: float) -> Metric:
 
 
 async def _remove_earlier(client: AsyncClient, now: float) -> None:
-    for name in await client.operations.database.read(names_with_prefix, PROBES):
+    for name in await client.operations.database.read(lambda conn: list(names_with_prefix(conn, PROBES))):
         if is_left(name, now):
             await _remove(client, name)
 

@@ -254,14 +254,19 @@ def metrics_with_prefix(conn: Connection, prefix: str, limit: int | None = None)
     }
 
 
-def names_with_prefix(conn: Connection, prefix: str) -> list[str]:
-    """The names of all metrics that begin so, in no order: an index alone is read."""
+def each_metric(conn: Connection) -> Iterator[tuple[str, str]]:
+    """(name, uid) of all metrics, in order, one by one: to free half a million at once would hold every thread."""
+    return ((row.name, row.uid) for row in conn.execute(select(metric.c.name, metric.c.uid).order_by(metric.c.name)))
+
+
+def names_with_prefix(conn: Connection, prefix: str) -> Iterator[str]:
+    """The names of all metrics that begin so, in no order, one by one: an index alone is read."""
     query = (
         select(metric.c.name).where(metric.c.name.startswith(prefix, autoescape=True))
         if prefix
         else select(metric.c.name)
     )
-    return [name for name in conn.execute(query).scalars() if name.startswith(prefix)]
+    return (name for name in conn.execute(query).scalars() if name.startswith(prefix))
 
 
 def metrics_named(conn: Connection, names: Sequence[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from htmengine.incidents import queries
 from htmengine.incidents.records import Incident, Phase
 from htmengine.web.graphite.functions import FUNCTIONS
+from htmengine.web.graphite.paths import Pattern, find_nodes
 from htmengine.web.graphite.times import parse_time
 from tests.support.graphite import NOW, STEP, GraphiteTestCase
 
@@ -205,6 +206,22 @@ class BrowsingTest(GraphiteTestCase):
         for query in ("site.a.web1.load", "site.a.web1.*"):
             [node] = self.json("/metrics/find", query=query)
             self.assertEqual((node["leaf"], node["expandable"]), (1, 1))
+
+    def test_the_index_lists_a_metric_that_is_called_like_a_score_once(self) -> None:
+        self.store("site.a.web1.load.upper", 1.0)
+        index = self.json("/metrics/index.json")
+        self.assertEqual(len(index), 5 * 6 - 1)
+        self.assertEqual(len(set(index)), len(index))
+
+    def test_the_first_nodes_are_found_in_whatever_order_names_come(self) -> None:
+        names = [f"a.{letter}.{number}" for number in (2, 1) for letter in "dbca"]
+        for query, expected in (
+            ("a.*", ["a.a", "a.b"]),
+            ("a.*.1", ["a.a.1", "a.a.1"]),
+            ("a.d.2.*", ["a.d.2.anomaly_score"]),
+        ):
+            found = find_nodes(Pattern.parse(query), names, 2)
+            self.assertEqual([node.path for node in found][: len(expected)], expected)
 
     def test_a_path_may_have_escaped_characters(self) -> None:
         self.store("site.a.web(4).req", 3.0)

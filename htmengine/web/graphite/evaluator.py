@@ -65,6 +65,11 @@ class Evaluator:
         """The series of an expression, with as many points as are wanted."""
         return [consolidated(each, self._wanted.points) for each in self._series(expression, self._wanted)]
 
+    def forget(self) -> None:
+        """Free what was made, a little at a time: millions of numbers at once would hold every other thread."""
+        while self._known:
+            self._known.popitem()
+
     def _series(self, expression: Path | FunctionCall, wanted: Range) -> list[Series]:
         found = self._known.get((expression, wanted))
         if found is None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
@@ -21,16 +20,12 @@ import msgspec
 from htmengine.csv_files import inert
 from htmengine.web.graphite.paths import Node
 from htmengine.web.graphite.series import LATEST, Series
-from htmengine.web.http import JSON, TEXT, dump
+from htmengine.web.http import JSON, TEXT, dump, dump_list, pieces
 from htmengine.web.refused import Refused
-
-T = TypeVar("T")
 
 PICKLE = "application/pickle"
 MSGPACK = "application/x-msgpack"
 CSV = "text/csv; charset=utf-8"
-#: Points that are encoded at once: each call keeps the interpreter from everybody else.
-_ENCODED_AT_ONCE = 10_000
 #: Protocol 2 is what every graphite-web can read.
 _PICKLE_PROTOCOL = 2
 
@@ -74,15 +69,14 @@ def _json_without_nulls(found: list[Series], _zone: tzinfo) -> bytes:
 def _json_series(series: Series, nulls: bool = True) -> bytes:
     head = dump({"target": series.name, "tags": series.tags})[:-1]
     shown = series.datapoints if nulls else (point for point in series.datapoints if point[0] is not None)
-    points = (msgspec.json.encode(piece)[1:-1] for piece in _pieces(shown))
-    return head + b',"datapoints":[' + b",".join(points) + b"]}"
+    return head + b',"datapoints":' + dump_list(shown) + b"}"
 
 
 def _raw(found: list[Series], _zone: tzinfo) -> bytes:
     """A line each: ``name,start,end,step|values``."""
     return b"".join(
         f"{series.name},{series.start},{series.end},{series.step}|".encode()
-        + ",".join(",".join(map(str, piece)) for piece in _pieces(series.values)).encode()
+        + ",".join(",".join(map(str, piece)) for piece in pieces(series.values)).encode()
         + b"\n"
         for series in found
     )
@@ -94,7 +88,7 @@ def _csv(found: list[Series], zone: tzinfo) -> bytes:
     writer = csv.writer(written)
     for series in found:
         name = inert(series.name)
-        for piece in _pieces(series.datapoints):
+        for piece in pieces(series.datapoints):
             writer.writerows(
                 (name, f"{datetime.fromtimestamp(at, zone):%Y-%m-%d %H:%M:%S}", value) for value, at in piece
             )
@@ -114,12 +108,6 @@ def _facts(series: Series) -> dict[str, Any]:
         "consolidationFunc": series.consolidation,
         "xFilesFactor": 0.0,
     }
-
-
-def _pieces(items: Iterable[T]) -> Iterator[list[T]]:
-    items = iter(items)
-    while piece := list(itertools.islice(items, _ENCODED_AT_ONCE)):
-        yield piece
 
 
 #: JSON for those who ask for noNullPoints.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import fnmatch
+import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -96,26 +97,36 @@ class Node:
         return self.path.rpartition(".")[2]
 
 
-def find_nodes(pattern: Pattern, names: Iterable[str]) -> list[Node]:
-    """The nodes that match, in order: a metric is a leaf, and a branch with what the engine makes of it."""
+def find_nodes(pattern: Pattern, names: Iterable[str], most: int) -> list[Node]:
+    """The first nodes that match, in order: a metric is a leaf, and a branch with what the engine makes of it.
+
+    Nothing here stays in C for long, or frees much at once, however many names there are.
+    """
     depth = len(pattern.nodes)
-    split = [tuple(name.split(".", depth)) for name in names]  # many metrics have the same nodes: those are matched
-    found: set[Node] = set()
-    for parts in {parts[:depth] for parts in split}:
-        if len(parts) == depth and pattern._begins(parts):
-            found.add(Node(".".join(parts), is_leaf=False))
+    branches: set[str] = set()  # many metrics have the same nodes: those are matched once
+    leaves: set[str] = set()
+    for name in names:
+        parts = name.split(".", depth)
+        if len(parts) > depth:
+            branches.add(name[: -len(parts[-1]) - 1])
+        elif len(parts) == depth:
+            branches.add(name)
+            leaves.add(name)
         elif len(parts) == depth - 1 and pattern._begins(parts):
-            found.update(_derived(pattern, ".".join(parts)))
-    branches = {each.path for each in found if not each.is_leaf}
-    leaves = (".".join(parts) for parts in split if len(parts) == depth)
-    found.update(Node(path, is_leaf=True) for path in leaves if path in branches)
-    return sorted(found)
+            leaves.update(_derived(pattern, name))
+    return heapq.nsmallest(most, _matching(pattern, branches, leaves))
 
 
-def _derived(pattern: Pattern, name: str) -> Iterator[Node]:
+def _matching(pattern: Pattern, branches: Iterable[str], leaves: Iterable[str]) -> Iterator[Node]:
+    for paths, is_leaf in ((branches, False), (leaves, True)):
+        for path in paths:
+            if pattern._begins(path.split(".")):
+                yield Node(path, is_leaf)
+
+
+def _derived(pattern: Pattern, name: str) -> Iterator[str]:
     """What the engine makes of a metric, as far as its last node matches."""
-    matching = (kind.value for kind in DERIVED if pattern.nodes[-1].fullmatch(kind.value))
-    return (Node(f"{name}.{kind}", is_leaf=True) for kind in matching)
+    return (f"{name}.{kind.value}" for kind in DERIVED if pattern.nodes[-1].fullmatch(kind.value))
 
 
 def find_series(pattern: Pattern, names: Iterable[str]) -> Iterator[tuple[str, SeriesKind]]:

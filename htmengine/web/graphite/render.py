@@ -47,7 +47,10 @@ def render(conn: Connection, targets: list[str], wanted: Range) -> list[Series]:
         raise Refused(400, f"target: {len(targets)} of them; at most {MOST_TARGETS} are allowed")
     expressions = [parse_target(target) for target in targets]
     evaluator = Evaluator(_Database(conn), wanted, Budget())
-    return [series for expression in expressions for series in evaluator.evaluate(expression)]
+    try:
+        return [series for expression in expressions for series in evaluator.evaluate(expression)]
+    finally:
+        evaluator.forget()
 
 
 class _Database:

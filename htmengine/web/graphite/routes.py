@@ -7,7 +7,7 @@ Parameters come in the query or in a form; those that are not known are nothing,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from htmengine.web.graphite.paths import DERIVED, Node, Pattern, find_nodes
 from htmengine.web.graphite.render import MOST_POINTS, metrics_of, render
 from htmengine.web.graphite.series import Range
 from htmengine.web.graphite.times import parse_time, parse_zone
-from htmengine.web.http import JSON, Call, Reply, reply
+from htmengine.web.http import JSON, Call, Reply, dump, dump_list, reply
 from htmengine.web.reader import Reader
 from htmengine.web.refused import Refused
 from htmengine.web.routes import Routes
@@ -160,7 +160,7 @@ class Graphite:
 
     async def index(self, call: Call) -> Reply:
         """The names of all series."""
-        return await self._read(_index)
+        return Reply(await self.reader.read(_index))
 
     async def functions(self, call: Call) -> Reply:
         """What functions there are, for query editors."""
@@ -181,13 +181,13 @@ class Graphite:
 
     async def tag(self, call: Call) -> Reply:
         """The values of a tag."""
-        return await self._read(_tag, call.path["tag"])
+        return Reply(await self.reader.read(_tag, call.path["tag"]))
 
     async def find_series(self, call: Call) -> Reply:
         """The names of metrics by their tags."""
         form = Form(call)
         form.wanted("expr")
-        return await self._read(_tagged, form.all("expr"))
+        return Reply(await self.reader.read(_tagged, form.all("expr")))
 
     async def complete_tags(self, call: Call) -> Reply:
         """Tags that a query editor may offer."""
@@ -225,9 +225,8 @@ class Graphite:
 def _nodes(conn: Connection, pattern: Pattern) -> list[Node]:
     if pattern.prefix == pattern.text:  # no wildcard: a branch is told by some of its metrics
         names = [*metrics_of(conn, pattern), *reading.metrics_with_prefix(conn, f"{pattern.text}.", _PROBED)]
-    else:
-        names = reading.names_with_prefix(conn, pattern.stem)
-    return find_nodes(pattern, names)[:_MOST_NODES]
+        return find_nodes(pattern, names, _MOST_NODES)
+    return find_nodes(pattern, reading.names_with_prefix(conn, pattern.stem), _MOST_NODES)
 
 
 def _expand(conn: Connection, patterns: list[Pattern], leaves: bool) -> dict[str, list[str]]:
@@ -235,20 +234,27 @@ def _expand(conn: Connection, patterns: list[Pattern], leaves: bool) -> dict[str
     return {"results": sorted({node.path for node in nodes if node.is_leaf or not leaves})}
 
 
-def _index(conn: Connection) -> list[str]:
-    """In the order of the metrics: to sort the paths of all at once would hold every other thread."""
-    names = sorted(reading.metrics_with_prefix(conn, ""))
-    paths = (path for name in names for path in (name, *(f"{name}.{kind.value}" for kind in DERIVED)))
-    return list(dict.fromkeys(paths))
+def _index(conn: Connection) -> bytes:
+    """In the order of the metrics, and never all at once: that would hold every other thread."""
+    kinds = [kind.value for kind in DERIVED]
+    taken = {name for name, _ in reading.each_metric(conn) if name.rpartition(".")[2] in kinds}
+
+    def paths() -> Iterator[str]:
+        for name, _ in reading.each_metric(conn):
+            yield name
+            yield from (path for kind in kinds if (path := f"{name}.{kind}") not in taken)
+
+    return dump_list(paths())
 
 
 def _tag_list(conn: Connection) -> list[dict[str, str]]:
     return [{"tag": tag} for tag in tags.tag_names(conn, [], "")]
 
 
-def _tag(conn: Connection, tag: str) -> dict[str, Any]:
+def _tag(conn: Connection, tag: str) -> bytes:
     values = tags.tag_values(conn, tag, [], "")
-    return {"tag": tag, "values": [{"value": value, "count": values[value]} for value in sorted(values)]}
+    shown = dump_list({"value": value, "count": values[value]} for value in sorted(values))
+    return b'{"tag":' + dump(tag) + b',"values":' + shown + b"}"
 
 
 def _complete_tags(conn: Connection, conditions: list[str], prefix: str, most: int) -> list[str]:
@@ -260,5 +266,5 @@ def _complete_values(conn: Connection, tag: str, conditions: list[str], prefix: 
     return sorted(tags.tag_values(conn, tag, conditions, prefix))[:most]
 
 
-def _tagged(conn: Connection, conditions: list[str]) -> list[str]:
-    return [each.name for each in tags.find_tagged(conn, conditions)]
+def _tagged(conn: Connection, conditions: list[str]) -> bytes:
+    return dump_list(each.name for each in tags.find_tagged(conn, conditions))

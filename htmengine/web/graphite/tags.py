@@ -35,7 +35,7 @@ def find_tagged(conn: Connection, conditions: Sequence[str]) -> Iterator[Tagged]
     """The metrics, by name, that meet all conditions.  Raises `Refused`."""
     matchers = [_matcher(text) for text in conditions]
     texts = counters.long_texts(conn)
-    for name, uid in reading.metrics_with_prefix(conn, "").items():
+    for name, uid in reading.each_metric(conn):
         metric = Metric.of(texts.get(uid, name))
         if all(matcher.takes(metric) for matcher in matchers):
             yield Tagged(uid, name, {**metric.labels, NAME: metric.name})
