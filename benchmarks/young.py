@@ -40,10 +40,11 @@ def _after(series: FleetSeries, first: int) -> FleetSeries:
     return FleetSeries(series.name, series.timestamps[kept], series.values[kept])
 
 
-def alarms_of(series: FleetSeries, high: NDArray[np.bool_]) -> Iterator[Alarmed]:
-    """One alarm a day."""
+def alarms_of(series: FleetSeries, high: NDArray[np.bool_], first_scores: int = 1) -> Iterator[Alarmed]:
+    """One alarm a day; those of rows before the one with which the first scores come, with it."""
     last = -DAY_S
-    for at in series.timestamps[high].tolist():
+    rows = np.maximum(np.flatnonzero(high), first_scores - 1)
+    for at in series.timestamps[rows].tolist():
         if at - last >= DAY_S:
             last = at
             yield Alarmed(series.name, at)

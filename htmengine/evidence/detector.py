@@ -127,8 +127,8 @@ class Detector:
         """What the last row's value was expected to be, before it came; None if nothing was known.
 
         The mean of its hour of the day over some two weeks, give or take two standard deviations of that hour
-        (shrunk towards the metric's own); while the hour is not known, mean and deviations of up to 48 values before
-        the row.
+        (shrunk towards the metric's own).  While the hour is not known: the mean of up to 48 values before the row, at
+        least 4, and a band for the next one by Student's t, which is wide at first.
         """
         expected = self._core.expected
         return None if expected is None else Expected(*expected)

@@ -230,7 +230,7 @@ class AnomalyService(QueueConsumer):
                 batch.broadcasts.append((encode_command_outcome(notice, info), {DATA_TYPE_HEADER: COMMAND_RESULT_TYPE}))
         await self._broadcast(batch.broadcasts)
         await self._close(batch.gaps)
-        self.scored += len(batch.scores)
+        self.scored += len(batch.news)
         self._observe(results, len(batch.scores))
         await self._states.shrink()
 

@@ -78,7 +78,7 @@ class TestEmbedded:
         assert shown["htmengine_storer_rejected_total", "timestamp_duplicate"] == 1
         assert shown["htmengine_storer_stored_total",] >= 320
         assert shown["htmengine_anomaly_scored_total",] == 320
-        assert shown["htmengine_scheduler_scored_total",] == 320
+        assert shown["htmengine_scheduler_scored_total",] >= 320  # a young model has run some, too
         assert 0 < shown["htmengine_received_to_scored_seconds_sum",] < 60
         for stage in (
             "htmengine_listener_publish",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 from unittest import TestCase
@@ -122,7 +123,18 @@ class ExpectedTest(TestCase):
         detector = Detector()
         for row, value in enumerate((1.0, 3.0, 1.0, 3.0, 100.0)):
             detector.update(300 * row, value, 0.0)
-        self.assertEqual(detector.expected, (2.0, 0.0, 4.0))
+        self.assertEqual(detector.expected, (2.0, 2.0 - 2.0 * math.sqrt(5.0), 2.0 + 2.0 * math.sqrt(5.0)))
+
+    def test_the_band_of_a_young_metric_has_most_of_the_next_values(self) -> None:
+        rng = random.Random(5)
+        outside = Counter[int]()
+        for _ in range(400):
+            values = np.array([rng.gauss(0.0, 1.0) for _ in range(13)])
+            rows = np.arange(13, dtype=np.int64)
+            expected = Detector().update_many(300 * rows, values, np.zeros(13)).expected
+            outside.update(row for row in (4, 7, 12) if not expected[row, 1] < values[row] < expected[row, 2])
+        for row, rows_outside in outside.items():
+            self.assertTrue(0.02 < rows_outside / 400 < 0.09, (row, rows_outside))
 
     def test_a_metric_of_days_expects_what_its_hour_shows(self) -> None:
         detector = Detector()
@@ -135,7 +147,7 @@ class ExpectedTest(TestCase):
 
     def test_a_missing_value_is_expected_all_the_same(self) -> None:
         detector = Detector()
-        for row, value in enumerate((1.0, 3.0, math.nan)):
+        for row, value in enumerate((1.0, 3.0, 1.0, 3.0, math.nan)):
             detector.update(300 * row, value, 0.0)
         self.assertEqual(detector.expected.value, 2.0)
 

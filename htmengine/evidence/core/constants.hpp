@@ -87,6 +87,7 @@ constexpr double kNearest = 1e-140;  // a change that is smaller is none
 constexpr double kLeap = 1e9;        // times the farthest value so far; a value beyond counts as this
 
 constexpr unsigned kBandRows = 48;       // last values that the band comes from while the season is not known
+constexpr unsigned kBandLeast = 4;       // without so many there is none
 constexpr double kBandDeviations = 2.0;  // half its width
 
 }  // namespace evidence

@@ -94,10 +94,11 @@ class Detector {
     if (expected_slot_.rows) return band(expected_slot_.mean, expected_deviation_);
     unsigned first = newest_judged_ ? 1 : 0;
     unsigned last = std::min<uint32_t>(recent_.rows(), kBandRows + first);
-    if (last <= first) return {};
+    if (last < first + kBandLeast) return {};
     Welford values;
     for (unsigned back = last; back-- > first;) values.update(recent_.back(back));
-    return band(values.mean(), std::sqrt(values.variance()));
+    double rows = last - first;  // few values say little of the next one: the variance of Student's t
+    return band(values.mean(), std::sqrt(values.variance() * (rows + 1.0) / (rows - 3.0)));
   }
 
   size_t bytes() const { return sizeof *this + hours_.bytes() + likelihood_.bytes() + shape_.bytes(); }
