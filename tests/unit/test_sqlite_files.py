@@ -16,6 +16,7 @@ from htmengine.bus.interface import DEFAULT_LIMITS
 from htmengine.bus.queue_file import QueueFile
 from htmengine.process import sqlite_files
 from htmengine.process.lifecycle import DataFolder
+from htmengine.repository.engine import Database
 
 
 @pytest.fixture
@@ -78,6 +79,19 @@ def test_a_lock_that_cannot_be_tried_may_be_held(tmp_path: Path) -> None:
     assert not folder.in_use
     with patch.object(os, "open", side_effect=PermissionError):
         assert folder.in_use
+
+
+def test_commits_of_database_and_queues_are_on_the_disk_when_they_return(tmp_path: Path) -> None:
+    """2 is FULL: the log is synced with each commit, where NORMAL syncs it at checkpoints."""
+    settings = ("journal_mode", "synchronous")
+    database = Database(f"sqlite:///{tmp_path / 'made.db'}")
+    try:
+        found = database.read_sync(lambda conn: [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in settings])
+    finally:
+        database.close()
+    assert found == ["wal", 2]
+    with contextlib.closing(QueueFile(tmp_path / "bus.db")) as file:
+        assert [file._db.execute(f"PRAGMA {name}").fetchone()[0] for name in settings] == ["wal", 2]
 
 
 @pytest.mark.parametrize("page_bytes", [1024, 16_384])

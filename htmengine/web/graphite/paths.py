@@ -117,9 +117,11 @@ def find_nodes(pattern: Pattern, names: Iterable[str], most: int) -> list[Node]:
     return heapq.nsmallest(most, _matching(pattern, branches, leaves))
 
 
-def _matching(pattern: Pattern, branches: Iterable[str], leaves: Iterable[str]) -> Iterator[Node]:
+def _matching(pattern: Pattern, branches: set[str], leaves: set[str]) -> Iterator[Node]:
+    """Takes what it is given apart, so that it is freed one by one."""
     for paths, is_leaf in ((branches, False), (leaves, True)):
-        for path in paths:
+        while paths:
+            path = paths.pop()
             if pattern._begins(path.split(".")):
                 yield Node(path, is_leaf)
 
