@@ -39,6 +39,7 @@ from htmengine.measure.series import SERIES, named
 from htmengine.nab.runner import LabelledSeries
 from htmengine.repository import migrations
 from htmengine.repository.engine import Database
+from htmengine.repository.queries import MetricStatus
 from tests.support.distributed import DistributedEngine, distributed_engine
 from tests.support.engine import Engine, running_engine
 from tests.support.servers import MariaDB, RabbitMQ
@@ -57,7 +58,7 @@ WARM_UP = 3
 #: How often the database is asked for a score; a latency is uncertain by this much.
 POLL_S = 0.002
 #: An engine that scores nothing for this long is stuck.
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 #: Metrics that are made in one transaction.
 MADE_AT_ONCE = 50
 
@@ -76,6 +77,10 @@ class Target:
     def scored(self) -> int:
         """Rows with a score."""
         return int(self.query("SELECT COALESCE(SUM(scored), 0) FROM metric_score")[0][0])
+
+    def models(self) -> int:
+        """Metrics whose models are made."""
+        return int(self.query(f"SELECT count(*) FROM metric WHERE status = {MetricStatus.ACTIVE:d}")[0][0])  # noqa: S608
 
     def has_score(self, name: str, rowid: int) -> bool:
         found = self.query(f"SELECT s.rowid FROM metric_score s JOIN metric m ON m.uid = s.uid WHERE m.name = '{name}'")  # noqa: S608
@@ -132,19 +137,24 @@ class Load:
 
 
 def wait_for_rows(target: Target, rows: int, description: str) -> None:
-    """Until so many have a score.  Ends the benchmark when there is no progress any more."""
-    began = done = target.scored()
+    """Until so many have a score."""
+    wait_until(target.scored, rows, description)
+
+
+def wait_until(count: Callable[[], int], rows: int, description: str) -> None:
+    """Until there are so many.  Ends the benchmark when there is no progress any more."""
+    began = done = count()
     moved_at = time.perf_counter()
-    with tqdm(total=rows - began, desc=description, unit=" rows", leave=False, disable=None) as bar:
+    with tqdm(total=rows - began, desc=description, leave=False, disable=None) as bar:
         while done < rows:
             time.sleep(0.05)
-            found = target.scored()
+            found = count()
             if found > done:
                 bar.update(found - done)
                 done, moved_at = found, time.perf_counter()
             elif time.perf_counter() - moved_at > PATIENCE_S:
                 raise SystemExit(
-                    f"{description}: {rows - done} rows have no score, and none got one in {PATIENCE_S:g} s"
+                    f"{description}: {rows - done} of {rows} are not done, and none was in {PATIENCE_S:g} s"
                 )
 
 
@@ -261,8 +271,9 @@ class Feeder:
 def measure(name: str, target: Target, template: Template, options: argparse.Namespace) -> Rate:
     """Print a deployment's figures; what it does."""
     load = Load(template, options.metrics)
+    wait_until(target.models, options.metrics, "models")
     target.send([f"single {row % 10} {START + 60 * row}" for row in range(1, PENDING + 1)])
-    wait_for_rows(target, PENDING, "models")
+    wait_for_rows(target, PENDING, "a young model")
     rate = throughput(target, load, options.rows)
     parts = ", ".join(f"{part} {us:.0f}" for part, us in rate.cpu_us.items())
     print(f"{name:<14}{rate.rows_per_s:>8,.0f} rows/s; CPU us a row: {parts}", flush=True)
