@@ -183,11 +183,18 @@ pages: $(VENV)/engine
 clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so
 
-# What a row costs on each kind of series, and what grows with rules, event streams and metrics; BASE=commit is built and
-# measured in turns with this one.  CPU_METRIC: a series of the Numenta Anomaly Benchmark.
+# What a row costs on each kind of series, what grows with rules, event streams and metrics, what storing costs on each database,
+# the Graphite port beside carbon's, and the whole pipeline beside the models alone; tables go into docs/benchmarks.md.
+# BASE=commit is built: its models are measured in turns with these, what grows before this.  CPU_METRIC: a series of
+# the Numenta Anomaly Benchmark.  QUICK=1 shows in some minutes that all of it works; its figures are worth nothing.
+PAGE = --page docs/benchmarks.md
+GROWTH = $(abspath $(BIN))/python -m benchmarks.growth rules events broadcasts lists $(if $(QUICK),--rounds 2)
 bench: $(VENV)/tests
 	$(if $(BASE),git worktree remove --force build/base 2>/dev/null; git worktree add --force --detach build/base $(BASE))
-	$(if $(BASE),cd build/base && $(abspath $(BIN))/python setup.py -q build_ext --build-lib lib)
-	$(BIN)/python -m benchmarks.core --page docs/benchmarks.md $(if $(BASE),--base build/base/lib) $(if $(CPU_METRIC),--cpu-metric $(CPU_METRIC))
-	$(BIN)/python -m benchmarks.growth rules events broadcasts lists
-	$(BIN)/python -m benchmarks.storing --only sqlite
+	$(if $(BASE),cd build/base && $(abspath $(BIN))/python setup.py -q build_ext --build-lib lib && cp -r lib/. .)
+	$(BIN)/python -m benchmarks.core $(PAGE) $(if $(BASE),--base build/base/lib) $(if $(CPU_METRIC),--cpu-metric $(CPU_METRIC)) $(if $(QUICK),--age 500)
+	$(if $(BASE),echo at $(BASE): && cd build/base && $(GROWTH))
+	$(GROWTH) $(PAGE)
+	$(BIN)/python -m benchmarks.storing $(PAGE) $(if $(QUICK),--metrics 100 --rounds 3)
+	$(BIN)/python -m benchmarks.listener $(PAGE) $(if $(QUICK),--lines 20000 --rounds 1)
+	$(BIN)/python -m benchmarks.pipeline $(PAGE) $(if $(QUICK),--metrics 50 --age 500 --rows 5 --samples 5 --busy-seconds 5)

@@ -8,8 +8,7 @@
 CPU time a row by the model's age, for one model row after row, or for so many in turn.  Each build runs in a process of
 its own; the processes take turns of a few hundred rows, so that what else the machine does meets both alike.  ``same``
 says whether their scores and checkpoints are equal to the bit.  ``--cpu-metric`` is a series of the Numenta Anomaly
-Benchmark; without it the made series "load" stands for ordinary metrics.  ``--page`` writes a table into a document,
-between the lines <!-- make bench --> and <!-- end -->.
+Benchmark; without it the made series "load" stands for ordinary metrics.  ``--page`` writes a table into a document.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.page import table, write
 from tests.support.other_core import load
 
 if TYPE_CHECKING:  # nothing here imports a core before load() does
@@ -39,7 +39,6 @@ _SLICE = 250
 #: Rows of each model in turn: the first two only warm up.
 _ROUNDS = 12
 _WARM_UP = 2
-_BEGIN, _END = "<!-- make bench -->", "<!-- end -->"
 
 
 def _serve(build: Path | None, timestamps: NDArray[np.int64], values: NDArray[np.float64], pipe: Connection) -> None:
@@ -161,20 +160,15 @@ class _Figures(NamedTuple):
 
 def _table(found: dict[str, list[_Figures]], builds: int) -> str:
     """In Markdown: a line a series, the ages beside each other."""
-    ages = " / ".join(f"{age:,}" for age in _AGES)
+    ages = " / ".join(f"{each.age:,}" for each in next(iter(found.values())))
     names = ["base", "now"] if builds > 1 else ["now"]
     heads = [*(f"us a row up to {ages}, {name}" for name in names), *(["ratio"] if builds > 1 else [])]
     heads += [f"{what}, {name}" for what in ("MB", "checkpoint, KB") for name in names]
-    lines = [["", *heads], ["---"] * (len(heads) + 1)]
+    lines = []
     for name, figures in found.items():
         columns = zip(*([cell for cells in each.cells() for cell in cells] for each in figures), strict=True)
         lines.append([name, *(" / ".join(column) for column in columns)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _write(page: Path, table: str) -> None:
-    before, rest = page.read_text().split(_BEGIN, 1)
-    page.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{rest.split(_END, 1)[1]}")
+    return table(["", *heads], lines)
 
 
 @click.command()
@@ -182,7 +176,10 @@ def _write(page: Path, table: str) -> None:
 @click.option("--cpu-metric", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A CSV file.")
 @click.option("--in-turn", type=click.IntRange(0), default=0, help="So many models, a row each in turn.")
 @click.option("--page", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Has a place for a table.")
-def main(base: Path | None, cpu_metric: Path | None, in_turn: int, page: Path | None) -> None:
+@click.option("--age", "all_ages", type=click.IntRange(1), multiple=True, default=_AGES, help="Rows; may be repeated.")
+def main(
+    base: Path | None, cpu_metric: Path | None, in_turn: int, page: Path | None, all_ages: tuple[int, ...]
+) -> None:
     """CPU time a row, memory and checkpoint by age."""
     from htmengine.measure.series import SERIES, named
     from htmengine.nab.runner import load_series
@@ -193,7 +190,7 @@ def main(base: Path | None, cpu_metric: Path | None, in_turn: int, page: Path | 
         all_series["cpu metric"] = load_series(cpu_metric.name, cpu_metric, [])
     found: dict[str, list[_Figures]] = {name: [] for name in all_series}
     for name, series in tqdm(all_series.items(), unit="series"):
-        ages = [age for age in _AGES if age + _WARM_UP + _ROUNDS <= len(series.values)]
+        ages = [age for age in all_ages if age + _WARM_UP + _ROUNDS <= len(series.values)]
         if in_turn:
             for age in ages:
                 with _at_work(libraries, series) as builds:
@@ -205,7 +202,7 @@ def main(base: Path | None, cpu_metric: Path | None, in_turn: int, page: Path | 
                     found[name].append(_Figures(last, seconds, [build("size") for build in builds]))
                     tqdm.write(_line(name, *found[name][-1]))
     if page is not None and not in_turn:
-        _write(page, _table(found, len(libraries)))
+        write(page, "core", _table(found, len(libraries)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Connection, insert
 from tqdm import tqdm
@@ -22,6 +23,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from benchmarks.page import table, write
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import Scored, decide, keys_of_interest
 from htmengine.alerts.rule_index import RuleIndex
@@ -45,11 +47,14 @@ from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
 
+#: Microseconds of CPU by what was measured.
+Costs: TypeAlias = dict[str, float]
+
 METRICS = 1000
 RESULTS = 500
 
 
-def rules(rounds: int) -> None:
+def rules(rounds: int) -> Costs:
     """Rows without a hit, of 1,000 metrics; each rule is for one metric, by its name or by its label."""
     scored = [
         Scored(f"uid{n}", f"web{n}.requests;host=h{n}", (ScoredRow(1, 1000, 5.0, 0.1, 0.5),)) for n in range(METRICS)
@@ -61,7 +66,7 @@ def rules(rounds: int) -> None:
         assert not any(found)
 
     indexes = {count: RuleIndex(map(_rule, range(count))) for count in (1, 10, 100, 1000)}
-    _compare({f"{count:,} rules": partial(evaluate, count) for count in indexes}, METRICS, rounds)
+    return _compare({f"{count:,} rules": partial(evaluate, count) for count in indexes}, METRICS, rounds)
 
 
 def _rule(number: int) -> Rule:
@@ -69,13 +74,13 @@ def _rule(number: int) -> Rule:
     return Rule(f"rule{number}", metrics=(selector,), pages_per_week=number % 3)
 
 
-def events(rounds: int) -> None:
+def events(rounds: int) -> Costs:
     """Results of 500 metrics to clients that want all of them, through Twisted Web as far as their sockets."""
     feeds = {count: _Feed(count) for count in (1, 10, 50, 200)}
-    _compare({f"{count} event streams": feed.send for count, feed in feeds.items()}, RESULTS, rounds)
+    return _compare({f"{count} event streams": feed.send for count, feed in feeds.items()}, RESULTS, rounds)
 
 
-def broadcasts(rounds: int) -> None:
+def broadcasts(rounds: int) -> Costs:
     """Messages of one scored row, as the Anomaly Service makes them for each metric, with and without a queue."""
     spec = '{"modelParams": {"min": 0, "max": 100}}'
     metric = Metric("0" * 32, "custom", "web1.requests", None, None, None, spec, MetricStatus.ACTIVE)
@@ -87,7 +92,14 @@ def broadcasts(rounds: int) -> None:
         if bodies:
             ensureDeferred(bus.broadcast("results", bodies))
 
-    _compare({"a queue" if heard else "no queue": partial(send, bus) for heard, bus in buses.items()}, METRICS, rounds)
+    return _compare(
+        {
+            "message, a queue bound" if heard else "message, no queue": partial(send, bus)
+            for heard, bus in buses.items()
+        },
+        METRICS,
+        rounds,
+    )
 
 
 def _bus(heard: bool) -> MemoryBus:
@@ -149,7 +161,7 @@ def _result(number: int) -> Result:
     return Result(number, f"{metric:032x}", f"web{metric}.requests", number, number, 1.5, 0.1, 0.5)
 
 
-def lists(rounds: int) -> None:
+def lists(rounds: int) -> Costs:
     """Lists of 100,000 metrics in SQLite."""
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/htmengine.db"
@@ -161,8 +173,9 @@ def lists(rounds: int) -> None:
             "first 50 by score": lambda conn: reading.page_of_metrics(conn, MetricQuery(by_score=True), None, 50),
             **{f"find {text}": partial(_found, Pattern.parse(text)) for text in ("*", "dc1.*", "dc1.web1.*")},
         }
-        _compare({name: partial(database.read_sync, view) for name, view in asked.items()}, 1, rounds)
+        costs = _compare({name: partial(database.read_sync, view) for name, view in asked.items()}, 1, rounds)
         database.close()
+    return costs
 
 
 def _found(pattern: Pattern, conn: Connection) -> object:
@@ -182,15 +195,15 @@ def _fill(conn: Connection) -> None:
     )
 
 
-def _compare(works: dict[str, Callable[[], object]], times: int, rounds: int) -> None:
-    """Print what each takes, in turns, divided by ``times``."""
+def _compare(works: dict[str, Callable[[], object]], times: int, rounds: int) -> Costs:
+    """What each takes, in turns, divided by ``times``."""
     for work in works.values():
         work()
     least = dict.fromkeys(works, float("inf"))
     for _ in tqdm(range(rounds)):
         for name, work in works.items():
             least[name] = min(least[name], _cpu_us(work) / times)
-    _table(least.items())
+    return least
 
 
 def _cpu_us(work: Callable[[], object]) -> float:
@@ -199,14 +212,7 @@ def _cpu_us(work: Callable[[], object]) -> float:
     return (time.process_time() - began) * 1e6
 
 
-def _table(found: Iterable[tuple[str, float]]) -> None:
-    first = None
-    for name, cost in found:
-        first = first or cost
-        print(f"{name:30} {cost:10.2f} us {cost / first:8.2f}")
-
-
-MEASUREMENTS: dict[str, Callable[[int], None]] = {
+MEASUREMENTS: dict[str, Callable[[int], Costs]] = {
     "rules": rules,
     "events": events,
     "broadcasts": broadcasts,
@@ -218,9 +224,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="+", choices=MEASUREMENTS)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--page", type=Path, help="has a place for a table")
     given = parser.parse_args()
+    lines: list[list[str]] = []
     for what in given.what:
-        MEASUREMENTS[what](given.rounds)
+        costs = MEASUREMENTS[what](given.rounds)
+        first = next(iter(costs.values()))
+        for name, cost in costs.items():
+            print(f"{name:30} {cost:10.2f} us {cost / first:8.2f}", flush=True)
+            lines.append([name, f"{cost:,.1f}", f"{cost / first:.2f}"])
+    if given.page is not None:
+        write(given.page, "growth", table(["", "us of CPU", "of the first"], lines))
 
 
 if __name__ == "__main__":

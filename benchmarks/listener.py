@@ -6,7 +6,7 @@ the listener into a bus that confirms at once, carbon's ``MetricLineReceiver`` i
 carbon-cache writes its files from.  What is measured is the CPU time of the process until the last line is parsed.
 
     pip install carbon
-    python benchmarks/listener.py --lines 500000 --rounds 3
+    python -m benchmarks.listener --lines 500000 --rounds 3
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
+
+from benchmarks.page import table, write
 
 
 def serve_listener(pipe: Connection) -> None:
@@ -124,6 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--lines", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--page", type=Path, help="has a place for a table")
     options = parser.parse_args()
     lines = b"".join(
         b"datacenter1.web%03d.cpu.load %d.25 %d\n" % (n % 500, n % 97, 1_400_000_000 + n) for n in range(options.lines)
@@ -136,6 +140,9 @@ def main() -> None:
     medians = {name: statistics.median(each) for name, each in rates.items()}
     for name, rate in medians.items():
         print(f"{name:<14}{rate:>10,.0f} lines a CPU second{medians['htmengine'] / rate:>8.2f}")
+    if options.page is not None:
+        cells = [[name, f"{rate:,.0f}", f"{medians['htmengine'] / rate:.2f}"] for name, rate in medians.items()]
+        write(options.page, "listener", table(["", "lines a second of CPU", "ours to it"], cells))
 
 
 if __name__ == "__main__":

@@ -16,19 +16,21 @@ row, by part, and what the ratio would be if all CPUs were the engine's: (CPUs *
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from sqlalchemy import Connection
 from tqdm import tqdm
 
+from benchmarks.page import table, write
 from htmengine.adapters.datasource import models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.evidence.model_file import ModelFile
@@ -43,6 +45,9 @@ from htmengine.repository.queries import MetricStatus
 from tests.support.distributed import DistributedEngine, distributed_engine
 from tests.support.engine import Engine, running_engine
 from tests.support.servers import MariaDB, RabbitMQ
+
+#: Median and 99th percentile.
+Quantiles: TypeAlias = tuple[float, float]
 
 START = 1_700_000_000
 #: Samples of the metric "single" before it has a model.
@@ -164,6 +169,8 @@ class Rate:
 
     rows_per_s: float
     cpu_us: Mapping[str, float]  #: a row, by part of the engine
+    quiet_ms: Quantiles = (math.nan, math.nan)
+    busy_ms: Quantiles = (math.nan, math.nan)
 
     @property
     def cpu_s(self) -> float:
@@ -278,18 +285,19 @@ def measure(name: str, target: Target, template: Template, options: argparse.Nam
     parts = ", ".join(f"{part} {us:.0f}" for part, us in rate.cpu_us.items())
     print(f"{name:<14}{rate.rows_per_s:>8,.0f} rows/s; CPU us a row: {parts}", flush=True)
     quiet = latencies(target, options.samples, PENDING, "quiet", options.busy_seconds)
-    print_latencies(name, "quiet", quiet)
+    quiet_ms = print_latencies(name, "quiet", quiet)
     half = rate.rows_per_s / 2
     with Feeder(target, load, half) as feeder:
         time.sleep(2)
         found = latencies(target, options.samples, PENDING + options.samples, "busy", options.busy_seconds)
-    print_latencies(name, f"busy with {half:,.0f} rows/s, {feeder.behind:,} of them behind at the end", found)
-    return rate
+    busy_ms = print_latencies(name, f"busy with {half:,.0f} rows/s, {feeder.behind:,} of them behind at the end", found)
+    return replace(rate, quiet_ms=quiet_ms, busy_ms=busy_ms)
 
 
-def print_latencies(name: str, when: str, found: Sequence[float]) -> None:
+def print_latencies(name: str, when: str, found: Sequence[float]) -> Quantiles:
     p50, p99 = (statistics.quantiles(found, n=100, method="inclusive")[at] for at in (49, 98))
     print(f"{name:<14}{p50:>8.1f} ms p50, {p99:.1f} ms p99 of {len(found)} samples, {when}", flush=True)
+    return p50, p99
 
 
 def models_alone(template: Template, count: int, rows: int) -> float:
@@ -340,11 +348,13 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=100, help="single samples")
     parser.add_argument("--busy-seconds", type=float, default=60.0, help="at most, for these samples")
     parser.add_argument("--only", choices=DEPLOYMENTS)
+    parser.add_argument("--page", type=Path, help="has a place for a table")
     options = parser.parse_args()
     os.environ.update(OPTIONS)
     template = Template(named(options.series), options.age)
     cpus = len(os.sched_getaffinity(0))
     alone = models_alone(template, options.metrics, options.rows)
+    lines = []
     for name, run in DEPLOYMENTS.items():
         if options.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
@@ -357,6 +367,25 @@ def main() -> None:
                 f" {cpus * limit / rate.cpu_s:.2f} by CPU time on {cpus} CPUs",
                 flush=True,
             )
+            lines.append([name, *_cells(rate, limit, cpus)])
+    if options.page is not None:
+        write(options.page, "pipeline", table(HEADS, lines))
+
+
+HEADS = (
+    *("", "rows/s", "models alone", "ratio", "ratio by CPU time", "us of CPU a row: main threads / others / workers"),
+    *("a quiet sample, p50 / p99", "a busy one's"),
+)
+
+
+def _cells(rate: Rate, limit: float, cpus: int) -> list[str]:
+    """What the table says beside the deployment's name."""
+    return [
+        *(f"{rate.rows_per_s:,.0f}", f"{1 / limit:,.0f}", f"{rate.rows_per_s * limit:.2f}"),
+        f"{cpus * limit / rate.cpu_s:.2f}",
+        " / ".join(f"{us:.0f}" for us in rate.cpu_us.values()),
+        *(f"{p50:.0f} / {p99:.0f} ms" for p50, p99 in (rate.quiet_ms, rate.busy_ms)),
+    ]
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 from sqlalchemy import Connection, insert
 from tqdm import tqdm
 
+from benchmarks.page import table, write
 from htmengine.messages import ScoredRow
 from htmengine.repository import counts, migrations, queries, results
 from htmengine.repository.counts import MetricScore
@@ -156,8 +157,8 @@ def server_seconds(server: Server | None) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(name: str, urls: Iterator[str], server: Server | None, options: argparse.Namespace) -> None:
-    """Print a database's figures."""
+def measure(name: str, urls: Iterator[str], server: Server | None, options: argparse.Namespace) -> list[list[str]]:
+    """Print a database's figures; the lines of the table."""
     uids = [f"{number * 0x9E3779B97F4A7C15 % 2**128:032x}" for number in range(options.metrics)]
     contestants = {
         each: Contestant(next(urls), transactions, uids, server) for each, transactions in CONTESTANTS.items()
@@ -166,11 +167,14 @@ def measure(name: str, urls: Iterator[str], server: Server | None, options: argp
         for contestant in contestants.values():
             contestant.take_turn(row)
     print(f"{name:42}{'CPU a row':>12}{'server':>12}")
+    lines = []
     for each, contestant in contestants.items():
         contestant.close()
         mine = 1e6 * statistics.median(cost for cost, _ in contestant.costs) / options.metrics
         others = 1e6 * statistics.mean(cost for _, cost in contestant.costs) / options.metrics
         print(f"  {each:40}{mine:9.1f} us{others:9.1f} us", flush=True)
+        lines.append([name, each, f"{mine:.1f}", f"{others:.1f}"])
+    return lines
 
 
 def _files(folder: str) -> Iterator[str]:
@@ -189,14 +193,18 @@ def main() -> None:
     parser.add_argument("--metrics", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--only", choices=["sqlite", "mariadb", "postgresql"])
+    parser.add_argument("--page", type=Path, help="has a place for a table")
     options = parser.parse_args()
+    lines = []
     if options.only in (None, "sqlite"):
         with tempfile.TemporaryDirectory() as folder:
-            measure("sqlite", _files(folder), None, options)
+            lines += measure("sqlite", _files(folder), None, options)
     for kind in (MariaDB, PostgreSQL):
         if options.only in (None, kind.__name__.lower()):
             with kind() as server:
-                measure(kind.__name__.lower(), _databases(server), server, options)
+                lines += measure(kind.__name__.lower(), _databases(server), server, options)
+    if options.page is not None:
+        write(options.page, "storing", table(["", "", "us of CPU a row", "of the server"], lines))
 
 
 if __name__ == "__main__":
