@@ -223,6 +223,17 @@ class BrowsingTest(GraphiteTestCase):
             found = find_nodes(Pattern.parse(query), names, 2)
             self.assertEqual([node.path for node in found][: len(expected)], expected)
 
+    def test_a_node_that_is_two_things_is_found_once(self) -> None:
+        names = ["a.b", "a.b.c", "a.b.upper", "a.b.upper.d", "a.e"]
+        for query, expected in (
+            ("a.b", ["a.b", "a.b"]),
+            ("a.b.u*", ["a.b.upper", "a.b.upper"]),
+            ("a.*", ["a.b", "a.b", "a.e"]),
+        ):
+            nodes = find_nodes(Pattern.parse(query), names, 3)
+            self.assertEqual([node.path for node in nodes], expected)
+            self.assertEqual(len(set(nodes)), len(nodes))
+
     def test_a_path_may_have_escaped_characters(self) -> None:
         self.store("site.a.web(4).req", 3.0)
         for target in (r"site.a.web\(4\).req", r"aliasByNode(site.a.web\(4\).req,2)"):

@@ -102,33 +102,33 @@ def find_nodes(pattern: Pattern, names: Iterable[str], most: int) -> list[Node]:
 
     Nothing here stays in C for long, or frees much at once, however many names there are.
     """
+    found = heapq.nsmallest(2 * most, _matching(pattern, names))
+    return list(dict.fromkeys(found))[:most]
+
+
+def _matching(pattern: Pattern, names: Iterable[str]) -> Iterator[Node]:
+    """In no order, and twice what is two things: a metric and the beginning of others, or what another is called."""
     depth = len(pattern.nodes)
-    branches: set[str] = set()  # many metrics have the same nodes: those are matched once
-    leaves: set[str] = set()
+    branches: set[str] = set()  # many metrics begin with the same nodes: those are matched once
     for name in names:
         parts = name.split(".", depth)
         if len(parts) > depth:
             branches.add(name[: -len(parts[-1]) - 1])
-        elif len(parts) == depth:
-            branches.add(name)
-            leaves.add(name)
+        elif len(parts) == depth and pattern._begins(parts):
+            yield Node(name, is_leaf=False)
+            yield Node(name, is_leaf=True)
         elif len(parts) == depth - 1 and pattern._begins(parts):
-            leaves.update(_derived(pattern, name))
-    return heapq.nsmallest(most, _matching(pattern, branches, leaves))
+            yield from _derived(pattern, name)
+    while branches:
+        path = branches.pop()
+        if pattern._begins(path.split(".")):
+            yield Node(path, is_leaf=False)
 
 
-def _matching(pattern: Pattern, branches: set[str], leaves: set[str]) -> Iterator[Node]:
-    """Takes what it is given apart, so that it is freed one by one."""
-    for paths, is_leaf in ((branches, False), (leaves, True)):
-        while paths:
-            path = paths.pop()
-            if pattern._begins(path.split(".")):
-                yield Node(path, is_leaf)
-
-
-def _derived(pattern: Pattern, name: str) -> Iterator[str]:
+def _derived(pattern: Pattern, name: str) -> Iterator[Node]:
     """What the engine makes of a metric, as far as its last node matches."""
-    return (f"{name}.{kind.value}" for kind in DERIVED if pattern.nodes[-1].fullmatch(kind.value))
+    matching = (kind.value for kind in DERIVED if pattern.nodes[-1].fullmatch(kind.value))
+    return (Node(f"{name}.{kind}", is_leaf=True) for kind in matching)
 
 
 def find_series(pattern: Pattern, names: Iterable[str]) -> Iterator[tuple[str, SeriesKind]]:
