@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +25,7 @@ from twisted.trial.unittest import TestCase
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ConfigError, DatabaseClosed, MetricExists, StartError
+from htmengine.gaps import GapRules
 from htmengine.ledger import read_ledger
 from htmengine.messages import CHECKPOINTS_REFUSED, Reject, SampleBatch, encode_samples
 from htmengine.repository import (
@@ -42,8 +44,10 @@ from htmengine.repository import (
 from htmengine.repository.connections import make_engine
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
+from htmengine.repository.joining import JoinRules
 from htmengine.repository.queries import Metric, MetricStatus, Score
 from htmengine.runtime import metric_garbage_collector
+from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.metric_garbage_collector import DAY_S, collect
 from htmengine.runtime.metric_storer import MetricStorer
 from htmengine.runtime.storing import StorerOptions, store_batches
@@ -274,6 +278,28 @@ class TestQueries:
         assert database.run_sync(lambda conn: list(conn.execute(moved).scalars())) == [4, 5, 6]
         ledger = database.run_sync(read_ledger, None)
         assert (ledger.adds_up, ledger.rejected) == (True, {"timestamp_duplicate": 1})
+
+    def test_late_samples_take_the_places_of_rows_that_fill_gaps(self, database: Database) -> None:
+        gaps = GapRules(["hold 3 *"])
+
+        def store(*minutes: int) -> None:
+            batch = SampleBatch([f"m {minute} {60 * minute}" for minute in minutes])
+            options = replace(OPTIONS, gaps=gaps, late_window=LateWindow(0, 0))
+            database.run_sync(store_batches, [batch], options, 1e6, [])
+
+        store(*range(20))
+        store(23, 24)
+        held = [(place, 60 * (place - 1), 19) for place in (20, 21, 22, 23)]
+        assert rows_of(database, "m")[19:] == [*held, (24, 1380, 23), (25, 1440, 24)]
+        store(21)
+        database.run_sync(
+            lambda conn: custom.rebuild_metric(
+                conn, queries.find_metric(conn, "m", lock=True), 5, 1_000_000, JoinRules(gaps=gaps)
+            )
+        )
+        assert rows_of(database, "m")[20:23] == [(21, 1200, 19), (22, 1260, 21), (23, 1320, 21)]
+        ledger = database.run_sync(read_ledger, None)
+        assert (ledger.adds_up, ledger.filled, ledger.late) == (True, 2, 0)
 
     def test_the_last_rejects_of_a_reason_are_kept(self, database: Database) -> None:
         given = [Reject("not_utf8", f"web;host=指{n} \0\x1b", "2001:db8::1") for n in range(30)]

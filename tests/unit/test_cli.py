@@ -145,6 +145,18 @@ class ScoreTest(CommandLineTestCase):
         likelihood = likelihood_for(ModelParams.for_range(0.0, 10.0))
         self.assert_scored(lambda _time, value, raw: likelihood.score(value, raw), "--evidence", "sequence")
 
+    def test_rows_that_fill_gaps_are_run_and_not_written(self) -> None:
+        lines = self.series(120).splitlines()
+        with_gap, held = [*lines[:50], *lines[52:]], [*lines[:50], "3000,0.25", "3060,0.25", *lines[52:]]
+        options = ("--min", 0, "--max", 10)
+        filled = self.run_command("score", self.write("\n".join(with_gap)), "--fill-gaps", "hold 2", *options)
+        given = self.run_command("score", self.write("\n".join(held)), *options)
+        found = given.stdout.splitlines()
+        self.assertEqual(filled.stdout.splitlines(), [*found[:50], *found[52:]])
+        refused = self.run_command("score", self.write("\n".join(with_gap)), "--fill-gaps", "cubic 2")
+        self.assertEqual(refused.exit_code, 2)
+        self.assertIn("hold ROWS, linear ROWS (1 to 100) and skip are allowed", refused.stderr)
+
     def assert_scored(self, expected: Callable[[int, float, float], float], *options: str) -> None:
         done = self.run_command("score", self.write(self.series(120)), "--min", 0, "--max", 10, *options)
         self.assertEqual(done.exit_code, 0, done.output)

@@ -74,6 +74,15 @@ class FramesTest(TestCase):
         self.assertEqual(found["anomaly_score"].tolist()[ROWS : 2 * ROWS], LEARNT)
         self.assertEqual(np.flatnonzero(np.isnan(found["anomaly_score"])).tolist(), [5, 2 * ROWS, 2 * ROWS + 1])
 
+    def test_gaps_are_filled_as_an_engine_fills_them(self) -> None:
+        polars = needed("polars")
+        needed("narwhals")
+        times, values = TIMES[:300] + TIMES[302:], VALUES[:300] + VALUES[302:]
+        found = htmengine.score(polars.DataFrame({"timestamp": times, "value": values}), fill_gaps="hold 2", **RANGE)
+        held = [*VALUES[:300], VALUES[299], VALUES[299], *VALUES[302:]]
+        scores = expected(ModelParams.for_range(0.0, 100.0), TIMES, held)
+        self.assertEqual(found["anomaly_score"].to_list(), scores[:300] + scores[302:])
+
     def test_what_is_wrong_with_a_frame_is_named(self) -> None:
         polars = needed("polars")
         needed("narwhals")
