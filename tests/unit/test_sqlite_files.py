@@ -14,6 +14,7 @@ import pytest
 
 from htmengine.bus.interface import DEFAULT_LIMITS
 from htmengine.bus.queue_file import QueueFile
+from htmengine.errors import DatabaseFailed
 from htmengine.process import sqlite_files
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository.engine import Database
@@ -92,6 +93,17 @@ def test_commits_of_database_and_queues_are_on_the_disk_when_they_return(tmp_pat
     assert found == ["wal", 2]
     with contextlib.closing(QueueFile(tmp_path / "bus.db")) as file:
         assert [file._db.execute(f"PRAGMA {name}").fetchone()[0] for name in settings] == ["wal", 2]
+
+
+def test_a_connection_that_was_opened_while_the_disk_was_read_only_is_opened_again(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'made.db'}")
+    try:
+        database.run_sync(lambda conn: conn.exec_driver_sql("PRAGMA query_only = ON"))  # as such a connection is
+        with pytest.raises(DatabaseFailed, match="readonly database: check the folder's owner and permissions"):
+            database.run_sync(lambda conn: conn.exec_driver_sql("CREATE TABLE sample (value)"))
+        database.run_sync(lambda conn: conn.exec_driver_sql("CREATE TABLE sample (value)"))
+    finally:
+        database.close()
 
 
 @pytest.mark.parametrize("page_bytes", [1024, 16_384])
