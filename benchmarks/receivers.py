@@ -5,9 +5,12 @@ The same bytes go over the same kind of socket to an engine and to the peer: car
 statsd's server of npm, Prometheus.  The engine is measured until its samples are rows in SQLite, synced to the disk; a
 peer until it has nothing to do any more, which is a file a metric at carbon's, memory and a log at Prometheus's,
 and memory alone at statsd's.  For InfluxDB's lines and OTLP there is no peer: a bare loop over what the reference
-library has parsed stands for one.  A peer that is not installed is left out.
+library has parsed stands for one, and one over lines that are split for POST /api/v1/samples.  A peer that is not
+installed is left out.  AMQP is measured at the Metric Listener and Storer of a distributed engine on MariaDB, without
+what the servers use.
 
     python -m benchmarks.receivers --samples 50000
+    python -m benchmarks.receivers lines amqp
 """
 
 from __future__ import annotations
@@ -27,14 +30,16 @@ from typing import NamedTuple
 
 import httpx
 import line_protocol_parser
+import pika
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from htmengine.wires.compression import snap
 from htmengine.wires.remote_write import Labels, write_version_1
+from tests.support.distributed import distributed_engine
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.protobuf import double, message, varint_field
 from tests.support.senders import CarbonCache, NodeStatsd
-from tests.support.servers import Prometheus, Server, free_port
+from tests.support.servers import MariaDB, Prometheus, RabbitMQ, Server, free_port
 
 SERIES = 500
 #: Nothing has happened for so long: it is done.
@@ -42,6 +47,7 @@ QUIET_S = 1.0
 STATSD_FLUSH_S = 3600
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 REMOTE_WRITE = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
+TEXT = {"Content-Type": "text/plain"}
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 
 #: Takes bodies, as a client sends them.
@@ -61,8 +67,18 @@ class Measured(NamedTuple):
 # --- what is sent: (second, body), each body with a sample of each series -------------------------------------
 
 
+def seconds(samples: int) -> range:
+    """The times of the bodies."""
+    newest = int(time.time())
+    return range(newest - samples // SERIES, newest)
+
+
 def lines(second: int) -> bytes:
     return "".join(f"{name(number, 'line')} {number}.5 {second}\n" for number in range(SERIES)).encode()
+
+
+def web_lines(second: int) -> bytes:
+    return "".join(f"{name(number, 'web')} {number}.5 {second}\n" for number in range(SERIES)).encode()
 
 
 def pickles(second: int) -> bytes:
@@ -109,9 +125,27 @@ def framed(body: bytes) -> bytes:
 
 def over_tcp(port: int) -> Send:
     def send(bodies: Sequence[bytes]) -> None:
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        with wait_for(lambda: connected(port), "the port") as connection:
             for body in bodies:
                 connection.sendall(body)
+
+    return send
+
+
+def connected(port: int) -> socket.socket | None:
+    """A peer opens its ports one after the other."""
+    try:
+        return socket.create_connection(("127.0.0.1", port), timeout=60)
+    except ConnectionRefusedError:
+        return None
+
+
+def over_amqp(port: int, exchange: str) -> Send:
+    def send(bodies: Sequence[bytes]) -> None:
+        with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port)) as connection:
+            channel = connection.channel()
+            for body in bodies:
+                channel.basic_publish(exchange, "", body)
 
     return send
 
@@ -131,15 +165,15 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 
-def cost_s(pid: int, work: Callable[[], None]) -> float:
-    """What it uses for this work, until it is quiet."""
-    before = cpu_s(pid)
+def cost_s(pids: Sequence[int], work: Callable[[], object]) -> float:
+    """What they use for this work, until they are quiet."""
+    before = sum(map(cpu_s, pids))
     work()
     while True:
-        last = cpu_s(pid)
+        last = sum(map(cpu_s, pids))
         time.sleep(QUIET_S)
-        if cpu_s(pid) - last <= 2 / TICKS_A_SECOND:
-            return cpu_s(pid) - before
+        if sum(map(cpu_s, pids)) - last <= 2 / TICKS_A_SECOND:
+            return sum(map(cpu_s, pids)) - before
 
 
 def bare(read: Callable[[bytes], int], bodies: Sequence[bytes]) -> float:
@@ -152,6 +186,10 @@ def bare(read: Callable[[bytes], int], bodies: Sequence[bytes]) -> float:
 def bare_influx(body: bytes) -> int:
     points = map(line_protocol_parser.parse_line, body.decode().split("\n"))
     return sum(isinstance(value, float) for point in points for value in point["fields"].values())
+
+
+def bare_lines(body: bytes) -> int:
+    return sum(len(line.split()) == 3 for line in body.decode().splitlines())
 
 
 def bare_otlp(body: bytes) -> int:
@@ -174,10 +212,8 @@ class Run:
     def __init__(self, engine: Engine, ports: dict[str, int], samples: int) -> None:
         self._engine = engine
         self._ports = ports
-        rounds = samples // SERIES
-        newest = int(time.time())
-        self._seconds = range(newest - rounds, newest)
-        self._samples = rounds * SERIES
+        self._seconds = seconds(samples)
+        self._samples = len(self._seconds) * SERIES
         self._stored = 0
 
     def measure(self, wire: str) -> Measured:
@@ -185,17 +221,7 @@ class Run:
         make, send, peer = self.wires()[wire]
         bodies = [make(second) for second in self._seconds]
         assert self._engine.process is not None
-        ours = cost_s(self._engine.process.pid, lambda: self._store(wire, send, bodies))
-        try:
-            with peer(bodies) as (named, seconds):
-                return Measured(self._each(ours), self._each(seconds), named)
-        except BaseException as error:  # pytest's skip is none of Exception
-            if type(error).__name__ != "Skipped":
-                raise
-            return Measured(self._each(ours), None, str(error))
-
-    def _each(self, seconds: float) -> float:
-        return 1e6 * seconds / self._samples
+        return beside(cost_s([self._engine.process.pid], lambda: self._store(wire, send, bodies)), peer, bodies)
 
     def _store(self, wire: str, send: Send, bodies: Sequence[bytes]) -> None:
         send(bodies)
@@ -212,20 +238,69 @@ class Run:
             "protobuf": (protobuf, over_tcp(ports["protobuf"]), _carbon("protobuf")),
             "statsd": (statsd, over_tcp(ports["statsd"]), _statsd),
             "remote_write": (remote_write, over_http(f"{url}/api/v1/write", REMOTE_WRITE), _prometheus),
+            "samples": (web_lines, over_http(f"{url}/api/v1/samples", TEXT), _bare("str.split", bare_lines)),
             "influx": (influx, over_http(f"{url}/write?precision=s", {}), _bare("line-protocol-parser", bare_influx)),
             "otlp": (opentelemetry, over_http(f"{url}/v1/metrics", PROTOBUF), _bare("opentelemetry-proto", bare_otlp)),
         }
+
+
+def beside(ours_s: float, peer: Peer, bodies: Sequence[bytes]) -> Measured:
+    """What the bodies have cost the engine, and what they cost a peer."""
+    samples = SERIES * len(bodies)
+    try:
+        with peer(bodies) as (named, seconds):
+            return Measured(1e6 * ours_s / samples, 1e6 * seconds / samples, named)
+    except BaseException as error:  # pytest's skip is none of Exception
+        if type(error).__name__ != "Skipped":
+            raise
+        return Measured(1e6 * ours_s / samples, None, str(error))
+
+
+def measure_amqp(bodies: Sequence[bytes]) -> Measured:
+    """Lines that are published to RabbitMQ."""
+    with (
+        RabbitMQ() as rabbitmq,
+        MariaDB() as mariadb,
+        tempfile.TemporaryDirectory() as folder,
+        distributed_engine(
+            Path(folder, "engine"), rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database()
+        ) as engine,
+    ):
+        exchange = f"{engine.names}.graphite"
+        pids = [
+            engine.start(service, HTMENGINE__APPLICATION__METRIC_LISTENER__AMQP_EXCHANGE=exchange).pid
+            for service in ("listener", "storer")
+        ]
+        wait_for(lambda: "reading lines from the exchange" in engine.log("listener"), "the exchange")
+
+        def store() -> None:
+            over_amqp(rabbitmq.port, exchange)(bodies)
+            rows = [(SERIES * len(bodies),)]
+            wait_for(lambda: engine.query("SELECT count(*) FROM metric_data") == rows, "all rows")
+
+        return beside(cost_s(pids, store), _carbon_over(rabbitmq), bodies)
 
 
 def _pid(server: Server) -> int:
     return server._processes[-1].pid
 
 
+def _carbon_over(rabbitmq: RabbitMQ) -> Peer:
+    @contextlib.contextmanager
+    def measured(bodies: Sequence[bytes]) -> Iterator[tuple[str, float]]:
+        with CarbonCache(rabbitmq.port) as carbon:
+            wait_for(lambda: "binding exchange" in (carbon.folder / "output.log").read_text(), "the exchange")
+            time.sleep(QUIET_S)
+            yield "carbon-cache", cost_s([_pid(carbon)], lambda: over_amqp(rabbitmq.port, "graphite")(bodies))
+
+    return measured
+
+
 def _carbon(kind: str) -> Peer:
     @contextlib.contextmanager
     def measured(bodies: Sequence[bytes]) -> Iterator[tuple[str, float]]:
         with CarbonCache() as carbon:
-            yield "carbon-cache", cost_s(_pid(carbon), lambda: over_tcp(carbon.ports[kind])(bodies))
+            yield "carbon-cache", cost_s([_pid(carbon)], lambda: over_tcp(carbon.ports[kind])(bodies))
 
     return measured
 
@@ -233,38 +308,45 @@ def _carbon(kind: str) -> Peer:
 @contextlib.contextmanager
 def _statsd(bodies: Sequence[bytes]) -> Iterator[tuple[str, float]]:
     with NodeStatsd(free_port(), transport="tcp", flush_s=STATSD_FLUSH_S) as server:
-        yield "statsd (npm)", cost_s(_pid(server), lambda: over_tcp(server.port)(bodies))
+        yield "statsd (npm)", cost_s([_pid(server)], lambda: over_tcp(server.port)(bodies))
 
 
 @contextlib.contextmanager
 def _prometheus(bodies: Sequence[bytes]) -> Iterator[tuple[str, float]]:
     with Prometheus() as server:
-        yield "Prometheus", cost_s(_pid(server), lambda: over_http(server.write_url, REMOTE_WRITE)(bodies))
+        yield "Prometheus", cost_s([_pid(server)], lambda: over_http(server.write_url, REMOTE_WRITE)(bodies))
 
 
 def _bare(library: str, read: Callable[[bytes], int]) -> Peer:
     return lambda bodies: contextlib.nullcontext((library, bare(read, bodies)))
 
 
+def show(wire: str, found: Measured) -> None:
+    """A line of the table."""
+    peers = "" if found.peers is None else f"{found.peers:.1f}"
+    ratio = "" if found.peers is None else f"{found.ours / found.peers:.1f}"
+    print(f"{wire:14}{found.ours:12.1f}{peers:>10}  {ratio:>6}  {found.peer}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wires", nargs="*", help="all of them, unless some are named")
     parser.add_argument("--samples", type=int, default=50_000, help="of each wire")
     options = parser.parse_args()
     ports = {wire: free_port() for wire in ("pickle", "protobuf", "statsd")}
     prefix = "HTMENGINE__APPLICATION__"
     environment = {f"{prefix}METRIC_LISTENER__{wire.upper()}_PORT": str(port) for wire, port in ports.items()}
     environment[f"{prefix}STATSD__FLUSH_INTERVAL_S"] = str(STATSD_FLUSH_S)
+    print(f"{'wire':14}{'HTM Engine':>12}{'peer':>10}  {'ratio':>6}  (CPU microseconds a sample)", flush=True)
     with (
         tempfile.TemporaryDirectory() as folder,
         running_engine(Path(folder, "data"), "--workers", "1", "--no-auto-monitor", environment=environment) as engine,
     ):
         run = Run(engine, ports, options.samples)
-        print(f"{'wire':14}{'HTM Engine':>12}{'peer':>10}  {'ratio':>6}  (CPU microseconds a sample)")
-        for wire in run.wires():
-            found = run.measure(wire)
-            peers = "" if found.peers is None else f"{found.peers:.1f}"
-            ratio = "" if found.peers is None else f"{found.ours / found.peers:.1f}"
-            print(f"{wire:14}{found.ours:12.1f}{peers:>10}  {ratio:>6}  {found.peer}", flush=True)
+        for wire in [each for each in run.wires() if not options.wires or each in options.wires]:
+            show(wire, run.measure(wire))
+    if not options.wires or "amqp" in options.wires:
+        show("amqp", measure_amqp([lines(second) for second in seconds(options.samples)]))
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ class UntoldCounters:
 def told(names: Sequence[str]) -> list[str]:
     """A sentence for each metric, as far as they are named."""
     sentences = [
-        f"{name} looks like a counter, and its total is scored as it is: counters = {name} in section [admission] of"
-        f" application.conf has its rate stored, !{name} says that it is none"
+        f"{name} looks like a counter, and its total is scored as it is: with counters = {name} in section [admission]"
+        f" of application.conf, and after `htmengine delete {name}`, its rate is; !{name} says that it is none"
         for name in sorted(names)[:NAMED]
     ]
     more = len(names) - len(sentences)

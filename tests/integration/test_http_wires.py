@@ -120,5 +120,12 @@ class TestPrometheus:
         times = [at for (at,) in engine.query(query, name)]
         assert {int(after) - int(before) for before, after in pairwise(times)} <= {1, 2}  # a look a second
         wait_for(lambda: httpx.get(f"{engine.url}/api/v1/ledger").json()["adds_up"], "a ledger that adds up")
+        [(uid,)] = engine.query("SELECT uid FROM metric WHERE name = ?", name)
+        series = f"{engine.url}/api/v1/metrics/{uid}/ledger"
+        wait_for(lambda: httpx.get(series).json()["held"] == 0, "the last sample")
+        ledger = httpx.get(series).json()
+        assert ledger["adds_up"]
+        assert ledger["stored"] == len(values(engine, name))
+        assert ledger["received"] == ledger["stored"] + sum(ledger["rejected"].values())
         up = f"up;instance=127.0.0.1:{prometheus.port};job=htmengine"
         assert set(values(engine, up)) == {1.0}

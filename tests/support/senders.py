@@ -93,10 +93,14 @@ DESTINATION_PROTOCOL = {self._protocol}
 
 
 class CarbonCache(Sender):
-    """Carbon's cache, which takes metrics and writes them to whisper's files; `ports` by protocol."""
+    """Carbon's cache, which takes metrics and writes them to whisper's files; `ports` by protocol.
 
-    def __init__(self) -> None:
+    With ``amqp_port`` it reads the exchange ``graphite`` of a RabbitMQ, too.
+    """
+
+    def __init__(self, amqp_port: int = 0) -> None:
         super().__init__()
+        self._amqp_port = amqp_port
         self.ports = {"line": self.port, "pickle": free_port(), "protobuf": free_port()}
 
     def prepare(self) -> None:
@@ -119,6 +123,14 @@ CACHE_QUERY_PORT = {free_port()}
 MAX_CREATES_PER_MINUTE = inf
 MAX_UPDATES_PER_SECOND = inf
 CARBON_METRIC_INTERVAL = 0
+ENABLE_AMQP = {bool(self._amqp_port)}
+AMQP_HOST = 127.0.0.1
+AMQP_PORT = {self._amqp_port}
+AMQP_VHOST = /
+AMQP_USER = guest
+AMQP_PASSWORD = guest
+AMQP_EXCHANGE = graphite
+AMQP_METRIC_NAME_IN_BODY = True
 """
 
     def commands(self) -> Sequence[Sequence[str]]:

@@ -64,6 +64,11 @@ class DocsTest(TestCase):
                 if heading:
                     self.assertIn(heading, anchors(file.read_text()), f"{document.name}: {target}#{heading}")
 
+    def test_tests_that_pages_name_are_there(self) -> None:
+        for document in DOCUMENTS:
+            for path in re.findall(r"`(tests/[\w/]+\.py)`", document.read_text()):
+                self.assertTrue((ROOT / path).exists(), f"{document.name}: {path}")
+
     def test_anchors_are_github_s(self) -> None:
         text = "# One `pool_size`: two, (three)\n```\n# no heading\n```\n## Again\n## Again\n"
         self.assertEqual(anchors(text), ["one-pool_size-two-three", "again", "again-1"])
