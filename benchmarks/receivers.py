@@ -42,6 +42,8 @@ from tests.support.senders import CarbonCache, NodeStatsd
 from tests.support.servers import MariaDB, Prometheus, RabbitMQ, Server, free_port
 
 SERIES = 500
+#: A busy machine's MariaDB is slow.
+PATIENCE_S = 1800.0
 #: Nothing has happened for so long: it is done.
 QUIET_S = 1.0
 STATSD_FLUSH_S = 3600
@@ -276,7 +278,7 @@ def measure_amqp(bodies: Sequence[bytes]) -> Measured:
         def store() -> None:
             over_amqp(rabbitmq.port, exchange)(bodies)
             rows = [(SERIES * len(bodies),)]
-            wait_for(lambda: engine.query("SELECT count(*) FROM metric_data") == rows, "all rows")
+            wait_for(lambda: engine.query("SELECT count(*) FROM metric_data") == rows, "all rows", PATIENCE_S)
 
         return beside(cost_s(pids, store), _carbon_over(rabbitmq), bodies)
 
