@@ -117,6 +117,20 @@ class IncidentQueriesTest(TestCase):
         self.assertEqual(self.run_(incidents.verdicts_about, "all", "u1", 0, 2_000_000_000), [VERDICT])
         self.assertEqual(self.run_(incidents.verdicts_between, "all", 0, 2_000_000_000), [VERDICT])
 
+    def test_similar_ones_are_earlier_and_share_metrics_those_that_share_most_first(self) -> None:
+        day = 86_400
+        both = replace(OVER, id="both", timestamp=OPEN.timestamp - 3 * day, members=2)
+        one = replace(OVER, id="one", timestamp=OPEN.timestamp - day, members=1)
+        later = replace(OVER, id="later", timestamp=OPEN.timestamp + day, members=2)
+        other = replace(OVER, id="other", timestamp=OPEN.timestamp - day)
+        self.save(replace(OPEN, members=2), both, one, later, other)
+        of = {OPEN.id: "u1 u2", "both": "u1 u2", "one": "u2", "later": "u1 u2", "other": "u3"}
+        members = [replace(MEMBER, incident_id=name, uid=uid) for name, uids in of.items() for uid in uids.split()]
+        self.run_(incidents.save_members, members)
+        found = self.run_(incidents.similar, replace(OPEN, members=2), {"u1", "u2"}, 5)
+        self.assertEqual([(each.id, shared) for each, shared in found], [("both", 2), ("one", 1)])
+        self.assertEqual(len(self.run_(incidents.similar, OPEN, {"u1", "u2"}, 1)), 1)
+
     def test_what_is_long_over_is_forgotten_and_what_people_did_is_not(self) -> None:
         self.save(OPEN, OVER)
         self.run_(incidents.save_members, [MEMBER, replace(MEMBER, incident_id=OVER.id)])
