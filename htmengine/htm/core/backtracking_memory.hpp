@@ -39,7 +39,7 @@ class BacktrackingMemory final : public TemporalMemory {
   double row(const Columns& active, bool learning) override {
     scratch_ = &Scratch::of_this_thread();
     ++rows_;
-    if (bursts()) predict();
+    if (bursts()) predict_of(active);
     size_t unexpected = 0;
     for (uint16_t column : active) unexpected += !hinted_[column];
     double size = static_cast<double>(active.size());
@@ -117,13 +117,28 @@ class BacktrackingMemory final : public TemporalMemory {
     return 2 * predicted >= columns.size();
   }
 
-  // What the active cells predict.  Enough active synapses make a column expected, enough connected ones make the
-  // cell predicted.  Returns whether about as many columns as usual are predicted: at least half of that.
+  // What the active cells predict.  Returns whether about as many columns as usual are predicted: at least half of
+  // that.
   bool predict() {
+    scratch_->wanted = scratch_->all;
+    return predict_wanted() >= density_ / 2;
+  }
+
+  // The same for these columns alone.
+  void predict_of(const Columns& columns) {
+    scratch_->wanted.clear();
+    for (uint16_t column : columns) scratch_->wanted.insert({column, all_cells_});
+    predict_wanted();
+  }
+
+  // Enough active synapses make a column expected, enough connected ones make the cell predicted.  Returns how many
+  // columns are predicted.
+  unsigned predict_wanted() {
     std::fill(predicted_.begin(), predicted_.end(), 0);
     std::fill(hinted_.begin(), hinted_.end(), 0);
     unsigned columns = 0;
-    segments_.for_each_excited(active_, params_.activation_threshold, *scratch_,
+    CellSet& wanted = scratch_->wanted;
+    segments_.for_each_excited(active_, wanted, params_.activation_threshold, *scratch_,
                                [&](uint16_t segment, unsigned, unsigned connected) {
                                  uint16_t cell = segments_.owner(segment);
                                  uint32_t& predicted = predicted_[column_of(cell)];
@@ -131,8 +146,9 @@ class BacktrackingMemory final : public TemporalMemory {
                                  if (connected < params_.activation_threshold) return;
                                  columns += predicted == 0;
                                  predicted |= bit_of(cell);
+                                 wanted.erase(cell);  // its other segments say no more
                                });
-    return columns >= density_ / 2;
+    return columns;
   }
 
   // Inference is lost: the oldest recent row that, taken as the start of a sequence, explains all later ones.
@@ -261,7 +277,7 @@ class BacktrackingMemory final : public TemporalMemory {
   void match() {
     std::fill(matches_.begin(), matches_.end(), Match{});
     segments_.for_each_excited(
-        learning_, params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count, unsigned) {
+        learning_, scratch_->all, params_.min_threshold, *scratch_, [&](uint16_t segment, unsigned count, unsigned) {
           uint16_t cell = segments_.owner(segment);
           Match& best = matches_[column_of(cell)];
           uint16_t rival = segments_.owner(best.segment);

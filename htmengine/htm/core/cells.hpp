@@ -34,19 +34,21 @@ inline unsigned popcount(uint64_t bits) { return static_cast<unsigned>(__builtin
 inline unsigned lowest_bit(uint64_t bits) { return static_cast<unsigned>(__builtin_ctzll(bits)); }
 inline unsigned highest_bit(uint64_t bits) { return 63u - static_cast<unsigned>(__builtin_clzll(bits)); }
 
-// A set of cells with a constant-time test: a byte for every cell.
+// A set of cells with a constant-time test: a bit for every cell.
 class CellSet {
  public:
-  CellSet() : members_(kMaxCells, 0) {}
+  // With these cells of each column.
+  explicit CellSet(uint32_t cells = 0) : columns_(kMaxColumns, cells) {}
 
   // As numbers that can be added up: 1 or 0.
-  uint8_t has(uint16_t cell) const { return members_[cell]; }
-  void insert(uint16_t cell) { members_[cell] = 1; }
-  void insert(const ColumnCells& c) {
-    for (uint32_t rest = c.cells; rest; rest &= rest - 1) members_[cell_number(c.column, lowest_bit(rest))] = 1;
+  uint8_t has(uint16_t cell) const {
+    return static_cast<uint8_t>(columns_[column_of(cell)] >> cell % kCellsPerColumn & 1);
   }
-  void erase(uint16_t cell) { members_[cell] = 0; }
-  void erase_column(unsigned column) { std::fill_n(&members_[cell_number(column, 0)], kCellsPerColumn, uint8_t{0}); }
+  void insert(uint16_t cell) { columns_[column_of(cell)] |= bit_of(cell); }
+  void insert(const ColumnCells& c) { columns_[c.column] |= c.cells; }
+  void erase(uint16_t cell) { columns_[column_of(cell)] &= ~bit_of(cell); }
+  void erase_column(unsigned column) { columns_[column] = 0; }
+  void clear() { std::fill(columns_.begin(), columns_.end(), 0u); }
 
   void insert_all(const Cells& cells) {
     for (uint16_t cell : cells) insert(cell);
@@ -62,7 +64,7 @@ class CellSet {
   }
 
  private:
-  std::vector<uint8_t> members_;
+  std::vector<uint32_t> columns_;  //: by column: its cells that are in the set
 };
 
 }  // namespace htm

@@ -23,6 +23,7 @@ class Palettes {
  public:
   using Places = PlaceSet<Words>;
   static constexpr unsigned kPlaces = 64 * Words;  // of a palette, and so the most synapses that a segment can have
+  static constexpr unsigned kMost = 64;            // segments of a palette
 
   Palettes() : place_(kMaxColumns, 0) {}
 
@@ -59,9 +60,21 @@ class Palettes {
     if (--from.count == 0) empty_.push_back(static_cast<uint16_t>(palette));
   }
 
-  // Whether there is a place for each of these cells.  The palette is spread out from now on.
-  bool fits(unsigned palette, const Cells& cells, Scratch& scratch) const {
-    spread_out(palette, scratch);
+  // So that has(), fits() and take() find its cells, until another palette is spread out.
+  void spread_out(unsigned palette, Scratch& scratch) const {
+    used_[palette].for_each(
+        [&](unsigned place) { scratch.places[cell(palette, place)] = static_cast<uint8_t>(place); });
+  }
+
+  // Whether the palette, which is spread out, has the cell at one of these places, all of which it uses.  What other
+  // palettes left is no harm.
+  bool has(unsigned palette, uint16_t cell, const Places& places, const Scratch& scratch) const {
+    unsigned place = scratch.places[cell] % kPlaces;
+    return places.has(place) && cells_[palette].cells[place] == cell;
+  }
+
+  // Whether the palette, which is spread out, has a place for each of these cells.
+  bool fits(unsigned palette, const Cells& cells, const Scratch& scratch) const {
     return cells.size() - shared(palette, cells, scratch) <= kPlaces - used_[palette].count();
   }
 
@@ -104,7 +117,6 @@ class Palettes {
 
  private:
   static constexpr unsigned kPlaceBits = 8;
-  static constexpr unsigned kMost = 64;  // segments of a palette
   static constexpr uint8_t kNoBlock = 255;
   static constexpr uint16_t kNone = 65535;  // no palette: there are fewer than segments
 
@@ -131,16 +143,9 @@ class Palettes {
     return count;
   }
 
-  // So that place_of() finds its cells, until another palette is spread out.
-  void spread_out(unsigned palette, Scratch& scratch) const {
-    used_[palette].for_each(
-        [&](unsigned place) { scratch.places[cell(palette, place)] = static_cast<uint8_t>(place); });
-  }
-
-  // kPlaces if the palette, which is spread out, does not have the cell.  What others left is no harm.
+  // kPlaces if the palette, which is spread out, does not have the cell.
   unsigned place_of(unsigned palette, uint16_t cell, const Scratch& scratch) const {
-    unsigned place = scratch.places[cell] % kPlaces;
-    return cells_[palette].cells[place] == cell && used_[palette].has(place) ? place : kPlaces;
+    return has(palette, cell, used_[palette], scratch) ? scratch.places[cell] % kPlaces : kPlaces;
   }
 
   // As find() wants it; it is spread out from now on.

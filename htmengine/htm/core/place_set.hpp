@@ -23,12 +23,15 @@ class PlaceSet {
     for (unsigned w = 0; w < Words; ++w) count += popcount(words[w]);
     return count;
   }
+  bool operator==(const PlaceSet& other) const { return words_ == other.words_; }
+
   // How many are in this set and in the bits of `words`.
   unsigned count_common(const uint64_t* words) const {
     unsigned count = 0;
     for (unsigned w = 0; w < Words; ++w) count += popcount(words_[w] & words[w]);
     return count;
   }
+  unsigned count_common(const PlaceSet& other) const { return count_common(other.words_.data()); }
   bool has(unsigned place) const { return words_[place / 64] >> place % 64 & 1; }
   void insert(unsigned place) { words_[place / 64] |= uint64_t{1} << place % 64; }
   void insert_if(bool wanted, unsigned place) { words_[place / 64] |= uint64_t{wanted} << place % 64; }

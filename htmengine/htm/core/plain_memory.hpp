@@ -159,7 +159,7 @@ class PlainMemory final : public TemporalMemory {
   // The segments that match the active cells, by cell and then slot.
   void activate_segments() {
     hits_.clear();
-    segments_.for_each_excited(active_, params_.min_threshold, *scratch_,
+    segments_.for_each_excited(active_, scratch_->all, params_.min_threshold, *scratch_,
                                [&](uint16_t segment, unsigned count, unsigned connected) {
                                  hits_.push_back({segments_.owner(segment), segment, static_cast<uint8_t>(count),
                                                   connected >= params_.activation_threshold});

@@ -11,7 +11,9 @@ namespace htm {
 
 // What one thread needs while it computes a row, for any model: between rows it holds nothing.
 struct Scratch {
-  CellSet previous, winners, own;  //: empty between uses
+  CellSet previous, winners;  //: empty between uses
+  CellSet wanted;             // cells whose segments are counted
+  const CellSet all{~uint32_t{0}};
   std::vector<uint64_t> activity;  //: by palette: which of its cells are active; zero between uses
   std::vector<uint8_t> places = std::vector<uint8_t>(65536, 0);    //: by cell, in the palette that is spread out
   std::vector<uint8_t> counters = std::vector<uint8_t>(65536, 0);  //: by palette; zero between uses

@@ -98,19 +98,24 @@ class Segments {
   // --- activity
 
   // Calls visit(segment, count, connected) for each segment with at least `threshold` synapses from these cells: how
-  // many, and how many of them are connected.  In no certain order.
+  // many, and how many of them are connected.  Only for segments of `wanted` cells, from which visit() may take some.
+  // In no certain order.
   template <class Sources, class Visit>
-  void for_each_excited(const Sources& cells, unsigned threshold, Scratch& scratch, Visit visit) const {
+  void for_each_excited(const Sources& cells, const CellSet& wanted, unsigned threshold, Scratch& scratch,
+                        Visit visit) const {
     std::vector<uint64_t>& activity = scratch.activity;
     if (activity.size() < palettes_.size() * Words) activity.resize(palettes_.size() * Words, 0);
     for (const auto& cell : cells) palettes_.excite(cell, activity.data());
     uint64_t* active = activity.data();
     for (unsigned palette = 0; palette < palettes_.size(); ++palette, active += Words) {
-      if (Places::count(active) >= threshold)
-        for (const uint16_t* segment = palettes_.begin(palette); segment != palettes_.end(palette); ++segment) {
-          unsigned count = places_[*segment].count_common(active);
-          if (count >= threshold) visit(*segment, count, connected_[*segment].count_common(active));
+      if (Places::count(active) >= threshold) {
+        uint16_t segments[Palettes<Words>::kMost];
+        unsigned found = find_wanted(palette, wanted, segments);
+        for (unsigned i = 0; i < found; ++i) {
+          unsigned count = places_[segments[i]].count_common(active);
+          if (count >= threshold) visit(segments[i], count, connected_[segments[i]].count_common(active));
         }
+      }
       std::fill_n(active, Words, uint64_t{0});
     }
   }
@@ -120,23 +125,23 @@ class Segments {
   // Synapses from cells of `active` change by `up`, the others by `down`; at most 1, removed at 0 or below.
   // Returns how many from active cells are left.
   unsigned adapt(uint16_t segment, const CellSet& active, int up, int down) {
+    const Places from_active = places_from(segment, active);
+    if (up >= 0 && from_active == places_[segment]) return strengthen(segment, up);
     const Permanence* permanence = permanences(segment);
     Permanence* kept = mutable_permanences(segment);
     Places connected, gone;
-    unsigned active_left = 0;
     places_[segment].for_each([&](unsigned place) {
-      bool is_active = active.has(palettes_.cell(palette_[segment], place));
-      int changed = std::min(*permanence++ + (is_active ? up : down), permanence_one<Permanence>());
+      int changed = std::min(*permanence++ + (from_active.has(place) ? up : down), permanence_one<Permanence>());
       bool stays = changed > 0;
       *kept = static_cast<Permanence>(changed);
       kept += stays;
-      active_left += stays && is_active;
       gone.insert_if(!stays, place);
       connected.insert_if(stays && changed >= connected_permanence_, place);
     });
     connected_[segment] = connected;
+    unsigned active_gone = from_active.count_common(gone);
     remove(segment, gone);
-    return active_left;
+    return from_active.count() - active_gone;
   }
 
   // Adds synapses from up to `wanted` random cells that the segment has none from.  Where that would be too many
@@ -145,7 +150,8 @@ class Segments {
             Scratch& scratch) {
     if (wanted <= 0) return;
     Cells& chosen = scratch.chosen;
-    collect_others(segment, cells, scratch.own, chosen);
+    if (!places_[segment].empty()) palettes_.spread_out(palette_[segment], scratch);
+    collect_others(segment, cells, scratch, chosen);
     size_t most = std::min({static_cast<size_t>(wanted), chosen.size(), static_cast<size_t>(max_synapses_)});
     random.choose(chosen, most);
     chosen.resize(most);
@@ -242,13 +248,45 @@ class Segments {
     if (places_[segment].empty()) palettes_.leave(palette, segment);
   }
 
-  // Those of the cells that the segment has no synapse from.
-  void collect_others(uint16_t segment, const Cells& cells, CellSet& own, Cells& others) const {
-    for_each_synapse(segment, [&](uint16_t source, Permanence) { own.insert(source); });
-    others.clear();
-    for (uint16_t cell : cells)
-      if (!own.has(cell)) others.push_back(cell);
-    for_each_synapse(segment, [&](uint16_t source, Permanence) { own.erase(source); });
+  // The palette's segments of wanted cells; returns how many.
+  unsigned find_wanted(unsigned palette, const CellSet& wanted, uint16_t* found) const {
+    unsigned count = 0;
+    for (const uint16_t* segment = palettes_.begin(palette); segment != palettes_.end(palette); ++segment) {
+      found[count] = *segment;  // no branch that depends on the cell
+      count += wanted.has(owners_[*segment]);
+    }
+    return count;
+  }
+
+  // Where the segment's synapses from these cells are.
+  Places places_from(uint16_t segment, const CellSet& cells) const {
+    Places found;
+    places_[segment].for_each(
+        [&](unsigned place) { found.insert_if(cells.has(palettes_.cell(palette_[segment], place)), place); });
+    return found;
+  }
+
+  // All synapses change by `up`, which is not negative; at most 1.  Returns how many there are.
+  unsigned strengthen(uint16_t segment, int up) {
+    Permanence* permanence = mutable_permanences(segment);
+    const Places& all = places_[segment];
+    const unsigned count = all.count();
+    for (unsigned i = 0; i < count; ++i)
+      permanence[i] = static_cast<Permanence>(std::min(permanence[i] + up, permanence_one<Permanence>()));
+    if (connected_[segment] == all) return count;
+    all.for_each([&](unsigned place) { connected_[segment].insert_if(*permanence++ >= connected_permanence_, place); });
+    return count;
+  }
+
+  // Those of the cells that the segment has no synapse from.  Its palette, if it has one, is spread out.
+  void collect_others(uint16_t segment, const Cells& cells, const Scratch& scratch, Cells& others) const {
+    others.resize(cells.size());
+    size_t count = 0;
+    for (uint16_t cell : cells) {
+      others[count] = cell;  // no branch that depends on the cell
+      count += !palettes_.has(palette_[segment], cell, places_[segment], scratch);
+    }
+    others.resize(count);
   }
 
   // Gives the segment another palette, with room for synapses from these cells too.
