@@ -37,13 +37,13 @@ lint-core:
 	  clang-tidy --quiet $$core/bindings.cpp -- -std=c++17 $$includes -I$$core -Ihtmengine/htm/core 2>/dev/null || exit 1; \
 	done
 
-PAGE := tests/javascript
-PAGE_TOOLS := $(PAGE)/node_modules/.bin
+JAVASCRIPT := tests/javascript
+JAVASCRIPT_TOOLS := $(JAVASCRIPT)/node_modules/.bin
 lint-page:
 	@if command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)'; then \
-	  { test -x $(PAGE_TOOLS)/tsc || (cd $(PAGE) && npm ci --silent --no-audit --no-fund); } && \
-	  $(PAGE_TOOLS)/eslint -c $(PAGE)/eslint.config.js htmengine/web/static/js $(PAGE)/*.js && \
-	  $(PAGE_TOOLS)/tsc -p $(PAGE) && node --test $(PAGE)/; \
+	  { test -x $(JAVASCRIPT_TOOLS)/tsc -a -d $(JAVASCRIPT)/node_modules/hot-shots || (cd $(JAVASCRIPT) && npm ci --silent --no-audit --no-fund); } && \
+	  $(JAVASCRIPT_TOOLS)/eslint -c $(JAVASCRIPT)/eslint.config.js htmengine/web/static/js $(JAVASCRIPT)/*.js && \
+	  $(JAVASCRIPT_TOOLS)/tsc -p $(JAVASCRIPT) && node --test $(JAVASCRIPT)/; \
 	else $(call missing,the page (needs Node.js 20 and npm)); fi
 
 # The file as the program that reads it understands it: podman-compose, or Docker's.

@@ -19,7 +19,7 @@ from htmengine.process.twisted_types import Clock
 from htmengine.repository import counters
 from htmengine.repository.counters import Gauge
 from htmengine.repository.engine import Database
-from htmengine.wires.counters import DAY_S, WATCHED_ROWS, SaidCounters, Watch, looks_like_counter, watch
+from htmengine.wires.counters import DAY_S, WATCHED_ROWS, SaidCounters, Watch, looks_like_counter, selector_of, watch
 
 #: How often it looks.
 LOOK_S = 6 * 3600.0
@@ -59,13 +59,17 @@ class UntoldCounters:
 
 def told(names: Sequence[str]) -> list[str]:
     """A sentence for each metric, as far as they are named."""
-    sentences = [
-        f"{name} looks like a counter, and its total is scored as it is: with counters = {name} in section [admission]"
-        f" of application.conf, and after `htmengine delete {name}`, its rate is; !{name} says that it is none"
-        for name in sorted(names)[:NAMED]
-    ]
+    sentences = [_sentence(name, selector_of(name)) for name in sorted(names)[:NAMED]]
     more = len(names) - len(sentences)
     return [*sentences, f"{more} metrics more look like counters"] if more else sentences
+
+
+def _sentence(name: str, selector: str) -> str:
+    return (
+        f"{name} looks like a counter, and its total is scored as it is: with counters = {selector} in section"
+        f" [admission] of application.conf, and after `htmengine delete {name}`, its rate is; !{selector} says that"
+        " it is none"
+    )
 
 
 def find(conn: Connection, said: SaidCounters, *, after: str) -> tuple[list[str], str | None]:

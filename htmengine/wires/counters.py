@@ -8,10 +8,12 @@ is none, and the next state.  States are plain numbers that may be stored anywhe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from htmengine.selectors import Metric, Selection
+from htmengine.labels import identity
+from htmengine.selectors import Metric, Selection, Selector
 from htmengine.wires.samples import Kind, Sample
 
 DAY_S = 86_400
@@ -21,6 +23,9 @@ WATCHED_ROWS = 288
 RESTARTED = 0.1
 #: Metrics of which it is remembered what is said of them; when there are more, all are looked up again.
 MAX_REMEMBERED = 100_000
+
+#: What a selector in a list does not take as it is: ``!`` at its beginning excludes, # in its place makes a comment.
+_SPECIAL = re.compile(r'[][*?{},"\\]|^[!#]')
 
 
 class Last(NamedTuple):
@@ -69,7 +74,8 @@ def _of_delta(last: Last | None, now: Last) -> Step:
 class SaidCounters:
     """Which metrics are counters by the operator's word, which is more than their senders'.
 
-    Selectors take those that are, and with a ``!`` before them those that are none.  Raises `InvalidRule`.
+    Selectors take those that are, and with a ``!`` before them those that are none; they are of the whole text or of
+    its identity.  Raises `InvalidRule`.
 
     >>> said = SaidCounters(["*.count", "!users.*"])
     >>> [said.says(text) for text in ("web.count", "users.count", "web.load")]
@@ -95,9 +101,23 @@ class SaidCounters:
         return self._said[text]
 
     def _says(self, metric: Metric) -> bool | None:
-        if any(selector.takes(metric) for selector in self._others):
+        if _any_takes(self._others, metric):
             return False
-        return True if any(selector.takes(metric) for selector in self._counters) else None
+        return True if _any_takes(self._counters, metric) else None
+
+
+def _any_takes(selectors: Iterable[Selector], metric: Metric) -> bool:
+    named_shortly = metric._replace(text=identity(metric.text))
+    return any(selector.takes(metric) or selector.takes(named_shortly) for selector in selectors)
+
+
+def selector_of(name: str) -> str:
+    """A selector of `SaidCounters` that takes the metric of this name, or identity.
+
+    >>> selector_of("net.rx;host=a,b*")
+    'net.rx;host=a?b?'
+    """
+    return _SPECIAL.sub("?", name)
 
 
 class Watch(NamedTuple):

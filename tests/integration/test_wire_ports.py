@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import graphitesend
 import httpx
@@ -12,8 +14,9 @@ import pytest
 import statsd
 
 from tests.support.engine import Engine, running_engine, wait_for
-from tests.support.servers import free_port
+from tests.support.servers import free_port, program
 
+JAVASCRIPT = Path(__file__).parents[1] / "javascript"
 PICKLE, STATSD = free_port(), free_port()
 OPTIONS = {
     "HTMENGINE__APPLICATION__METRIC_LISTENER__PICKLE_PORT": str(PICKLE),
@@ -56,6 +59,26 @@ def test_the_statsd_package(engine: Engine, make: type) -> None:
     assert 70.0 in values(engine, f"stats.gauges.{make.__name__}.queue")
     assert 320.0 in values(engine, f"stats.timers.{make.__name__}.page.upper_90")
     client.close()
+
+
+@pytest.mark.parametrize("protocol", ["udp", "tcp"])
+def test_the_client_of_npm(engine: Engine, protocol: str) -> None:
+    node = program("node", required=False)
+    if not (JAVASCRIPT / "node_modules" / "hot-shots").exists():
+        pytest.skip("hot-shots is not installed (npm ci, in tests/javascript)")
+    subprocess.run([node, str(JAVASCRIPT / "statsd_client.mjs"), str(STATSD), protocol], check=True, timeout=120)
+    prefix = f"node.{protocol}"
+    expected = {
+        f"stats.counters.{prefix}.logins.count": 3.0,
+        f"stats.counters.{prefix}.half.count": 2.0,  # sampled
+        f"stats.counters.{prefix}.tagged.count;site=de": 5.0,
+        f"stats.gauges.{prefix}.queue": 70.0,
+        f"stats.timers.{prefix}.page.upper_90": 320.0,
+        f"stats.sets.{prefix}.users.count": 2.0,
+    }
+    for name, value in expected.items():
+        wait_for(lambda name=name, value=value: value in values(engine, name), name)
+    assert not values(engine, f"stats.counters.{prefix}.tenth.count")
 
 
 def test_the_ledger_adds_up(engine: Engine) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.labels import identity
 from htmengine.repository import counters, queries
 from htmengine.repository.counters import LastCount
 from htmengine.repository.queries import MetricStatus
 from htmengine.runtime import untold_counters
 from htmengine.runtime.untold_counters import LOOK_S, UntoldCounters
+from htmengine.selectors import separated
 from htmengine.wires.counters import SaidCounters
 from tests.support.database import InlineDatabase, new_database
 
@@ -74,6 +77,19 @@ class UntoldCountersTest(SynchronousTestCase):
         self.database.run_sync(counters.save_counts, {uid: LastCount(1.0, 2.0, 0.0)})
         self.assertEqual(self.names("!clock.*"), ["net.tx"])
         self.assertEqual(self.names("net.tx", "!clock.*"), [])
+
+    def test_what_is_told_to_be_written_takes_the_metric_whatever_its_name(self) -> None:
+        long = f"net.rx;dc=a;host={'h' * 4000}"
+        for text in (long, 'a[b].{c},d*e;k="v"', "!a", "#a,!b", "net.rx;path=/a%20b%2Cc"):
+            uid = self.store(identity(text), float)
+            if text != identity(text):
+                self.database.run_sync(counters.add_texts, {uid: text})
+            [told] = self.told()
+            [selector] = re.findall(r"with counters = (.*) in section", told)
+            said = SaidCounters(separated(selector))
+            self.assertEqual((said.says(text), said.says("net.rx;dc=a;host=b")), (True, None))
+            self.assertEqual(self.names(*separated(f"!{selector}")), [])
+            self.database.run_sync(queries.delete_metric, uid)
 
     def test_many_are_counted(self) -> None:
         self.patch(untold_counters, "NAMED", 2)

@@ -102,7 +102,8 @@ function learning({ progress, until }) {
 
 function waiting(rows, fact, what) {
   const line = h("p", { class: "small" });
-  return filledWithFacts(line, ({ [fact]: needed }) => {
+  return filledWithFacts(line, (facts) => {
+    const needed = facts[fact];
     const bar = h("progress", { max: needed, value: Math.min(rows, needed), "aria-label": `Samples ${what}` });
     fill(line, bar, ` ${Math.min(rows, needed)} of ${needed} samples ${what}`);
   });
