@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,6 @@ from tests.support.engine import running_engine
 
 ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "tests" / "support" / "schemathesis"
-METHODS = {"get", "post", "put", "patch", "delete"}
 #: Another one finds other faults: HTMENGINE_SCHEMATHESIS_SEED=2 pytest tests/integration/test_openapi.py
 SEED = os.environ.get("HTMENGINE_SCHEMATHESIS_SEED", "1")
 
@@ -30,9 +30,7 @@ def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
         assert done.returncode == 0, done.stdout
-        document = httpx.get(f"{engine.url}/api/v1/openapi.json").json()
-        operations = sum(len(methods.keys() & METHODS) for methods in document["paths"].values())
-        assert f" {operations} selected" in done.stdout
+        assert re.search(r"Operations: +(\d\d) selected / \1 total", done.stdout), done.stdout
         assert httpx.get(f"{engine.url}/api/v1/status").status_code == 200
         assert "Traceback" not in engine.log_path.read_text()
 
