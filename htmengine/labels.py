@@ -66,7 +66,9 @@ def normalize(text: str) -> str:
 @lru_cache(maxsize=REMEMBERED_NAMES)
 def sample_name(text: str) -> str:
     """The name of a sample's metric: as `normalize`, but an `identity` stays what it is.  Raises `InvalidSample`."""
-    return text if is_short(text) and text.isprintable() else normalize(text)
+    if is_short(text) and len(text) <= MAX_IDENTITY_BYTES and text.isprintable():
+        return text
+    return normalize(text)
 
 
 def spellings(text: str) -> list[str]:

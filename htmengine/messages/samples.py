@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, Struct, field, structs
 
 from htmengine.errors import InvalidMessage, InvalidSample
-from htmengine.labels import MAX_TEXT_BYTES, sample_name
+from htmengine.labels import MAX_TEXT_BYTES, identity, sample_name
 from htmengine.messages.body import invalid, read, refuse_repeated
 from htmengine.messages.bounds import (
     MAX_NAME_LENGTH,
@@ -94,7 +94,7 @@ GAUGE, COUNTER, DELTA, UNKNOWN = "g", "c", "d", "u"
 class Sample(Struct, frozen=True, gc=False, repr_omit_defaults=True):
     """One accepted Graphite line, or value of another protocol."""
 
-    name: str  #: as `htmengine.labels.normalize` writes it
+    name: str  #: as `htmengine.labels.normalize` writes it, or the `identity` of a longer text
     value: float
     timestamp: int  #: epoch seconds, UTC
     #: COUNTER: a total, DELTA: what was added since the sample before; rates are made of both.  UNKNOWN: a counter if
@@ -102,11 +102,17 @@ class Sample(Struct, frozen=True, gc=False, repr_omit_defaults=True):
     kind: str = GAUGE
     started_at: float = 0.0  #: since when it counts; 0 when the sender does not say
     moment: float = 0.0  #: of a counter or delta: its time with the fraction of a second, which its rate is made with
+    long_text: str = ""  #: what the name is the identity of, if it is one and that is known
+
+    @property
+    def text(self) -> str:
+        """The whole name, as far as it is known."""
+        return self.long_text or self.name
 
     @property
     def line(self) -> str:
         """It as a Graphite line."""
-        return f"{self.name} {self.value!r} {self.timestamp}"
+        return f"{self.text} {self.value!r} {self.timestamp}"
 
 
 class SampleBatch(Struct, frozen=True):
@@ -129,6 +135,8 @@ class SampleBatch(Struct, frozen=True):
     def sample(self, place: int, now: float, max_future_s: float = math.inf) -> Sample:
         """One of its lines, read.  Raises `InvalidSample`."""
         sample = parse_sample(self.lines[place], now, max_future_s)
+        if self.texts and (text := self.texts.get(sample.name)):
+            sample = structs.replace(sample, long_text=text)
         if not self.kinds or self.kinds[place] == GAUGE:
             return sample
         started_at = self.started_at[place] if self.started_at else 0.0
@@ -195,7 +203,8 @@ _LINE = msgspec.json.Decoder(str)
 def parse_sample(line: str, now: float, max_future_s: float = math.inf) -> Sample:
     """Read ``name value timestamp``; the timestamp -1 means ``now``, and none may lie further ahead than that.
 
-    Raises `InvalidSample` with the reason that the reject is counted under.
+    A name of more than `MAX_NAME_LENGTH` characters becomes its identity.  Raises `InvalidSample` with the reason that
+    the reject is counted under.
 
     >>> parse_sample("cpu.load 0.5 1400000000", now=0.0)
     Sample(name='cpu.load', value=0.5, timestamp=1400000000)
@@ -207,9 +216,8 @@ def parse_sample(line: str, now: float, max_future_s: float = math.inf) -> Sampl
         raise InvalidSample("field_count", f"{len(fields)} fields in {_cut(line)}; write 3: name value timestamp")
     written, value, timestamp = fields
     name = sample_name(written)
-    if len(name) > MAX_NAME_LENGTH:
-        raise InvalidSample("name_too_long", f"{len(name)} characters; at most {MAX_NAME_LENGTH} are allowed")
-    return Sample(name, _parse_value(value), _parse_timestamp(timestamp, now, max_future_s))
+    sample = Sample(name, _parse_value(value), _parse_timestamp(timestamp, now, max_future_s))
+    return sample if len(name) <= MAX_NAME_LENGTH else structs.replace(sample, name=identity(name), long_text=name)
 
 
 def line_at(line: str, now: float, max_future_s: float) -> str:
@@ -220,14 +228,14 @@ def line_at(line: str, now: float, max_future_s: float) -> str:
     """
     try:  # nearly all lines pass here, and are taken as they are; the others are looked at closely
         name, value, timestamp = line.split()
-        plain = (
+        plain = bool(
             0 <= (at := float(timestamp)) <= MAX_TIMESTAMP
             and at <= now + max_future_s
             and timestamp[0] != "-"
             and isfinite(float(value))
             and "_" not in value
             and "_" not in timestamp
-            and len(sample_name(name)) <= MAX_NAME_LENGTH
+            and sample_name(name)
             and len(line) <= MAX_LINE_LENGTH
         )
     except (ValueError, InvalidSample):

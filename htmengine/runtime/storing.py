@@ -202,7 +202,7 @@ def _judge(came: list[Came], rules: Admission, done: Stored, options: StorerOpti
     """Without the samples of metrics whose names may not come in; the others under the names that the rules give."""
     if rules.takes_all:
         return came
-    texts = {each.sample.name: each.batch.texts.get(each.sample.name, each.sample.name) for each in came}
+    texts = {each.sample.name: each.sample.text for each in came}
     verdicts = {name: rules.judge(text) for name, text in texts.items()}
     renamed = {name: _renamed(name, verdict) for name, verdict in verdicts.items() if verdict.name != texts[name]}
     reasons = {name: verdict.reason for name, verdict in renamed.items() if verdict.reason}
@@ -222,14 +222,16 @@ def _renamed(name: str, verdict: Verdict) -> Verdict:
 
 
 def _named(came: Came, name: str) -> Came:
-    return came._replace(sample=structs.replace(came.sample, name=name))
+    if name == came.sample.name:
+        return came
+    return came._replace(sample=structs.replace(came.sample, name=name, long_text=""))
 
 
 def _as_said(came: list[Came], counters: SaidCounters) -> list[Came]:
     """With what the operator says of which metrics are counters in place of what their senders say."""
     if counters.none:
         return came
-    texts = {each.sample.name: each.batch.texts.get(each.sample.name, each.sample.name) for each in came}
+    texts = {each.sample.name: each.sample.text for each in came}
     said = {name: counters.says(text) for name, text in texts.items()}
     return [_of_kind(each, said[each.sample.name]) for each in came]
 
@@ -274,8 +276,8 @@ def _tails_of(
     kept_out = _beyond(conn, new, limits, now)
     specs = [ModelSpec.for_name(name) for name in sorted(new) if name not in kept_out]
     made = custom.create_metrics(conn, specs, monitor=options.auto_monitor)
-    texts = [(made[name].uid, each.batch.texts.get(name)) for each in came if (name := each.sample.name) in made]
-    counters.add_texts(conn, {uid: text for uid, text in texts if text is not None})
+    long = [each.sample for each in came if each.sample.long_text and each.sample.name in made]
+    counters.add_texts(conn, {made[sample.name].uid: sample.long_text for sample in long})
     return tails | {name: Tail(metric.uid, name, metric.status) for name, metric in made.items()}, kept_out
 
 

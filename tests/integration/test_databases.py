@@ -26,6 +26,7 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ConfigError, DatabaseClosed, MetricExists, StartError
 from htmengine.gaps import GapRules
+from htmengine.labels import MAX_TEXT_BYTES, compose, identity
 from htmengine.ledger import read_ledger
 from htmengine.messages import CHECKPOINTS_REFUSED, Reject, SampleBatch, encode_samples
 from htmengine.repository import (
@@ -36,6 +37,7 @@ from htmengine.repository import (
     late_samples,
     migrations,
     queries,
+    reading,
     rejects,
     result_readers,
     schema,
@@ -46,6 +48,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.joining import JoinRules
 from htmengine.repository.queries import Metric, MetricStatus, Score
+from htmengine.repository.reading import MetricQuery
 from htmengine.runtime import metric_garbage_collector
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.metric_garbage_collector import DAY_S, collect
@@ -53,6 +56,7 @@ from htmengine.runtime.metric_storer import MetricStorer
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from htmengine.testing import MemoryBus
+from htmengine.web.views import metric_json
 from tests.support.engine import wait_for
 from tests.support.servers import MariaDB, PostgreSQL
 
@@ -380,6 +384,20 @@ class TestStorers:
         assert database.run_sync(counts.get_totals)[counts.RECEIVED] == len(names) * 40
         assert len(database.run_sync(queries.list_metrics)) == len(names)
         database.close()
+
+    def test_a_label_set_of_4_kb_is_stored_found_and_shown(self, database: Database) -> None:
+        labels = {f"label{n:02}": f"{'größe-𝄞.' * 6}{n}" for n in range(45)}
+        texts = {value: compose("requests", labels | {"last": f"v{value}"}) for value in (1.0, 2.0)}
+        assert all(3900 < len(long.encode()) <= MAX_TEXT_BYTES for long in texts.values())
+        for minute in (1, 2):  # a new metric, and one that is known
+            batch = SampleBatch([f"{long} {value} {60 * minute}" for value, long in texts.items()])
+            assert database.run_sync(store_batches, [batch], OPTIONS, 1e9, []).rejected == {}
+        for value, long in texts.items():
+            assert rows_of(database, identity(long)) == [(1, 60, value), (2, 120, value)]
+            for search in (f"last=v{value}", f'{{label44=~".*44",last="v{value}"}}'):
+                [row] = database.run_sync(reading.page_of_metrics, MetricQuery(search), None, 10)
+                shown = metric_json(row)
+                assert (shown["name"], shown["text"], shown["rows"]) == (identity(long), long, 2), search
 
     def test_a_model_is_defined_once_however_many_want_it(self, url: str) -> None:
         database = Database(url)

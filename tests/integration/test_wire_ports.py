@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import pickle
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +16,7 @@ import httpx
 import pytest
 import statsd
 
+from htmengine.labels import identity
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.servers import free_port, program
 
@@ -46,6 +50,18 @@ def test_graphitesend_in_its_pickle_mode(engine: Engine) -> None:
     client.disconnect()
     leaked.close()
     wait_for(lambda: len(values(engine, "shop.orders")) == 50, "fifty rows")
+
+
+def test_4_kb_of_labels_come_in_lines_and_pickles(engine: Engine) -> None:
+    text = "long;" + ";".join(f"label{n:02}={'x' * 72}" for n in range(50))
+    engine.send([f"{text} 1 1400000000"])
+    wait_for(lambda: values(engine, identity(text)) == [1.0], "the line")
+    points = pickle.dumps([(text, (1_400_000_060, 2))], protocol=2)
+    with socket.create_connection(("127.0.0.1", PICKLE)) as client:
+        client.sendall(struct.pack("!L", len(points)) + points)
+    wait_for(lambda: values(engine, identity(text)) == [1.0, 2.0], "the pickle")
+    [found] = httpx.get(f"{engine.url}/api/v1/metrics", params={"search": "label49="}).json()["metrics"]
+    assert found["text"] == text
 
 
 @pytest.mark.parametrize("make", [statsd.StatsClient, statsd.TCPStatsClient])

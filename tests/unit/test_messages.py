@@ -20,6 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine import message_schemas
 from htmengine import messages as m
 from htmengine.errors import InvalidMessage, InvalidSample
+from htmengine.labels import identity
 from htmengine.messages import bounds, broadcast
 from htmengine.repository import schema
 from tools import message_schemas as schema_files
@@ -64,7 +65,8 @@ class ParseSampleTest(SynchronousTestCase):
             "a 1 inf": "timestamp_out_of_range",
             "a 1 -2": "timestamp_out_of_range",
             "a 1 1400000000000": "timestamp_out_of_range",
-            "n" * 256 + " 1 60": "name_too_long",
+            "n" * 4097 + " 1 60": "name_too_long",
+            "n" * 5000 + f";~{'d' * 32} 1 60": "name_too_long",
             "a\x00b 1 60": "name_characters",
             "a 1 " + "6" * 20_000: "line_too_long",
         }
@@ -72,6 +74,12 @@ class ParseSampleTest(SynchronousTestCase):
 
     def test_a_name_of_255_characters_is_accepted(self) -> None:
         self.assertEqual(len(m.parse_sample("n" * 255 + " 1 60", now=0).name), 255)
+
+    def test_a_longer_one_becomes_its_identity_with_the_text_beside_it(self) -> None:
+        sample = m.parse_sample(f"m;b={'n' * 300};a=1 0.5 60", now=0)
+        text = f"m;a=1;b={'n' * 300}"
+        self.assertEqual((sample.name, sample.text), (identity(text), text))
+        self.assertEqual(m.parse_sample(sample.line, now=0), sample)
 
     def test_an_error_shows_a_long_line_cut_short(self) -> None:
         with self.assertRaises(InvalidSample) as caught:

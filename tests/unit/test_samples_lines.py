@@ -20,6 +20,7 @@ NAMES = [
     "a\x00",
     "n" * MAX_NAME_LENGTH,
     "n" * (MAX_NAME_LENGTH + 1),
+    "n" * 4097,
     "",
 ]
 NUMBERS = [

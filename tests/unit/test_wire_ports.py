@@ -95,7 +95,7 @@ class FramesTest(PortsTestCase):
         protocol, transport = self.connect(2004)
         bad = frame(pickle.dumps(OPTIONS.batches, 2))  # names a class
         future = ("late", (5000, 1))
-        protocol.dataReceived(bad + pickled(("a", (60, float("nan"))), future, ("n" * 300, (60, 1)), ("b", (60, 1))))
+        protocol.dataReceived(bad + pickled(("a", (60, float("nan"))), future, ("n" * 5000, (60, 1)), ("b", (60, 1))))
         self.assertEqual(self.published(), ["b 1.0 60"])
         expected = {"pickle_opcode": 1, "value_not_finite": 1, "timestamp_future": 1, "name_too_long": 1}
         self.assertEqual(dict(self.batcher.rejected), expected)
