@@ -34,14 +34,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from htmengine.evidence import AnomalyLikelihood
+from htmengine.evidence.explaining import LEAST_HEIGHT
 from htmengine.evidence.kinds import KINDS, Side, reasons
 from htmengine.evidence.scale import ALARM_SCORE
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.incidents.budget import FLOOR, WEEK_S, Budget
-from htmengine.incidents.replay import Replay, Replayed, Row
-from htmengine.incidents.roots import ranked
+from htmengine.incidents.grouping import Alarm
+from htmengine.incidents.replay import Replay, Replayed, Row, Story
+from htmengine.incidents.roots import AROUND_S, LASTING_ROWS, LEADING_HEIGHT, beside, lasting, ranked
 from htmengine.measure.fleet import (
     Alarmed,
     Fleet,
@@ -58,6 +60,8 @@ Floats: TypeAlias = NDArray[np.float64]
 
 RANGE_ROWS = 288
 HOUR_S, DAY_S = 3600, 86_400
+#: A row of this score is listed, whatever its height: the default of [anomaly_likelihood] anomaly_floor.
+LISTED_SCORE = 0.99
 #: A score of this likelihood was an alarm.
 OLD_RULE = 0.99999
 
@@ -131,11 +135,38 @@ def engine(fleet: Fleet, scores: Sequence[Scores], budget: float) -> Detected:
     for row in tqdm(rows_in_order(fleet, scores), total=sum(len(each.values) for each in fleet.series), leave=False):
         replay.take(row)
     found = replay.finish()
-    groups = [[Alarmed(each.metric, each.timestamp) for each in ranked(story.alarms)] for story in found.pages]
+    groups = [
+        [Alarmed(each.metric, each.timestamp) for each in suspects(fleet, scores, story)] for story in found.pages
+    ]
     alarms = [
         Alarmed(each.metric, each.timestamp) for story in found.pages for each in story.alarms[story.paged_with :]
     ]
     return Detected("engine", sorted(alarms, key=lambda each: each.timestamp), groups, notes(fleet, rule, found))
+
+
+def suspects(fleet: Fleet, scores: Sequence[Scores], story: Story) -> list[Alarm]:
+    """The likeliest root of an incident first, as `htmengine.incidents.suspects` finds it in the database."""
+    members = {each.metric for each in story.alarms}
+    moved = [
+        found
+        for place, (series, of) in enumerate(zip(fleet.series, scores, strict=True))
+        if series.name not in members and (found := moved_beside(place, series, of, story.incident.timestamp))
+    ]
+    return ranked([*story.alarms, *beside(story.alarms, moved)])
+
+
+def moved_beside(place: int, series: FleetSeries, of: Scores, began_at: int) -> Alarm | None:
+    """A metric that moved when an incident began, by its rows that an engine lists."""
+    first, end = np.searchsorted(series.timestamps, (began_at - AROUND_S, began_at + AROUND_S + 1)).tolist()
+    listed = (of.heights >= LEADING_HEIGHT) & ((of.scores >= LISTED_SCORE) | (of.heights >= LEAST_HEIGHT))
+    near = np.flatnonzero(listed[max(first - 1, 0) : end + LASTING_ROWS]) + max(first - 1, 0)
+    rows = [Row(place, row + 1, int(series.timestamps[row]), float(of.heights[row])) for row in near.tolist()]
+    run = lasting(rows, began_at)
+    if not run:
+        return None
+    highest = max(run, key=lambda row: row.height)
+    about = (str(place), series.name, highest.rowid, highest.timestamp, highest.height)
+    return Alarm(*about, "", "", since=run[0].timestamp)
 
 
 def rows_in_order(fleet: Fleet, scores: Sequence[Scores]) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from htmengine.alerts.notifications import utc
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
 from htmengine.incidents import queries as stored
 from htmengine.incidents.records import Event, Incident, Member, Phase
-from htmengine.incidents.roots import ranked
+from htmengine.incidents.suspects import suspects
 
 
 @click.command(epilog=example("htmengine incidents --open"))
@@ -37,7 +37,7 @@ def incidents(engine: Engine, incident: str | None, open_only: bool, rule: str |
 
 def _read(conn: Connection, incident_id: str) -> tuple[Incident, list[Member], list[Event]]:
     found = stored.find_incident(conn, incident_id)
-    return found, stored.members_of(conn, found.id), stored.events_of(conn, found.id)
+    return found, suspects(conn, found, stored.members_of(conn, found.id)), stored.events_of(conn, found.id)
 
 
 def line(each: Incident) -> str:
@@ -57,7 +57,7 @@ def _whole(found: Incident, members: list[Member], events: list[Event]) -> Itera
     yield f"id {found.id}"
     if found.reason:
         yield f"over: {found.reason}"
-    for member in ranked(members):
+    for member in members:
         facts = beside_expected(member.value, member.expected, member.lower, member.upper)
         yield f"  {utc(member.timestamp)}  {member.height:4.1f}  {member.metric}: {facts}{member.reason}"
     for event in events:

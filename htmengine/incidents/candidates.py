@@ -18,7 +18,7 @@ from htmengine.alerts.evaluation import Scored, in_maintenance, matches
 from htmengine.alerts.rule_index import RuleIndex
 from htmengine.incidents.budget import FLOOR
 from htmengine.incidents.grouping import Alarm, Outcome
-from htmengine.incidents.records import AlarmState, Silence
+from htmengine.incidents.records import AlarmState, Member, Silence
 from htmengine.messages import ScoredRow
 
 #: The height of a row whose value is outside the valid range: above all that evidence reaches.
@@ -95,6 +95,12 @@ def _reason(each: Candidate) -> tuple[str, str, str | None]:
         return OUT_OF_RANGE, "the value is outside the valid range", None if why is None else why.direction
     loudest = why.evidence[0] if why.evidence else None
     return (loudest.kind, loudest.text, why.direction) if loudest else ("", "", why.direction)
+
+
+def with_row(member: Member, row: ScoredRow) -> Member:
+    """A member with the value of its row, and what was expected then."""
+    member, why = replace(member, value=row.value), row.why
+    return member if why is UNSET else replace(member, expected=why.expected, lower=why.lower, upper=why.upper)
 
 
 class Quiet:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
 from sqlalchemy import Connection
 
 from htmengine.alerts import queries as alert_queries
@@ -23,7 +22,7 @@ from htmengine.alerts.maintenance_queries import in_force
 from htmengine.alerts.notifications import Status, metric_page
 from htmengine.incidents import queries
 from htmengine.incidents.budget import Budget
-from htmengine.incidents.candidates import Candidate, Quiet, alarm_of, counted
+from htmengine.incidents.candidates import Candidate, Quiet, alarm_of, counted, with_row
 from htmengine.incidents.feedback import is_like
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import (
@@ -49,6 +48,7 @@ from htmengine.incidents.hold_off import HoldOff, learning
 from htmengine.incidents.preview import budget_of
 from htmengine.incidents.records import AlarmState, Incident, Member, Phase, Verdict
 from htmengine.incidents.roots import called, ranked
+from htmengine.incidents.suspects import suspects
 from htmengine.process import crash_points
 from htmengine.repository import fine_spans
 from htmengine.repository.fine_spans import FineSpan
@@ -279,15 +279,15 @@ def _follow(
         if not isinstance(each, Close):
             member = _member(record.id, members.get(each.alarm.uid), each.alarm, rows)
             changed[member.uid] = members[member.uid] = member
-    suspects = ranked(members.values())
-    record = replace(record, title=called(suspects))
+    known = ranked(members.values())
+    record = replace(record, title=called(known))
     queries.save_incident(conn, record)
     queries.save_members(conn, changed.values())
     statuses = _statuses(instructions)
     for status in statuses:
-        _tell(conn, judging, record, suspects, status)
+        _tell(conn, judging, record, known, status)
     if record.mattered_at is not None and "worse" not in statuses and judging.now < record.mattered_at + WORSE_AFTER_S:
-        _renew(conn, judging, record, suspects)
+        _renew(conn, judging, record, known)
 
 
 def _advanced(judging: Judging, record: Incident, instruction: Instruction) -> Incident:
@@ -317,11 +317,7 @@ def _member(incident_id: str, before: Member | None, alarm: Alarm, rows: Mapping
     quiet = None if alarm.quiet is None else alarm.quiet.reason
     member = Member(incident_id, *about, alarm.kind, alarm.direction, alarm.text, quiet=quiet, since=alarm.since)
     found = None if alarm.is_silence else rows.get((alarm.uid, alarm.rowid))
-    if found is None:
-        return member
-    member = replace(member, value=found.row.value)
-    why = found.row.why
-    return member if why is UNSET else replace(member, expected=why.expected, lower=why.lower, upper=why.upper)
+    return member if found is None else with_row(member, found.row)
 
 
 # --- what people are told -------------------------------------------------------------------------------
@@ -339,21 +335,21 @@ def _statuses(instructions: Sequence[Instruction]) -> list[Status]:
     return found
 
 
-def _tell(conn: Connection, judging: Judging, record: Incident, suspects: Sequence[Member], status: Status) -> None:
+def _tell(conn: Connection, judging: Judging, record: Incident, members: Sequence[Member], status: Status) -> None:
     told = {} if status == "firing" else alert_queries.told_of(conn, record.id)
     receivers: Collection[str] = judging.rule.receivers if status == "firing" else told
     if status == "resolved" and not judging.rule.resolved:
         return
     known = [each.name for each in judging.options.config.receivers if each.name in receivers]
     if known:
-        message = _labelled(_message(conn, judging, record, suspects, status), told)
+        message = _labelled(_message(conn, judging, record, members, status), told)
         alert_queries.add_deliveries(conn, message, known, after_s=WORSE_AFTER_S if status == "worse" else 0.0)
 
 
-def _renew(conn: Connection, judging: Judging, record: Incident, suspects: Sequence[Member]) -> None:
+def _renew(conn: Connection, judging: Judging, record: Incident, members: Sequence[Member]) -> None:
     """The message that it matters more tells what is known when it goes out."""
     told = alert_queries.told_of(conn, record.id)
-    alert_queries.renew_waiting(conn, _labelled(_message(conn, judging, record, suspects, "worse"), told))
+    alert_queries.renew_waiting(conn, _labelled(_message(conn, judging, record, members, "worse"), told))
 
 
 def _labelled(message: IncidentMessage, told: Mapping[str, Message]) -> IncidentMessage:
@@ -372,10 +368,11 @@ def _shared(labels: Iterable[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
 
 
 def _message(
-    conn: Connection, judging: Judging, record: Incident, suspects: Sequence[Member], status: Status
+    conn: Connection, judging: Judging, record: Incident, members: Sequence[Member], status: Status
 ) -> IncidentMessage:
     url = judging.options.public_url
-    first = suspects[0]
+    suspected = suspects(conn, record, members)
+    first = suspected[0]
     return IncidentMessage(
         id=record.id,
         status=status,
@@ -386,11 +383,11 @@ def _message(
         members=record.members,
         height=record.height,
         threshold=record.threshold,
-        moved=tuple(_moved(each, url) for each in suspects[:SHOWN_MEMBERS]),
+        moved=tuple(_moved(each, url) for each in suspected[:SHOWN_MEMBERS]),
         reason=record.reason or "",
         created=judging.now,
         labels=judging.rule.labels_at(record.height),
-        metric_labels=_shared(judging.options.config.labels_of(each.metric) for each in suspects),
+        metric_labels=_shared(judging.options.config.labels_of(each.metric) for each in members),
         link=incident_page(url, record.id),
         recent=alert_queries.recent_rows(conn, first.uid, first.rowid),
     )

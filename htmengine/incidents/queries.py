@@ -34,7 +34,7 @@ from htmengine.incidents.records import (
     Silence,
     Verdict,
 )
-from htmengine.incidents.roots import LEADING_HEIGHT, MOST_LEADING
+from htmengine.incidents.roots import LASTING_ROWS, LEADING_HEIGHT, MOST_LEADING
 from htmengine.messages import ScoredRow, Why
 from htmengine.repository import audit
 from htmengine.repository.queries import IN_AT_ONCE, Definition, Metric, MetricStatus, get_metrics, get_rows, in_parts
@@ -58,6 +58,11 @@ _Record = TypeVar("_Record", Incident, Member, Event, Verdict, Silence)
 
 #: Rows that are read at once.
 ROWS_AT_ONCE = 1000
+#: What is looked at around an incident for metrics that moved beside it.
+MOST_METRICS, MOST_AROUND = 1000, 10_000
+
+_a = anomaly.c
+_PAST_COLUMNS = (_a.uid, metric.c.name, _a.rowid, _a.timestamp, _a.metric_value, _a.anomaly_score, _a.why)
 
 # --- rules ----------------------------------------------------------------------------------------------
 
@@ -218,8 +223,7 @@ def newest_since(conn: Connection, since: int, most: int) -> int:
 def past_rows(conn: Connection, since: int) -> Iterator[PastRow]:
     """The listed rows of all metrics since an epoch second, in the order of time; a part of them is in memory."""
     c = anomaly.c
-    columns = (c.uid, metric.c.name, c.rowid, c.timestamp, c.metric_value, c.anomaly_score, c.why)
-    query = select(*columns).join(metric, metric.c.uid == c.uid).where(c.timestamp >= to_datetime(since))
+    query = select(*_PAST_COLUMNS).join(metric, metric.c.uid == c.uid).where(c.timestamp >= to_datetime(since))
     ordered = query.order_by(c.timestamp, c.uid, c.rowid).execution_options(yield_per=ROWS_AT_ONCE)
     return (_past_row(*row) for row in conn.execute(ordered))
 
@@ -238,6 +242,28 @@ def unusual_since(conn: Connection, uid: str, rowid: int) -> int | None:
             break
         times.append(from_datetime(row.timestamp))
     return times[-1] if 0 < len(times) <= MOST_LEADING else None
+
+
+def unusual_between(conn: Connection, since: int, until: int) -> list[PastRow]:
+    """The unusual rows of metrics from one epoch second to another, and of each some before and after them.
+
+    By metric, in order; those of at most `MOST_METRICS` metrics, and `MOST_AROUND` rows.
+    """
+    a = anomaly.c
+    high = a.height >= LEADING_HEIGHT
+    within = a.timestamp.between(to_datetime(since), to_datetime(until)) & high
+    first, last = func.min(a.rowid).label("first"), func.max(a.rowid).label("last")
+    near = select(a.uid, first, last).where(within).group_by(a.uid).limit(MOST_METRICS).subquery()
+    wanted = a.rowid.between(near.c.first - 1, near.c.last + LASTING_ROWS) & high
+    query = (
+        select(*_PAST_COLUMNS)
+        .join(near, near.c.uid == a.uid)
+        .join(metric, metric.c.uid == a.uid)
+        .where(wanted)
+        .order_by(a.uid, a.rowid)
+        .limit(MOST_AROUND)
+    )
+    return [_past_row(*row) for row in conn.execute(query)]
 
 
 def _height(why: str | None) -> float:

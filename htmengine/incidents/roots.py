@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Which metric of an incident moved first, and what the incident is called.
 
-In: the members' names, when they moved, and the height of their first alarms.  Out: the members, the most suspected
-first; a title from the parts that their names share.
+In: the members' names, when they moved, and the height of their first alarms; unusual rows of other metrics.  Out: the
+members, the most suspected first, with metrics that moved beside them without an alarm; a title from the parts that
+their names share.  Pure.
 """
 
 from __future__ import annotations
@@ -12,10 +13,20 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Protocol, TypeVar
 
+from htmengine import labels
+
 #: A row of at least this height, just before an alarm, tells that its metric had moved already.
 LEADING_HEIGHT = 2.25
 #: Such rows, with the alarm's, are at most so many: more say that the metric was never as usual.
 MOST_LEADING = 12
+#: Without an alarm a metric moved if so many of its rows in a row have that height,
+LASTING_ROWS = 4
+#: from so many seconds before an incident's first alarm on, or after it.
+AROUND_S = 900
+#: Such metrics are suspects, so many at most: one of the first three suspects has alarmed.
+MOST_BESIDE = 2
+#: Tags that say whose a metric is, the best first.
+HOST_TAGS = ("host", "instance", "server", "job")
 
 
 class Moved(Protocol):
@@ -31,7 +42,17 @@ class Moved(Protocol):
     def quiet(self) -> object: ...  #: why nobody is to be paged because of it; None: somebody may be
 
 
+class Unusual(Protocol):
+    """A row of at least `LEADING_HEIGHT`."""
+
+    @property
+    def rowid(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...  #: epoch seconds
+
+
 _Member = TypeVar("_Member", bound=Moved)
+_Row = TypeVar("_Row", bound=Unusual)
 
 
 def parts(name: str) -> frozenset[str]:
@@ -61,6 +82,37 @@ def ranked(members: Iterable[_Member]) -> list[_Member]:
         )
 
     return sorted(members, key=suspicion)
+
+
+def lasting(rows: Sequence[_Row], began_at: int) -> Sequence[_Row]:
+    """The first `LASTING_ROWS` unusual rows of a metric, without a gap, that begin near an incident's first alarm.
+
+    ``rows``: the unusual ones, in order, from the one before that time on.  Empty: it did not move then.
+    """
+    for place, row in enumerate(rows):
+        begins = place == 0 or rows[place - 1].rowid < row.rowid - 1
+        run = rows[place : place + LASTING_ROWS]
+        lasts = len(run) == LASTING_ROWS and run[-1].rowid == row.rowid + LASTING_ROWS - 1
+        if begins and lasts and abs(row.timestamp - began_at) <= AROUND_S:
+            return run
+    return ()
+
+
+def beside(members: Iterable[Moved], others: Iterable[_Member]) -> list[_Member]:
+    """Those of the others that moved first, of the same host or application as a member."""
+    hosts = {part_of(member.metric) for member in members}
+    near = (each for each in others if part_of(each.metric) in hosts)
+    return sorted(near, key=lambda each: (each.moved_at, -each.height, each.metric))[:MOST_BESIDE]
+
+
+def part_of(name: str) -> str:
+    """What metrics of one host or application share: a tag that says so, or the name's first node.
+
+    >>> part_of("web1.cpu.user"), part_of("cpu;host=web1;core=0"), part_of("load")
+    ('web1', 'web1', 'load')
+    """
+    path, tags = labels.split(name)
+    return next((tags[key] for key in HOST_TAGS if key in tags), path.split(".")[0])
 
 
 def called(members: Iterable[Moved]) -> str:

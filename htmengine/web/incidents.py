@@ -13,11 +13,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from htmengine import labels
 from htmengine.alerts.queries import Undelivered, undelivered
 from htmengine.evidence.explaining import LEAST_HEIGHT
 from htmengine.incidents import feedback, queries
 from htmengine.incidents.records import Did, Event, Incident, Marks, Member, Silence
+from htmengine.incidents.roots import part_of
+from htmengine.incidents.suspects import suspects
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
@@ -36,8 +37,6 @@ MOST_UNDELIVERED = 20
 #: Parts of names that a picture of the fleet has, and the buckets of time.
 MOST_PARTS = 30
 HEAT_BUCKETS = 72
-#: Tags that say whose a metric is, the best first.
-HOST_TAGS = ("host", "instance", "server", "job")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ def _rule(name: str, pages: tuple[int, int], marks: Marks) -> dict[str, Any]:
 
 def _one(conn: Connection, incident_id: str) -> dict[str, Any]:
     incident = queries.find_incident(conn, incident_id)
-    members = queries.members_of(conn, incident.id)
+    members = suspects(conn, incident, queries.members_of(conn, incident.id))
     uids = {member.uid for member in members}
     since, until = incident.timestamp - AROUND_S, incident.last_timestamp + AROUND_S
     others = reading.highest_of_each(conn, since, until, uids, MOST_OTHERS)
@@ -187,16 +186,6 @@ def _unusual(conn: Connection, start: int, end: int) -> dict[str, Any]:
             for part in sorted(loudest)
         ],
     }
-
-
-def part_of(name: str) -> str:
-    """What metrics of one host or application share: a tag that says so, or the name's first node.
-
-    >>> part_of("web1.cpu.user"), part_of("cpu;host=web1;core=0"), part_of("load")
-    ('web1', 'web1', 'load')
-    """
-    path, tags = labels.split(name)
-    return next((tags[key] for key in HOST_TAGS if key in tags), path.split(".")[0])
 
 
 def _incident_json(incident: Incident) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from htmengine.alerts.maintenance import maintenance_of
 from htmengine.alerts.receivers import Webhook
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
-from htmengine.incidents.records import Did, Incident, Phase
+from htmengine.incidents.records import Did, Incident, Member, Phase
 from htmengine.incidents.steadiness import Steadiness
+from htmengine.incidents.suspects import suspects
 from htmengine.messages import MetricInfo, Reason, ScoredRow, Why, encode_inference
 from htmengine.repository import fine_spans, queries, results
 from htmengine.repository.queries import Score
@@ -72,6 +73,10 @@ class IncidentCase(ServiceCase):
     def verdicts(self) -> list[str]:
         found = self.database.run_sync(incidents.verdicts_between, "all", 0, 2 * START)
         return [each.verdict for each in found]
+
+
+def _suspects(conn: Any, incident: Incident) -> list[Member]:
+    return suspects(conn, incident, incidents.members_of(conn, incident.id))
 
 
 def _as_if_since(conn: Any, uid: str, first: int) -> None:
@@ -217,6 +222,26 @@ class IncidentServiceTest(IncidentCase):
         members = self.database.run_sync(incidents.members_of, incident.id)
         now = int(self.clock.seconds())
         self.assertEqual([(each.metric, each.since) for each in members], [("db.b", now), ("web.a", None)])
+
+    def rise_below_an_alarm(self, name: str, rows: int) -> None:
+        self.uids[name] = self.new_metric(name)
+        for rowid in range(46, 46 + rows):
+            self.rise(name, height=2.4 + rowid / 1000, rowid=rowid)
+            self.clock.advance(60)
+
+    def test_a_metric_of_the_host_that_moved_first_below_an_alarm_is_the_first_suspect(self) -> None:
+        self.rise_below_an_alarm("web.root", rows=4)
+        self.rise_below_an_alarm("web.short", rows=3)
+        self.rise_below_an_alarm("app.other", rows=4)
+        self.rise("web.a")
+        [incident] = self.incidents()
+        [(_, message)] = self.sender.sent
+        self.assertEqual((incident.title, incident.members, message.members), ("web.a", 1, 1))
+        self.assertEqual([each.name for each in message.moved], ["web.root", "web.a"])
+        self.assertEqual(message.moved[0].text, "the mean is the highest in 9 weeks (no alarm)")
+        [root, alarmed] = self.database.run_sync(_suspects, incident)
+        self.assertEqual((root.metric, root.since, root.rowid, root.height), ("web.root", START, 49, 2.449))
+        self.assertEqual(alarmed.metric, "web.a")
 
     def test_maintenance_is_by_the_rows_time_and_pages_nobody(self) -> None:
         self.restart(in_maintenance(START, START + 3600))
