@@ -243,20 +243,22 @@ note_option = click.option("--note", default="", help="What is to be remembered 
 @alert.command(epilog=example("htmengine alert silence 'db1.*' --for 2h --why 'new disks'"))
 @click.argument("metrics", nargs=-1, required=True)
 @click.option("--for", "seconds", required=True, help="How long: 30m, 2h, 7d.")
+@click.option("--at", help="When it begins, UTC: '2026-03-01 22:00'; now, unless told.")
 @click.option("--why", default="", help="The reason, for the audit.")
 @who_option
 @engine_options
 @failing_cleanly
-def silence(engine: Engine, metrics: tuple[str, ...], seconds: str, why: str, who: str) -> None:
+def silence(engine: Engine, metrics: tuple[str, ...], seconds: str, at: str | None, why: str, who: str) -> None:
     """METRICS, by globs as in a rule, page nobody for a time.  Their incidents are listed without a page."""
     now = time.time()
     for_s = span("--for", seconds)
     if for_s < LEAST_SILENCE_S:
         raise click.UsageError(f"--for: {seconds!r} is too short; at least {LEAST_SILENCE_S}s are allowed")
-    until = now + for_s
+    begin = now if at is None else moment("--at", at)
     with engine.database() as database:
-        made = database.run_sync(incident_queries.add_silence, metrics, now, until, who, why, now)
-    click.echo(f"silence {made.id}: {printable(', '.join(metrics))} until {utc(until)}")
+        made = database.run_sync(incident_queries.add_silence, metrics, begin, begin + for_s, who, why, now)
+    since = "" if at is None else f" from {utc(begin)}"
+    click.echo(f"silence {made.id}: {printable(', '.join(metrics))}{since} until {utc(begin + for_s)}")
 
 
 @alert.command(epilog=example("htmengine alert silences"))

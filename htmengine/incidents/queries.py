@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, exists, func, insert, or_, select, update
 
-from htmengine.errors import IncidentNotFound, SilenceNotFound
+from htmengine.errors import IncidentNotFound, InvalidOptions, SilenceNotFound
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import SILENCE, Outcome
 from htmengine.incidents.preview import PastRow
@@ -478,8 +478,10 @@ def marks_by_rule(conn: Connection) -> dict[str, Marks]:
 def add_silence(
     conn: Connection, metrics: Sequence[str], from_at: float, until_at: float, who: str, why: str, now: float
 ) -> Silence:
-    """Metrics page nobody for a time.  Raises `InvalidRule`."""
+    """Metrics page nobody for a time, from now or later on.  Raises `InvalidRule` and `InvalidOptions`."""
     Selection.of(tuple(metrics))
+    if from_at < now:
+        raise InvalidOptions("silence", [("from_at", f"{from_at:.0f} is past; now or a later time is allowed")])
     values = {"from_at": from_at, "until_at": until_at, "who": who, "why": why}
     key = conn.execute(insert(silence), {"metrics": json.dumps(metrics), **values}).inserted_primary_key
     assert key is not None

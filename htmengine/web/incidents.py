@@ -74,11 +74,12 @@ class IncidentsApi:
     async def create_silence(self, call: Call) -> Reply:
         body = self._body(call, "create_silence")
         now = self.clock.seconds()
+        from_at = float(body.get("from_at", now))
         work = self.operations.database.run(
             queries.add_silence,
             body["metrics"],
-            now,
-            now + body["for_s"],
+            from_at,
+            from_at + body["for_s"],
             _who(call, body),
             body.get("why", ""),
             now,

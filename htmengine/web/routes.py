@@ -28,6 +28,7 @@ from htmengine.errors import (
     IncidentNotFound,
     InvalidBody,
     InvalidModelSpec,
+    InvalidOptions,
     InvalidRule,
     MaintenanceNotFound,
     MetricExists,
@@ -225,6 +226,7 @@ _STATUSES: list[tuple[type[HtmEngineError], int]] = [
     (MetricExists, 409),
     (InvalidModelSpec, 422),
     (InvalidRule, 422),
+    (InvalidOptions, 422),
     (MissingExtra, 501),
     (BusError, 503),
 ]

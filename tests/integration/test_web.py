@@ -320,6 +320,9 @@ class TestRows:
         number = {"number": silence["id"]}
         assert client.delete("/api/v1/silences", params=number).status_code == 204
         problem(client.delete("/api/v1/silences", params=number), 404)
+        later = {"metrics": ["web.*"], "for_s": 600, "from_at": silence["until_at"] // 1 + 600}
+        assert client.post("/api/v1/silences", json=later).json()["from_at"] == later["from_at"]
+        problem(client.post("/api/v1/silences", json={**later, "from_at": 1}), 422)
 
     def test_where_the_fleet_is_unusual(self, client: httpx.Client) -> None:
         at = START + STEP * (ROWS - 1)

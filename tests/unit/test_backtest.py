@@ -327,7 +327,7 @@ class BacktestTest(SynchronousTestCase):
         window = Calendar(lambda since, until: iter([Window(at - DAY_S, at + DAY_S)]))
         maintained = self.run_(maintenance=[Maintenance(windows=window)]).comparison.replayed
         self.assertEqual((maintained.pages, maintained.incidents > 0), (0, True))
-        self.database.run_sync(incident_queries.add_silence, ("web.*",), at - 60, at + DAY_S, "ada", "", at)
+        self.database.run_sync(incident_queries.add_silence, ("web.*",), at - 60, at + DAY_S, "ada", "", at - 60)
         self.assertEqual(self.run_().comparison.replayed.pages, 0)
 
     def test_what_is_like_a_fine_one_pages_nobody(self) -> None:

@@ -133,6 +133,13 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertEqual(self.command("alert", "silences"), "no silences\n")
         self.assertIn("no silence 1, or it is over", self.command("alert", "unsilence", "1", status=1))
         self.assertIn("90s, 30m, 6h, 7d", self.command("alert", "silence", "*", "--for", "soon", status=2))
+
+    def test_a_silence_may_begin_later(self) -> None:
+        silence = ("alert", "silence", "db*", "--for", "2h", "--at")
+        told = "from 2099-03-01T22:00:00Z until 2099-03-02T00:00:00Z"
+        self.assertIn(f"silence 1: db* {told}", self.command(*silence, "2099-03-01 22:00"))
+        self.assertIn(f"1  db*  {told}", self.command("alert", "silences"))
+        self.assertIn("is past; now or a later time", self.command(*silence, "2020-03-01 22:00", status=1))
         self.assertIn("at least 60s", self.command("alert", "silence", "*", "--for", "59s", status=2))
 
     def test_the_budget_stands_beside_what_it_paid_for(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import TestCase
 
-from htmengine.errors import IncidentNotFound, InvalidRule, SilenceNotFound
+from htmengine.errors import IncidentNotFound, InvalidOptions, InvalidRule, SilenceNotFound
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import AlarmState, Did, Incident, Marks, Member, Phase, Verdict
@@ -106,6 +106,14 @@ class IncidentQueriesTest(TestCase):
         with self.assertRaises(SilenceNotFound):
             self.run_(incidents.end_silence, made.id, "bob", NOW + 61)
         self.assertEqual([each.what for each in self.run_(incidents.events_of)], [Did.SILENCED, Did.UNSILENCED])
+
+    def test_a_silence_may_begin_later_but_not_before_now(self) -> None:
+        with self.assertRaisesRegex(InvalidOptions, "from_at: 1399999999 is past"):
+            self.run_(incidents.add_silence, ["db*"], NOW - 1, NOW + 3600, "ada", "", NOW)
+        made = self.run_(incidents.add_silence, ["db*"], NOW + 60, NOW + 3600, "ada", "", NOW)
+        self.assertEqual(self.run_(incidents.silences, NOW), [made])
+        self.run_(incidents.end_silence, made.id, "bob", NOW + 30)
+        self.assertEqual(self.run_(incidents.silences, NOW + 30), [])
 
     def test_states_and_verdicts_are_kept_once(self) -> None:
         state = AlarmState("all", "u1", 7, 1_399_999_800, 5.5, (1, 2), 1_399_999_800)
