@@ -24,6 +24,7 @@ from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.incidents.budget import FLOOR
 from htmengine.incidents.preview import PastRow
+from htmengine.incidents.roots import Leading
 from htmengine.messages import ScoredRow
 from htmengine.repository.fine_spans import FineSpan, learnt_at, turns
 from htmengine.repository.snapshots import SavedModel
@@ -139,14 +140,15 @@ def rescore(past: Past, wanted: Wanted) -> Rescored:
         raws = raw_scores(past)
     except ValueError as error:
         raise InvalidModelSpec(f"{past.name}: {error}") from None
-    found, scores = [], np.empty(len(raws))
+    found, scores, leading = [], np.empty(len(raws)), Leading()
     for place, detector, score in _detected(past, raws):
         at, rowid = int(past.timestamps[place]), int(past.rowids[place])
         anomaly = row_score(score, detector.likelihood, sequence_only=wanted.sequence_only)
+        since = leading.since(past.uid, rowid, at, detector.height)
         scores[place] = row_score(score, detector.likelihood, sequence_only=_by_sequence(past, rowid))
         if at >= wanted.since and (anomaly >= wanted.floor or detector.height >= FLOOR):
             row = ScoredRow(rowid, at, float(past.values[place]), float(raws[place]), anomaly, None, why_of(detector))
-            found.append(PastRow(past.uid, past.name, row))
+            found.append(PastRow(past.uid, past.name, row, since))
     compared, difference = _compared(past, raws, scores)
     waiting = int((past.rowids > past.scored_to).sum()) if past.compares else 0
     about = (past.uid, past.name, len(raws), found, past.learnt_since)

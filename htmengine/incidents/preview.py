@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import UNSET
+
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import AlertState, Fire, Phase, counts, evaluate
 from htmengine.incidents.budget import Budget
@@ -19,6 +21,7 @@ from htmengine.incidents.grouping import Alarm, Outcome, RuleState, decide, revi
 from htmengine.incidents.hold_off import HoldOff, learning
 from htmengine.incidents.records import AlarmState
 from htmengine.incidents.replay import Replayed
+from htmengine.incidents.roots import Leading
 from htmengine.messages import ScoredRow
 
 #: The rule that a preview compares with: HTM Engine's threshold, and an hour's cool-down.
@@ -27,11 +30,12 @@ USUAL = Rule()
 
 @dataclass(frozen=True, slots=True)
 class PastRow:
-    """A stored row of a metric."""
+    """A stored row of a metric.  ``since``: the time of the first of the unusual rows that led up to it, if known."""
 
     uid: str
     metric: str
     row: ScoredRow
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +66,10 @@ def preview(
     """
     deciding = _Deciding(rule, budget_of(rule, metrics), learnt_since, quiet)
     left = deque(looks)
-    for each in _candidates(rule, rows):
+    for each, since in _candidates(rule, rows):
         while left and left[0].at < each.row.timestamp:
             deciding.take_look(left.popleft())
-        deciding.take_row(each)
+        deciding.take_row(each, since)
     for look in left:
         deciding.take_look(look)
     return deciding.found
@@ -85,13 +89,13 @@ class _Deciding:
     hold_offs: dict[str, HoldOff] = field(default_factory=dict)
     silent: frozenset[str] = frozenset()
 
-    def take_row(self, each: Candidate) -> None:
+    def take_row(self, each: Candidate, since: int | None) -> None:
         """Judge a row."""
         before = self.states.get(each.uid) or AlarmState(self.rule.name, each.uid)
         self.states[each.uid], enough = counted(self.rule, before, each)
         first = self.learnt_since.get(each.uid)
         if enough and first is not None and learning(first, each.row.timestamp) is None:
-            self._decide(each.row.timestamp, [alarm_of(each)])
+            self._decide(each.row.timestamp, [replace(alarm_of(each), since=since)])
 
     def take_look(self, look: Look) -> None:
         """Judge who has fallen silent; incidents of those that are back may end."""
@@ -109,11 +113,19 @@ class _Deciding:
             self.found.take(instruction)
 
 
-def _candidates(rule: Rule, rows: Iterable[PastRow]) -> Iterable[Candidate]:
+def led(rows: Iterable[PastRow]) -> Iterator[PastRow]:
+    """Listed rows in the order of time, with what led up to them."""
+    leading = Leading()
+    for each in rows:
+        height = 0.0 if each.row.why is UNSET else each.row.why.height
+        yield replace(each, since=leading.since(each.uid, each.row.rowid, each.row.timestamp, height))
+
+
+def _candidates(rule: Rule, rows: Iterable[PastRow]) -> Iterator[tuple[Candidate, int | None]]:
     for each in rows:
         height = height_for(rule, each.row)
         if height is not None:
-            yield Candidate(each.uid, each.metric, each.row, height)
+            yield Candidate(each.uid, each.metric, each.row, height), each.since
 
 
 def fires(rule: Rule, rows: Iterable[PastRow]) -> Iterator[PastRow]:

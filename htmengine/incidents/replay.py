@@ -7,7 +7,6 @@ incidents with the alarms that joined them.  Pure: time is the rows', and the fl
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -28,7 +27,7 @@ from htmengine.incidents.grouping import (
     silence_alarm,
 )
 from htmengine.incidents.hold_off import LEARNING_S, HoldOff, learning
-from htmengine.incidents.roots import LEADING_HEIGHT, MOST_LEADING
+from htmengine.incidents.roots import LEADING_HEIGHT, Leading
 from htmengine.incidents.silence import Cadence, FleetClock
 
 
@@ -97,7 +96,7 @@ class Replay:
     _firsts: dict[int, int] = field(default_factory=dict)
     _newest: dict[int, Row] = field(default_factory=dict)
     _cadences: dict[int, Cadence] = field(default_factory=dict)
-    _unusual: dict[int, tuple[int, deque[int]]] = field(default_factory=dict)  #: last rowid, and times
+    _leading: Leading = field(default_factory=Leading)
     _silent: set[int] = field(default_factory=set)
     _clock: FleetClock = field(default_factory=FleetClock)
     _next: float | None = None  #: look
@@ -112,7 +111,11 @@ class Replay:
         self._firsts.setdefault(row.place, row.timestamp)
         self._newest[row.place] = row
         self._silent.discard(row.place)
-        since = self._unusual_since(row) if row.height >= LEADING_HEIGHT else None
+        since = (
+            self._leading.since(row.place, row.rowid, row.timestamp, row.height)
+            if row.height >= LEADING_HEIGHT
+            else None
+        )
         if row.height >= FLOOR and not self._learns(row.place, row.timestamp):
             self._decide(Alarm(*self._who(row), row.timestamp, row.height, *self._why(row), since=since))
 
@@ -121,15 +124,6 @@ class Replay:
         if self._next is not None:
             self._look(self._next)
         return self.found
-
-    def _unusual_since(self, row: Row) -> int | None:
-        """The time of the first of the unusual rows that lead up to this one; None: they are too many."""
-        last, times = self._unusual.get(row.place, (0, deque()))
-        if last != row.rowid - 1:
-            times = deque(maxlen=MOST_LEADING + 1)
-        times.append(row.timestamp)
-        self._unusual[row.place] = row.rowid, times
-        return times[0] if len(times) <= MOST_LEADING else None
 
     def _who(self, row: Row) -> tuple[str, str, int]:
         return str(row.place), self.metrics[row.place], row.rowid

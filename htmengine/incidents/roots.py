@@ -9,7 +9,8 @@ their names share.  Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol, TypeVar
 
@@ -49,6 +50,28 @@ class Unusual(Protocol):
     def rowid(self) -> int: ...
     @property
     def timestamp(self) -> int: ...  #: epoch seconds
+
+
+@dataclass(slots=True)
+class Leading:
+    """The unusual rows that lead up to each metric's newest row.  Memory: some 600 bytes a metric that is unusual.
+
+    >>> leading = Leading()
+    >>> [leading.since("u", rowid, 60 * rowid, height) for rowid, height in ((1, 2.0), (2, 2.5), (3, 4.5), (5, 4.5))]
+    [60, 120, 120, 300]
+    """
+
+    _runs: dict[Hashable, tuple[int, list[int]]] = field(default_factory=dict)  #: last rowid, and times
+
+    def since(self, metric: Hashable, rowid: int, timestamp: int, height: float) -> int | None:
+        """The time of the first of them, with this row without a gap; None: they are more than `MOST_LEADING`."""
+        last, before = self._runs.get(metric, (0, []))
+        times = [*before[-MOST_LEADING:], timestamp] if last == rowid - 1 else [timestamp]
+        if height >= LEADING_HEIGHT:
+            self._runs[metric] = rowid, times
+        else:
+            self._runs.pop(metric, None)
+        return times[0] if len(times) <= MOST_LEADING else None
 
 
 _Member = TypeVar("_Member", bound=Moved)

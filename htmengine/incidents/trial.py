@@ -20,7 +20,7 @@ from htmengine.incidents.candidates import height_for
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import Outcome
 from htmengine.incidents.past_quiet import NOBODY_QUIET, PastQuiet, past_quiet
-from htmengine.incidents.preview import USUAL, Look, PastRow, alerts_by_threshold, fires, preview
+from htmengine.incidents.preview import USUAL, Look, PastRow, alerts_by_threshold, fires, led, preview
 from htmengine.incidents.replay import Story
 from htmengine.incidents.roots import ranked, title
 from htmengine.messages import ScoredRow
@@ -85,7 +85,7 @@ def trial(conn: Connection, rule: Rule, since: int, config: AlertConfig, course:
     newest = queries.newest_rows(conn)
     uids = {each.uid: each.name for each in newest if matches(rule, each.name)}
     start = queries.newest_since(conn, since, MOST_ROWS)
-    past = course.along(queries.past_rows(conn, start), 0.0, READ, _place(start, newest))
+    past = course.along(led(queries.past_rows(conn, start)), 0.0, READ, _place(start, newest))
     rows = listed = [each for each in past if each.uid in uids and _matters(rule, each.row)]
     if rule.valid_range is not None:
         outside = queries.rows_outside(conn, uids, rule.valid_range, start, MOST_ROWS)

@@ -31,7 +31,7 @@ from htmengine.cli.main import main
 from htmengine.errors import WorkStopped
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.candidates import Candidate
-from htmengine.incidents.judging import Judging, judge
+from htmengine.incidents.judging import Judging, judge, review_rule
 from htmengine.incidents.records import Verdict
 from htmengine.incidents.trial import trial
 from htmengine.messages import Reason, ScoredRow, Why
@@ -84,9 +84,9 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.database.run_sync(_tail, made.uid)
         return made.uid
 
-    def judge(self, name: str, rowid: int, height: float) -> None:
+    def judge(self, name: str, rowid: int, height: float, at: int | None = None) -> None:
         """A row of that height is scored, stored and judged for the rule "all"."""
-        uid, at = self.uids[name], NOW + (rowid - 40) * DAY
+        uid, at = self.uids[name], NOW + (rowid - 40) * DAY if at is None else at
         why = Why(
             height, "up", 2.0, 1.0, 3.0, [Reason("level 6", min(height, 7.0), "the mean is the highest in 9 weeks")]
         )
@@ -177,6 +177,18 @@ class IncidentCommandsTest(SynchronousTestCase):
         self.assertIn("paged               web.a  value 20, anomaly score", old)
         self.assertEqual(old.splitlines()[-1], "3 pages instead of 3 by the threshold 0.99999")
         self.assertIn("no rule x; there are all, old", self.command("alert", "preview", "x", status=1))
+
+    def test_a_metric_that_is_held_off_joins_an_incident_in_a_preview_as_it_did_live(self) -> None:
+        first = NOW - 18 * DAY
+        self.judge("web.a", 22, 5.5, at=first)
+        about = Judging(Rule("all", pages_per_week=1.0), 2, AlertOptions(NO_ALERTS, ""), first + 3600.0)
+        self.database.run_sync(review_rule, about, ended="nothing has joined for an hour")
+        self.judge("db.b", 22, 5.5, at=first + 7200)
+        self.judge("web.a", 24, 4.5, at=first + 7260)
+        live = self.database.read_sync(incident_queries.list_incidents)
+        found = self.database.read_sync(trial, Rule("all", pages_per_week=1.0), NOW - 60 * DAY, NO_ALERTS)
+        self.assertEqual(sorted(each.members for each in live), [1, 2])
+        self.assertEqual([len(each.metrics) for each in found.found], [1, 2])
 
     def test_a_preview_tells_how_far_it_is_and_can_be_stopped(self) -> None:
         for rowid in (20, 25, 26, 39):
