@@ -92,7 +92,7 @@ class Scored:
     uid: str
     name: str
     rows: tuple[ScoredRow, ...]
-    young: int = 0  #: of rows up to this one, a young model's, only those count that leave a range that a rule gives
+    young: int = 0  #: of rows up to this one, which tell its range, only those count that leave one that a rule gives
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def outside_maintenance(maintenance: Sequence[Maintenance], scored: Sequence[Sco
 
 
 def with_young(scored: Iterable[Scored], young: Mapping[str, int]) -> list[Scored]:
-    """The same, with the last rows of young models by uid."""
+    """The same, with the last of the rows that tell a metric's range, by uid."""
     return [replace(each, young=young.get(each.uid, 0)) for each in scored]
 
 

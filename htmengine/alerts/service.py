@@ -381,7 +381,7 @@ class AlertService(QueueConsumer):
 def _known(
     conn: Connection, wanted: Sequence[tuple[str, str]]
 ) -> tuple[dict[tuple[str, str], evaluation.AlertState], dict[str, int]]:
-    """The states of these (rule, uid) pairs and of all that are open, and the last rows of young models."""
+    """The states of these (rule, uid) pairs and of all that are open, and the last rows that tell a range."""
     uids = sorted({uid for _, uid in wanted})
     return alert_queries.load_alert_states(conn, wanted), queries.young_rows(conn, uids)
 

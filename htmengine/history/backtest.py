@@ -27,7 +27,7 @@ from htmengine.incidents.past_quiet import past_quiet
 from htmengine.incidents.preview import Look, PastRow
 from htmengine.incidents.trial import MOST_ROWS, Tried, in_order, told
 from htmengine.repository.engine import Database
-from htmengine.repository.queries import Metric
+from htmengine.repository.queries import Metric, young_rows
 from htmengine.selectors import Selection
 
 
@@ -183,6 +183,7 @@ def _judged(
     """What the rules would have told."""
     quiet = database.read_sync(past_quiet, plan.since, sorted(uids), plan.maintenance, plan.name_labels)
     names, rows = database.read_sync(_monitored), found.newest()
+    young = database.read_sync(young_rows, sorted(uids))
     for rule in plan.rules:
         of_rule = [each for each in rows if matches(rule, each.metric)]
         if rule.valid_range is not None:
@@ -190,7 +191,7 @@ def _judged(
             outside = database.read_sync(queries.rows_outside, matched, rule.valid_range, plan.since, MOST_ROWS)
             of_rule = in_order([*of_rule, *outside])
         metrics = sum(matches(rule, name) for name in names)
-        for each in told(rule, of_rule, found.learnt_since, metrics, quiet, looks.get(rule.name, ())):
+        for each in told(rule, of_rule, found.learnt_since, metrics, quiet, looks.get(rule.name, ()), young):
             yield _entry(rule, each)
 
 

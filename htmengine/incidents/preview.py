@@ -27,6 +27,8 @@ from htmengine.messages import ScoredRow
 #: The rule that a preview compares with: HTM Engine's threshold, and an hour's cool-down.
 USUAL = Rule()
 
+NONE_YOUNG: Mapping[str, int] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class PastRow:
@@ -128,23 +130,27 @@ def _candidates(rule: Rule, rows: Iterable[PastRow]) -> Iterator[tuple[Candidate
             yield Candidate(each.uid, each.metric, each.row, height), each.since
 
 
-def fires(rule: Rule, rows: Iterable[PastRow]) -> Iterator[PastRow]:
-    """The rows at which a rule with a threshold fires.  Rows that are not given count as usual ones."""
+def fires(rule: Rule, rows: Iterable[PastRow], young: Mapping[str, int] = NONE_YOUNG) -> Iterator[PastRow]:
+    """The rows at which a rule with a threshold fires.  Rows that are not given count as usual ones.
+
+    ``young``: by uid, as in `evaluation.Scored`.
+    """
     rule = replace(rule, max_age_s=0.0)
     states: dict[str, AlertState] = {}
     for each in rows:
-        if not counts(rule, each.row):
+        last = young.get(each.uid, 0)
+        if not counts(rule, each.row, last):
             continue
         state = states.get(each.uid) or AlertState(rule.name, each.uid)
         still = sum(hit > each.row.timestamp - rule.window_s for hit in state.hits)
         if still < rule.rows and each.row.rowid > state.rowid + 1:  # the rows between have ended it
             state = replace(state, phase=Phase.RESOLVED)
-        states[each.uid], instructions = evaluate(rule, state, [each.row], now=0.0)
+        states[each.uid], instructions = evaluate(rule, state, [each.row], 0.0, last)
         if any(isinstance(instruction, Fire) for instruction in instructions):
             yield each
 
 
-def alerts_by_threshold(rows: Iterable[PastRow], rule: Rule = USUAL) -> int:
+def alerts_by_threshold(rows: Iterable[PastRow], young: Mapping[str, int] = NONE_YOUNG) -> int:
     """Alerts of single metrics that a threshold raises.
 
     >>> scores = {0: 1.0, 600: 1.0, 4200: 1.0, 7200: 0.5}
@@ -152,4 +158,4 @@ def alerts_by_threshold(rows: Iterable[PastRow], rule: Rule = USUAL) -> int:
     >>> alerts_by_threshold(rows)
     2
     """
-    return sum(1 for _ in fires(rule, rows))
+    return sum(1 for _ in fires(USUAL, rows, young))

@@ -20,11 +20,12 @@ from htmengine.incidents.candidates import height_for
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import Outcome
 from htmengine.incidents.past_quiet import NOBODY_QUIET, PastQuiet, past_quiet
-from htmengine.incidents.preview import USUAL, Look, PastRow, alerts_by_threshold, fires, led, preview
+from htmengine.incidents.preview import NONE_YOUNG, USUAL, Look, PastRow, alerts_by_threshold, fires, led, preview
 from htmengine.incidents.replay import Story
 from htmengine.incidents.roots import ranked, title
 from htmengine.messages import ScoredRow
 from htmengine.process.course import Course
+from htmengine.repository.queries import young_rows
 
 #: Rows that are looked at, at most; the newest.
 MOST_ROWS = 200_000
@@ -93,8 +94,9 @@ def trial(conn: Connection, rule: Rule, since: int, config: AlertConfig, course:
     of_rows = sorted({each.uid for each in rows})
     quiet = past_quiet(conn, since, of_rows, in_force(conn, config), config.general.name_labels)
     judged = course.along(rows, READ, JUDGED, _place(start, newest))
-    found = told(rule, judged, queries.learnt_since(conn, of_rows), len(uids), quiet)
-    usual = alerts_by_threshold(quiet.outside_maintenance(listed))
+    young = young_rows(conn, of_rows)
+    found = told(rule, judged, queries.learnt_since(conn, of_rows), len(uids), quiet, young=young)
+    usual = alerts_by_threshold(quiet.outside_maintenance(listed), young)
     pages = sum(each.paged for each in found)
     course.reaches(1.0)
     return Trial(tuple(found), pages, usual, len(uids), start == since)
@@ -118,10 +120,11 @@ def told(
     metrics: int,
     quiet: PastQuiet = NOBODY_QUIET,
     looks: Sequence[Look] = (),
+    young: Mapping[str, int] = NONE_YOUNG,
 ) -> list[Tried]:
-    """What a rule would have told of rows, which are in the order of time; arguments as of `preview`."""
+    """What a rule would have told of rows, which are in the order of time; arguments as of `preview` and `fires`."""
     if not rule.has_budget:
-        return [_alert(rule, each) for each in fires(rule, quiet.outside_maintenance(rows))]
+        return [_alert(rule, each) for each in fires(rule, quiet.outside_maintenance(rows), young)]
     found = preview(rule, rows, learnt_since, metrics, quiet.reason, looks)
     verdicts = {each.incident_id: each.outcome for each in reversed(found.judgements)}
     return [_tried(rule, story, verdicts[story.incident.id]) for story in found.stories.values()]

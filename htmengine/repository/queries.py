@@ -80,6 +80,7 @@ class Definition:
     after: int = 0  #: the row after which it starts
     young: bool = False  #: its range is that of fewer rows than tell it; a model of the same rows and more follows
     told: int = 0  #: rows up to this one had their scores of a young model, and keep them
+    early: int = 0  #: rows up to this one tell the range: a rule's threshold does not look at them
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,9 +434,9 @@ def young_metrics(conn: Connection, uids: Sequence[str]) -> set[str]:
 
 
 def young_rows(conn: Connection, uids: Sequence[str]) -> dict[str, int]:
-    """The last row that each metric's young model scored, or is to score; metrics without one are left out."""
-    found = [(each, each.definition) for each in get_metrics(conn, uids) if each.definition is not None]
-    return {each.uid: each.last_rowid if it.young else it.told for each, it in found if it.young or it.told}
+    """The last of the rows that tell each metric's range; metrics whose range is given are left out."""
+    found = [(each.uid, each.definition) for each in get_metrics(conn, uids) if each.definition is not None]
+    return {uid: definition.early for uid, definition in found if definition.early}
 
 
 def load_states(conn: Connection, uids: Sequence[str]) -> dict[str, AnomalyState]:

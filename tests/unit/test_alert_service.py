@@ -165,15 +165,14 @@ class AlertServiceTest(ServiceCase):
         self.assertEqual(notification.link, f"http://127.0.0.1:8080/#/metrics/{self.uids['web.a']}")
         self.assertEqual([row.value for row in notification.recent], [float(n) for n in range(11, 71)])
 
-    def test_a_young_model_wakes_nobody(self) -> None:
+    def test_rows_that_tell_the_range_wake_nobody(self) -> None:
         definition = self.database.run_sync(queries.get_metric, self.uids["web.a"]).definition
         assert definition is not None
-        self.database.run_sync(queries.update_tails, [(self.uids["web.a"], 1, START + 60)])
-        for model in (replace(definition, young=True), replace(definition, told=1)):
-            self.database.run_sync(queries.set_definition, self.uids["web.a"], model, MetricStatus.ACTIVE)
-            self.hear("web.a", (1, 0.9999999))
-            self.hear("db.b", (1, 0.9999999))
-            self.assertEqual(self.fired(), [("db.b", 1)])
+        early = replace(definition, early=1)
+        self.database.run_sync(queries.set_definition, self.uids["web.a"], early, MetricStatus.ACTIVE)
+        self.hear("web.a", (1, 0.9999999))
+        self.hear("db.b", (1, 0.9999999))
+        self.assertEqual(self.fired(), [("db.b", 1)])
         self.hear("web.a", (2, 0.9999999))
         self.assertEqual(self.fired(), [("db.b", 1), ("web.a", 2)])
 

@@ -42,14 +42,14 @@ from htmengine.incidents.fleet import Newest
 from htmengine.incidents.judging import Judging, Silent, judge
 from htmengine.incidents.preview import Look, PastRow
 from htmengine.incidents.records import Did, Marks
-from htmengine.incidents.trial import told
+from htmengine.incidents.trial import told, trial
 from htmengine.offline import score_rows
 from htmengine.process.lifecycle import DataFolder
-from htmengine.repository import counts, fine_spans, queries
+from htmengine.repository import counts, fine_spans, queries, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.fine_spans import FineSpan
-from htmengine.repository.queries import Score
+from htmengine.repository.queries import MetricStatus, Score
 from htmengine.repository.snapshots import SavedModel
 from htmengine.selectors import Selection
 from tests.support.database import migrated, new_database
@@ -340,6 +340,20 @@ class BacktestTest(SynchronousTestCase):
         self.assertTrue(any(pair.happened and pair.replayed for pair in found.comparison.pairs))
         outside = self.run_(Rule("range", pages_per_week=5.0, valid_range=(0.0, 300.0), direction="down"))
         self.assertEqual(outside.comparison.replayed.pages, 1)
+
+    def test_a_threshold_does_not_look_at_rows_that_tell_the_range_and_a_range_that_is_given_does(self) -> None:
+        definition = self.database.run_sync(queries.get_metric, self.uid).definition
+        assert definition is not None
+        listed = [(each.uid, each.row) for each in unusual(self.uid)]
+        self.database.run_sync(results.save_anomalies, listed, 0.9)
+        high, ranged = Rule("old", threshold=0.9), Rule("old", threshold=0.9, valid_range=(0.0, 300.0))
+        for early, pages in ((0, (True, True)), (ROWS, (False, True))):
+            model = replace(definition, early=early)
+            self.database.run_sync(queries.set_definition, self.uid, model, MetricStatus.ACTIVE)
+            replayed = tuple(self.run_(rule).comparison.replayed.pages > 0 for rule in (high, ranged))
+            tried = [self.database.read_sync(trial, rule, SINCE, NO_ALERTS) for rule in (high, ranged)]
+            self.assertEqual((replayed, tuple(each.pages > 0 for each in tried)), (pages, pages))
+            self.assertEqual({each.usual > 0 for each in tried}, {early == 0})
 
     def test_of_too_many_unusual_rows_the_newest_are_judged_which_is_told(self) -> None:
         with mock.patch("htmengine.history.backtest.MOST_ROWS", 1):

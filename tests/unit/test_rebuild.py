@@ -107,6 +107,33 @@ class CadenceTest(RebuildTestCase):
         return stored.cadences[self.metric().uid]
 
 
+class EarlyRowsTest(RebuildTestCase):
+    """The rows that tell a metric's range are its first ones, however they came."""
+
+    def early(self) -> int | None:
+        uid = self.metric().uid
+        return self.database.run_sync(queries.young_rows, [uid]).get(uid)
+
+    def test_they_are_the_same_ones_of_a_past_at_once_of_a_model_that_grew_and_after_a_rebuild(self) -> None:
+        at_once, few = range(100, 120), range(100, 107)
+        ways: list[list[Sequence[int]]] = [[at_once], [[each] for each in at_once], [few]]
+        for place, parts in enumerate(ways):
+            with self.subTest(place), mock.patch.object(custom, "YOUNG_SAMPLES", 5):
+                self.setUp()
+                for part in parts:
+                    self.send(part)
+                self.assertEqual(self.early(), PENDING)
+                self.load(range(80, 100))
+                self.rebuild()
+                self.assertEqual(self.early(), PENDING)
+
+    def test_a_metric_whose_range_is_given_has_none(self) -> None:
+        spec = ModelSpec.for_name("m", min=0, max=20)
+        self.database.run_sync(custom.monitor_metric, spec, PENDING)
+        self.send(range(100, 120))
+        self.assertEqual(self.early(), None)
+
+
 def as_rows(minutes: Sequence[int]) -> list[tuple[int, float, float]]:
     return [(place, minute, value_of(minute)) for place, minute in enumerate(sorted(minutes), 1)]
 

@@ -208,7 +208,7 @@ def define_grown(conn: Connection, metric: Metric, pending_samples: int, last_ro
     told = min(score.rowid, ROWS_WITHOUT_SEQUENCE) if score is not None else 0
     queries.forget_raw_scores(conn, metric.uid)
     params = _learnt_spec(metric).params_from_data(queries.first_values(conn, metric.uid, pending_samples))
-    return _define(conn, metric, params, last_rowid, told=told)
+    return _define(conn, metric, params, last_rowid, told=told, early=pending_samples)
 
 
 def unmonitor_metric(conn: Connection, metric: Metric) -> bytes:
@@ -312,7 +312,7 @@ def _start(conn: Connection, metric: Metric, spec: ModelSpec, pending_samples: i
     if queries.is_constant(conn, metric.uid):
         return _wait(conn, metric, MetricStatus.CONSTANT)
     learnt = spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
-    return _define(conn, metric, learnt, last_rowid, young=young)
+    return _define(conn, metric, learnt, last_rowid, young=young, early=pending_samples)
 
 
 def _may_be_young(conn: Connection, metric: Metric, last_rowid: int) -> bool:
@@ -330,10 +330,17 @@ def _wait(conn: Connection, metric: Metric, status: MetricStatus) -> bytes | Non
 
 
 def _define(
-    conn: Connection, metric: Metric, params: ModelParams, last_rowid: int, *, young: bool = False, told: int = 0
+    conn: Connection,
+    metric: Metric,
+    params: ModelParams,
+    last_rowid: int,
+    *,
+    young: bool = False,
+    told: int = 0,
+    early: int = 0,
 ) -> bytes:
     generation = metric.definition.generation + 1 if metric.definition else 1
-    definition = Definition(generation, params.to_json(), young=young, told=told)
+    definition = Definition(generation, params.to_json(), young=young, told=told, early=early)
     queries.set_definition(conn, metric.uid, definition, MetricStatus.CREATE_PENDING)
     counts.start_scores(conn, MetricScore(metric.uid, generation))
     results.forget_anomalies(conn, metric.uid, after=told)
