@@ -247,13 +247,14 @@ def unusual_since(conn: Connection, uid: str, rowid: int) -> int | None:
 def unusual_between(conn: Connection, since: int, until: int) -> list[PastRow]:
     """The unusual rows of metrics from one epoch second to another, and of each some before and after them.
 
-    By metric, in order; those of at most `MOST_METRICS` metrics, and `MOST_AROUND` rows.
+    By metric, in order; those of the `MOST_METRICS` metrics that were unusual first, and at most `MOST_AROUND` rows.
     """
     a = anomaly.c
     high = a.height >= LEADING_HEIGHT
     within = a.timestamp.between(to_datetime(since), to_datetime(until)) & high
     first, last = func.min(a.rowid).label("first"), func.max(a.rowid).label("last")
-    near = select(a.uid, first, last).where(within).group_by(a.uid).limit(MOST_METRICS).subquery()
+    earliest = select(a.uid, first, last).where(within).group_by(a.uid).order_by(func.min(a.timestamp), a.uid)
+    near = earliest.limit(MOST_METRICS).subquery()
     wanted = a.rowid.between(near.c.first - 1, near.c.last + LASTING_ROWS) & high
     query = (
         select(*_PAST_COLUMNS)
