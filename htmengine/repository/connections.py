@@ -42,19 +42,23 @@ DRIVERS = {
 }
 #: The package of each driver, and the extra that brings it.
 _PACKAGES = {"mysql+pymysql": ("pymysql", "mysql"), "postgresql+psycopg": ("psycopg", "postgresql")}
+_EXAMPLE = "mysql://user:password@host/database"
 
 
-def database_url(url: str) -> URL:
+def database_url(url: str, option: str = "[repository] url") -> URL:
     """SQLAlchemy's URL of a database, with our driver where none is named.  Raises `ConfigError`.
+
+    ``option``: where the URL was written.
 
     >>> database_url("mariadb://root@127.0.0.1/htmengine").drivername
     'mysql+pymysql'
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        example = "mysql://user:password@host/database"
-        raise ConfigError([f"[repository] url is not a SQLAlchemy URL such as {example}"]) from None
+    except (ArgumentError, ValueError):  # ValueError: of a port that is no number
+        raise ConfigError([f"{option} is not a SQLAlchemy URL such as {_EXAMPLE}"]) from None
+    if "@" in (parsed.host or ""):  # shown with its host, the URL would show a part of the password
+        raise ConfigError([f"{option}: write %40 for an @ in the user's name or the password"])
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
@@ -65,28 +69,31 @@ def make_engine(
     database: str | None = None,
     lock_s: float = SQLITE_TIMEOUT_S,
     only_look: bool = False,
+    option: str = "[repository] url",
 ) -> Engine:
     """The way to a database; nothing is connected yet.  Raises `ConfigError`.
 
     ``patient``: an answer is waited for as long as it takes, as when a large table is changed.  ``database``: another
-    one of the same server.  ``lock_s``: how long another process's lock on SQLite is waited for.
-    ``only_look``: SQLite's file may be one that cannot be written.
+    one of the same server; empty: none.  ``lock_s``: how long another process's lock on SQLite is waited for.
+    ``only_look``: SQLite's file may be one that cannot be written.  ``option``: where the URL was written.
     """
-    parsed = database_url(url)
+    parsed = database_url(url, option)
     if database is not None:
         parsed = parsed.set(database=database)
     kind = parsed.get_backend_name()
     if kind not in _ENGINES:
-        raise ConfigError([f"[repository] url: {kind} is not supported; supported are {', '.join(_ENGINES)}"])
+        raise ConfigError([f"{option}: {kind} is not supported; supported are {', '.join(_ENGINES)}"])
+    if kind == "mysql" and database is None and not parsed.database:
+        raise ConfigError([f"{option} names no database; write it as in {_EXAMPLE}"])
     answer_s = lock_s if kind == "sqlite" else None if patient else ANSWER_TIMEOUT_S
     try:
         if parsed.drivername in _PACKAGES:
             optional(*_PACKAGES[parsed.drivername])
         engine = _ENGINES[kind](parsed, answer_s)
     except MissingExtra as missing:
-        raise ConfigError([f"[repository] {kind}: {missing}"]) from None
+        raise ConfigError([f"{option}: {kind}: {missing}"]) from None
     except (ImportError, NoSuchModuleError) as error:
-        raise ConfigError([f"[repository] url: no driver for {parsed.drivername}: {error}"]) from None
+        raise ConfigError([f"{option}: no driver for {parsed.drivername}: {error}"]) from None
     if only_look and kind == "sqlite":
         event.listen(engine, "do_connect", _look)
     return engine

@@ -76,7 +76,7 @@ _REMEDIES: dict[str, dict[int | str | None, str]] = {
     "mysql": {
         1045: f"the server refuses the user or the password; {_SETTINGS}",
         1044: f"the server refuses the user; {_SETTINGS}",
-        1049: "create the database, then run `htmengine db upgrade`",
+        1049: f"create the database, then run `htmengine db upgrade`, or {_SETTINGS}",
         1146: _UPGRADE,  # no such table
     },
     "postgresql": {

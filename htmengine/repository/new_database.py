@@ -95,7 +95,8 @@ def reach(server_url: str) -> None:
 @contextlib.contextmanager
 def _connected(server_url: str, settings: str) -> Iterator[Connection]:
     """``settings``: where the URL was written."""
-    engine = make_engine(server_url)
+    option = settings.removesuffix(" in application.conf")
+    engine = make_engine(server_url, option=option, database=database_url(server_url, option).database or "")
     try:
         with (
             in_one_line(server_url, settings),

@@ -9,12 +9,12 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from htmengine.csv_files import Notes, number, parse_timestamp, seconds
-from htmengine.errors import SourceFailed
-from htmengine.repository.connections import DRIVERS
+from htmengine.errors import ConfigError, SourceFailed
+from htmengine.repository.connections import database_url
 from htmengine.sources.pieces import Piece, ReadPieces, by_name
 
 ROWS_AT_ONCE = 10_000
@@ -43,8 +43,10 @@ def query(url: str, statement: str, name: str = "") -> ReadPieces:
 
 def _engine(url: str) -> Engine:
     try:
-        parsed = make_url(url)
-        return create_engine(parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername)))
+        parsed = database_url(url, "--sql")
+        return create_engine(parsed)
+    except ConfigError as error:
+        raise SourceFailed(str(error)) from None
     except ImportError as error:
         raise SourceFailed(f"{parsed.get_backend_name()} needs a driver: {error}") from None
     except ArgumentError as error:

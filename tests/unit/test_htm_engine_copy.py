@@ -30,14 +30,14 @@ class CopyTest(TestCase):
         self.old, self.new, self.other = (f"sqlite:///{folder}/{name}.db" for name in ("old", "new", "other"))
         self.enterContext(mock.patch.object(htm_engine_copy, "ROWS_AT_ONCE", 10))
 
-    def make_old(self, version: int) -> None:
-        engine = make_engine(self.old)
+    def make_old(self, version: int, url: str = "", uid: str = "a") -> None:
+        engine = make_engine(url or self.old)
         with engine.begin() as conn:
             for statement in htm_engine_tables(version, mysql=False):
                 conn.exec_driver_sql(statement)
             conn.exec_driver_sql("INSERT INTO alembic_version VALUES ('their-own')")
-            insert(conn, "metric", "uid, datasource, name, status", [("a", "custom", "/cpu", 0)])
-            rows = [("a", row, datetime(2016, 3, 1, 0, row), row / 7, 0.5) for row in range(1, ROWS + 1)]
+            insert(conn, "metric", "uid, datasource, name, status", [(uid, "custom", "/cpu", 0)])
+            rows = [(uid, row, datetime(2016, 3, 1, 0, row), row / 7, 0.5) for row in range(1, ROWS + 1)]
             insert(conn, "metric_data", "uid, rowid, timestamp, metric_value, anomaly_score", rows)
         engine.dispose()
 
@@ -89,3 +89,21 @@ class CopyTest(TestCase):
             with self.assertRaisesRegex(DatabaseFailed, why):
                 copy_tables(source, target)
         self.assertEqual(self.copied().last_rowid, ROWS)
+
+    def test_a_source_that_is_not_there_is_not_made(self) -> None:
+        with self.assertRaisesRegex(DatabaseFailed, "there is no file"):
+            copy_tables(self.other, self.new)
+        self.assertFalse(Path(self.other.removeprefix("sqlite:///")).exists())
+
+    def test_a_target_that_htm_engine_made_itself_is_no_copy(self) -> None:
+        self.make_old(PREDICTIONS)
+        self.make_old(PREDICTIONS, self.other)
+        with self.assertRaisesRegex(DatabaseFailed, "HTM Engine made this one itself"):
+            copy_tables(self.old, self.other)
+
+    def test_the_copy_of_another_database_is_not_taken_for_this_ones(self) -> None:
+        self.make_old(PREDICTIONS)
+        self.make_old(PREDICTIONS, self.other, uid="b")
+        self.copied()
+        with self.assertRaisesRegex(DatabaseFailed, "the copy of another one"):
+            copy_tables(self.other, self.new)

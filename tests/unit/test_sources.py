@@ -198,7 +198,8 @@ class SqlTest(FilesTestCase):
         for url, statement, expected in [
             (self.url, "select at, value from samples", "2 columns; select 3: name, time, value"),
             (self.url, "select missing", "no such column"),
-            ("nonsense", "select 1", "DIALECT://"),
+            ("nonsense", "select 1", "--sql is not a SQLAlchemy URL"),
+            ("mysql://reader@127.0.0.1:port/old", "select 1", "--sql is not a SQLAlchemy URL"),
             ("nosuch://user:secret@host/db", "select 2", "nosuch"),
         ]:
             with self.subTest(statement), self.assertRaisesRegex(HtmEngineError, expected) as refused:
