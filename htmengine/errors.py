@@ -313,7 +313,7 @@ class TooFewRows(HtmEngineError):
     """A series is too short to tell the range of its values.  Remedy: more rows, or a minimum and a maximum."""
 
     def __init__(self, rows: int, needed: int) -> None:
-        super().__init__(f"{rows} rows; without a minimum and a maximum the first {needed} define the range")
+        super().__init__(f"{rows} rows; without a minimum and a maximum at least {needed} are needed")
         self.rows = rows
         self.needed = needed
 

@@ -27,6 +27,8 @@ from htmengine.messages import Sample, Why, parse_sample
 
 #: Samples that define the range of a metric's values: the default of [metric_storer] pending_samples.
 PENDING_SAMPLES = 288
+#: A series of fewer samples has the range of all, as in an engine; with fewer than these it has no model.
+YOUNG_SAMPLES = 12
 #: Rows that go through the model at once; the caller's progress moves on after each.
 CHUNK_ROWS = 1000
 #: Reasons are told of rows with at least this score, where nobody says otherwise.
@@ -66,7 +68,7 @@ class Rows(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ValueRange:
-    """What tells the range of a series' values: its ends, or so many first samples.
+    """What tells the range of a series' values: its ends, or so many first samples, or all of a shorter series.
 
     Raises `HtmEngineError` if only one end is given.
     """
@@ -91,8 +93,9 @@ class ValueRange:
         given = self.given
         if given is not None:
             return given
-        if len(values) < self.pending_samples:
-            raise TooFewRows(len(values), self.pending_samples)
+        needed = min(YOUNG_SAMPLES, self.pending_samples)
+        if len(values) < needed:
+            raise TooFewRows(len(values), needed)
         return ModelParams.for_sample(values[: self.pending_samples])
 
 

@@ -25,6 +25,7 @@ from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine import offline
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
 from htmengine.adapters.datasource.why import Told
@@ -272,9 +273,19 @@ class ScoreTest(CommandLineTestCase):
         self.assertEqual((done.exit_code, "1 of 3 series cannot be scored" in done.stderr), (1, True))
 
     def test_a_file_that_is_too_short_to_tell_its_range_is_refused(self) -> None:
-        done = self.run_command("score", self.write(self.series(287)))
+        done = self.run_command("score", self.write(self.series(11)))
         self.assertEqual(done.exit_code, 1)
-        self.assertIn("287 rows; without a minimum and a maximum the first 288 define the range", done.stderr)
+        self.assertIn("11 rows; without a minimum and a maximum at least 12 are needed", done.stderr)
+        self.assertEqual(offline.YOUNG_SAMPLES, custom.YOUNG_SAMPLES)
+
+    def test_a_file_of_a_young_metric_has_the_scores_that_a_longer_one_begins_with(self) -> None:
+        scores = []
+        for rows in (12, 287, 300):
+            done = self.run_command("score", self.write(self.series(rows)))
+            self.assertEqual(done.exit_code, 0, done.stderr)
+            scores.append([row["anomaly_score"] for row in csv.DictReader(done.stdout.splitlines())])
+        short, young, grown = scores
+        self.assertEqual((short, young), (grown[:12], grown[:287]))
 
     def test_a_bad_row_is_left_out_and_named_by_its_line(self) -> None:
         done = self.run_command("score", self.write("timestamp,value\n60,1\n120,x\n"), "--min", 0, "--max", 1)
