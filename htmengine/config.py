@@ -34,6 +34,8 @@ ALERTS_PREFIX = f"{ENVIRONMENT_PREFIX}ALERTS__"
 ALERT_SECTIONS = ("alert:", "receiver:", "maintenance:")
 
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Labels that tell one series of results from the others.
+_OWN_LABELS = frozenset({"__name__", "metric"})
 
 
 # --- kinds of values ------------------------------------------------------------------------------------
@@ -138,10 +140,12 @@ def _percentiles(text: str) -> str:
 
 
 def _label_pairs(text: str) -> str:
-    for each in text.split():
-        name, equals, _ = each.partition("=")
-        if not equals or not _LABEL.fullmatch(name):
-            raise ValueError(text)
+    pairs = [each.partition("=") for each in text.split()]
+    names = [name for name, _, _ in pairs]
+    if not all(equals and _LABEL.fullmatch(name) for name, equals, _ in pairs):
+        raise ValueError(text)
+    if _OWN_LABELS.intersection(names) or len(set(names)) < len(names):
+        raise ValueError(text)
     return text
 
 
@@ -165,7 +169,9 @@ GLOBS = Kind("globs of names (web.* *.debug disk;*host=a*) with spaces between t
 PERCENTILES = Kind("numbers between 0 and 100 with spaces between them", _percentiles)
 URL = Kind("an http or https URL without user and password", _url)
 URL_OR_NOTHING = Kind(f"{URL.allowed}, or nothing", lambda text: text and _url(text))
-LABEL_PAIRS = Kind("NAME=VALUE, or several with spaces between them", _label_pairs)
+LABEL_PAIRS = Kind(
+    "NAME=VALUE, or several with spaces between them, each NAME once and neither metric nor __name__", _label_pairs
+)
 PORT = whole(0, 65_535)
 
 

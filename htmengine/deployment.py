@@ -34,7 +34,7 @@ from htmengine.process.twisted_types import Reactor
 from htmengine.repository import migrations
 from htmengine.repository.connections import make_engine
 from htmengine.repository.engine import Database
-from htmengine.selectors import rule_lines
+from htmengine.selectors import of_option, rule_lines
 from htmengine.sharding import ShardQueues
 
 if TYPE_CHECKING:  # imported when it is used: an embedded engine needs no pika
@@ -268,7 +268,8 @@ class Deployment:
     @property
     def gap_rules(self) -> GapRules:
         """Which metrics' gaps are filled.  Raises `InvalidRule`."""
-        return GapRules(rule_lines(self.config.metric_storer.fill_gaps))
+        with of_option("[metric_storer] fill_gaps"):
+            return GapRules(rule_lines(self.config.metric_storer.fill_gaps))
 
     def operations(self, bus: BusService, database: Database) -> Operations:
         """What users do with metrics."""

@@ -11,6 +11,8 @@ Labels are compared as in Prometheus: ``=``, ``!=``, ``=~`` and ``!~``, whole va
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -175,6 +177,15 @@ def rule_lines(text: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+@contextmanager
+def of_option(option: str) -> Iterator[None]:
+    """An `InvalidRule` names the option whose text it is of."""
+    try:
+        yield
+    except InvalidRule as error:
+        raise InvalidRule(f"{option}: {error}") from None
+
+
 def has_labels(text: str) -> bool:
     """Whether a search is a selector with labels.
 
@@ -203,7 +214,9 @@ def linear_expression(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options=options)
     except re2.error as error:
-        raise InvalidRule(f"regular expression {shown(pattern)}: {error.args[0]!s}") from None
+        said = error.args[0]
+        said = said.decode(errors="replace") if isinstance(said, bytes) else said
+        raise InvalidRule(f"regular expression {shown(pattern)}: {said}") from None
 
 
 def _matchers(inner: str) -> tuple[Matcher, ...]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
 from htmengine.labels import spellings
 from htmengine.repository import counters, reading
-from htmengine.selectors import rule_lines, separated
+from htmengine.selectors import of_option, rule_lines, separated
 from htmengine.wires.admission import Admission
 from htmengine.wires.counters import SaidCounters
 
@@ -37,14 +37,17 @@ def admission(engine: Engine, rules: Path | None, sample: IO[str] | None) -> Non
     configuration, or of a file.  docs/admission.md has their forms.
     """
     section = engine.deployment.config.admission
-    text = section.rules if rules is None else rules.read_text()
-    judge = Admission(rule_lines(text), section.allow.split(), section.deny.split())
+    text, source = (section.rules, "[admission] rules") if rules is None else (rules.read_text(), str(rules))
+    with of_option(source):
+        judge = Admission(rule_lines(text), section.allow.split(), section.deny.split())
+    with of_option("[admission] counters"):
+        said = SaidCounters(separated(section.counters))
     if sample is None:
         with engine.database() as database:
             names: Iterable[str] = database.read_sync(_texts)
     else:
         names = names_of(sample)
-    for line in preview(judge, names, SaidCounters(separated(section.counters))):
+    for line in preview(judge, names, said):
         click.echo(printable(line))
 
 

@@ -42,6 +42,7 @@ from htmengine.repository.quarantine import BLAMELESS, Quarantine, each_alone, r
 from htmengine.repository.queries import OutboxMessage
 from htmengine.runtime.sample_order import Learnt
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
+from htmengine.selectors import of_option
 from htmengine.sharding import ShardQueues
 from htmengine.wires.admission import Admission, Gate, NewMetrics
 from htmengine.wires.counters import SaidCounters
@@ -88,11 +89,7 @@ class MetricStorer(QueueConsumer):
         self.received = 0
         self.rejected: Counter[str] = Counter()
         self._reject_log = RejectLog(clock.seconds)
-        self._gate = Gate(
-            Admission(options.rules, options.allow, options.deny),
-            NewMetrics(options.new_metrics_a_minute, options.max_metrics),
-            SaidCounters(options.counters),
-        )
+        self._gate = _gate(options)
         self._one_at_a_time = DeferredLock()
         self._cadences: dict[str, Learnt] = {}
         self._waiting = True  #: whether samples may wait for earlier ones
@@ -285,6 +282,14 @@ class _Undone(Exception):
 def _try(conn: Connection, batch: SampleBatch, options: StorerOptions, now: float) -> None:
     store_batches(conn, [batch], options, now, [])
     raise _Undone
+
+
+def _gate(options: StorerOptions) -> Gate:
+    with of_option("[admission] rules"):
+        rules = Admission(options.rules, options.allow, options.deny)
+    with of_option("[admission] counters"):
+        said = SaidCounters(options.counters)
+    return Gate(rules, NewMetrics(options.new_metrics_a_minute, options.max_metrics), said)
 
 
 def _name_of(line: str) -> str:

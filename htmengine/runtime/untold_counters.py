@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from math import ceil
+from shlex import quote
 from statistics import median
 
 from sqlalchemy import Connection
@@ -67,8 +68,8 @@ def told(names: Sequence[str]) -> list[str]:
 def _sentence(name: str, selector: str) -> str:
     return (
         f"{name} looks like a counter, and its total is scored as it is: with counters = {selector} in section"
-        f" [admission] of application.conf, and after `htmengine delete {name}`, its rate is; !{selector} says that"
-        " it is none"
+        f" [admission] of application.conf, and after `htmengine delete {quote(name)}`, its rate is; !{selector} says"
+        " that it is none"
     )
 
 

@@ -121,7 +121,7 @@ class Wires:
 
         def read(body: bytes) -> Received:
             plain = decompress(body, encoding, influx.MAX_BODY_BYTES)
-            return influx.read_lines(plain, given.get("precision", "ns"), now)
+            return influx.read_lines(plain, given.get("precision") or "ns", now)
 
         received = await self._take(call, read)
         if received.rejected:

@@ -14,6 +14,7 @@ from typing import Any
 
 from htmengine.errors import InvalidBody, InvalidSample
 from htmengine.labels import MAX_TEXT_BYTES, shown
+from htmengine.messages.samples import MAX_TIMESTAMP
 from htmengine.process.extras import optional
 from htmengine.wires.samples import MAX_PARTS, Received, bound
 
@@ -33,6 +34,8 @@ PRECISIONS = {
 
 #: What lies before this time, in April of 1970, was written in seconds or so and is read as nanoseconds or so.
 COARSER = 10_000_000
+#: The precisions that are told as likely, the finest first.
+LIKELY = ("ns", "us", "ms", "s")
 
 MAX_BODY_BYTES = 10 * 1024 * 1024
 
@@ -83,10 +86,10 @@ def read_lines(body: bytes, precision: str, now: float) -> Received:
 def precision_of(time: int) -> str:
     """The precision that a number of our days is written in.
 
-    >>> [precision_of(time) for time in (1_400_000_000, 1_400_000_000_000, 60)]
-    ['s', 'ms', 's']
+    >>> [precision_of(time) for time in (1_400_000_000_000_000_000, 1_400_000_000_000, 1_400_000_000, 60)]
+    ['ns', 'ms', 's', 's']
     """
-    return next((name for name in ("us", "ms") if time * PRECISIONS[name][0] // PRECISIONS[name][1] >= COARSER), "s")
+    return next((name for name in LIKELY if COARSER <= _seconds(time, name) <= MAX_TIMESTAMP), "s")
 
 
 def _take(received: Received, point: dict[str, Any], precision: str, now: float) -> None:
@@ -109,15 +112,25 @@ def _take(received: Received, point: dict[str, Any], precision: str, now: float)
 
 
 def _timestamp(time: int, precision: str) -> float:
-    multiplier, divisor = PRECISIONS[precision]
-    timestamp = time * multiplier / divisor
-    if divisor > 1 and 0 <= timestamp < COARSER:
-        raise InvalidSample(
-            "timestamp_precision",
-            f"timestamp {time} is in 1970 if it counts {precision}; it is written with precision={precision_of(time)},"
-            " which the request has to say",
-        )
+    timestamp = _seconds(time, precision)
+    if PRECISIONS[precision][1] > 1 and 0 <= timestamp < COARSER:
+        raise _of_another_precision(time, f"is in 1970 if it counts {precision}")
+    if timestamp > MAX_TIMESTAMP >= _seconds(time, precision_of(time)):
+        raise _of_another_precision(time, f"is after 2099 if it counts {precision}")
     return timestamp
+
+
+def _seconds(time: int, precision: str) -> float:
+    multiplier, divisor = PRECISIONS[precision]
+    return time * multiplier / divisor
+
+
+def _of_another_precision(time: int, why: str) -> InvalidSample:
+    likely = precision_of(time)
+    return InvalidSample(
+        "timestamp_precision",
+        f"timestamp {time} {why}; it is written with precision={likely}, which the request has to say",
+    )
 
 
 def _has_long_key(line: str) -> bool:

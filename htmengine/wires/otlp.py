@@ -199,7 +199,13 @@ class OtlpReader:
         for share in self._options.quantiles:
             value = quantile(bounds, counts, share)
             if value is not None:
-                yield quantile_name(share), value, Kind.GAUGE
+                yield quantile_name(share), _between_extremes(value, point), Kind.GAUGE
+
+
+def _between_extremes(value: float, point: Any) -> float:
+    """A quantile that is not beyond the least and the greatest observation, which a point may tell."""
+    below_max = min(value, point.max) if point.HasField("max") else value
+    return max(below_max, point.min) if point.HasField("min") else below_max
 
 
 class _Name:

@@ -524,6 +524,19 @@ class StatusTest(CommandLineTestCase):
             ["[admission] counters: 'a'", "[admission] rules: rule 'drop'", "[admission] rules: rule 'rename a to'"],
         )
 
+    def test_a_rule_that_cannot_be_read_is_told_with_its_option_or_file(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        for option, bad in (("rules", "drop"), ("counters", "{a}"), ("counters", '{a=~"("}')):
+            (folder / "application.conf").write_text(f"[admission]\n{option} = {bad}\n")
+            done = self.run_command("admission", "--config", folder, "--sample", self.write("a 1 60\n"))
+            self.assertEqual((done.exit_code, f"[admission] {option}: " in done.stderr), (1, True), done.stderr)
+            self.assertNotIn("b'", done.stderr)
+        (folder / "application.conf").write_text("")
+        rules = self.write("drop\n")
+        done = self.run_command("admission", "--config", folder, "--rules", rules)
+        self.assertIn(f"{rules}: rule 'drop'", done.stderr)
+
 
 class TerminalTest(CommandLineTestCase):
     """What HTM Engine or another program wrote into the database may hold anything."""

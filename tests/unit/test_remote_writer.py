@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.config import RemoteWriteSection
+from htmengine.config import LABEL_PAIRS, RemoteWriteSection
 from htmengine.errors import DeliveryFailed, StartError
 from htmengine.export import remote_writer
 from htmengine.export.remote_writer import ALARMS_AGAIN_S, LOSS_TOLD_S, RemoteWriter, WriterOptions
@@ -130,6 +130,12 @@ class RemoteWriterTest(SynchronousTestCase):
         self.assertEqual(self.series("anomaly_score", "engine=a;metric=disk"), {START + 2.0: 0.3})
         self.assertEqual(self.series("alarm", labels), {START + 1.0: 0.0})
         self.assertEqual((writer.written, writer.waiting, writer.failures), (8, 0, 0))
+
+    def test_labels_that_would_make_one_series_of_many_are_refused(self) -> None:
+        for labels in ("metric=a", "engine=a __name__=x", "engine=a engine=b", "engine", "1=a"):
+            with self.assertRaises(ValueError):
+                LABEL_PAIRS.read(labels)
+        self.assertEqual(LABEL_PAIRS.read("engine=a=b dc="), "engine=a=b dc=")
 
     def test_the_expected_value_of_a_newest_row(self) -> None:
         self.writer()

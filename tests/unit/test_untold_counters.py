@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,16 @@ class UntoldCountersTest(SynchronousTestCase):
         [told] = self.told()
         self.assertIn("counters = net.rx in section [admission]", told)
         self.assertIn("!net.rx says that it is none", told)
+
+    def test_the_command_is_of_this_metric_in_a_shell_too(self) -> None:
+        for name in ("net.rx;dir=in", "!net.rx", "net.*", "it's"):
+            self.store(name, float)
+        commands = [told.split("`")[1] for told in self.told()]
+        self.assertEqual(
+            {tuple(shlex.split(command, posix=True)) for command in commands},
+            {("htmengine", "delete", name) for name in ("net.rx;dir=in", "!net.rx", "net.*", "it's")},
+        )
+        self.assertIn("htmengine delete 'net.rx;dir=in'", commands)
 
     def test_a_counter_that_starts_again_is_one(self) -> None:
         self.store("net.rx", lambda n: 7.0 * (n % 200))

@@ -42,6 +42,11 @@ class InfluxTest(TestCase):
             (1_400_000_000_000, "ns", "ms"),
             (1_400_000_000_000_000, "n", "us"),
             (1_400_000_000, "ms", "s"),
+            (1_400_000_000, "h", "s"),
+            (1_400_000_000_000, "s", "ms"),
+            (1_400_000_000_000, "us", "ms"),
+            (1_400_000_000_000_000, "ms", "us"),
+            (1_400_000_000_000_000_000, "s", "ns"),
         ):
             received = read_lines(b"m v=1 %d\nm v=1" % time, precision, 99.5)
             self.assertEqual((len(received.samples), dict(received.rejected)), (1, {"timestamp_precision": 1}))

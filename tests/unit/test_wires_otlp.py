@@ -91,6 +91,21 @@ class PointsTest(TestCase):
             },
         )
 
+    def test_quantiles_are_not_beyond_the_observations(self) -> None:
+        for counts, extremes, expected in (
+            ([0, 0, 100, 0], {"min": 2.5, "max": 3.0}, (2.5, 3.0)),
+            ([0, 0, 0, 9], {"min": 7.0, "max": 9.0}, (7.0, 7.0)),
+            ([0, 0, 100, 0], {"max": 0.0}, (0.0, 0.0)),
+            ([0, 0, 100, 0], {}, (2.02, 3.98)),
+        ):
+            request = Request()
+            request.point(
+                "h", "histogram", aggregation_temporality=1, explicit_bounds=[1.0, 2.0, 4.0], bucket_counts=counts,
+                **extremes,
+            )  # fmt: skip
+            found = values(request.read(OtlpReader(OtlpOptions(quantiles=(0.01, 0.99)))))
+            self.assertEqual((found["h.p1"][0], found["h.p99"][0]), expected)
+
     def test_a_cumulative_histogram_s_quantiles_are_of_what_was_added(self) -> None:
         reader = OtlpReader(OtlpOptions(quantiles=(0.5,)))
         found = []
