@@ -497,7 +497,7 @@ class StatusTest(CommandLineTestCase):
                 1,
                 [
                     (f"[web] tls_certificate: {TLS}", "'htmengine[tls]' brings it"),
-                    ("[repository] postgresql: psycopg", "'htmengine[postgresql]' brings it"),
+                    ("[repository] url: postgresql: psycopg", "'htmengine[postgresql]' brings it"),
                     ("rabbitmq.conf [connection]: pika", "'htmengine[amqp]' brings it"),
                 ],
             ),
