@@ -18,6 +18,7 @@ from htmengine.alerts.evaluation import Scored, in_maintenance, matches
 from htmengine.alerts.rule_index import RuleIndex
 from htmengine.incidents.budget import FLOOR
 from htmengine.incidents.grouping import Alarm, Outcome
+from htmengine.incidents.hold_off import learning
 from htmengine.incidents.records import AlarmState, Member, Silence
 from htmengine.messages import ScoredRow
 
@@ -66,6 +67,16 @@ def height_for(rule: Rule, row: ScoredRow) -> float | None:
     if row.why is UNSET or row.why.height < FLOOR or not fits(rule, row):
         return None
     return row.why.height
+
+
+def learns(rule: Rule, each: Candidate, first: float | None) -> bool:
+    """Whether a row pages nobody since its metric is still learnt; what leaves the valid range needs no learning.
+
+    ``first``: the time of the first row that the metric has learnt; None: it has learnt none.
+    """
+    if out_of_range(rule, each.row):
+        return False
+    return first is None or learning(first, each.row.timestamp) is not None
 
 
 def counted(rule: Rule, state: AlarmState, each: Candidate) -> tuple[AlarmState, bool]:

@@ -22,7 +22,7 @@ from htmengine.alerts.maintenance_queries import in_force
 from htmengine.alerts.notifications import Status, metric_page
 from htmengine.incidents import queries
 from htmengine.incidents.budget import Budget
-from htmengine.incidents.candidates import Candidate, Quiet, alarm_of, counted, with_row
+from htmengine.incidents.candidates import Candidate, Quiet, alarm_of, counted, learns, with_row
 from htmengine.incidents.feedback import is_like
 from htmengine.incidents.fleet import Newest
 from htmengine.incidents.grouping import (
@@ -44,7 +44,7 @@ from htmengine.incidents.grouping import (
     review,
     silence_alarm,
 )
-from htmengine.incidents.hold_off import HoldOff, learning
+from htmengine.incidents.hold_off import HoldOff
 from htmengine.incidents.preview import budget_of
 from htmengine.incidents.records import AlarmState, Incident, Member, Phase, Verdict
 from htmengine.incidents.roots import called, ranked
@@ -175,8 +175,7 @@ def _take_row(conn: Connection, judging: Judging, work: _Work, quiet: Quiet, eac
     alarm = alarm_of(each, quiet.reason(each.metric, each.row.timestamp))
     if alarm.quiet is None and is_like(work.fine.get(each.uid, ()), alarm):
         alarm = replace(alarm, quiet=Outcome.FINE)
-    first = work.learnt_since.get(each.uid)
-    if first is None or learning(first, each.row.timestamp) is not None:
+    if learns(judging.rule, each, work.learnt_since.get(each.uid)):
         verdict = Verdict(*_about(judging, alarm), threshold=None, tokens=None, verdict=LEARNING, incident_id=None)
         work.verdicts.append(verdict)
         return

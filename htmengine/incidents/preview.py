@@ -16,9 +16,9 @@ from msgspec import UNSET
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import AlertState, Fire, Phase, counts, evaluate
 from htmengine.incidents.budget import Budget
-from htmengine.incidents.candidates import Candidate, alarm_of, counted, height_for
+from htmengine.incidents.candidates import Candidate, alarm_of, counted, height_for, learns
 from htmengine.incidents.grouping import Alarm, Outcome, RuleState, decide, review
-from htmengine.incidents.hold_off import HoldOff, learning
+from htmengine.incidents.hold_off import HoldOff
 from htmengine.incidents.records import AlarmState
 from htmengine.incidents.replay import Replayed
 from htmengine.incidents.roots import Leading
@@ -95,8 +95,7 @@ class _Deciding:
         """Judge a row."""
         before = self.states.get(each.uid) or AlarmState(self.rule.name, each.uid)
         self.states[each.uid], enough = counted(self.rule, before, each)
-        first = self.learnt_since.get(each.uid)
-        if enough and first is not None and learning(first, each.row.timestamp) is None:
+        if enough and not learns(self.rule, each, self.learnt_since.get(each.uid)):
             self._decide(each.row.timestamp, [replace(alarm_of(each), since=since)])
 
     def take_look(self, look: Look) -> None:

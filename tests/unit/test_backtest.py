@@ -35,10 +35,11 @@ from htmengine.history.rescoring import Difference, Past, Rescored, Wanted, resc
 from htmengine.history.silences import Reports, look_times, looks_of, reports_of
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.incidents import feedback
+from htmengine.incidents import candidates, feedback
 from htmengine.incidents import queries as incident_queries
 from htmengine.incidents.candidates import Candidate
 from htmengine.incidents.fleet import Newest
+from htmengine.incidents.hold_off import Learning
 from htmengine.incidents.judging import Judging, Silent, judge
 from htmengine.incidents.preview import Look, PastRow
 from htmengine.incidents.records import Did, Marks
@@ -338,8 +339,10 @@ class BacktestTest(SynchronousTestCase):
     def test_a_rule_with_a_threshold_stands_beside_the_incidents(self) -> None:
         found = self.run_(Rule("old", threshold=0.999))
         self.assertTrue(any(pair.happened and pair.replayed for pair in found.comparison.pairs))
-        outside = self.run_(Rule("range", pages_per_week=5.0, valid_range=(0.0, 300.0), direction="down"))
-        self.assertEqual(outside.comparison.replayed.pages, 1)
+        outside = Rule("range", pages_per_week=5.0, valid_range=(0.0, 300.0), direction="down")
+        self.assertEqual(self.run_(outside).comparison.replayed.pages, 1)
+        with mock.patch(f"{candidates.__name__}.learning", return_value=Learning(0.5, 0.0)):
+            self.assertEqual(self.run_(outside).comparison.replayed.pages, 1)
 
     def test_a_threshold_does_not_look_at_rows_that_tell_the_range_and_a_range_that_is_given_does(self) -> None:
         definition = self.database.run_sync(queries.get_metric, self.uid).definition

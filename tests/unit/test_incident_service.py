@@ -166,6 +166,16 @@ class IncidentServiceTest(IncidentCase):
         self.rise("web.a", height=8.0)
         self.assertEqual((self.incidents(), self.verdicts()), ([], ["learning"]))
 
+    def test_what_leaves_the_valid_range_pages_from_the_first_row_on(self) -> None:
+        self.database.run_sync(_as_if_since, self.uids["web.a"], START)
+        rule = replace(self.config.rules[0], valid_range=(0.0, 100.0))
+        self.restart(replace(self.config, rules=(rule,)))
+        for value, verdicts in ((50.0, ["learning"]), (-1.0, ["learning", "paged"])):
+            row = ScoredRow(50 + len(verdicts), START, value, 0.5, 0.3, None, Why(8.0, "up", None, None, None, []))
+            info = MetricInfo(self.uids["web.a"], "web.a", None, None, None, "custom", {})
+            self.done(self.bus.broadcast(EXCHANGE, [encode_inference(info, [row])]))
+            self.assertEqual(self.verdicts(), verdicts)
+
     def test_a_backfill_pages_nobody(self) -> None:
         why = Why(8.0, "up", None, None, None, [])
         row = ScoredRow(60, START - 2 * DAY, 1.0, 0.5, 1.0, None, why)
