@@ -62,6 +62,15 @@ def database_url(url: str, option: str = "[repository] url") -> URL:
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
+def require_driver(url: URL, option: str) -> None:
+    """Raises `ConfigError`, which names the extra, if our driver of such a database is not installed."""
+    if url.drivername in _PACKAGES:
+        try:
+            optional(*_PACKAGES[url.drivername])
+        except MissingExtra as missing:
+            raise ConfigError([f"{option}: {url.get_backend_name()}: {missing}"]) from None
+
+
 def make_engine(
     url: str,
     *,
@@ -86,12 +95,9 @@ def make_engine(
     if kind == "mysql" and database is None and not parsed.database:
         raise ConfigError([f"{option} names no database; write it as in {_EXAMPLE}"])
     answer_s = lock_s if kind == "sqlite" else None if patient else ANSWER_TIMEOUT_S
+    require_driver(parsed, option)
     try:
-        if parsed.drivername in _PACKAGES:
-            optional(*_PACKAGES[parsed.drivername])
         engine = _ENGINES[kind](parsed, answer_s)
-    except MissingExtra as missing:
-        raise ConfigError([f"{option}: {kind}: {missing}"]) from None
     except (ImportError, NoSuchModuleError) as error:
         raise ConfigError([f"{option}: no driver for {parsed.drivername}: {error}"]) from None
     if only_look and kind == "sqlite":

@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from htmengine.csv_files import Notes, number, parse_timestamp, seconds
 from htmengine.errors import ConfigError, SourceFailed
-from htmengine.repository.connections import database_url
+from htmengine.repository.connections import database_url, require_driver
 from htmengine.sources.pieces import Piece, ReadPieces, by_name
 
 ROWS_AT_ONCE = 10_000
@@ -44,6 +44,7 @@ def query(url: str, statement: str, name: str = "") -> ReadPieces:
 def _engine(url: str) -> Engine:
     try:
         parsed = database_url(url, "--sql")
+        require_driver(parsed, "--sql")
         return create_engine(parsed)
     except ConfigError as error:
         raise SourceFailed(str(error)) from None

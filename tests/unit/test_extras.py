@@ -28,6 +28,7 @@ from htmengine.errors import HtmEngineError
 from htmengine.export.remote_writer import WriterOptions
 from htmengine.process.extras import TLS
 from htmengine.repository.connections import make_engine
+from htmengine.sources import sql
 from htmengine.web.service import tls_options
 from htmengine.wires import influx, otlp, protobuf_frames
 from htmengine.wires.compression import decompress
@@ -82,8 +83,10 @@ USES: list[tuple[str, str, Callable[[], object]]] = [
     ("calendars", "recurring_ical_events", lambda: FileCalendar(Path("any.ics"), ZoneInfo("UTC"))),
     ("frames", "narwhals", lambda: score(object())),
     ("mysql", "pymysql", lambda: make_engine("mysql://root@127.0.0.1/htmengine")),
+    ("mysql", "pymysql", lambda: sql.query("mysql://root@127.0.0.1/old", "SELECT 1")),
     ("parquet", "pyarrow", _parquet),
     ("postgresql", "psycopg", lambda: make_engine("postgresql://postgres@127.0.0.1/htmengine")),
+    ("postgresql", "psycopg", lambda: sql.query("postgresql://postgres@127.0.0.1/old", "SELECT 1")),
     ("templates", "jinja2", lambda: rendered("any.j2", {})),
     ("tls", TLS, _https_receiver),
     ("tls", TLS, lambda: tls_options(Path("any.pem"))),
