@@ -274,10 +274,10 @@ def _height(why: str | None) -> float:
 def rows_outside(
     conn: Connection, names: Mapping[str, str], valid: tuple[float, float], since: int, most: int
 ) -> list[PastRow]:
-    """Rows since an epoch second with values outside a range, of metrics by uid with their names; at most so many."""
+    """Scored rows since an epoch second with values outside a range, of metrics by uid with names; at most so many."""
     c = metric_data.c
     columns = (c.uid, c.rowid, c.timestamp, c.metric_value, c.anomaly_score)
-    outside = or_(c.metric_value < valid[0], c.metric_value > valid[1])
+    outside = or_(c.metric_value < valid[0], c.metric_value > valid[1]) & c.anomaly_score.is_not(None)
     found: list[PastRow] = []
     for part in in_parts(sorted(names)):
         query = select(*columns).where(c.uid.in_(part), c.timestamp >= to_datetime(since), outside)

@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import update
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
@@ -51,6 +52,7 @@ from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.fine_spans import FineSpan
 from htmengine.repository.queries import MetricStatus, Score
+from htmengine.repository.schema import metric_data
 from htmengine.repository.snapshots import SavedModel
 from htmengine.selectors import Selection
 from tests.support.database import migrated, new_database
@@ -357,6 +359,13 @@ class BacktestTest(SynchronousTestCase):
             tried = [self.database.read_sync(trial, rule, SINCE, NO_ALERTS) for rule in (high, ranged)]
             self.assertEqual((replayed, tuple(each.pages > 0 for each in tried)), (pages, pages))
             self.assertEqual({each.usual > 0 for each in tried}, {early == 0})
+
+    def test_rows_without_a_score_are_outside_no_range_as_rules_hear_of_scored_ones_only(self) -> None:
+        asked = {self.uid: "web.load"}, (0.0, 300.0), SINCE, 10
+        found = self.database.read_sync(incident_queries.rows_outside, *asked)
+        self.assertEqual([each.row.value for each in found], [400.0, 410.0])
+        self.database.run_sync(lambda conn: conn.execute(update(metric_data).values(anomaly_score=None)))
+        self.assertEqual(self.database.read_sync(incident_queries.rows_outside, *asked), [])
 
     def test_of_too_many_unusual_rows_the_newest_are_judged_which_is_told(self) -> None:
         with mock.patch("htmengine.history.backtest.MOST_ROWS", 1):

@@ -262,6 +262,7 @@ class IncidentCommandsTest(SynchronousTestCase):
     def test_a_preview_is_of_any_rule(self) -> None:
         for rowid in (20, 25, 26, 39):
             self.judge("web.a", rowid, 7.5)
+        self.database.run_sync(queries.save_scores, [Score(self.uids["web.a"], 40, NOW, 40.0, 0.5, 0.5, 0.0)])
         rules = self.folder / "rules.conf"
         rules.write_text('[alert:new]\nmetrics = {__name__=~"db.*"}\npages_per_week = 1\nreceivers = hook\n')
         since = ("--since", str(NOW - 60 * DAY))
