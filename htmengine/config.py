@@ -129,7 +129,8 @@ def _globs(text: str) -> str:
 
 
 def _command(text: str) -> str:
-    shlex.split(text)
+    if shlex.split(text)[:1] == [""]:
+        raise ValueError(text)
     return text
 
 
