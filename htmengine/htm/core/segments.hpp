@@ -280,6 +280,7 @@ class Segments {
 
   // Those of the cells that the segment has no synapse from.  Its palette, if it has one, is spread out.
   void collect_others(uint16_t segment, const Cells& cells, const Scratch& scratch, Cells& others) const {
+    if (others.capacity() < cells.size()) others.reserve(2 * cells.size());  // sizes grow in small steps
     others.resize(cells.size());
     size_t count = 0;
     for (uint16_t cell : cells) {
