@@ -25,7 +25,7 @@ from twisted.logger import Logger
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.bus.interface import Bus, Delivery, QueueLimits, Subscription
 from htmengine.deployment import BusService, Deployment
-from htmengine.errors import BusAway, InvalidMessage, UnroutableMessage
+from htmengine.errors import BusAway, BusClosed, InvalidMessage, UnroutableMessage
 from htmengine.messages import decode_broadcast
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor, for_twisted, installed_reactor, within
@@ -80,6 +80,7 @@ class AsyncClient:
         """
         self._reactor = reactor
         self._patient = patient
+        self._at_stop: Any = None
         self._deployment = deployment or Deployment.find(config_dir, data_dir)
 
     async def __aenter__(self) -> Self:
@@ -91,6 +92,7 @@ class AsyncClient:
         except BaseException:
             self._database.close()
             raise
+        self._at_stop = self._reactor.addSystemEventTrigger("before", "shutdown", self._stopped)
         if not self._patient:
             await self._reach()
         return self
@@ -104,6 +106,18 @@ class AsyncClient:
             raise
 
     async def __aexit__(self, *_: object) -> None:
+        if self._at_stop is None:
+            return  # the reactor stops, which has closed it
+        self._reactor.removeSystemEventTrigger(self._at_stop)
+        await self._close()
+
+    def _stopped(self) -> Deferred[None]:
+        """A reactor that stops does not come back to who uses this: threads would hold up the end of the process."""
+        self._at_stop = None
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        self._at_stop = None
         self._database.stop_waiting()
         await self._bus.stopService()
         self._database.close()
@@ -164,6 +178,7 @@ class Results:
     """Message after message, each as its JSON object.
 
     A message is acknowledged when the next one is asked for: it comes again if its receiver did not get that far.
+    They end when the client is closed, as it is when the reactor stops.
     """
 
     log = Logger()
@@ -182,7 +197,10 @@ class Results:
         while True:
             await self._acknowledge()
             if not self._deliveries:
-                self._deliveries.extend(await self._subscription.get(PREFETCH))
+                try:
+                    self._deliveries.extend(await self._subscription.get(PREFETCH))
+                except BusClosed:  # so is the client
+                    raise StopAsyncIteration from None
             delivery = self._deliveries.popleft()
             self._given.append(delivery)
             try:
@@ -261,6 +279,8 @@ class Client:
         try:
             while True:
                 yield self._call(results.__anext__)
+        except StopAsyncIteration:
+            return
         finally:
             self._call(results.close)
 

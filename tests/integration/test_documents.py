@@ -156,4 +156,4 @@ def test_programs_on_the_client_library(user: User) -> None:
     for program_text in examples("docs/client.md"):
         started = user.start(program_text)
         sees_values(user, started)
-        started.end(signal.SIGKILL)
+        started.end(signal.SIGTERM)
