@@ -86,9 +86,9 @@ def start_scores(conn: Connection, start: MetricScore) -> None:
     bulk_insert(conn, metric_score, (*_KEYS, *_CHANGING), [_values(start)])
 
 
-def save_scores(conn: Connection, scores: Sequence[MetricScore]) -> None:
-    """Advance models' counts; those of a model that was replaced meanwhile change nothing."""
-    bulk_update(conn, metric_score, _KEYS, _CHANGING, [_values(score) for score in scores])
+def save_scores(conn: Connection, scores: Sequence[MetricScore]) -> int:
+    """Advance models' counts; those of a model that was replaced meanwhile change nothing.  Returns how many did."""
+    return bulk_update(conn, metric_score, _KEYS, _CHANGING, [_values(score) for score in scores])
 
 
 def get_scores(conn: Connection, uids: Iterable[str] | None = None) -> dict[str, MetricScore]:

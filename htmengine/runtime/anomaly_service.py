@@ -90,6 +90,10 @@ class TakenSnapshot:
 _NOTHING_KNOWN = (None, None, None)
 
 
+class _ModelReplaced(Exception):
+    """There is another model, or none: what was computed for the model before must not be stored."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What a batch of messages leads to."""
@@ -190,11 +194,14 @@ class AnomalyService(QueueConsumer):
         await self._quarantine.each(await self._decode(deliveries), self._process, self._fail_metric)
 
     async def _process(self, parts: Sequence[Part]) -> None:
-        try:
-            await self._process_together(parts)
-        except Exception:
-            self._states.clear()  # they may have advanced by rows that were not stored; the database has what was
-            raise
+        while True:
+            try:
+                return await self._process_together(parts)
+            except _ModelReplaced:
+                self._states.clear()  # without them, results of the model before are left out
+            except Exception:
+                self._states.clear()  # they may have advanced by rows that were not stored; the database has what was
+                raise
 
     async def _fail_metric(self, part: Part, error: Exception) -> None:
         """A metric whose results cannot be processed is in ERROR; a message that was never valid harms no metric."""
@@ -390,7 +397,8 @@ def _store(
 ) -> dict[str, Metric]:
     """Store scores, states and statuses; returns the metrics of the commands' results."""
     _save_scores(conn, batch.scores)
-    counts.save_scores(conn, batch.newest)
+    if counts.save_scores(conn, batch.newest) < len(batch.newest):
+        _check_current(conn, batch.touched)
     results.save_anomalies(conn, batch.scores, anomaly_floor)
     results.append_log(conn, batch.news)
     detector_states.save(conn, states)
@@ -421,6 +429,14 @@ def _save_scores(conn: Connection, scores: Sequence[tuple[str, ScoredRow]]) -> N
     if stored < len(scores):
         for uid in dict.fromkeys(uid for uid, _ in scores):
             _check_rows(conn, uid, [row for of, row in scores if of == uid])
+
+
+def _check_current(conn: Connection, states: Mapping[str, MetricState]) -> None:
+    """Raises `_ModelReplaced` if a model has been replaced since its state was loaded."""
+    for uid, state in states.items():
+        metric = queries.find_metric_by_uid(conn, uid, lock=True)
+        if metric is None or metric.definition is None or metric.definition.generation != state.generation:
+            raise _ModelReplaced
 
 
 def _check_rows(conn: Connection, uid: str, rows: Sequence[ScoredRow]) -> None:

@@ -168,6 +168,20 @@ class AnomalyServiceTest(SynchronousTestCase):
         told, _ = self.database.run_sync(results.results_after, 0, 10 * ROWS)
         self.assertEqual([each.rowid for each in told], list(range(1, ROWS + 1)))
 
+    def test_results_of_a_model_that_is_replaced_while_they_are_scored_are_left_out(self) -> None:
+        advance = MetricState.advance
+
+        def replacing(state: MetricState, row: ResultRow, *, sequence_only: bool) -> float:
+            if state.generation == 1 and row.rowid == 5:
+                self.database.run_sync(custom.define_grown, self.metric, 288, ROWS)
+            return advance(state, row, sequence_only=sequence_only)
+
+        self.patch(MetricState, "advance", replacing)
+        self.deliver(self.results(1, 60))
+        self.assertEqual((self.stored(), self.heard_rows()), ([None] * ROWS, []))
+        self.deliver(self.results(1, ROWS, generation=2))
+        self.assertEqual(self.stored(), self.expected())
+
     def make_young(self) -> None:
         definition = self.metric.definition
         assert definition is not None
