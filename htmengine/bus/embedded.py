@@ -398,9 +398,10 @@ class EmbeddedBus(Service):
     def _failed(self, work: Sequence[_Operation], failure: Failure) -> Deferred[None] | None:
         """A transaction failed as a whole: a process held its lock for too long, or the disk has a fault.
 
-        If the disk takes nothing, all that was asked for waits, until it does or the bus stops.
+        If the disk takes nothing any more, all that was asked for waits, until it does or the bus stops.
         """
-        if error_number(failure.value) in REFUSALS and not self._stopped:
+        assert self._file is not None
+        if error_number(failure.value) in REFUSALS and not self._stopped and not self._file.read_only:
             return self._wait_for_disk(work, failure)
         self.log.error("bus file {path}: {error}", path=self._path, error=failure.getErrorMessage())
         kind = BusClosed if self._stopped else BusError

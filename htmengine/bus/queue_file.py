@@ -116,7 +116,8 @@ class QueueFile:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         try:
-            self._begin = "BEGIN" if sqlite_files.is_read_only(path) else "BEGIN IMMEDIATE"
+            self.read_only = sqlite_files.is_read_only(path)  #: from the start
+            self._begin = "BEGIN" if self.read_only else "BEGIN IMMEDIATE"
             options: dict[str, Any] = {"isolation_level": None, "check_same_thread": False}
             self._db = sqlite_files.connect(path, timeout=LOCK_TIMEOUT_S, **options)
             self._prepare()

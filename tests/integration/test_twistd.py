@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.distributed import QUICK, distributed_engine
@@ -62,6 +64,8 @@ def test_all_taps_together_are_an_engine(tmp_path: Path, rabbitmq: RabbitMQ, mar
         engine.wait_until_scored(30)
         for tap in TAPS:
             assert engine.log(tap).count("statistics_refresh_rate: no longer has an effect") == 1
+        [page] = re.findall(r"dashboard and API: (\S+)", engine.log("web"))
+        assert httpx.get(page, timeout=60).status_code == 200  # its reactor runs, as the others' do
         for process in engine.processes.values():
             process.send_signal(signal.SIGTERM)
         # twistd ends as a process that SIGTERM has ended, after an orderly stop
