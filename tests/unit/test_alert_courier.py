@@ -82,6 +82,7 @@ class CourierTest(SynchronousTestCase):
         [record] = self.database.run_sync(alert_queries.list_alerts, 10)
         return [(each.status, each.state, each.attempts, each.answer) for each in record.deliveries]
 
+    @pytest.mark.long
     def test_a_message_is_delivered_and_not_again(self) -> None:
         self.queue(FIRING)
         self.sender.succeed()
@@ -136,6 +137,7 @@ class CourierTest(SynchronousTestCase):
         self.clock.pump([5])
         self.assertEqual(len(self.sender.attempts), 2)
 
+    @pytest.mark.long
     def test_it_is_given_up_after_its_time(self) -> None:
         self.queue(FIRING)
         while self.sender.pending:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -22,6 +23,7 @@ SELECTORS = st.sampled_from(
 NAMES = ("web.a", "web.a;dc=a", "web.test;dc=b", "db.test", "db.test;dc=a;host=web", "a%20b;dc=", "wb", "")
 
 
+@pytest.mark.long
 class RuleIndexTest(SynchronousTestCase):
     @settings(max_examples=50)
     @given(st.lists(st.tuples(st.lists(SELECTORS, max_size=3), st.booleans()), max_size=8))

@@ -221,6 +221,7 @@ class AlertServiceTest(ServiceCase):
         for name, rowid, score in heard:
             self.hear(name, (rowid, score))
 
+    @pytest.mark.long
     def test_alerts_whose_rows_its_queue_has_dropped_are_told_after_the_start(self) -> None:
         missed = [("web.a", 1, 1.0), ("db.b", 2, 1.0), *(("web.a", n, 0.1) for n in range(2, 20)), ("web.a", 90, 1.0)]
         self.away(*missed)
@@ -295,6 +296,7 @@ class AlertServiceTest(ServiceCase):
         [record] = self.records()
         self.assertEqual((record.resolved_at, record.newest), (None, None))
 
+    @pytest.mark.long
     def test_a_deleted_metric_is_resolved_and_forgotten(self) -> None:
         self.hear("web.a", (1, 1.0))
         self.database.run_sync(queries.delete_metric, self.uids["web.a"])

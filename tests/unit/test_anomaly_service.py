@@ -381,6 +381,7 @@ class AnomalyServiceTest(SynchronousTestCase):
         self.deliver(self.results(401, ROWS))
         self.assertEqual(self.stored(), self.expected_without_what_was_fine())
 
+    @pytest.mark.long
     def test_a_row_is_explained_by_what_was_learnt_then(self) -> None:
         self.call_fine(300, 340, after=400)
         self.deliver(self.results(1, ROWS))
@@ -492,6 +493,7 @@ class AnomalyServiceTest(SynchronousTestCase):
         score = self.database.run_sync(counts.get_scores)[self.metric.uid]
         return score.rowid, score.scored, score.anomaly
 
+    @pytest.mark.long
     def test_each_row_counts_as_scored_once_over_restarts_and_redeliveries(self) -> None:
         for first in range(1, ROWS + 1, 70):
             self.deliver(self.results(first, first + 69))

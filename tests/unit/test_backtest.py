@@ -281,6 +281,7 @@ def unusual(uid: str) -> Sequence[PastRow]:
     return rescore(past(uid=uid, name="web.load"), WANTED).unusual
 
 
+@pytest.mark.long
 class BacktestTest(SynchronousTestCase):
     def setUp(self) -> None:
         self.database, self.uid = self.filled_database("backtest", fill)
@@ -461,6 +462,7 @@ class CommandTest(SynchronousTestCase):
         wrong = self.file("calendar.conf", "[alert:a]\npages_per_week = 1\n")
         self.assertIn("only [maintenance:NAME] is allowed", self.command("--calendar", wrong, status=1))
 
+    @pytest.mark.long
     def test_rows_that_wait_for_their_model_are_told(self) -> None:
         metric = self.database.run_sync(queries.find_metric, "web.load")
         start = MetricScore(metric.uid, metric.definition.generation if metric.definition else 0, 300, evidence_from=1)

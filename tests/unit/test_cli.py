@@ -538,6 +538,7 @@ class StatusTest(CommandLineTestCase):
         self.assertIn(f"{rules}: rule 'drop'", done.stderr)
 
 
+@pytest.mark.long
 class TerminalTest(CommandLineTestCase):
     """What HTM Engine or another program wrote into the database may hold anything."""
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.htm import _core
@@ -70,6 +71,7 @@ class PermanenceTest(SynchronousTestCase):
             after.append(pooler.permanences(0))
         self.assertEqual(after, [[5000, 5000]] * 3 + [[5120, 4980]] * 4 + [[5240, 4960]])
 
+    @pytest.mark.long
     def test_nothing_is_learnt_unasked(self) -> None:
         pooler = _pooler()
         before = [pooler.permanences(column) for column in range(2048)]
@@ -78,6 +80,7 @@ class PermanenceTest(SynchronousTestCase):
         self.assertEqual(pooler.owned_columns, 0)
 
 
+@pytest.mark.long
 class InitialPoolTest(SynchronousTestCase):
     def test_each_column_sees_its_own_four_fifths_half_of_them_connected(self) -> None:
         pooler = _pooler()

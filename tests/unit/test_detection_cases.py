@@ -47,6 +47,7 @@ def daily(rows: int, *, seed: int = 1, low: float = 20.0, high: float = 80.0) ->
     return [middle + half * math.sin(row / DAY * 2 * math.pi) + rng.gauss(0, half / 15) for row in range(rows)]
 
 
+@pytest.mark.long
 class GlitchTest(TestCase):
     def test_one_outlier_among_the_first_rows_blinds_nothing(self) -> None:
         for row, glitch in ((50, 1e6), (10, -1e7), (287, 1e6)):
@@ -102,6 +103,7 @@ class AwayTest(TestCase):
         self.assertGreaterEqual(found.heights[missed].max(), FLOOR)
 
 
+@pytest.mark.long
 class NoiseTest(TestCase):
     def test_noise_that_never_changes_its_kind_is_worth_no_page_once_it_is_learnt(self) -> None:
         rng = random.Random(1)

@@ -377,6 +377,7 @@ class RestoreTest(TestCase):
             self.assertEqual(detector.update(*row), copy.update(*row))
         self.assertEqual(detector.save(), copy.save())
 
+    @pytest.mark.long
     def test_a_young_metric_is_small_and_an_old_one_bounded(self) -> None:
         detector = Detector()
         rows = columns(daily_rows(20_000))

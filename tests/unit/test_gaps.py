@@ -11,6 +11,7 @@ from dataclasses import replace
 from unittest import TestCase
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, insert, select
@@ -210,6 +211,7 @@ class StoredTest(StoredTestCase):
         self.assertEqual(self.filled(), [])
 
 
+@pytest.mark.long
 class OrderTest(StoredTestCase):
     @settings(max_examples=8, deadline=None)
     @given(st.integers(0, 2**32))

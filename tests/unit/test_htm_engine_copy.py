@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from unittest import TestCase, mock
 
+import pytest
+
 from htmengine.errors import DatabaseFailed
 from htmengine.repository import htm_engine_copy, migrations, queries
 from htmengine.repository.connections import make_engine
@@ -24,6 +26,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.long
 class CopyTest(TestCase):
     def setUp(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from unittest import TestCase
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,6 +103,7 @@ class JoiningTest(TestCase):
         others.append(decide("a", Budget(1.0), RuleState(), {}, [silence_alarm("uid-m", "m", 0, 0, "")]))
         self.assertEqual(len({each.state.open[0].id for each in (first, *others)}), 4)
 
+    @pytest.mark.long
     @settings(deadline=None, max_examples=40)
     @given(
         st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3 * DAY), st.floats(4.0, 9.0)), max_size=40),

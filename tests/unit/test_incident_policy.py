@@ -31,6 +31,7 @@ def bound(pages_per_week: float) -> int:
 
 
 class BudgetTest(TestCase):
+    @pytest.mark.long
     @settings(deadline=None, max_examples=60)
     @given(BUDGETS, st.lists(st.tuples(st.floats(-WEEK_S, 3 * WEEK_S), st.integers(1, 40)), max_size=60))
     def test_whatever_comes_any_four_weeks_are_bounded(self, pages: float, bursts: list[tuple[float, int]]) -> None:

@@ -89,6 +89,7 @@ def _as_if_since(conn: Any, uid: str, first: int) -> None:
     queries.update_tails(conn, [(uid, len(rows), START)])
 
 
+@pytest.mark.long
 class IncidentServiceTest(IncidentCase):
     def test_a_high_row_pages_with_its_reason_and_a_low_one_does_not(self) -> None:
         self.rise("web.a", height=3.9, rowid=49)

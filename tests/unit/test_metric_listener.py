@@ -8,6 +8,7 @@ import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import pytest
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionLost
@@ -238,6 +239,7 @@ class BatchesTest(ListenerTestCase):
 class LongLinesTest(ListenerTestCase):
     options = ListenerOptions(BatcherOptions(QUEUE, batch_max_lines=1000))
 
+    @pytest.mark.long
     def test_no_message_is_larger_than_half_of_the_queue_whatever_the_lines_have(self) -> None:
         self.assertLessEqual(2 * MESSAGE_BYTES, SAMPLES_LIMITS.max_bytes)
         names = [sign * length for length in (1, 20, 62, 63, 70, 200, 255) for sign in ("m", "ü", "指")]

@@ -129,6 +129,7 @@ class ModelCacheTest(SynchronousTestCase):
 
         self.cache._store.save = refuse  # type: ignore[method-assign]
 
+    @pytest.mark.long
     def test_models_go_on_from_where_they_were_while_the_disk_refuses_checkpoints(self) -> None:
         self.define("a", "b")
         for rowid in range(1, 17):

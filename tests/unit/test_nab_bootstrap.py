@@ -30,6 +30,7 @@ def series(seed: int, files: int = 3) -> list[ScoredWindows]:
     return made
 
 
+@pytest.mark.long
 class WorthTest(SynchronousTestCase):
     def test_all_files_once_have_the_benchmarks_score(self) -> None:
         every = np.arange(3)

@@ -8,6 +8,7 @@ import math
 from dataclasses import FrozenInstanceError
 from unittest import TestCase
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -248,6 +249,7 @@ class JsonTest(TestCase):
                 ModelParams.from_json(document)
 
 
+@pytest.mark.long
 class FirstRangeTest(TestCase):
     def test_one_outlier_of_any_size_at_any_place_changes_nothing(self) -> None:
         plain = [50.0 + 40.0 * math.sin(row / 5) for row in range(288)]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from unittest import mock
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
@@ -97,6 +98,7 @@ class WatchTest(SynchronousTestCase):
         self.assertEqual([figure.value for figure in self.watch.figures()], [len(told)])
         self.assertEqual(str(self.failureResultOf(self.readiness(), Unhealthy).value), "; ".join(told))
 
+    @pytest.mark.long
     def test_a_publication_that_waits_for_room_is_told_by_its_queue_once_and_then_hourly(self) -> None:
         self.done(self.bus.declare_queue("full", limits=QueueLimits(max_messages=1)))
         self.done(self.bus.publish("full", [b"one"]))

@@ -107,6 +107,7 @@ class CadenceTest(RebuildTestCase):
         return stored.cadences[self.metric().uid]
 
 
+@pytest.mark.long
 class EarlyRowsTest(RebuildTestCase):
     """The rows that tell a metric's range are its first ones, however they came."""
 
@@ -236,6 +237,7 @@ class RebuildTest(RebuildTestCase):
         self.assert_adds_up()
 
 
+@pytest.mark.long
 class MaintenanceTest(RebuildTestCase):
     """A window of maintenance from minute 110 to minute 120, whose rows are not learnt."""
 

@@ -206,6 +206,7 @@ class RemoteWriterTest(SynchronousTestCase):
         self.clock.advance(LOSS_TOLD_S)
         self.assertEqual(self.progress.stalled(60.0), [])
 
+    @pytest.mark.long
     def test_many_results_that_are_too_old_cost_few_requests_and_hardly_any_that_are_not(self) -> None:
         writer = self.writer()
         self.prometheus.oldest = START + 130.0
