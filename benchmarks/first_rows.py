@@ -26,7 +26,7 @@ from htmengine.evidence import Detector
 from htmengine.evidence.scale import ALARM_SCORE
 from htmengine.incidents.budget import FLOOR
 from htmengine.measure.fleet import Fleet, FleetSeries, load_fleet, score_alarms, what
-from htmengine.offline import PENDING_SAMPLES
+from htmengine.offline.scores import PENDING_SAMPLES
 
 
 def first_rows(fleet: Fleet) -> Fleet:

@@ -10,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from htmengine.data_frames import score
-    from htmengine.streaming import AnomalyScorer
+    from htmengine.offline.data_frames import score
+    from htmengine.offline.streaming import AnomalyScorer
 
 __all__ = ["AnomalyScorer", "score"]
 
-_PLACES = {"score": "htmengine.data_frames", "AnomalyScorer": "htmengine.streaming"}
+_PLACES = {"score": "htmengine.offline.data_frames", "AnomalyScorer": "htmengine.offline.streaming"}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,7 +25,7 @@ from htmengine.history.stored import past_of
 from htmengine.htm.params import ModelParams
 from htmengine.measure.worker_scores import WorkerScores
 from htmengine.messages import InputRow
-from htmengine.offline import ValueRange
+from htmengine.offline.scores import ValueRange
 from htmengine.process.twisted_types import Reactor
 from htmengine.repository import queries
 

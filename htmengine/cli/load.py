@@ -20,7 +20,7 @@ from htmengine.cli.common import Engine, engine_options, example, failing_cleanl
 from htmengine.cli.series import columns_options, left_out
 from htmengine.csv_files import STDIN, Columns, Notes, read_rows, series_files
 from htmengine.errors import HtmEngineError, InvalidModelSpec
-from htmengine.offline import Accepted, accept
+from htmengine.offline.scores import Accepted, accept
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Reactor
 from htmengine.sources import Piece, ReadPieces, influx

@@ -21,7 +21,7 @@ from htmengine.evidence.scoring import detector_for
 from htmengine.gaps import SKIP, Filling, parse_filling
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.offline import CHUNK_ROWS, TOLD_SCORE, Accepted, Rows, ValueRange, scored_rows
+from htmengine.offline.scores import CHUNK_ROWS, TOLD_SCORE, Accepted, Rows, ValueRange, scored_rows
 
 
 def _filling(_ctx: click.Context, _param: click.Parameter, text: str) -> Filling | None:

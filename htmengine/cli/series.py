@@ -18,7 +18,7 @@ import click
 from htmengine.csv_files import Columns, Notes, read_rows
 from htmengine.errors import HtmEngineError
 from htmengine.htm.params import ModelParams
-from htmengine.offline import PENDING_SAMPLES, Accepted, ValueRange, accept
+from htmengine.offline.scores import PENDING_SAMPLES, Accepted, ValueRange, accept
 
 T = TypeVar("T")
 

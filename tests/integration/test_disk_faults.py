@@ -20,7 +20,7 @@ import pytest
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.offline import score_rows
+from htmengine.offline.scores import score_rows
 from tests.support.crashes import SETTINGS
 from tests.support.engine import Engine, wait_for
 

@@ -14,7 +14,7 @@ from htmengine.evidence import Detector
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.offline import score_rows
+from htmengine.offline.scores import score_rows
 from tests.support.engine import Engine, htmengine, running_engine, wait_for
 
 PARAMS = ModelParams.for_range(0, 100)

@@ -24,7 +24,7 @@ from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.messages import decode_broadcast
-from htmengine.offline import ValueRange
+from htmengine.offline.scores import ValueRange
 from htmengine.process import crash_points
 from htmengine.repository.queries import Metric
 from tests.support import seeds

@@ -45,7 +45,7 @@ from htmengine.incidents.judging import Judging, Silent, judge
 from htmengine.incidents.preview import Look, PastRow
 from htmengine.incidents.records import Did, Marks
 from htmengine.incidents.trial import told, trial
-from htmengine.offline import score_rows
+from htmengine.offline.scores import score_rows
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import counts, fine_spans, queries, results
 from htmengine.repository.counts import MetricScore

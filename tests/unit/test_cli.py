@@ -25,7 +25,6 @@ from click.testing import CliRunner, Result
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine import offline
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec, Rebuild
 from htmengine.adapters.datasource.why import Told
@@ -43,6 +42,7 @@ from htmengine.evidence.scoring import detector_for, likelihood_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
 from htmengine.messages import Reason, Why
+from htmengine.offline.scores import YOUNG_SAMPLES
 from htmengine.operations import Operations
 from htmengine.process.extras import TLS
 from htmengine.process.lifecycle import DataFolder
@@ -276,7 +276,7 @@ class ScoreTest(CommandLineTestCase):
         done = self.run_command("score", self.write(self.series(11)))
         self.assertEqual(done.exit_code, 1)
         self.assertIn("11 rows; without a minimum and a maximum at least 12 are needed", done.stderr)
-        self.assertEqual(offline.YOUNG_SAMPLES, custom.YOUNG_SAMPLES)
+        self.assertEqual(YOUNG_SAMPLES, custom.YOUNG_SAMPLES)
 
     def test_a_file_of_a_young_metric_has_the_scores_that_a_longer_one_begins_with(self) -> None:
         scores = []

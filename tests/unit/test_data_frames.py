@@ -20,7 +20,7 @@ from htmengine.errors import HtmEngineError, InvalidSample, TooFewRows
 from htmengine.evidence.scoring import detector_for
 from htmengine.htm.model import Model
 from htmengine.htm.params import ModelParams
-from htmengine.offline import score_rows
+from htmengine.offline.scores import score_rows
 from tests.support.extras import needed
 
 ROWS = 320

@@ -22,10 +22,10 @@ from htmengine.alerts.templates import rendered
 from htmengine.bus.amqp_link import AmqpParams, _endpoint
 from htmengine.cli.score_output import PARQUET, writing
 from htmengine.config import Config, RemoteWriteSection
-from htmengine.data_frames import score
 from htmengine.deployment import Deployment
 from htmengine.errors import HtmEngineError
 from htmengine.export.remote_writer import WriterOptions
+from htmengine.offline.data_frames import score
 from htmengine.process.extras import TLS
 from htmengine.repository.connections import make_engine
 from htmengine.sources import sql

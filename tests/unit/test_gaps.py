@@ -21,14 +21,14 @@ from htmengine.errors import InvalidRule
 from htmengine.gaps import HOLD, LINEAR, MOST_ROWS, Filler, Filling, GapRules, Row, parse_filling
 from htmengine.ledger import Ledger, read_ledger
 from htmengine.messages import ModelInput, SampleBatch, decode_model_message
-from htmengine.offline import accept
+from htmengine.offline.scores import accept
+from htmengine.offline.streaming import AnomalyScorer
 from htmengine.repository import joining, old_rows, queries, schema
 from htmengine.repository.joining import JoinRules
 from htmengine.repository.row_spans import filled_rows
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
-from htmengine.streaming import AnomalyScorer
 from tests.support.database import new_database
 
 NOW = 10_000_000

@@ -67,9 +67,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "htm": ("errors", "htm.checks", "htm.params"),
     "evidence": ("errors", "htm", "messages"),
     "nab": ("errors", "htm", "evidence"),
-    "offline": ("errors", "gaps", "htm", "evidence", "messages"),
-    "streaming": ("errors", "gaps", "htm", "evidence", "messages", "offline"),
-    "data_frames": ("errors", "process", "gaps", "htm", "evidence", "messages", "csv_files", "offline"),
+    "offline": ("errors", "process", "gaps", "htm", "evidence", "messages", "csv_files"),
     "bus": ("errors", "process"),
     "testing": ("process", "bus"),
     "repository.migrations.versions": ("errors",),  # they stay what they were when they were written

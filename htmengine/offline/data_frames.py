@@ -20,7 +20,7 @@ from htmengine.errors import HtmEngineError, TooFewRows
 from htmengine.evidence.scoring import detector_for
 from htmengine.gaps import SKIP, parse_filling
 from htmengine.htm.model import Model
-from htmengine.offline import PENDING_SAMPLES, ValueRange, accept, score_rows
+from htmengine.offline.scores import PENDING_SAMPLES, ValueRange, accept, score_rows
 from htmengine.process.extras import optional
 
 Frame = TypeVar("Frame")

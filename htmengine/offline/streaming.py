@@ -19,7 +19,7 @@ from htmengine.evidence.scoring import ROWS_WITHOUT_SEQUENCE, detector_for, row_
 from htmengine.gaps import SKIP, Filler, parse_filling
 from htmengine.htm.model import Model
 from htmengine.messages import Sample, Why
-from htmengine.offline import PENDING_SAMPLES, TOLD_SCORE, Scored, ValueRange, row_sample, scored_rows
+from htmengine.offline.scores import PENDING_SAMPLES, TOLD_SCORE, Scored, ValueRange, row_sample, scored_rows
 
 
 class AnomalyScorer:

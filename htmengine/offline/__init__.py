@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Scores without an engine: of files, of data frames, and row by row."""
