@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from htmengine.cadence import FIRM, cadence_of
 from htmengine.errors import InvalidRule
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.labels import shown
 from htmengine.selectors import Metric, Selector, parse_selector
 
@@ -103,12 +104,17 @@ class GapRules:
     def filling_of(self, name: str) -> Filling | None:
         if not self._rules:
             return None
-        if name not in self._found:
-            if len(self._found) >= MAX_REMEMBERED:
-                self._found.clear()
-            metric = Metric.of(name)
-            self._found[name] = next((filling for selector, filling in self._rules if selector.takes(metric)), None)
-        return self._found[name]
+        if name in self._found:
+            return self._found[name]
+        if len(self._found) >= MAX_REMEMBERED:
+            self._found.clear()
+        filling = self._filling_of(Metric.of(name))
+        if FULL_TEXTS.has(name):
+            self._found[name] = filling
+        return filling
+
+    def _filling_of(self, metric: Metric) -> Filling | None:
+        return next((filling for selector, filling in self._rules if selector.takes(metric)), None)
 
 
 #: All gaps are skipped.

@@ -3,7 +3,8 @@
 
 In: a selector's text, or a list of them.  Out: a `Selector` or a `Selection`, which tells whether it takes a metric.
 
-In a glob ``*`` is any text, dots too; a glob is of the name alone, or of the whole text with labels if it has a ``;``.
+In a glob ``*`` is any text, dots too; a glob is of the name alone, or of the whole text with labels, or of its short
+identity, if it has a ``;``.
 Labels are compared as in Prometheus: ``=``, ``!=``, ``=~`` and ``!~``, whole values, a missing label being empty;
 ``__name__`` is the name.  Regular expressions are RE2's, which take time in proportion to the text.
 """
@@ -21,7 +22,8 @@ from typing import Any, NamedTuple
 import re2
 
 from htmengine.errors import InvalidRule
-from htmengine.labels import shown, split
+from htmengine.full_texts import FULL_TEXTS
+from htmengine.labels import identity, shown, split
 
 MAX_EXPRESSION_BYTES = 1 << 20  #: what one compiled expression may take
 BEGIN = ""  #: in a selector's key, instead of a label
@@ -44,7 +46,11 @@ class Metric(NamedTuple):
 
     @classmethod
     def of(cls, text: str, patterns: tuple[str, ...] = ()) -> Metric:
-        """With labels of its name, too, by the first pattern that it has; its own labels win."""
+        """The metric of a text, or of its short identity, whose labels are all there once its text was learnt.
+
+        With labels of its name, too, by the first pattern that it has; its own labels win.
+        """
+        text = FULL_TEXTS.of(text)
         name, labels = split(text)
         return cls(text, name, {**labels_of_name(name, patterns), **labels} if patterns else labels)
 
@@ -89,9 +95,12 @@ class Selector:
         return (BEGIN, self.begin) if self.begin else next(given, (BEGIN, ""))
 
     def takes(self, metric: Metric) -> bool:
-        if self.glob is not None and not self.glob.match(metric.text if self.whole else metric.name):
+        if self.glob is not None and not any(map(self.glob.match, self._globbed(metric))):
             return False
         return all(matcher.takes(metric) for matcher in self.matchers)
+
+    def _globbed(self, metric: Metric) -> set[str]:
+        return {metric.text, identity(metric.text)} if self.whole else {metric.name}
 
 
 @dataclass(frozen=True, slots=True)

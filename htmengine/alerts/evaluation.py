@@ -26,6 +26,7 @@ from htmengine.alerts.calendars import Window
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Maintenance, Rule
 from htmengine.alerts.rule_index import RuleIndex
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.messages import ScoredRow
 from htmengine.selectors import Selection
 
@@ -111,12 +112,15 @@ def matches(rule: Rule | Maintenance, name: str) -> bool:
     >>> [matches(Rule(metrics=("web.*", "!*.test")), name) for name in ("web.cpu.load", "web.test", "db.load")]
     [True, False, False]
     """
-    return _matches(rule.metrics, name, rule.name_labels)
+    find = _remembered if FULL_TEXTS.has(name) else _matches
+    return find(rule.metrics, name, rule.name_labels)
 
 
-@functools.lru_cache(maxsize=100_000)
 def _matches(metrics: tuple[str, ...], name: str, name_labels: tuple[str, ...]) -> bool:
     return Selection.of(metrics).takes(name, name_labels)
+
+
+_remembered = functools.lru_cache(maxsize=100_000)(_matches)
 
 
 def in_maintenance(maintenance: Iterable[Maintenance], name: str, at: float) -> bool:

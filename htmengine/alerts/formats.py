@@ -15,7 +15,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from htmengine.alerts.incident_messages import IncidentMessage, Message
-from htmengine.alerts.notifications import utc
+from htmengine.alerts.notifications import LABELS, utc
 from htmengine.alerts.receivers import Alertmanager, Email, Slack, Webhook
 from htmengine.alerts.templates import rendered
 
@@ -140,12 +140,12 @@ def slack_request(receiver: Slack, notification: Message) -> HttpRequest:
 
 
 def _slack_facts(notification: Message) -> list[str]:
+    labels = [_slack_text(value) for name, value in notification.facts if name == LABELS]
     if isinstance(notification, IncidentMessage):
         since = f"*{notification.members}* metrics since {utc(notification.started)}"
-        return [since, *(f"• {_slack_text(each.sentence)}" for each in notification.moved)]
-    return [
-        f"value *{notification.value:g}*, anomaly score *{notification.score:.6f}* at {utc(notification.timestamp)}"
-    ]
+        return [since, *labels, *(f"• {_slack_text(each.sentence)}" for each in notification.moved)]
+    at = utc(notification.timestamp)
+    return [f"value *{notification.value:g}*, anomaly score *{notification.score:.6f}* at {at}", *labels]
 
 
 def _slack_text(text: str) -> str:

@@ -12,7 +12,16 @@ import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from htmengine.alerts.notifications import Notification, RecentRow, Status, from_lists, sparkline, svg_plot, utc
+from htmengine.alerts.notifications import (
+    Notification,
+    RecentRow,
+    Status,
+    from_lists,
+    labels_beside,
+    sparkline,
+    svg_plot,
+    utc,
+)
 
 #: Members that a message shows.
 SHOWN_MEMBERS = 5
@@ -116,6 +125,7 @@ class IncidentMessage:
             ("Incident", self.id),
             ("Since", utc(self.started)),
             ("Metrics", str(self.members)),
+            *labels_beside((each.name for each in self.moved), self.metric_labels),
             ("Height", f"{self.height:.1f}" + ("" if self.threshold is None else f" (threshold {self.threshold:.1f})")),
             ("Rule", self.rule),
             *([("Why", self.reason)] if self.reason else []),

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
+from htmengine.labels import is_short
+
 Status: TypeAlias = Literal["firing", "worse", "resolved", "test"]  #: worse: of incidents alone
 
 #: Rows before and with the one that fired, for the plot.
 RECENT_ROWS = 60
+LABELS = "Labels"
+#: What a message shows of labels that a metric's name has no room for; receivers of JSON get them all.
+LABELS_CHARACTERS = 1000
 _BARS = "▁▂▃▄▅▆▇█"
 _PLOT_WIDTH, _PLOT_HEIGHT = 480, 120
 
@@ -87,6 +92,7 @@ class Notification:
         """Names and values for a table."""
         return [
             ("Metric", self.metric),
+            *labels_beside([self.metric], self.metric_labels),
             ("Value", f"{self.value:g}"),
             ("Anomaly score", f"{self.score:.6f} (threshold {self.threshold:g})"),
             ("Time", utc(self.timestamp)),
@@ -157,6 +163,18 @@ def from_lists(fields: dict[str, Any]) -> dict[str, Any]:
         each: tuple((name, value) for name, value in fields.get(each, ())) for each in ("labels", "metric_labels")
     }
     return {**fields, **labels, "recent": tuple(RecentRow(**row) for row in fields["recent"])}
+
+
+def labels_beside(names: Iterable[str], labels: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Labels as a fact, if some of the metrics' names are too short to show them all.
+
+    >>> labels_beside(["cpu;~" + "a" * 32], [("dc", "x"), ("job", "api")]), labels_beside(["cpu;dc=x"], [("dc", "x")])
+    ([('Labels', 'dc="x", job="api"')], [])
+    """
+    text = ", ".join(f'{name}="{value}"' for name, value in labels)
+    if not text or not any(map(is_short, names)):
+        return []
+    return [(LABELS, text if len(text) <= LABELS_CHARACTERS else text[:LABELS_CHARACTERS] + "…")]
 
 
 def utc(timestamp: float) -> str:

@@ -21,6 +21,7 @@ from htmengine.alerts.incident_messages import Message, message_from_json
 from htmengine.alerts.notifications import RECENT_ROWS, Notification, RecentRow
 from htmengine.messages import ScoredRow
 from htmengine.repository import results
+from htmengine.repository.counters import learn_texts
 from htmengine.repository.queries import IN_AT_ONCE, MetricStatus, get_rows, in_parts
 from htmengine.repository.schema import alert, alert_delivery, alert_state, anomaly, incident, metric, metric_data
 from htmengine.repository.times import from_datetime, to_datetime
@@ -128,10 +129,15 @@ def save_alert_states(conn: Connection, states: Iterable[AlertState], now: float
 
 
 def firing_states(conn: Connection) -> list[tuple[AlertState, str, MetricFacts | None]]:
-    """All that fire, each with its metric's name and what is known of it ("" and None: it is gone)."""
+    """All that fire, each with its metric's name and what is known of it ("" and None: it is gone).
+
+    The metrics' labels are learnt.
+    """
     query = select(alert_state, metric.c.name, metric.c.status).outerjoin(metric, metric.c.uid == alert_state.c.uid)
     firing = query.where(alert_state.c.phase == Phase.FIRING.value)
-    return [(_state(row), row.name or "", _facts(row)) for row in conn.execute(firing)]
+    found = [(_state(row), row.name or "", _facts(row)) for row in conn.execute(firing)]
+    learn_texts(conn, (name for _, name, _ in found))
+    return found
 
 
 def forget_deleted_metrics(conn: Connection) -> None:
@@ -165,7 +171,7 @@ def anomalous_spans(conn: Connection, after: str, since: int, threshold: float, 
     """For each metric with anomalies since an epoch second: from its first one to its last.
 
     Anomalies are rows with at least this score, and those with a height.
-    Metrics by uid, those after ``after``, at most ``most``.
+    Metrics by uid, those after ``after``, at most ``most``.  Their labels are learnt.
     """
     c = anomaly.c
     query = (
@@ -177,7 +183,9 @@ def anomalous_spans(conn: Connection, after: str, since: int, threshold: float, 
         .order_by(c.uid)
         .limit(most)
     )
-    return [MissedRows(uid, name, first - 1, last) for uid, name, first, last in conn.execute(query)]
+    found = [MissedRows(uid, name, first - 1, last) for uid, name, first, last in conn.execute(query)]
+    learn_texts(conn, (each.name for each in found))
+    return found
 
 
 def scored_rows(conn: Connection, spans: Iterable[MissedRows], most: int) -> tuple[list[Scored], list[MissedRows]]:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 
 from htmengine.alerts.configuration import Rule
+from htmengine.full_texts import FULL_TEXTS
+from htmengine.labels import identity
 from htmengine.selectors import BEGIN, Metric, Selection
 
 #: Metrics whose rules an index remembers; some 200 bytes each.
@@ -30,8 +32,11 @@ class RuleIndex:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules = tuple(rules)
         self._tables = [_Table(patterns, of) for patterns, of in _by_patterns(self.rules).items()]
-        #: The rules that are for the metric of that name.
-        self.of: Callable[[str], tuple[Rule, ...]] = lru_cache(REMEMBERED)(self._of)
+        self._remembered: Callable[[str], tuple[Rule, ...]] = lru_cache(REMEMBERED)(self._of)
+
+    def of(self, name: str) -> tuple[Rule, ...]:
+        """The rules that are for the metric of that name; remembered once all of its labels are known."""
+        return self._remembered(name) if FULL_TEXTS.has(name) else self._of(name)
 
     def _of(self, name: str) -> tuple[Rule, ...]:
         found = sorted(place for table in self._tables for place in table.places(name))
@@ -66,7 +71,7 @@ class _Table:
 
     def _keys(self, metric: Metric) -> Iterator[tuple[str, str]]:
         """The keys that selectors of this metric can have."""
-        for text in {metric.name, metric.text}:
+        for text in {metric.name, metric.text, identity(metric.text)}:
             yield from ((BEGIN, text[:length]) for length in self._lengths)
         yield "__name__", metric.name
         yield from metric.labels.items()

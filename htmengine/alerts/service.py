@@ -35,13 +35,14 @@ from htmengine.alerts.rules import known_rules
 from htmengine.bus.interface import Bus, Delivery, QueueLimits
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import DeliveryFailed, InvalidAlertRule, InvalidMessage
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.messages import COMMAND_RESULT_TYPE, DATA_TYPE_HEADER, decode_inference
 from htmengine.process import crash_points
 from htmengine.process.figures import Figure, counter
 from htmengine.process.probes import Probe, runs
 from htmengine.process.tasks import repeated
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import audit, queries, troubles
+from htmengine.repository import audit, counters, queries, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.quarantine import Quarantine
 
@@ -306,6 +307,9 @@ class AlertService(QueueConsumer):
     # --- what follows ----------------------------------------------------------------------------------
 
     async def _evaluate(self, scored: Sequence[Scored]) -> None:
+        names = FULL_TEXTS.lacking(each.name for each in scored)
+        if names:
+            await self._database.read(counters.learn_texts, names)
         rules = self._thresholds
         maintenance = await self._database.read(maintenance_queries.in_force, self._config)
         loud = evaluation.outside_maintenance(maintenance, scored)

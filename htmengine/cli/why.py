@@ -20,6 +20,7 @@ from htmengine.incidents.explaining import in_words, no_verdict
 from htmengine.incidents.records import Verdict
 from htmengine.messages import ScoredRow
 from htmengine.repository import queries, reading
+from htmengine.repository.counters import learn_texts
 
 #: Without a metric: verdicts so near to the time are shown.
 NEAR_S = 900
@@ -81,6 +82,7 @@ def _page(conn: Connection, rule: Rule, name: str | None, at: int) -> list[str]:
         found = [*_together(verdicts, names)]
         return found or [f"{rule.name} decided nothing within 15 minutes of {format_timestamp(at)}"]
     metric = queries.find_metric(conn, name)
+    learn_texts(conn, [metric.name])
     at = _row_time(conn, metric.uid, at)
     verdicts = incident_queries.verdicts_about(conn, rule.name, metric.uid, at, at)
     if verdicts:

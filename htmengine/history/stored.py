@@ -22,6 +22,7 @@ from htmengine.incidents.budget_rules import STUDIED_ROWS
 from htmengine.incidents.grouping import GAPS, SILENCE
 from htmengine.incidents.records import Did, Incident, Member
 from htmengine.repository import counts, fine_spans, late_samples, queries, reading, snapshots
+from htmengine.repository.counters import learn_texts
 from htmengine.repository.engine import as_of_now
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.row_spans import unlearnt_rows
@@ -37,7 +38,9 @@ MOST_POINTS = 2000
 
 def metrics_with_models(conn: Connection, selection: Selection) -> tuple[list[Metric], int]:
     """Those that are selected, and how many others of them have no model."""
-    selected = [each for each in queries.list_metrics(conn) if selection.takes(each.name)]
+    metrics = queries.list_metrics(conn)
+    learn_texts(conn, (each.name for each in metrics))
+    selected = [each for each in metrics if selection.takes(each.name)]
     modelled = [each for each in selected if each.definition and each.status is not MetricStatus.UNMONITORED]
     return modelled, len(selected) - len(modelled)
 

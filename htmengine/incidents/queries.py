@@ -37,6 +37,7 @@ from htmengine.incidents.records import (
 from htmengine.incidents.roots import LASTING_ROWS, LEADING_HEIGHT, MOST_LEADING
 from htmengine.messages import ScoredRow, Why
 from htmengine.repository import audit
+from htmengine.repository.counters import learn_texts
 from htmengine.repository.queries import IN_AT_ONCE, Definition, Metric, MetricStatus, get_metrics, get_rows, in_parts
 from htmengine.repository.schema import (
     alarm_state,
@@ -192,12 +193,14 @@ def _learnt_since(conn: Connection, each: Metric, definition: Definition) -> flo
 
 
 def newest_rows(conn: Connection) -> list[Newest]:
-    """Each metric's newest row, but of metrics that nobody monitors."""
+    """Each metric's newest row, but of metrics that nobody monitors.  Their labels are learnt."""
     c = metric.c
     query = select(c.uid, c.name, c.last_rowid, c.last_timestamp).where(
         c.status != int(MetricStatus.UNMONITORED), c.last_timestamp.is_not(None)
     )
-    return [Newest(uid, name, rowid, from_datetime(last)) for uid, name, rowid, last in conn.execute(query)]
+    found = [Newest(uid, name, rowid, from_datetime(last)) for uid, name, rowid, last in conn.execute(query)]
+    learn_texts(conn, (each.name for each in found))
+    return found
 
 
 def names_of(conn: Connection, uids: Sequence[str]) -> dict[str, str]:
@@ -248,6 +251,7 @@ def unusual_between(conn: Connection, since: int, until: int) -> list[PastRow]:
     """The unusual rows of metrics from one epoch second to another, and of each some before and after them.
 
     By metric, in order; those of the `MOST_METRICS` metrics that were unusual first, and at most `MOST_AROUND` rows.
+    Their labels are learnt.
     """
     a = anomaly.c
     high = a.height >= LEADING_HEIGHT
@@ -264,7 +268,9 @@ def unusual_between(conn: Connection, since: int, until: int) -> list[PastRow]:
         .order_by(a.uid, a.rowid)
         .limit(MOST_AROUND)
     )
-    return [_past_row(*row) for row in conn.execute(query)]
+    found = [_past_row(*row) for row in conn.execute(query)]
+    learn_texts(conn, (each.metric for each in found))
+    return found
 
 
 def _height(why: str | None) -> float:
@@ -354,12 +360,17 @@ def incidents_by_id(conn: Connection, ids: Sequence[str]) -> dict[str, Incident]
 
 
 def members_of(conn: Connection, incident_id: str) -> list[Member]:
-    """An incident's metrics, who moved first before all others; those that page nobody are the last."""
+    """An incident's metrics, who moved first before all others; those that page nobody are the last.
+
+    Their labels are learnt.
+    """
     c = incident_member.c
     query = select(incident_member).where(c.incident_id == incident_id)
     moved_at = func.coalesce(c.since, c.timestamp)
     query = query.order_by(c.quiet.is_not(None), moved_at, c.height.desc(), c.metric)
-    return [_member(row) for row in conn.execute(query)]
+    found = [_member(row) for row in conn.execute(query)]
+    learn_texts(conn, (each.metric for each in found))
+    return found
 
 
 def count_open(conn: Connection) -> int:

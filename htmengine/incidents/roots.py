@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Protocol, TypeVar
 
 from htmengine import labels
+from htmengine.full_texts import FULL_TEXTS
 
 #: A row of at least this height, just before an alarm, tells that its metric had moved already.
 LEADING_HEIGHT = 2.25
@@ -84,7 +85,7 @@ def parts(name: str) -> frozenset[str]:
     >>> sorted(parts("disk.free;host=db1"))
     ['disk', 'free', 'host=db1']
     """
-    head, *tags = name.split(";")
+    head, *tags = FULL_TEXTS.of(name).split(";")
     return frozenset((*head.split("."), *tags))
 
 
@@ -134,7 +135,7 @@ def part_of(name: str) -> str:
     >>> part_of("web1.cpu.user"), part_of("cpu;host=web1;core=0"), part_of("load")
     ('web1', 'web1', 'load')
     """
-    path, tags = labels.split(name)
+    path, tags = labels.split(FULL_TEXTS.of(name))
     return next((tags[key] for key in HOST_TAGS if key in tags), path.split(".")[0])
 
 

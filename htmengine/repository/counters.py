@@ -7,11 +7,12 @@ As `queries`: synchronous, ``conn`` first, in the caller's transaction.  Times a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.repository.queries import MetricStatus, in_parts
 from htmengine.repository.schema import metric, metric_counter, metric_data, metric_text
 from htmengine.repository.times import from_datetime
@@ -79,6 +80,13 @@ def add_texts(conn: Connection, texts: Mapping[str, str]) -> None:
     """Keep the whole texts of metrics, by uid, that are new."""
     if texts:
         conn.execute(insert(metric_text), [{"uid": uid, "text": text} for uid, text in texts.items()])
+
+
+def learn_texts(conn: Connection, names: Iterable[str]) -> None:
+    """Let selectors and `labels_of` know all labels of the metrics of these names, those past the 255th byte, too."""
+    in_texts = select(metric_text.c.text).join(metric, metric.c.uid == metric_text.c.uid)
+    for part in in_parts(FULL_TEXTS.lacking(names)):
+        FULL_TEXTS.remember(conn.execute(in_texts.where(metric.c.name.in_(part))).scalars())
 
 
 def long_texts(conn: Connection) -> dict[str, str]:

@@ -20,6 +20,7 @@ from sqlalchemy import Column, Connection, delete, func, select, update
 
 from htmengine.gaps import NO_FILLING, Filler, Filling, GapRules
 from htmengine.repository import counts, fine_spans, late_samples, queries
+from htmengine.repository.counters import learn_texts
 from htmengine.repository.queries import Metric
 from htmengine.repository.row_spans import RowSpan, WindowAt, filled_rows, spans_of, unlearnt_rows
 from htmengine.repository.schema import (
@@ -84,6 +85,7 @@ def join_late(conn: Connection, metric: Metric, now: int, rules: JoinRules = NO_
     c = late_sample.c
     query = select(c.timestamp, c.value).where(c.uid == metric.uid).order_by(c.timestamp)
     late = [_Row(timestamp, value) for timestamp, value in conn.execute(query)]
+    learn_texts(conn, [metric.name])
     filling = rules.gaps.filling_of(metric.name)
     refills = filling is not None or filled_rows.count(conn, metric.uid) > 0
     if not late and not refills:

@@ -268,7 +268,7 @@ def _tails_of(
 ) -> tuple[dict[str, Tail], dict[str, str]]:
     """The metrics of the samples by name, and those that are due, locked, and why others are kept out.
 
-    Those of the samples that are new are made.
+    Those of the samples that are new are made.  All their labels are learnt.
     """
     names = list(dict.fromkeys(each.sample.name for each in came))
     tails = queries.lock_tails(conn, list({*names, *due}))
@@ -278,6 +278,7 @@ def _tails_of(
     made = custom.create_metrics(conn, specs, monitor=options.auto_monitor)
     long = [each.sample for each in came if each.sample.long_text and each.sample.name in made]
     counters.add_texts(conn, {made[sample.name].uid: sample.long_text for sample in long})
+    counters.learn_texts(conn, (*tails, *made))
     return tails | {name: Tail(metric.uid, name, metric.status) for name, metric in made.items()}, kept_out
 
 

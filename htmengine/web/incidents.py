@@ -22,6 +22,7 @@ from htmengine.incidents.suspects import suspects
 from htmengine.operations import Operations
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
+from htmengine.repository.counters import learn_texts
 from htmengine.web.document import Document
 from htmengine.web.http import JSON, Call, Reply, reply
 from htmengine.web.reader import Reader, shielded
@@ -173,7 +174,9 @@ def _unusual(conn: Connection, start: int, end: int) -> dict[str, Any]:
     first = start // step * step
     buckets = (end - first) // step + 1
     parts: dict[str, tuple[set[str], list[set[str]]]] = {}
-    for name, bucket in reading.unusual_names(conn, first, end, step, LEAST_HEIGHT):
+    unusual = reading.unusual_names(conn, first, end, step, LEAST_HEIGHT)
+    learn_texts(conn, {name for name, _ in unusual})
+    for name, bucket in unusual:
         metrics, places = parts.setdefault(part_of(name), (set(), [set() for _ in range(buckets)]))
         metrics.add(name)
         places[bucket].add(name)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from htmengine.labels import identity
 from htmengine.selectors import Metric, Selection, Selector
 from htmengine.wires.samples import Kind, Sample
 
@@ -107,8 +106,7 @@ class SaidCounters:
 
 
 def _any_takes(selectors: Iterable[Selector], metric: Metric) -> bool:
-    named_shortly = metric._replace(text=identity(metric.text))
-    return any(selector.takes(metric) or selector.takes(named_shortly) for selector in selectors)
+    return any(selector.takes(metric) for selector in selectors)
 
 
 def selector_of(name: str) -> str:

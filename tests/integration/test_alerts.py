@@ -13,9 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 
 from htmengine.process import crash_points
+from htmengine.wires.compression import snap
+from htmengine.wires.remote_write import write_version_1
 from tests.support.distributed import distributed_engine
 from tests.support.engine import Engine, running_engine, wait_for
 from tests.support.receivers import (
@@ -84,6 +87,34 @@ def command(*arguments: str, code: int = 0) -> str:
 
 
 class TestEngine:
+    def test_labels_past_the_255th_byte_of_a_name_make_rules_and_messages(
+        self, tmp_path: Path, config: Callable[[str], Path], alertmanager: Alertmanager, hook: HttpReceiver
+    ) -> None:
+        folder = config(
+            '[alert:api]\nmetrics = {job="api",instance=~"web.*"}\npages_per_week = 5\nvalid_range = ..100\n'
+            "max_age_s = 0\nreceivers = am, hook\n"
+            f"[receiver:am]\ntype = alertmanager\nurl = {alertmanager.url}\n"
+            f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\n"
+        )
+        labels = {"a": "x" * 2000, "instance": "web-7", "job": "api"}
+        others = {**labels, "job": "db"}
+        now = int(time.time()) // 60 * 60
+        rows = [(now - 60.0 * (40 - number), 50.0 + number % 3) for number in range(40)]
+        series = [(("__name__", "load"), *each.items()) for each in (labels, others)]
+        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+        with running_engine(tmp_path / "data", "--config", str(folder)) as engine:
+            for sent in (rows, [(float(now), 1000.0)]):
+                body = snap(write_version_1(dict.fromkeys(series, sent)))
+                assert httpx.post(f"{engine.url}/api/v1/write", content=body, headers=headers).status_code == 204
+            wait_for(alertmanager.alerts, "the incident in Alertmanager")
+            wait_for(lambda: hook.requests, "the message")
+            [incident] = httpx.get(f"{engine.url}/api/v1/incidents").json()["incidents"]
+        [alert] = alertmanager.alerts()
+        assert {**alert["labels"], **labels} == alert["labels"]
+        assert alert["labels"]["incident"] == incident["id"]
+        assert hook.requests[0].json["metric_labels"] == labels
+        assert incident["members"] == 1
+
     def test_every_kind_of_receiver_is_told_of_an_anomaly_and_of_its_end(
         self, tmp_path: Path, config: Callable[[str], Path], alertmanager: Alertmanager
     ) -> None:

@@ -11,6 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import matches
 from htmengine.alerts.rule_index import RuleIndex
+from htmengine.full_texts import FULL_TEXTS
+from htmengine.labels import identity
 from htmengine.selectors import Metric, Selection
 
 SELECTORS = st.sampled_from(
@@ -35,6 +37,16 @@ class RuleIndexTest(SynchronousTestCase):
         index = RuleIndex(rules)
         for name in NAMES:
             self.assertEqual(index.of(name), tuple(rule for rule in rules if matches(rule, name)), name)
+
+    def test_labels_past_the_identity_count_once_they_are_learnt(self) -> None:
+        self.patch(FULL_TEXTS, "_texts", {})
+        text = f"cpu;a={'x' * 300};job=api"
+        rules = [Rule("job", metrics=('{job="api"}',)), Rule("this", metrics=(identity(text),))]
+        index = RuleIndex(rules)
+        for found in (rules[1:], rules):
+            self.assertEqual(list(index.of(identity(text))), found)
+            self.assertEqual([rule for rule in rules if matches(rule, identity(text))], found)
+            FULL_TEXTS.remember([text])
 
     def test_rules_of_other_names_and_labels_are_not_looked_at(self) -> None:
         rules = [Rule("mine", metrics=("web7.*",))]

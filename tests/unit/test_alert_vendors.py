@@ -10,11 +10,12 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.alerts.formats import HttpRequest, signature, webhook_request
+from htmengine.alerts.formats import HttpRequest, email_message, signature, slack_request, webhook_request
 from htmengine.alerts.incident_messages import Message
-from htmengine.alerts.receivers import Ntfy, Opsgenie, PagerDuty, Teams, Telegram, Vendor, Webhook
+from htmengine.alerts.receivers import Email, Ntfy, Opsgenie, PagerDuty, Slack, Teams, Telegram, Vendor, Webhook
 from htmengine.alerts.vendors import request_for
 from htmengine.errors import DeliveryFailed
+from htmengine.labels import identity
 from tests.support.notifications import FIRING, INCIDENT, RESOLVED
 
 LINK = "http://127.0.0.1:8080/#/metrics/u1"
@@ -79,6 +80,17 @@ class VendorsTest(SynchronousTestCase):
         self.assertTrue(card["body"][0]["text"].startswith(r"\[x\]\(http://evil\)\* is anomalous"))
         self.assertEqual({fact["title"] for fact in card["body"][1]["facts"]} >= {"Metric", "Value", "Rule"}, True)
         self.assertEqual(card["actions"], [{"type": "Action.OpenUrl", "title": "Show", "url": LINK}])
+
+    def test_labels_that_a_long_name_has_no_room_for_are_shown_everywhere(self) -> None:
+        name = identity(f"cpu;a={'x' * 300};job=api")
+        alert = replace(FIRING, metric=name, metric_labels=(("job", "api"),))
+        incident = replace(INCIDENT, moved=(replace(INCIDENT.moved[0], name=name),), metric_labels=(("job", "api"),))
+        receivers = (PagerDuty("p"), Opsgenie("o"), Teams("t"), Telegram("g"), Ntfy("n"))
+        for message in (alert, incident):
+            mail = email_message(Email("m"), message, "d1", 1_400_000_140.0).get_body().get_content()
+            bodies = [request_for(each, message).body.decode() for each in receivers]
+            bodies = [*bodies, slack_request(Slack("s"), message).body.decode(), mail]
+            self.assertEqual([each for each in bodies if 'job="api"' not in each.replace("\\", "")], [])
 
     def test_telegram(self) -> None:
         request, body = asked(Telegram("tg", token="1:a", chat_id="-100"), INCIDENT)

@@ -16,14 +16,18 @@ from htmengine.alerts.configuration import AlertConfig, General, Maintenance, Ru
 from htmengine.alerts.incident_messages import IncidentMessage
 from htmengine.alerts.kinds import Change
 from htmengine.alerts.maintenance import maintenance_of
+from htmengine.alerts.notifications import LABELS_CHARACTERS
 from htmengine.alerts.receivers import Webhook
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.incidents import feedback
 from htmengine.incidents import queries as incidents
 from htmengine.incidents.records import Did, Incident, Member, Phase
+from htmengine.incidents.roots import part_of
 from htmengine.incidents.steadiness import Steadiness
 from htmengine.incidents.suspects import suspects
+from htmengine.labels import identity
 from htmengine.messages import MetricInfo, Reason, ScoredRow, Why, encode_inference
-from htmengine.repository import fine_spans, queries, results
+from htmengine.repository import counters, fine_spans, queries, results
 from htmengine.repository.queries import Score
 from htmengine.repository.schema import metric, metric_data
 from htmengine.repository.times import to_datetime
@@ -352,6 +356,44 @@ class ConditionsTest(IncidentCase):
 
 
 @pytest.mark.long
+class LongNamesTest(IncidentCase):
+    """Metrics whose labels lie past the 255 bytes of their identities."""
+
+    texts = tuple(f"cpu;a={'x' * 2000};instance=web-{number};job=api" for number in range(2))
+    names = tuple(map(identity, texts))
+    config = config(replace(RULE, metrics=('{job="api",instance=~"web.*"}',)))
+
+    def setUp(self) -> None:
+        self.patch(FULL_TEXTS, "_texts", {})
+        super().setUp()
+
+    def new_metric(self, name: str) -> str:
+        uid = super().new_metric(name)
+        self.database.run_sync(counters.add_texts, {uid: self.texts[self.names.index(name)]})
+        return uid
+
+    def test_rules_and_messages_have_all_labels(self) -> None:
+        self.rise(self.names[0])
+        [(_, message)] = self.sender.sent
+        labels = dict(message.metric_labels)
+        self.assertEqual((labels["job"], labels["instance"], len(labels["a"])), ("api", "web-0", 2000))
+        [shown] = [value for name, value in message.facts if name == "Labels"]
+        self.assertEqual((shown[:8], shown[-1], len(shown)), ('a="xxxxx', "…", LABELS_CHARACTERS + 1))
+        self.clock.advance(60)
+        self.assertEqual(self.budget_rules._judging(self.config.rules[0]).metrics, 2)
+
+    def test_silences_and_stored_members_have_them(self) -> None:
+        self.database.run_sync(incidents.add_silence, ['{instance="web-0"}'], START, START + 3600, "ada", "move", START)
+        self.rise(self.names[0])
+        self.rise(self.names[1])
+        self.assertEqual(self.messages(), [("firing", 2)])
+        self.restart(self.config)
+        FULL_TEXTS._texts.clear()
+        [incident] = self.incidents()
+        members = self.database.run_sync(_suspects, incident)
+        self.assertEqual([part_of(each.metric) for each in members], ["web-1", "web-0"])
+
+
 class FleetTest(IncidentCase):
     names = tuple(f"host{host}.m{number}" for host in range(4) for number in range(2))
 

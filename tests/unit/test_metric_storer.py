@@ -12,6 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.full_texts import FULL_TEXTS
+from htmengine.gaps import GapRules
 from htmengine.labels import identity
 from htmengine.messages import (
     DEFINE_MODEL,
@@ -152,6 +154,15 @@ class RowsTest(StorerTestCase):
         self.assertEqual(self.rows("a"), [(1, 60, 3.0), (2, 120, 4.0)])
         self.assertEqual(self.rows(identity(kept)), [(1, 60, 1.0)])
         self.assertEqual(dict(done.rejected), {"dropped_by_rule": 1, "name_too_long": 1})
+
+    def test_rules_of_gaps_see_all_labels_of_a_long_name(self) -> None:
+        self.patch(FULL_TEXTS, "_texts", {})
+        text = f"cpu;a={'x' * 300};job=api"
+        times = [*range(60, 721, 60), 840]
+        lines = [f"{identity(text)} 1 {at}" for at in times]
+        options = replace(OPTIONS, gaps=GapRules(['hold 3 {job="api"}']))
+        self.store(SampleBatch(lines, texts={identity(text): text}), options=options)
+        self.assertEqual([at for _, at, _ in self.rows(identity(text))], [*times[:-1], 780, 840])
 
     def test_a_flood_of_new_metrics_is_bounded_and_harms_no_known_one(self) -> None:
         gate = Gate(Admission(), NewMetrics(most_a_minute=3, most=5))
