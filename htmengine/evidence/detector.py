@@ -7,28 +7,36 @@ module frames the state.
 A saved state::
 
     magic "HTME" | version u16 | CRC-32 u32 of all that follows | state, deflated
+
+A detector that looks at siblings has another version, and before the state the length u32 and the bytes of theirs.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+import numpy as np
+
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence import _evidence
 from htmengine.evidence.kinds import KINDS, Kind, Side
 from htmengine.evidence.likelihood import AnomalyLikelihood, inflate
+from htmengine.evidence.siblings import NOTHING, Distance, Siblings
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-_MAGIC, _VERSION = b"HTME", 3
+_MAGIC, _VERSION, _WITH_SIBLINGS = b"HTME", 3, 4
 _FRAME = struct.Struct("<4sHI")
+_LENGTH = struct.Struct("<I")
 #: More than any state has: 3 MB of raw scores with the largest window, 40 KB of the rest.
 _MOST_BYTES = 1 << 22
+#: Rows after which a metric's own past says more than its siblings: those that tell its range.
+SIBLING_ROWS = 288
 
 
 class Expected(NamedTuple):
@@ -52,6 +60,17 @@ class Scored(NamedTuple):
     sides: NDArray[np.uint8]
     expected: NDArray[np.float64]
     likelihoods: NDArray[np.float64]
+
+    def beside(self, distances: Sequence[Distance | None]) -> Self:
+        """With what siblings say of the first rows."""
+        scored = self._replace(
+            evidence=np.pad(self.evidence, ((0, 0), (0, 1))), sides=np.pad(self.sides, ((0, 0), (0, 1)))
+        )
+        for row, distance in enumerate(distances):
+            scored.scores[row] = _joined(float(scored.scores[row]), distance)
+            scored.heights[row] = _joined(float(scored.heights[row]), distance)
+            scored.evidence[row, -1], scored.sides[row, -1] = distance or NOTHING
+        return scored
 
 
 class Detector:
@@ -77,6 +96,9 @@ class Detector:
     The unit of the values changes nothing: what differs by less than 1e-12 of the magnitude of the values lately is
     equal, and there is no other measure of what is small.
 
+    ``siblings``: metrics of the same name on other hosts.  From its 12th value to its 288th row the score and the
+    height are the root mean squares of themselves and what the siblings say.
+
     >>> detector = Detector()
     >>> scores = [detector.update(300 * row, float(row % 7), raw=0.0) for row in range(1000)]
     >>> detector.update(300_000, 50.0, raw=1.0) > 2.6
@@ -87,8 +109,16 @@ class Detector:
     True
     """
 
-    def __init__(self, likelihood: AnomalyLikelihood | None = None, *, gap_steps: float = _evidence.GAP_STEPS) -> None:
+    def __init__(
+        self,
+        likelihood: AnomalyLikelihood | None = None,
+        *,
+        gap_steps: float = _evidence.GAP_STEPS,
+        siblings: Siblings | None = None,
+    ) -> None:
         self._core = _evidence.Detector((likelihood or AnomalyLikelihood()).core, gap_steps)
+        self._siblings = siblings
+        self._distance: Distance | None = None  # of the last row; None: siblings are not asked
 
     def update(self, timestamp: int, value: float, raw: float) -> float:
         """The next row's score S, from 0 to 7; learn from it.
@@ -97,7 +127,9 @@ class Detector:
         Raises ValueError for a raw score that is no share of the active columns, and for a timestamp more than
         2 ** 42 seconds from 1970; the detector is then as before.
         """
-        return self._core.update(timestamp, value, raw)
+        score = self._core.update(timestamp, value, raw)
+        self._distance = self._distance_of(self._core.rows, timestamp, value)
+        return _joined(score, self._distance)
 
     def update_many(
         self, timestamps: NDArray[np.int64], values: NDArray[np.float64], raws: NDArray[np.float64]
@@ -106,17 +138,34 @@ class Detector:
 
         Other Python threads run meanwhile.  Raises ValueError as ``update`` does, before the first row is learnt.
         """
-        return Scored(*self._core.update_many(timestamps, values, raws))
+        first = self._core.rows + 1
+        alone = Scored(*self._core.update_many(timestamps, values, raws))
+        asked = 0 if self._siblings is None else min(max(SIBLING_ROWS + 2 - first, 0), len(values))
+        rows = zip(range(first, first + asked), timestamps[:asked].tolist(), values[:asked].tolist(), strict=True)
+        distances = [self._distance_of(*row) for row in rows]
+        if len(values):
+            self._distance = distances[-1] if asked == len(values) else None
+        return alone.beside(distances)
+
+    def _distance_of(self, row: int, timestamp: int, value: float) -> Distance | None:
+        """What the siblings say of a row; None: they are not asked, or do not know the metric's level yet."""
+        siblings = self._siblings
+        if row >= SIBLING_ROWS:
+            self._siblings = None
+        if siblings is None or row > SIBLING_ROWS:
+            return None
+        distance = siblings.update(timestamp, value)
+        return distance if siblings.know_its_level else None
 
     @property
     def evidence(self) -> Sequence[float]:
         """The last row's decades, a kind each in the order of ``kinds.KINDS``; 0 before the first row."""
-        return self._core.evidence
+        return [*self._core.evidence, (self._distance or NOTHING).decades]
 
     @property
     def sides(self) -> Sequence[Side]:
         """The side on which each kind finds the last row unusual."""
-        return [Side(side) for side in self._core.sides]
+        return [*map(Side, self._core.sides), (self._distance or NOTHING).side]
 
     def side_of(self, kind: Kind) -> Side:
         """The same of one kind."""
@@ -143,7 +192,7 @@ class Detector:
 
         The two are sides of a triangle with a right angle: a kind that speaks alone counts, and agreement counts more.
         """
-        return self._core.height
+        return _joined(self._core.height, self._distance)
 
     @property
     def likelihood(self) -> float:
@@ -186,7 +235,11 @@ class Detector:
         What is said of the last row is no part of it.
         """
         state = zlib.compress(self._core.save(), level=1)
-        return _FRAME.pack(_MAGIC, _VERSION, zlib.crc32(state)) + state
+        if self._siblings is None:
+            return _FRAME.pack(_MAGIC, _VERSION, zlib.crc32(state)) + state
+        siblings = self._siblings.save()
+        state = _LENGTH.pack(len(siblings)) + siblings + state
+        return _FRAME.pack(_MAGIC, _WITH_SIBLINGS, zlib.crc32(state)) + state
 
     @classmethod
     def restore(cls, data: bytes) -> Self:
@@ -198,15 +251,29 @@ class Detector:
         if len(data) < _FRAME.size or not data.startswith(_MAGIC):
             raise CorruptCheckpoint("not a saved detector")
         _, version, checksum = _FRAME.unpack_from(data)
-        if version != _VERSION:
+        if version not in (_VERSION, _WITH_SIBLINGS):
             raise UnknownCheckpointVersion(f"a saved detector has version {version}, not {_VERSION}")
         state = memoryview(data)[_FRAME.size :]
         if zlib.crc32(state) != checksum:
             raise CorruptCheckpoint("a saved detector is damaged: its checksum is wrong")
         try:
+            siblings, state = _siblings_of(state) if version == _WITH_SIBLINGS else (None, state)
             core = _evidence.Detector.restore(inflate(state, _MOST_BYTES))
-        except (ValueError, zlib.error, _evidence.CorruptState) as error:
+        except (ValueError, zlib.error, struct.error, _evidence.CorruptState) as error:
             raise CorruptCheckpoint(f"a saved detector makes no sense: {error}") from error
         restored = cls.__new__(cls)
-        restored._core = core
+        restored._core, restored._siblings, restored._distance = core, siblings, None
         return restored
+
+
+def _joined(alone: float, distance: Distance | None) -> float:
+    """The root mean square of decades and those of the siblings, if they know."""
+    if distance is None:
+        return alone
+    return math.sqrt((alone * alone + distance.decades * distance.decades) / 2)
+
+
+def _siblings_of(state: memoryview) -> tuple[Siblings, memoryview]:
+    """The siblings at the beginning of a state, and what comes after them."""
+    end = _LENGTH.size + _LENGTH.unpack_from(state)[0]
+    return Siblings.restore(bytes(state[_LENGTH.size : end])), state[end:]

@@ -76,7 +76,8 @@ _AWAY = {
     Side.MISSING_TROUGH: "the trough that comes at this time of day stays away as it never did in {period}",
 }
 
-#: In the order of a row's evidence.  The first ``FUSED`` make the score; the others may page alone.
+#: In the order of a row's evidence.  The first ``FUSED`` make the score, the last is in the score of a metric's first
+#: rows, if it has siblings; the others may page alone.
 KINDS = (
     *map(_level, (1, 6, 36, 144)),
     Kind(
@@ -132,6 +133,15 @@ KINDS = (
         {
             Side.UP: "the mean of {window} rose against the {window} before more than ever in {period}",
             Side.DOWN: "the mean of {window} fell against the {window} before more than ever in {period}",
+        },
+    ),
+    Kind(
+        "siblings",
+        "time of day",
+        6,
+        {
+            Side.UP: "{window} were above what the same metrics of other hosts show at this time of day",
+            Side.DOWN: "{window} were below what the same metrics of other hosts show at this time of day",
         },
     ),
 )

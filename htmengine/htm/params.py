@@ -421,6 +421,29 @@ class ClassifierParams(Params):
         return as_tuple(path, value) if name == "steps" else value
 
 
+# --- what other metrics show ----------------------------------------------------------------------------------
+
+#: Hours of the day.
+HOURS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingParams(Params):
+    """What a metric of the same name on another host shows at each hour of the day (UTC): n = 24 numbers each."""
+
+    #: Means, in that metric's unit.
+    means: tuple[float, ...]
+    #: Standard deviations around them.
+    deviations: tuple[float, ...]
+
+    def _check_together(self) -> None:
+        for name, check in (("means", Real()), ("deviations", Real(0.0))):
+            path = f"SiblingParams.{name}"
+            numbers = tuple(check.check(path, number) for number in as_tuple(path, getattr(self, name)))
+            object.__setattr__(self, name, numbers)
+            self._require(len(numbers) == HOURS, name, f"{HOURS} numbers, one an hour")
+
+
 # --- the model ------------------------------------------------------------------------------------------------
 
 
@@ -441,6 +464,8 @@ class ModelParams(Params):
     temporal: TemporalMemoryParams = field(default_factory=TemporalMemoryParams)
     #: None: no predictions.
     classifier: ClassifierParams | None = None
+    #: What the metric's siblings showed when it began.  The model does not look at them: its detector does, at first.
+    siblings: tuple[SiblingParams, ...] = ()
 
     def _check_together(self) -> None:
         most = _MAX_CELLS // self.temporal.cells_per_column
@@ -505,6 +530,8 @@ class ModelParams(Params):
         """All parameters as plain JSON values; ``from_json`` gives an equal object."""
         document = Params.to_json(self)
         document["value"] = {"type": self.value.TYPE, **document["value"]}
+        if not self.siblings:
+            del document["siblings"]
         return document
 
     @classmethod
@@ -517,6 +544,8 @@ class ModelParams(Params):
             return _VALUE_TYPES[kind].from_json(given, path)
         if name == "classifier" and value is None:
             return None
+        if name == "siblings":
+            return tuple(SiblingParams.from_json(each, path) for each in as_tuple(path, value))
         parts: dict[str, type[Params]] = {
             "date": DateParams,
             "spatial": SpatialPoolerParams,

@@ -213,6 +213,13 @@ def find_metrics(conn: Connection, names: Sequence[str], *, lock: bool = False) 
     }
 
 
+def names_with_rows(conn: Connection, rows: int) -> list[str]:
+    """Metrics with models that have at least so many rows."""
+    c = metric.c
+    active = select(c.name).where(c.status == MetricStatus.ACTIVE, c.last_rowid >= rows)
+    return list(conn.execute(active.order_by(c.name)).scalars())
+
+
 def lock_tails(conn: Connection, names: Sequence[str]) -> dict[str, Tail]:
     """As `find_metrics` with ``lock``, without what only one who changes a metric needs."""
     c = metric.c

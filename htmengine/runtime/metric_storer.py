@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.siblings import Kin
 from htmengine.bus.interface import SAMPLES_LIMITS, Bus, Delivery
 from htmengine.bus.queue_consumer import QueueConsumer
 from htmengine.errors import InvalidMessage
@@ -92,6 +93,7 @@ class MetricStorer(QueueConsumer):
         self._gate = _gate(options)
         self._one_at_a_time = DeferredLock()
         self._cadences: dict[str, Learnt] = {}
+        self._kin = Kin()
         self._waiting = True  #: whether samples may wait for earlier ones
         self.late = 0
         self.filled = 0
@@ -167,6 +169,7 @@ class MetricStorer(QueueConsumer):
                 self._gate,
                 self._cadences,
                 due,
+                self._kin,
             )
         crash_points.reached("storer.committed")
         self._published = []

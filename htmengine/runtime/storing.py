@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
+from htmengine.adapters.datasource.siblings import Kin
 from htmengine.cadence import Cadence
 from htmengine.errors import InvalidSample
 from htmengine.gaps import NO_FILLING, GapRules
@@ -106,8 +108,12 @@ def store_batches(
     gate: Gate = OPEN_GATE,
     cadences: Mapping[str, Learnt] = NONE_LEARNT,
     due: Sequence[str] = (),
+    kin: Kin | None = None,
 ) -> Stored:
-    """Store batches: the path of the data, once for each batch id; and what has waited of the metrics ``due``."""
+    """Store batches: the path of the data, once for each batch id; and what has waited of the metrics ``due``.
+
+    ``kin``: finds what siblings of metrics that begin show; None: nobody asks them.
+    """
     queries.delete_outbox(conn, published_outbox)
     done = Stored()
     fresh = _unknown_batches(conn, batches, now)
@@ -135,7 +141,8 @@ def store_batches(
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
         rows = leave_out(conn, tails.values(), rows, options.unlearnt_windows(conn))
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
-        messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest, done)
+        define = partial(_define_from_data, kin=kin, now=now)
+        messages = _feed(conn, {tail.uid: tail for tail in tails.values()}, rows, options, newest, done, define)
         done.outbox = queries.add_outbox(conn, messages)
         done.stored = sum(len(each) for each in rows.values())
     crash_points.reached("storer.storing")
@@ -387,6 +394,7 @@ def _feed(
     options: StorerOptions,
     received_at: float | None,
     done: Stored,
+    define_from_data: Define,
 ) -> list[tuple[str, bytes]]:
     """(queue, body) for the models: new rows by shard, and the definitions of models that can start now.
 
@@ -408,7 +416,7 @@ def _feed(
             )
             by_shard[queue].append(model_input)
         elif uid in starting:
-            definition = _define(conn, custom.define_from_data, tails[uid], options, each[-1].rowid, done)
+            definition = _define(conn, define_from_data, tails[uid], options, each[-1].rowid, done)
             messages += [(queue, definition)] if definition is not None else []
     messages += [(queue, encode_model_inputs(inputs)) for queue, inputs in by_shard.items()]
     return messages
@@ -435,6 +443,15 @@ def _grown(
     needed = options.pending_samples
     reached = [uid for uid, each in rows.items() if tails[uid].last_rowid < needed <= each[-1].rowid]
     return queries.young_metrics(conn, [uid for uid in reached if tails[uid].status.has_model])
+
+
+def _define_from_data(
+    conn: Connection, metric: Metric, pending_samples: int, last_rowid: int, *, kin: Kin | None, now: float
+) -> bytes | None:
+    """`custom.define_from_data`; a metric that begins has siblings."""
+    begins = kin is not None and metric.definition is None and last_rowid < pending_samples
+    siblings = kin.siblings_of(conn, metric.name, now) if kin is not None and begins else ()
+    return custom.define_from_data(conn, metric, pending_samples, last_rowid, siblings)
 
 
 def _define(

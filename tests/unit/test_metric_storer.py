@@ -380,10 +380,10 @@ class ModelsTest(StorerTestCase):
     def test_a_model_that_cannot_be_defined_harms_its_metric_alone(self) -> None:
         define = custom.define_from_data
 
-        def failing(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes | None:
+        def failing(conn: Connection, metric: Metric, *args: Any) -> bytes | None:
             if metric.name == "rack7.fan.speed":
                 raise ZeroDivisionError(metric.name)
-            return define(conn, metric, pending_samples, last_rowid)
+            return define(conn, metric, *args)
 
         self.patch(custom, "define_from_data", failing)
         names = [f"rack{n}.fan.speed" for n in range(20)]

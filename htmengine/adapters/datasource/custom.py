@@ -16,14 +16,14 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
 
 from htmengine.errors import InvalidModelSpec, InvalidSample, MetricExists, MetricNotFound
 from htmengine.evidence.scoring import ROWS_WITHOUT_SEQUENCE
 from htmengine.htm import opf
-from htmengine.htm.params import ModelParams
+from htmengine.htm.params import ModelParams, SiblingParams
 from htmengine.labels import sample_name
 from htmengine.messages import (
     DEFINE_MODEL,
@@ -39,6 +39,7 @@ from htmengine.repository.joining import NO_RULES, JoinRules
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 
 DATASOURCE = "custom"
+Siblings: TypeAlias = tuple[SiblingParams, ...]
 #: Rows that a metric without a known range has before it gets a young model, and the time that they last at least: by
 #: then its sender has said whether it is a counter (`runtime.counter_rates`).
 YOUNG_SAMPLES = 12
@@ -190,13 +191,15 @@ def monitor_metric(conn: Connection, spec: ModelSpec, pending_samples: int) -> t
     return queries.get_metric(conn, metric.uid), [message] if message is not None else []
 
 
-def define_from_data(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes | None:
+def define_from_data(
+    conn: Connection, metric: Metric, pending_samples: int, last_rowid: int, siblings: Siblings = ()
+) -> bytes | None:
     """The message that starts a metric's model if it has rows enough: its range is that of the first ones.
 
     None while it has not (PENDING_DATA), or all its rows are the same (CONSTANT).  With less than ``pending_samples``
-    rows the model is young.
+    rows the model is young, and what ``siblings`` show is kept with it and all later ones.
     """
-    return _start(conn, metric, _learnt_spec(metric), pending_samples, last_rowid)
+    return _start(conn, metric, _learnt_spec(metric), pending_samples, last_rowid, siblings)
 
 
 def define_grown(conn: Connection, metric: Metric, pending_samples: int, last_rowid: int) -> bytes:
@@ -208,6 +211,7 @@ def define_grown(conn: Connection, metric: Metric, pending_samples: int, last_ro
     told = min(score.rowid, ROWS_WITHOUT_SEQUENCE) if score is not None else 0
     queries.forget_raw_scores(conn, metric.uid)
     params = _learnt_spec(metric).params_from_data(queries.first_values(conn, metric.uid, pending_samples))
+    params = replace(params, siblings=_siblings_of(metric))
     return _define(conn, metric, params, last_rowid, told=told, early=pending_samples)
 
 
@@ -301,7 +305,14 @@ def export_spec(metric: Metric) -> dict[str, Any]:
 # --- parts ----------------------------------------------------------------------------------------------
 
 
-def _start(conn: Connection, metric: Metric, spec: ModelSpec, pending_samples: int, last_rowid: int) -> bytes | None:
+def _start(
+    conn: Connection,
+    metric: Metric,
+    spec: ModelSpec,
+    pending_samples: int,
+    last_rowid: int,
+    siblings: Siblings = (),
+) -> bytes | None:
     """A model whose range is given, or learnt from a metric that has rows enough and has moved."""
     params = spec.params()
     if params is not None:
@@ -312,7 +323,13 @@ def _start(conn: Connection, metric: Metric, spec: ModelSpec, pending_samples: i
     if queries.is_constant(conn, metric.uid):
         return _wait(conn, metric, MetricStatus.CONSTANT)
     learnt = spec.params_from_data(queries.first_values(conn, metric.uid, pending_samples))
+    learnt = replace(learnt, siblings=_siblings_of(metric) if metric.definition else siblings)
     return _define(conn, metric, learnt, last_rowid, young=young, early=pending_samples)
+
+
+def _siblings_of(metric: Metric) -> Siblings:
+    """What a metric's siblings showed when its first model was made."""
+    return ModelParams.from_json(metric.definition.params).siblings if metric.definition else ()
 
 
 def _may_be_young(conn: Connection, metric: Metric, last_rowid: int) -> bool:
