@@ -12,43 +12,52 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 from tqdm import tqdm
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from benchmarks.page import table, write
+from htmengine.alerts import queries as alert_queries
 from htmengine.alerts.configuration import Rule
 from htmengine.alerts.evaluation import Scored, decide, keys_of_interest
 from htmengine.alerts.rule_index import RuleIndex
 from htmengine.bus.interface import QueueLimits
+from htmengine.cli import metrics
 from htmengine.incidents.candidates import candidates
 from htmengine.messages import ScoredRow, encode_inference
 from htmengine.process.twisted_types import Reactor
-from htmengine.repository import migrations, queries, reading, results
+from htmengine.repository import migrations, queries, reading, rejects, results, troubles
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import Metric, MetricStatus
-from htmengine.repository.reading import MetricQuery
+from htmengine.repository.reading import AnomalyQuery, MetricQuery
 from htmengine.repository.results import Result
-from htmengine.repository.schema import metric_score
+from htmengine.repository.schema import anomaly, metric, metric_data, metric_score
+from htmengine.repository.times import to_datetime
 from htmengine.runtime.anomaly_service import _info
+from htmengine.selectors import Selection
 from htmengine.testing import MemoryBus
+from htmengine.web import api, incidents
 from htmengine.web.access import Access, AccessRules
 from htmengine.web.events import POLL_S, EventFeed, Filter
-from htmengine.web.graphite.paths import Pattern, find_nodes
+from htmengine.web.graphite import routes
+from htmengine.web.graphite.formats import NODE_FORMATS
+from htmengine.web.graphite.paths import Pattern
 from htmengine.web.http import Call, Stream
 from htmengine.web.reader import Reader
 from htmengine.web.routes import Routes
 from htmengine.web.site import BoundedSite
+from htmengine.web.views import encoded
 
 #: Microseconds of CPU by what was measured.
 Costs: TypeAlias = dict[str, float]
+View: TypeAlias = Callable[[Connection], object]
 
 METRICS = 1000
 RESULTS = 500
@@ -119,9 +128,9 @@ class _Feed:
         self._clock = Clock()
         self._newest = 0
         self._feed = EventFeed(cast(Reader, self), self._clock)
-        routes = Routes(Access(AccessRules(), self._clock.seconds), self._clock, 30.0)
-        routes.add(["GET"], "/events", None, self._stream)
-        site = BoundedSite(routes.resource, cast(Reactor, self._clock))
+        served = Routes(Access(AccessRules(), self._clock.seconds), self._clock, 30.0)
+        served.add(["GET"], "/events", None, self._stream)
+        site = BoundedSite(served.resource, cast(Reactor, self._clock))
         for _ in range(clients):
             connection = site.buildProtocol(None)
             connection.makeConnection(_Socket())
@@ -162,40 +171,95 @@ def _result(number: int) -> Result:
 
 
 def lists(rounds: int) -> Costs:
-    """Lists of 100,000 metrics in SQLite."""
+    """First pages of 100,000 metrics in SQLite: without dots in their names, as a tree, and with labels."""
     with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/htmengine.db"
-        migrations.upgrade(url)
-        database = Database(url)
-        database.run_sync(_fill)
-        asked: dict[str, Callable[[Connection], object]] = {
-            "first 50 by name": lambda conn: reading.page_of_metrics(conn, MetricQuery(), None, 50),
-            "first 50 by score": lambda conn: reading.page_of_metrics(conn, MetricQuery(by_score=True), None, 50),
-            **{f"find {text}": partial(_found, Pattern.parse(text)) for text in ("*", "dc1.*", "dc1.web1.*")},
+        opened = {kind: _filled(Path(folder) / kind, name_of) for kind, name_of in NAMES.items()}
+        works = {
+            f"{kind}: {name}": partial(opened[kind].read_sync, view)
+            for kind in NAMES
+            for name, view in (_pages() | _graphite(*FOUND[kind])).items()
         }
-        costs = _compare({name: partial(database.read_sync, view) for name, view in asked.items()}, 1, rounds)
-        database.close()
+        costs = _compare(works, 1, rounds)
+        for database in opened.values():
+            database.close()
     return costs
 
 
+NAMES: dict[str, Callable[[int], str]] = {
+    "flat": lambda n: f"metric{n}",
+    "tree": lambda n: f"dc{n % 10}.web{n % 1000}.{n}",
+    "labels": lambda n: f"requests{n % 100};dc=d{n % 10};host=web{n // 100}",
+}
+FOUND = {
+    "flat": ("*", "*55*"),
+    "tree": ("*", "dc1.*", "dc1.web1.*", "*.web1.*"),
+    "labels": ("requests1*",),
+}
+
+
+def _pages() -> dict[str, View]:
+    all_of_them = Selection.of(())
+    queries_of = {
+        "by name": MetricQuery(),
+        "by score": MetricQuery(by_score=True),
+        "search": MetricQuery("55"),
+        "search, none": MetricQuery("nothing"),
+        "by status": MetricQuery(statuses=[MetricStatus.ACTIVE]),
+    }
+    return {
+        **{f"100 {name}": partial(_page_of, api._metrics, query, None, 100) for name, query in queries_of.items()},
+        "htmengine metrics, 1,000": lambda conn: metrics._page(conn, MetricQuery(), all_of_them, None, metrics.PAGE),
+        "100 anomalies": lambda conn: reading.page_of_anomalies(conn, AnomalyQuery(0.9), None, 100),
+        "alerts": lambda conn: alert_queries.list_alerts(conn, 100),
+        "incidents": lambda conn: incidents._list(conn, {"open": False, "limit": 100}, 0.0),
+        "rejects": rejects.list_of,
+        "troubles": troubles.list_of,
+    }
+
+
+def _graphite(*patterns: str) -> dict[str, View]:
+    parsed = {text: Pattern.parse(text) for text in patterns}
+    return {
+        **{f"find {text}": partial(_found, pattern) for text, pattern in parsed.items()},
+        **{f"expand {text}": partial(_page_of, routes._expand, [pattern], True) for text, pattern in parsed.items()},
+    }
+
+
+def _page_of(view: Callable[..., Any], *args: Any) -> object:
+    """As the HTTP service makes it; the connection is the last argument."""
+    *given, conn = args
+    return encoded(conn, view, *given)
+
+
 def _found(pattern: Pattern, conn: Connection) -> object:
-    return find_nodes(pattern, reading.names_with_prefix(conn, pattern.stem), 10_000)
+    return NODE_FORMATS["treejson"].encode(routes._nodes(conn, pattern))
 
 
-def _fill(conn: Connection) -> None:
-    numbers = range(100_000)
-    metrics = [
-        Metric(f"{n:032x}", "custom", f"dc{n % 10}.web{n % 1000}.{n}", None, None, None, "{}", MetricStatus.ACTIVE)
-        for n in numbers
+def _filled(path: Path, name_of: Callable[[int], str]) -> Database:
+    url = f"sqlite:///{path}"
+    migrations.upgrade(url)
+    database = Database(url)
+    database.run_sync(_fill, name_of)
+    return database
+
+
+def _fill(conn: Connection, name_of: Callable[[int], str]) -> None:
+    all_metrics = [
+        Metric(f"{n:032x}", "custom", name_of(n), None, None, None, "{}", MetricStatus.ACTIVE) for n in range(100_000)
     ]
-    queries.create_metrics(conn, metrics)
-    score = dict.fromkeys(("generation", "rowid", "scored"), 1)
+    queries.create_metrics(conn, all_metrics)
+    score = {**dict.fromkeys(("generation", "rowid", "scored"), 1), "timestamp": to_datetime(1)}
+    scored = [{"uid": each.uid, "anomaly_score": random.random(), **score} for each in all_metrics]
+    conn.execute(insert(metric_score), scored)
+    row = {"rowid": 1, "timestamp": to_datetime(1), "metric_value": 1.0, "anomaly_score": 1.0}
+    conn.execute(insert(metric_data), [{"uid": each.uid, **row} for each in all_metrics])
     conn.execute(
-        insert(metric_score), [{"uid": each.uid, "anomaly_score": random.random(), **score} for each in metrics]
+        insert(anomaly), [{**row, "uid": m.uid, "timestamp": to_datetime(n)} for n, m in enumerate(all_metrics)]
     )
+    conn.execute(update(metric).values(last_rowid=1, last_timestamp=to_datetime(1)))
 
 
-def _compare(works: dict[str, Callable[[], object]], times: int, rounds: int) -> Costs:
+def _compare(works: Mapping[str, Callable[[], object]], times: int, rounds: int) -> Costs:
     """What each takes, in turns, divided by ``times``."""
     for work in works.values():
         work()

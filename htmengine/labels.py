@@ -35,7 +35,7 @@ REMEMBERED_NAMES = 32_768
 SHOWN_CHARACTERS = 60
 
 #: What comes before the digest of a long text; as a tag it has no "=", so no text has it.
-_DIGEST_MARK = ";~"
+DIGEST_MARK = ";~"
 _DIGEST_BYTES = 20  # 32 letters; two of 2^64 texts would be likely to share one
 _DIGEST_LETTERS = 32
 
@@ -124,13 +124,13 @@ def identity(text: str) -> str:
         return text
     encoded = text.encode()
     digest = base64.b32encode(hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest()).decode().lower()
-    room = MAX_IDENTITY_BYTES - len(_DIGEST_MARK) - _DIGEST_LETTERS
-    return encoded[:room].decode(errors="ignore") + _DIGEST_MARK + digest
+    room = MAX_IDENTITY_BYTES - len(DIGEST_MARK) - _DIGEST_LETTERS
+    return encoded[:room].decode(errors="ignore") + DIGEST_MARK + digest
 
 
 def is_short(identity: str) -> bool:
     """Whether this identity stands for a longer text."""
-    return identity[-_DIGEST_LETTERS - len(_DIGEST_MARK) : -_DIGEST_LETTERS] == _DIGEST_MARK
+    return identity[-_DIGEST_LETTERS - len(DIGEST_MARK) : -_DIGEST_LETTERS] == DIGEST_MARK
 
 
 def shown(text: str) -> str:

@@ -16,13 +16,14 @@ from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import InvalidRule
 from htmengine.messages import ScoredRow
-from htmengine.repository import counts, migrations, queries, reading, results
+from htmengine.repository import counts, migrations, name_tree, queries, reading, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus, Score
 from htmengine.repository.reading import AnomalyQuery, MetricQuery, PageKey, Span
 from htmengine.repository.schema import metric_data
 from htmengine.web import views
+from htmengine.web.graphite.paths import Node, Pattern, find_nodes
 
 START = 1_400_000_000
 ROWS = 500
@@ -109,6 +110,30 @@ class TestMetrics:
             self.names(database, MetricQuery('{job=~"("}'))
         anomalies = AnomalyQuery(0.0, search='{__name__="web.a"}')
         assert {row.name for row in database.run_sync(reading.page_of_anomalies, anomalies, None, 2)} == {"web.a"}
+
+    def test_names_in_the_tree_lead_from_branch_to_branch(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(name_tree, "FIRST_PAGE", 1)
+        read_at_once = database._dialect == "postgresql"
+        names = ["t", "t-a", "t.%", "t.a", *(f"t.a.{n}" for n in "123"), "t.a-b", "t.a-b.1", "t.b.1", "t_b.1", "T.a.1"]
+        patterns = ("t*", "t.*", "t.a*.*", "t.{a,b}.[12]", "t.a.u*")
+
+        def found(conn: Any, pattern: Pattern) -> tuple[list[str], list[Node]]:
+            read = list(name_tree.names_in_tree(conn, pattern.stem, pattern.rough, len(pattern.nodes)))
+            return read, find_nodes(pattern, read, 100)
+
+        def find(conn: Any) -> dict[str, tuple[list[str], list[Node]]]:
+            for each in names:
+                custom.create_metric(conn, ModelSpec.for_name(each))
+            found_by = {text: found(conn, Pattern.parse(text)) for text in patterns}
+            conn.rollback()
+            return found_by
+
+        for text, (read, nodes) in database.run_sync(find).items():
+            assert read == sorted(read)
+            assert nodes == find_nodes(Pattern.parse(text), sorted(names), 100), text
+            assert text not in ("t*", "t.*") or ("t.a.3" in read) == read_at_once
 
     def test_statuses(self, database: Database) -> None:
         assert len(self.names(database, MetricQuery(statuses=[MetricStatus.CREATE_PENDING]))) == 5

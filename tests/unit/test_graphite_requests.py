@@ -213,15 +213,17 @@ class BrowsingTest(GraphiteTestCase):
         self.assertEqual(len(index), 5 * 6 - 1)
         self.assertEqual(len(set(index)), len(index))
 
-    def test_the_first_nodes_are_found_in_whatever_order_names_come(self) -> None:
-        names = [f"a.{letter}.{number}" for number in (2, 1) for letter in "dbca"]
+    def test_the_first_nodes_are_found_and_no_more_names_are_read(self) -> None:
+        names = [f"a.{letter}.{number}" for letter in "abcd" for number in (1, 2)]
         for query, expected in (
             ("a.*", ["a.a", "a.b"]),
             ("a.*.1", ["a.a.1", "a.a.1"]),
             ("a.d.2.*", ["a.d.2.anomaly_score"]),
         ):
-            found = find_nodes(Pattern.parse(query), names, 2)
+            left = iter(names)
+            found = find_nodes(Pattern.parse(query), left, 2)
             self.assertEqual([node.path for node in found][: len(expected)], expected)
+            self.assertEqual(bool(list(left)), "d" not in query)
 
     def test_a_node_that_is_two_things_is_found_once(self) -> None:
         names = ["a.b", "a.b.c", "a.b.upper", "a.b.upper.d", "a.e"]

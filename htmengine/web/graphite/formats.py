@@ -12,7 +12,6 @@ import io
 import pickle
 from collections.abc import Callable
 from datetime import datetime, tzinfo
-from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -126,16 +125,17 @@ SERIES_FORMATS = {
 
 def _tree(nodes: list[Node]) -> bytes:
     """Each name once; one that is both can be drawn and opened."""
-    places = ((path, list(some)) for path, some in groupby(nodes, key=lambda node: node.path))
-    return dump([_place(path, some) for path, some in places])
+    kinds: dict[str, set[bool]] = {}
+    for path, is_leaf in nodes:
+        kinds.setdefault(path, set()).add(is_leaf)
+    return dump_list(_place(path, True in found, False in found) for path, found in kinds.items())
 
 
-def _place(path: str, nodes: list[Node]) -> dict[str, Any]:
-    opens = any(not node.is_leaf for node in nodes)
+def _place(path: str, draws: bool, opens: bool) -> dict[str, Any]:
     return {
-        "text": nodes[0].name,
+        "text": path.rpartition(".")[2],
         "id": path,
-        "leaf": int(any(node.is_leaf for node in nodes)),
+        "leaf": int(draws),
         "expandable": int(opens),
         "allowChildren": int(opens),
         "context": {},

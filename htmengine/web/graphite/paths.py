@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 import fnmatch
-import heapq
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from htmengine.web.refused import Refused
 
@@ -22,6 +22,9 @@ _ESCAPED = re.compile(r"""\\([()\]=,.'"\\;| ])""")
 #: The same, of characters that mean something in a glob.
 _ESCAPED_WILDCARDS = re.compile(r"\\([\[*?])")
 _WILDCARDS = re.compile(r"[*?\[\]{}]")
+#: Alternatives that hold no others, and what else may stand for several characters.
+_BRACES = re.compile(r"\{[^{}]*\}")
+_SEVERAL = re.compile(r"\[.*?\]|[*?\[\]{}]", re.DOTALL)
 
 
 class SeriesKind(enum.Enum):
@@ -84,9 +87,22 @@ class Pattern:
         """
         return self.prefix.rpartition(".")[0]
 
+    @property
+    def rough(self) -> tuple[str, ...]:
+        """Globs of ``*`` alone, which takes dots, too: each metric with a series or a node that matches is like one.
 
-@dataclass(frozen=True, slots=True, order=True)
-class Node:
+        >>> Pattern.parse("web.{a,b}[0-9].*er").rough
+        ('web.**.*er*', 'web.**')
+        """
+        text, shorter = self.text, ""
+        while text != shorter:
+            text, shorter = _BRACES.sub("*", text), text
+        rough = _SEVERAL.sub("*", text)
+        may_be_derived = any(self.nodes[-1].fullmatch(kind.value) for kind in DERIVED)
+        return (f"{rough}*", rough.rpartition(".")[0]) if may_be_derived else (f"{rough}*",)
+
+
+class Node(NamedTuple):
     """One place in the tree of names."""
 
     path: str
@@ -98,31 +114,35 @@ class Node:
 
 
 def find_nodes(pattern: Pattern, names: Iterable[str], most: int) -> list[Node]:
-    """The first nodes that match, in order: a metric is a leaf, and a branch with what the engine makes of it.
+    """The nodes that match, in order: a metric is a leaf, and a branch with what the engine makes of it.
 
-    Nothing here stays in C for long, or frees much at once, however many names there are.
+    ``names`` come in order; when ``most`` nodes are found, no more of them are read.
     """
-    found = heapq.nsmallest(2 * most, _matching(pattern, names))
-    return list(dict.fromkeys(found))[:most]
+    found: set[Node] = set()
+    for node in _matching(pattern, names):
+        found.add(node)
+        if len(found) == most:
+            break
+    return sorted(found)
 
 
 def _matching(pattern: Pattern, names: Iterable[str]) -> Iterator[Node]:
-    """In no order, and twice what is two things: a metric and the beginning of others, or what another is called."""
+    """Some of them twice: what is a metric and the beginning of others, or what another is called."""
     depth = len(pattern.nodes)
-    branches: set[str] = set()  # many metrics begin with the same nodes: those are matched once
+    branch = "\n"  # many metrics begin with the same nodes: those are matched once
     for name in names:
+        if name.startswith(branch):
+            continue
         parts = name.split(".", depth)
         if len(parts) > depth:
-            branches.add(name[: -len(parts[-1]) - 1])
+            branch = name[: -len(parts[-1])]
+            if pattern._begins(parts):
+                yield Node(branch[:-1], is_leaf=False)
         elif len(parts) == depth and pattern._begins(parts):
             yield Node(name, is_leaf=False)
             yield Node(name, is_leaf=True)
         elif len(parts) == depth - 1 and pattern._begins(parts):
             yield from _derived(pattern, name)
-    while branches:
-        path = branches.pop()
-        if pattern._begins(path.split(".")):
-            yield Node(path, is_leaf=False)
 
 
 def _derived(pattern: Pattern, name: str) -> Iterator[Node]:

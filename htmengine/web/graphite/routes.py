@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from htmengine.process.twisted_types import Clock
 from htmengine.repository import reading
+from htmengine.repository.name_tree import names_in_tree
 from htmengine.web.document import parse_query
 from htmengine.web.graphite import tags
 from htmengine.web.graphite.events import events_of
@@ -225,8 +226,9 @@ class Graphite:
 def _nodes(conn: Connection, pattern: Pattern) -> list[Node]:
     if pattern.prefix == pattern.text:  # no wildcard: a branch is told by some of its metrics
         names = [*metrics_of(conn, pattern), *reading.metrics_with_prefix(conn, f"{pattern.text}.", _PROBED)]
-        return find_nodes(pattern, names, _MOST_NODES)
-    return find_nodes(pattern, reading.names_with_prefix(conn, pattern.stem), _MOST_NODES)
+        return find_nodes(pattern, sorted(names), _MOST_NODES)
+    names_of_tree = names_in_tree(conn, pattern.stem, pattern.rough, len(pattern.nodes))
+    return find_nodes(pattern, names_of_tree, _MOST_NODES)
 
 
 def _expand(conn: Connection, patterns: list[Pattern], leaves: bool) -> dict[str, list[str]]:
