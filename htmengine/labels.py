@@ -27,6 +27,8 @@ from htmengine.errors import InvalidSample
 MAX_TEXT_BYTES = 4096
 #: What names a metric in the database and in messages, in UTF-8.
 MAX_IDENTITY_BYTES = 255
+#: The same of Graphite lines, in characters.
+MAX_NAME_CHARACTERS = 255
 
 #: Names of samples that need not be put right again.
 REMEMBERED_NAMES = 32_768
@@ -72,13 +74,14 @@ def sample_name(text: str) -> str:
 
 
 def spellings(text: str) -> list[str]:
-    """The names that a user may mean: the one that samples have, and the text itself, which an old metric may have.
+    """The names that a user may mean: the one that is stored, and the text itself, which an old metric may have.
 
     >>> spellings("disk;host=h1;dc=a"), spellings("a.b")
     (['disk;dc=a;host=h1', 'disk;host=h1;dc=a'], ['a.b'])
     """
     try:
-        return list(dict.fromkeys((sample_name(text), text)))
+        name = sample_name(text)
+        return list(dict.fromkeys((stored_name(name), identity(name), text)))
     except InvalidSample:
         return [text]
 
@@ -126,6 +129,15 @@ def identity(text: str) -> str:
     digest = base64.b32encode(hashlib.blake2b(encoded, digest_size=_DIGEST_BYTES).digest()).decode().lower()
     room = MAX_IDENTITY_BYTES - len(DIGEST_MARK) - _DIGEST_LETTERS
     return encoded[:room].decode(errors="ignore") + DIGEST_MARK + digest
+
+
+def stored_name(text: str) -> str:
+    """What a Graphite line's metric is stored under: a text of at most 255 characters by itself, or its identity.
+
+    >>> len(stored_name("é" * 255)), len(stored_name("é" * 256))
+    (255, 144)
+    """
+    return text if len(text) <= MAX_NAME_CHARACTERS else identity(text)
 
 
 def is_short(identity: str) -> bool:

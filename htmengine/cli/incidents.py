@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from htmengine.alerts.incident_messages import beside_expected
 from htmengine.alerts.notifications import utc
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.incidents import queries as stored
 from htmengine.incidents.records import Event, Incident, Member, Phase
 from htmengine.incidents.suspects import suspects
@@ -59,6 +60,7 @@ def _whole(found: Incident, members: list[Member], events: list[Event]) -> Itera
         yield f"over: {found.reason}"
     for member in members:
         facts = beside_expected(member.value, member.expected, member.lower, member.upper)
-        yield f"  {utc(member.timestamp)}  {member.height:4.1f}  {member.metric}: {facts}{member.reason}"
+        name = FULL_TEXTS.of(member.metric)
+        yield f"  {utc(member.timestamp)}  {member.height:4.1f}  {name}: {facts}{member.reason}"
     for event in events:
         yield f"  {utc(event.at)}  {event.what.value} by {event.who}" + (f": {event.note}" if event.note else "")

@@ -58,15 +58,18 @@ def metrics(engine: Engine, search: str, sort: str, limit: int | None, form: str
     """List metrics with status, rows, the last value with its score, and their cadence.
 
     All, or those of SELECTORS as in a rule.  The cadence is the time between rows, and since when if that has changed.
+    CSV and JSON have each name with all labels, too: full_name.
     """
     query, selection = MetricQuery(search, by_score=sort == "score"), Selection.of(selectors)
-    writer = _Writer(form, ["name", "status", "rows", "timestamp", "value", "anomaly_score", "cadence", "message"])
+    columns = ["name", "status", "rows", "timestamp", "value", "anomaly_score", "cadence", "message"]
+    columns += [] if form == "table" else ["full_name"]
+    writer = _Writer(form, columns)
     left, after = limit, None
     with engine.database() as database:
         while left is None or left > 0:
             most = PAGE if left is None or selectors else min(left, PAGE)
             shown, after = database.read_sync(_page, query, selection, after, most)
-            writer.write(shown[:left])
+            writer.write(row[: len(columns)] for row in shown[:left])
             left = left and left - len(shown)
             if after is None:
                 break
@@ -83,7 +86,7 @@ def _page(
     shown = [
         [
             *(row.name, MetricStatus(row.status).name, row.last_rowid),
-            *(*_last(row, newest), _cadence(row), queries.message_of(row.status, row.message)),
+            *(*_last(row, newest), _cadence(row), queries.message_of(row.status, row.message), row.text or row.name),
         ]
         for row in selected
     ]

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from htmengine.alerts.queries import Undelivered, undelivered
 from htmengine.evidence.explaining import LEAST_HEIGHT
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.incidents import feedback, queries
 from htmengine.incidents.records import Did, Event, Incident, Marks, Member, Silence
 from htmengine.incidents.roots import part_of
@@ -203,7 +204,7 @@ def _undelivered_json(each: Undelivered) -> dict[str, Any]:
 def _member_json(member: Member) -> dict[str, Any]:
     fields = asdict(member)
     del fields["incident_id"]
-    return fields
+    return {**fields, "full_name": FULL_TEXTS.of(member.metric)}
 
 
 def _event_json(event: Event) -> dict[str, Any]:

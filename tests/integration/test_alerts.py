@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -109,11 +110,18 @@ class TestEngine:
             wait_for(alertmanager.alerts, "the incident in Alertmanager")
             wait_for(lambda: hook.requests, "the message")
             [incident] = httpx.get(f"{engine.url}/api/v1/incidents").json()["incidents"]
+            [member] = httpx.get(f"{engine.url}/api/v1/incidents/{incident['id']}").json()["metrics"]
+            text = f"load;job=api;instance=web-7;a={labels['a']}"
+            found = httpx.get(f"{engine.url}/api/v1/metrics/{quote(text, safe='')}").json()
+            rows_shown = command("results", text, "--data-dir", str(engine.data_dir))
         [alert] = alertmanager.alerts()
         assert {**alert["labels"], **labels} == alert["labels"]
         assert alert["labels"]["incident"] == incident["id"]
         assert hook.requests[0].json["metric_labels"] == labels
         assert incident["members"] == 1
+        assert found["text"] == member["full_name"] == f"load;a={labels['a']};instance=web-7;job=api"
+        assert found["name"] == member["metric"]
+        assert " 1000 " in rows_shown
 
     def test_every_kind_of_receiver_is_told_of_an_anomaly_and_of_its_end(
         self, tmp_path: Path, config: Callable[[str], Path], alertmanager: Alertmanager

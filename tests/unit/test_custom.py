@@ -29,7 +29,7 @@ class ModelSpecTest(TestCase):
             ({}, "give metric"),
             ({"metricSpec": {"metric": "a", "uid": "b"}}, "give metric"),
             ({"metricSpec": {"metric": "a b"}}, "a b"),
-            ({"metricSpec": {"metric": "x" * 256}}, "255"),
+            ({"metricSpec": {"metric": "x" * 4097}}, "4096"),
             ({"metricSpec": []}, "metricSpec"),
             ({**metric, "modelParams": {"min": 1}}, "go together"),
             ({**metric, "modelParams": {"min": 1, "max": 1}}, "not below"),

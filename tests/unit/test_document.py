@@ -64,7 +64,7 @@ class QueryTest(DocumentTestCase):
             (b"status=active", "status[0]"),
             (b"sort=value", "sort"),
             (b"search=%00", "search"),
-            (b"search=" + b"x" * 256, "search"),
+            (b"search=" + b"x" * 4097, "search"),
             (b"serch=x", "serch"),
         ):
             self.assertEqual(self.fields(self.read, query), [field])

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.full_texts import FULL_TEXTS, FullTexts
 from htmengine.gaps import GapRules
 from htmengine.incidents.roots import part_of
 from htmengine.labels import identity
+from htmengine.repository import counters, queries, reading
 from htmengine.selectors import Selection
+from htmengine.web.events import Filter
+from tests.support.database import new_database
 
 TEXTS = [f"cpu;a={letter * 300};instance=web-1;job=api" for letter in "xyz"]
 NAMES = [identity(text) for text in TEXTS]
@@ -51,3 +56,25 @@ class LabelsPastTheIdentityTest(SynchronousTestCase):
     def test_they_tell_whose_a_metric_is(self) -> None:
         FULL_TEXTS.remember(TEXTS)
         self.assertEqual(part_of(NAMES[0]), "web-1")
+
+
+class WholeTextsAsNamesTest(SynchronousTestCase):
+    def test_a_metric_is_made_and_found_by_its_whole_text_with_labels_in_any_order(self) -> None:
+        database = new_database(self)
+        name, *tags = TEXTS[0].split(";")
+        mixed = ";".join([name, *reversed(tags)])
+        metric = database.run_sync(custom.create_metric, ModelSpec.for_name(mixed))
+        self.assertEqual(metric.name, NAMES[0])
+        self.assertEqual(database.run_sync(counters.long_texts), {metric.uid: TEXTS[0]})
+        for given in (TEXTS[0], mixed, NAMES[0], metric.uid):
+            self.assertEqual(database.run_sync(queries.find_metric, given).uid, metric.uid)
+            self.assertEqual(database.run_sync(reading.find_metric, given).text, TEXTS[0])
+        again, _ = database.run_sync(custom.monitor_metric, ModelSpec.for_name(TEXTS[0]), 288)
+        self.assertEqual(again.uid, metric.uid)
+        self.assertTrue(Filter.of([mixed]).matches(NAMES[0]))
+
+    def test_a_name_of_255_letters_with_more_bytes_is_its_own(self) -> None:
+        database = new_database(self)
+        metric = database.run_sync(custom.create_metric, ModelSpec.for_name("é" * 255))
+        self.assertEqual(database.run_sync(queries.find_metric, "é" * 255).uid, metric.uid)
+        self.assertEqual(database.run_sync(counters.long_texts), {})

@@ -24,16 +24,15 @@ from htmengine.errors import InvalidModelSpec, InvalidSample, MetricExists, Metr
 from htmengine.evidence.scoring import ROWS_WITHOUT_SEQUENCE
 from htmengine.htm import opf
 from htmengine.htm.params import ModelParams, SiblingParams
-from htmengine.labels import sample_name
+from htmengine.labels import MAX_TEXT_BYTES, sample_name, stored_name
 from htmengine.messages import (
     DEFINE_MODEL,
     DELETE_MODEL,
-    MAX_NAME_LENGTH,
     CommandArgs,
     ModelCommand,
     encode_model_command,
 )
-from htmengine.repository import counts, joining, queries, results
+from htmengine.repository import counters, counts, joining, queries, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.joining import NO_RULES, JoinRules
 from htmengine.repository.queries import Definition, Metric, MetricStatus
@@ -60,7 +59,8 @@ class ModelSpec:
     htmengine.errors.InvalidModelSpec: modelParams: min and max go together
     """
 
-    name: str | None
+    name: str | None  #: as it is stored
+    long_text: str  #: what the name is the identity of; empty: it is none
     uid: str | None
     minimum: float | None
     maximum: float | None
@@ -94,8 +94,11 @@ class ModelSpec:
         classifier = params.get("enableClassifier", False)
         if not isinstance(classifier, bool):
             raise InvalidModelSpec(f"modelParams: enableClassifier {classifier!r}; true or false is allowed")
+        text = _text(metric.get("metric"))
+        name = None if text is None else stored_name(text)
         return cls(
-            _name(metric.get("metric")),
+            name,
+            text if text and name != text else "",
             metric.get("uid"),
             minimum,
             maximum,
@@ -175,6 +178,8 @@ def create_metrics(conn: Connection, specs: Sequence[ModelSpec], *, monitor: boo
         for spec in specs
     ]
     queries.create_metrics(conn, metrics)
+    named = zip(metrics, specs, strict=True)
+    counters.add_texts(conn, {metric.uid: spec.long_text for metric, spec in named if spec.long_text})
     return {metric.name: metric for metric in metrics}
 
 
@@ -425,13 +430,13 @@ def _number(params: Mapping[str, Any], field: str) -> float | None:
     return float(value)
 
 
-def _name(name: Any) -> str | None:
+def _text(name: Any) -> str | None:
     """As samples of the metric have it, so that they find it."""
     if name is None:
         return None
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_LENGTH or name.split() != [name]:
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_TEXT_BYTES or name.split() != [name]:
         raise InvalidModelSpec(
-            f"metricSpec: metric {name!r}; 1 to {MAX_NAME_LENGTH} characters without spaces are allowed"
+            f"metricSpec: metric {name!r}; 1 to {MAX_TEXT_BYTES} characters without spaces are allowed"
         )
     try:
         return sample_name(name)

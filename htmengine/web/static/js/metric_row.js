@@ -43,7 +43,7 @@ export function fillRow(row, metric, rows) {
   if (!metric) return;
   const { link, spark, value, score, when, state } = row.parts;
   setText(link, metric.name);
-  link.title = metric.name;
+  link.title = metric.text ?? metric.name;
   link.href = metricLink(metric.uid);
   setText(value, format.value(metric.last_value ?? metric.newest?.value) + (metric.unit ? ` ${metric.unit}` : ""));
   setText(when, metric.last_timestamp === null ? "none yet" : format.ago(metric.last_timestamp));

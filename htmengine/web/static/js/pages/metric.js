@@ -226,6 +226,7 @@ function layout(metric, actions) {
       h("span", { class: "spring" }),
       h("div", { class: "button-row" }, rule, start, stop, remover),
     ),
+    metric.text && h("p", { class: "metric-text small", "aria-label": "All labels" }, metric.text),
     h("div", { class: "metric-grid" }, plot, h("div", { class: "side" }, incidents, model, ledger, anomalies)),
   );
   return { page, state, score, start, stop, plot, incidents, model, ledger, anomalies };
