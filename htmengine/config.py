@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from htmengine.errors import ConfigError
+from htmengine.globs import is_glob
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -123,7 +124,7 @@ def _named_ports(text: str) -> str:
 
 
 def _globs(text: str) -> str:
-    if not set(text).isdisjoint('{}"'):
+    if not set(text).isdisjoint('{}"') or not all(map(is_glob, text.split())):
         raise ValueError(text)
     return text
 
@@ -166,7 +167,9 @@ ANY_TEXT = Kind("a text", str)
 COMMAND = Kind("a command as a shell reads it: quotes come in pairs", _command)
 ADDRESSES = Kind("HOST:PORT, or several with spaces between them", _addresses)
 NAMED_PORTS = Kind("NAME:PORT, or several with spaces between them, each name once", _named_ports)
-GLOBS = Kind("globs of names (web.* *.debug disk;*host=a*) with spaces between them", _globs)
+GLOBS = Kind(
+    "globs of names (web.* *.debug disk;*host=a*) with spaces between them, without !, with a ] for each [", _globs
+)
 PERCENTILES = Kind("numbers between 0 and 100 with spaces between them", _percentiles)
 URL = Kind("an http or https URL without user and password", _url)
 URL_OR_NOTHING = Kind(f"{URL.allowed}, or nothing", lambda text: text and _url(text))

@@ -23,6 +23,7 @@ import re2
 
 from htmengine.errors import InvalidRule
 from htmengine.full_texts import FULL_TEXTS
+from htmengine.globs import ALLOWED, is_glob
 from htmengine.labels import identity, shown, split
 
 MAX_EXPRESSION_BYTES = 1 << 20  #: what one compiled expression may take
@@ -210,6 +211,8 @@ def parse_selector(text: str) -> Selector:
     if found is None or not text.strip():
         raise InvalidRule(f'selector {shown(text)}; a glob, {{label="value",...}}, or both are allowed')
     glob, inner = found.groups()
+    if not is_glob(glob):
+        raise InvalidRule(f"selector {shown(text)}; {ALLOWED}")
     pattern = re.compile(translate(glob)) if glob else None
     begin = _WILDCARD.split(glob, maxsplit=1)[0]
     return Selector(pattern, ";" in glob, () if inner is None else _matchers(inner), begin)

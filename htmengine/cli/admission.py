@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -12,7 +12,9 @@ import click
 from sqlalchemy import Connection
 
 from htmengine.cli.common import Engine, engine_options, example, failing_cleanly, printable
-from htmengine.labels import spellings
+from htmengine.errors import InvalidSample
+from htmengine.labels import sample_name
+from htmengine.messages.samples import parse_sample
 from htmengine.repository import counters, reading
 from htmengine.selectors import of_option, rule_lines, separated
 from htmengine.wires.admission import Admission
@@ -42,23 +44,54 @@ def admission(engine: Engine, rules: Path | None, sample: IO[str] | None) -> Non
         judge = Admission(rule_lines(text), section.allow.split(), section.deny.split())
     with of_option("[admission] counters"):
         said = SaidCounters(separated(section.counters))
+    unread = _Unread()
     if sample is None:
         with engine.database() as database:
             names: Iterable[str] = database.read_sync(_texts)
     else:
-        names = names_of(sample)
-    for line in preview(judge, names, said):
+        names = names_of(sample, unread.add)
+    for line in (*preview(judge, names, said), *unread.lines()):
         click.echo(printable(line))
 
 
-def names_of(lines: Iterable[str]) -> Iterator[str]:
-    """The metrics of Graphite lines, or of names alone, each once.
+def names_of(lines: Iterable[str], refused: Callable[[InvalidSample], object]) -> Iterator[str]:
+    """The metrics of Graphite lines, or of names alone, each once; ``refused`` is told of lines that are neither.
 
-    >>> list(names_of(["web.a 1 1400000000", "disk;host=b;dc=a", "web.a 2 1400000060", ""]))
+    >>> lines = ["web.a 1 1400000000", "disk;host=b;dc=a", "web.a 2 1400000060", "", "web.b 1"]
+    >>> list(names_of(lines, lambda error: print(error.reason)))
+    field_count
     ['web.a', 'disk;dc=a;host=b']
     """
-    firsts = (line.split(maxsplit=1)[0] for line in lines if line.strip())
-    return iter(dict.fromkeys(spellings(first)[0] for first in firsts))
+    known = set()
+    for line in filter(str.strip, lines):
+        try:
+            name = _name_of(line.strip())
+        except InvalidSample as error:
+            refused(error)
+            continue
+        if name not in known:
+            known.add(name)
+            yield name
+
+
+def _name_of(line: str) -> str:
+    return parse_sample(line, now=0.0).text if len(line.split()) > 1 else sample_name(line)
+
+
+class _Unread:
+    """How many lines of each reason, with the first of them."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._firsts: dict[str, str] = {}
+
+    def add(self, error: InvalidSample) -> None:
+        self._counts[error.reason] += 1
+        self._firsts.setdefault(error.reason, error.detail)
+
+    def lines(self) -> Iterator[str]:
+        for reason, count in self._counts.items():
+            yield f"{count} not read: {reason}, the first: {self._firsts[reason]}"
 
 
 def preview(rules: Admission, names: Iterable[str], counters: SaidCounters) -> Iterator[str]:

@@ -22,6 +22,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeAlias
 
 from htmengine.errors import InvalidRule, InvalidSample
+from htmengine.globs import is_glob
 from htmengine.labels import compose, shown
 from htmengine.selectors import Metric, Selector, linear_expression, parse_selector
 from htmengine.wires.counters import SaidCounters
@@ -100,7 +101,7 @@ def parse_rule(text: str) -> Rule:
     if action in ("keep", "drop") and rest:
         selector = parse_selector(rest)
         return Keep(selector) if action == "keep" else Drop(selector)
-    if action == "drop_labels" and rest and " " not in rest:
+    if action == "drop_labels" and rest and " " not in rest and is_glob(rest):
         return DropLabels(rest)
     if action == "rename" and " to " in rest:
         return _parse_rename(rest)

@@ -524,13 +524,29 @@ class StatusTest(CommandLineTestCase):
             ["[admission] counters: 'a'", "[admission] rules: rule 'drop'", "[admission] rules: rule 'rename a to'"],
         )
 
+    def test_lines_of_a_sample_that_cannot_be_read_are_told_and_stay_nowhere(self) -> None:
+        sample = self.write("a 1 60\na 2 120\nb\nc 1\nd 1 60 7\ne x 60\nf;g 1 60\n\n")
+        done = self.run_command("admission", "--data-dir", self.mktemp(), "--sample", sample)
+        counted, *unread = done.stdout.splitlines()
+        self.assertEqual(counted, "2 stay, 0 renamed, 0 kept out")
+        told = [line.partition(", the first: ")[0] for line in unread]
+        self.assertEqual(told, ["2 not read: field_count", "1 not read: value_not_a_number", "1 not read: tag_form"])
+
     def test_a_rule_that_cannot_be_read_is_told_with_its_option_or_file(self) -> None:
         folder = Path(self.mktemp())
         folder.mkdir()
-        for option, bad in (("rules", "drop"), ("counters", "{a}"), ("counters", '{a=~"("}')):
+        for option, bad in (
+            ("rules", "drop"),
+            ("counters", "{a}"),
+            ("counters", '{a=~"("}'),
+            ("counters", "a.[c"),
+            ("counters", "!!a.c"),
+            ("allow", "a.[c"),
+            ("deny", "!a"),
+        ):
             (folder / "application.conf").write_text(f"[admission]\n{option} = {bad}\n")
             done = self.run_command("admission", "--config", folder, "--sample", self.write("a 1 60\n"))
-            self.assertEqual((done.exit_code, f"[admission] {option}: " in done.stderr), (1, True), done.stderr)
+            self.assertEqual((done.exit_code, f"[admission] {option}" in done.stderr), (1, True), done.stderr)
             self.assertNotIn("b'", done.stderr)
         (folder / "application.conf").write_text("")
         rules = self.write("drop\n")

@@ -48,7 +48,20 @@ class SelectorTest(TestCase):
         self.assertEqual(self.taken('{service.name="shop"}', "m;service.name=shop"), [True])
 
     def test_bad_selectors_are_refused_and_say_what_is_allowed(self) -> None:
-        for text in ("", "a b", "{", "{job}", "{job=api}", '{job="a"', '{job="a" instance="b"}', '{job=~"("}', 'a"b'):
+        for text in (
+            "",
+            "a b",
+            "{",
+            "{job}",
+            "{job=api}",
+            '{job="a"',
+            '{job="a" instance="b"}',
+            '{job=~"("}',
+            'a"b',
+            "a.[b",
+            "!a",
+            'a.[{job="api"}',
+        ):
             with self.assertRaises(InvalidRule):
                 parse_selector(text)
 
@@ -122,6 +135,9 @@ class RulesTest(TestCase):
             "rename [ab] to c",
             "rename a to b c",
             "drop_labels a b",
+            "drop_labels [a",
+            "keep a.[b",
+            "drop !a",
         ):
             with self.assertRaises(InvalidRule):
                 parse_rule(text)
