@@ -55,6 +55,8 @@ def failing_cleanly(command: Callable[P, T]) -> Callable[P, T]:
             raise  # who reads has gone, as head does: click ends quietly
         except OSError as error:
             raise click.ClickException(_in_words(error)) from None
+        except UnicodeEncodeError as error:
+            raise click.ClickException(_unwritable(error)) from None
         except (HtmEngineError, sqlite3.Error) as error:
             raise click.ClickException(str(error)) from None
 
@@ -68,6 +70,16 @@ def _in_words(error: OSError) -> str:
     '/etc/htmengine: Permission denied'
     """
     return f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+
+
+def _unwritable(error: UnicodeEncodeError) -> str:
+    """The argument whose bytes are not UTF-8, as of a terminal in Latin-1: Python makes surrogates of them.
+
+    >>> _unwritable(UnicodeEncodeError("utf-8", b"gr\\xf6\\xdfe".decode(errors="surrogateescape"), 2, 4, "surrogates"))
+    "'gr\\\\xf6\\\\xdfe' is not UTF-8: write it in UTF-8"
+    """
+    given = error.object.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return f"'{given}' is not UTF-8: write it in UTF-8"
 
 
 def run_reactor(start: Callable[[Reactor], Coroutine[Deferred[Any], Any, T]]) -> T:

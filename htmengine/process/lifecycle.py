@@ -46,6 +46,8 @@ LOST = "{name} is not there; if it was removed, all that the engine stores in it
 LEAST_ROOM = 1 << 20
 #: What a disk says that is read-only, by its mount or after an error, or broken.
 BROKEN = {errno.EROFS, errno.EIO}
+#: Characters of a path that mean something else in a URL.
+_IN_URLS = str.maketrans({"%": "%25", "?": "%3F"})
 #: An engine gives a sign of life this often.
 SIGN_S = 5.0
 
@@ -175,7 +177,7 @@ class DataFolder:
     @property
     def database_url(self) -> str:
         """SQLAlchemy's name of the database."""
-        return f"sqlite:///{self.database_path}"
+        return f"sqlite:///{str(self.database_path).translate(_IN_URLS)}"
 
     @property
     def database_path(self) -> Path:

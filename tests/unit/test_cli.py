@@ -355,6 +355,13 @@ class StatusTest(CommandLineTestCase):
         done = self.run_command("results", "nobody", "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, "nobody" in done.stderr), (1, True))
 
+    def test_an_argument_that_is_not_utf_8_is_one_line_and_status_1(self) -> None:
+        self.make()
+        latin = os.fsdecode("größe".encode("latin-1"))
+        for command in (("results", latin), ("metrics", "--search", latin), ("ledger", latin), ("incidents", latin)):
+            done = self.run_command(*command, "--data-dir", self.data_dir)
+            self.assertEqual((done.exit_code, "gr\\xf6\\xdfe" in done.stderr), (1, True), command)
+
     def test_a_status_that_nobody_knows_is_an_error_of_its_metric_alone(self) -> None:
         self.make()
         with Engine(Deployment.embedded(None, self.data_dir)).database() as database:

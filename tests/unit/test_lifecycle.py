@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
+from sqlalchemy import make_url
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
@@ -100,6 +101,14 @@ class StopTest(SynchronousTestCase):
         self.clock.pump([0.1] * 100)
         self.successResultOf(ended)
         self.assertFalse(any(part.running for part in self.parts))
+
+
+class DataFolderTest(SynchronousTestCase):
+    def test_its_database_is_in_it_whatever_its_name(self) -> None:
+        """A ? or % of a path once named a database elsewhere, which two engines could share."""
+        for name in ("plain", "a %41", "a?x=1", "50%", "a#b;c@d:e+f", "größe", os.fsdecode(b"\xff"), "a\nb"):
+            folder = DataFolder(Path(self.mktemp()) / name)
+            self.assertEqual(make_url(folder.database_url).database, str(folder.database_path))
 
 
 class HeartbeatTest(SynchronousTestCase):
