@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
+# The tests start hundreds of processes: each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check lint lint-core lint-page lint-compose types unit long integration fuzz fuzz-messages sanitize compilers crashes power-cuts chaos accuracy bench pages deb install-paths clean
 
 demo: $(VENV)/engine
@@ -65,11 +68,13 @@ unit:
 	$(BIN)/python -m pytest -q -m 'not long' --doctest-modules tests/unit companions/htmengine-nupic/tests htmengine tools --ignore=htmengine/repository/migrations/env.py
 	$(BIN)/trial --temp-directory=$(VENV)/trial $(TRIAL_TESTS)
 
-WORKERS ?= 2
+# Unit tests compute; integration tests wait half of their time, for timers and for processes that start.
+CPUS := $(shell getconf _NPROCESSORS_ONLN)
+WORKERS ?= $(shell expr 2 \* $(CPUS))
 
 # The unit tests that take many rows, models or metrics through the code.
 long:
-	$(BIN)/python -m pytest -q -n $(WORKERS) -m long tests/unit
+	$(BIN)/python -m pytest -q -n $(CPUS) -m long tests/unit
 
 # A module's tests share its servers and its engine.
 integration:

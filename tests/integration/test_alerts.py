@@ -22,6 +22,7 @@ from htmengine.wires.compression import snap
 from htmengine.wires.remote_write import write_version_1
 from tests.support.distributed import distributed_engine
 from tests.support.engine import Engine, running_engine, wait_for
+from tests.support.processes import run_htmengine
 from tests.support.receivers import (
     HttpReceiver,
     endless,
@@ -81,8 +82,7 @@ def alert(*arguments: str, code: int = 0) -> str:
 
 def command(*arguments: str, code: int = 0) -> str:
     """``htmengine``; what it prints."""
-    words = [sys.executable, "-m", "htmengine.cli.main", *arguments]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    done = run_htmengine(*arguments)
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout + done.stderr
 
@@ -228,13 +228,7 @@ class TestEngine:
         folder = config("[alert:load]\nthreshold = high\nreceivers = x\n")
         options = ("--data-dir", str(tmp_path / "data"), "--config", str(folder))
         for command in (["run", *options], ["check-config", "--config", str(folder)]):
-            done = subprocess.run(
-                [sys.executable, "-m", "htmengine.cli.main", *command],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = run_htmengine(*command)
             assert done.returncode == 1
             assert "alerts.conf [alert:load] threshold = 'high': a number from 0 to 1 is allowed" in done.stderr
 

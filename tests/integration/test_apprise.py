@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.support.extras import needed
+from tests.support.processes import run_htmengine
 from tests.support.receivers import hang, http_receiver, status
 
 needed("apprise")
@@ -17,7 +18,7 @@ COMMAND = [sys.executable, "-m", "htmengine.cli.main"]
 
 def htmengine(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     options = ["--config", str(folder)]
-    return subprocess.run([*COMMAND, *command, *options], capture_output=True, text=True, timeout=120, check=False)
+    return run_htmengine(*command, *options)
 
 
 def configuration(folder: Path, url: str) -> Path:

@@ -20,7 +20,7 @@ import pytest
 from htmengine.bus.queue_file import QueueFile
 from htmengine.process.lifecycle import DataFolder
 from htmengine.repository import migrations
-from tests.support.processes import Process, start_forked
+from tests.support.processes import Process, run_htmengine, start_forked
 from tests.support.servers import MariaDB, PostgreSQL, RabbitMQ, free_port
 
 NAME = "web1.example.org.cpu-0.cpu-user"
@@ -204,8 +204,7 @@ def test_a_metric_that_is_not_there_is_said_and_so_is_that_no_engine_runs(tmp_pa
 
 
 def _run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "htmengine.cli.main", *words]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS_S)
+    return run_htmengine(*words, timeout=HANGS_S)
 
 
 SPEC = (

@@ -10,7 +10,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from htmengine.htm.params import ModelParams
 from htmengine.offline.scores import score_rows
 from tests.support.crashes import SETTINGS
 from tests.support.engine import Engine, wait_for
+from tests.support.processes import run_htmengine
 
 METRICS = ("a", "b", "c")
 FIRST, SECOND = 80, 100
@@ -53,8 +53,7 @@ def assert_scored(engine: Engine, last: int) -> None:
 
 
 def troubles(engine: Engine, *, status: int) -> str:
-    command = [sys.executable, "-m", "htmengine.cli.main", "troubles", "--data-dir", str(engine.data_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = run_htmengine("troubles", "--data-dir", str(engine.data_dir))
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 

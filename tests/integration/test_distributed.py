@@ -17,6 +17,7 @@ import httpx
 import pika
 import pytest
 
+from tests.support import processes
 from tests.support.distributed import MODULES, QUICK, DistributedEngine, distributed_engine
 from tests.support.engine import lines, wait_for
 from tests.support.senders import Collectd
@@ -40,7 +41,11 @@ def database(request: pytest.FixtureRequest) -> Iterator[MariaDB | PostgreSQL]:
 @pytest.fixture
 def engine(tmp_path: Path, rabbitmq: RabbitMQ, mariadb: MariaDB) -> Iterator[DistributedEngine]:
     with distributed_engine(
-        tmp_path / "engine", rabbitmq_port=rabbitmq.port, database_url=mariadb.new_database(), options=QUICK
+        tmp_path / "engine",
+        rabbitmq_port=rabbitmq.port,
+        database_url=mariadb.new_database(),
+        options=QUICK,
+        start=processes.start,
     ) as made:
         yield made
 

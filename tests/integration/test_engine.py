@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from htmengine.csv_files import read_rows
+from tests.support import processes
 from tests.support.engine import Engine, lines, running_engine, wait_for
 
 DATA = Path(__file__).parents[2] / "htmengine" / "data"
@@ -48,7 +49,7 @@ def expected(series: Path) -> list[tuple[float, float]]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    with running_engine(tmp_path / "data", "--workers", "2") as started:
+    with running_engine(tmp_path / "data", "--workers", "2", start=processes.start) as started:
         yield started
 
 

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import pytest
 
 from htmengine.process import crash_points
 from tests.support.crashes import SETTINGS
-from tests.support.engine import Engine, wait_for
+from tests.support.engine import Engine, htmengine, wait_for
 
 POISON = 666.0
 ROWS = 60
@@ -37,8 +34,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def monitor(engine: Engine, name: str) -> None:
-    command = [sys.executable, "-m", "htmengine.cli.main", "monitor", name, "--data-dir", str(engine.data_dir)]
-    subprocess.run(command, check=True, timeout=60, capture_output=True, env=os.environ | engine.environment)
+    htmengine(engine, "monitor", name)
 
 
 def status(engine: Engine, name: str) -> tuple[int, str | None]:

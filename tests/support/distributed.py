@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,7 +49,7 @@ class DistributedEngine:
         rabbitmq_port: int,
         database_url: str,
         options: Mapping[str, str] | None = None,
-        start: processes.Start = processes.start,
+        start: processes.Start = processes.start_quickly,
     ) -> None:
         self.folder = folder
         self.config_dir = folder / "conf"
@@ -159,8 +158,9 @@ class DistributedEngine:
 
     def command(self, *words: str) -> str:
         """What ``htmengine`` prints."""
-        command = [sys.executable, "-m", "htmengine.cli.main", *words]
-        return subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=True).stdout
+        done = processes.run_htmengine(*words, environment=self.environment())
+        done.check_returncode()
+        return done.stdout
 
     def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Read the engine's database, as another program would."""

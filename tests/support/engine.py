@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +30,11 @@ class Engine:
     """``htmengine run`` on a data folder; may be killed and started again on the same one."""
 
     def __init__(
-        self, data_dir: Path, *options: str, command: Sequence[str] = (), start: processes.Start = processes.start
+        self,
+        data_dir: Path,
+        *options: str,
+        command: Sequence[str] = (),
+        start: processes.Start = processes.start_quickly,
     ) -> None:
         self.data_dir = data_dir
         self.log_path = data_dir.with_name(data_dir.name + ".log")
@@ -128,10 +130,14 @@ def wait_for(condition: Any, what: str, patience_s: float = PATIENCE_S) -> Any:
 
 @contextlib.contextmanager
 def running_engine(
-    data_dir: Path, *options: str, command: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    data_dir: Path,
+    *options: str,
+    command: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    start: processes.Start = processes.start_quickly,
 ) -> Iterator[Engine]:
     """An engine that is gone at the end, whatever happens; its log is shown if the test fails."""
-    engine = Engine(data_dir, *options, command=command)
+    engine = Engine(data_dir, *options, command=command, start=start)
     engine.environment |= environment or {}
     try:
         yield engine.start()
@@ -145,9 +151,6 @@ def running_engine(
 
 def htmengine(engine: Engine, *arguments: str, status: int = 0) -> str:
     """What a command on an engine's folder says, on both of its outputs."""
-    command = [sys.executable, "-m", "htmengine.cli.main", *arguments, "--data-dir", str(engine.data_dir)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=os.environ | engine.environment
-    )
+    done = processes.run_htmengine(*arguments, "--data-dir", str(engine.data_dir), environment=engine.environment)
     assert done.returncode == status, done.stderr
     return done.stdout + done.stderr

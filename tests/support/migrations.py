@@ -25,7 +25,7 @@ LATER_VERSION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "later"
+revision = "9999"
 down_revision = {head!r}
 
 def upgrade():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Engines and services as processes: started as users start them, or forked from one that has imported everything.
 
-A harness that starts thousands of them would spend most of its time on imports.  What is forked is a process of its own
-all the same, and dies of kill -9 as any other.
+Tests that start many of them would spend most of their time on imports.  What is forked is a process of its own all the
+same, and dies of kill -9 as any other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -48,9 +50,42 @@ def start(command: Sequence[str], log: Path, environment: Mapping[str, str], cwd
 
 def start_forked(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
     """The same for ``python -m MODULE ...``, in a tenth of the time."""
-    if list(command[:2]) != [sys.executable, "-m"]:
-        raise ValueError(f"{command}: only commands of python -m can be forked")
-    return _Forked(command[2], command[3:], log, environment)
+    return _Forked(command, log, log, {**os.environ, **environment})
+
+
+def start_quickly(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> Process:
+    """Forked where that makes no difference: a module, and nothing in the environment that an interpreter reads."""
+    forked = list(command[:2]) == [sys.executable, "-m"] and not _is_read_at_start(environment)
+    return (start_forked if forked else start)(command, log, environment)
+
+
+def _is_read_at_start(environment: Mapping[str, str]) -> bool:
+    """Whether an interpreter reads something of it that is not in the tests' own environment."""
+    return any(
+        name.startswith(("PYTHON", "LD_")) and name != "PYTHONUNBUFFERED" and os.environ.get(name) != value
+        for name, value in environment.items()
+    )
+
+
+def run_htmengine(
+    *words: str, environment: Mapping[str, str] | None = None, timeout: float = 120.0
+) -> subprocess.CompletedProcess[str]:
+    """A command of ``htmengine``, to its end, forked as `start_quickly` does; one that hangs is killed, and raises.
+
+    The environment is added to that of the tests.
+    """
+    command = [sys.executable, "-m", "htmengine.cli.main", *words]
+    environ = {**os.environ, **(environment or {})}
+    if _is_read_at_start(environ):
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=timeout, check=False)
+    with tempfile.TemporaryDirectory(prefix="htmengine-command-") as folder:
+        stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
+        process = _Forked(command, stdout, stderr, environ)
+        try:
+            status = process.wait(timeout)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(command, status, stdout.read_text(), stderr.read_text())
 
 
 #: Imports what our processes need, but nothing that chooses a reactor, which no two processes may share.
@@ -59,8 +94,10 @@ _SERVER.set_forkserver_preload(["htmengine.cli.engine", "tests.support.processes
 
 
 class _Forked:
-    def __init__(self, module: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-        job = (module, list(arguments), str(log), dict(environment))
+    def __init__(self, command: Sequence[str], stdout: Path, stderr: Path, environment: Mapping[str, str]) -> None:
+        if list(command[:2]) != [sys.executable, "-m"]:
+            raise ValueError(f"{command}: only commands of python -m can be forked")
+        job = (list(command[2:]), str(stdout), str(stderr), os.getcwd(), dict(environment))
         self._process = _SERVER.Process(target=_run, args=job, daemon=True)
         self._process.start()
         self._lock = threading.Lock()  # its status can be read once
@@ -90,12 +127,16 @@ class _Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(module: str, arguments: list[str], log: str, environment: dict[str, str]) -> None:
+def _run(words: list[str], stdout: str, stderr: str, cwd: str, environment: dict[str, str]) -> None:
     """In the forked process."""
-    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
+    for number, path in ((1, stdout), (2, stderr)):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdout.reconfigure(line_buffering=True)
+    os.chdir(cwd)
+    os.environ.clear()
     os.environ.update(environment)
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    sys.argv = words
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # the module was imported before
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)

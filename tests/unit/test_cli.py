@@ -119,6 +119,11 @@ print([name for name in ("htmengine.cli.common", "twisted", "sqlalchemy", "numpy
         listed = [line.split()[0] for line in lines[lines.index("Commands:") + 1 :] if line]
         self.assertEqual((listed, imported), (sorted(main.commands), "[]"))
 
+    def test_what_commands_share_imports_no_alembic(self) -> None:
+        code = "import sys, htmengine.cli.common; print('sqlalchemy' in sys.modules, 'alembic' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        self.assertEqual(done.stdout, "True False\n")
+
     def test_a_shell_completes_names_of_commands_and_their_options(self) -> None:
         asked = {"COMP_CWORD": "1", "_HTMENGINE_COMPLETE": "bash_complete"}
         self.assertEqual(self.run_alone(COMP_WORDS="htmengine tok", **asked), "plain,token\n")

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.errors import StartError
@@ -71,6 +72,10 @@ class MigrationsTest(SynchronousTestCase):
         names = [metric.name for metric in database.run_sync(queries.list_metrics)]
         expected = ["a;b=2;c=1", "a;b=2;c=1;", "x..y", "x.y", "z.", "z", "...", "ok"]
         self.assertEqual(names, sorted(expected))
+
+    def test_the_versions_are_those_that_alembic_finds_in_its_order(self) -> None:
+        found = [each.revision for each in ScriptDirectory(str(migrations.SCRIPTS)).walk_revisions()]
+        self.assertEqual(migrations.versions(), found[::-1])
 
     def upgraded(self) -> str:
         url = self.url()

@@ -7,18 +7,15 @@ The versions have a table of their own, ``htmengine_version``: a database that H
 A version makes what it made when it was written, for ever: its tables and values are literals, and it imports nothing
 that may change.  A change of `schema` is a new version, made by hand after the pattern of ``script.py.mako``.  What
 needs live code, since its result is read by live code, runs after the last version (`htm_engine_models`).
+
+Alembic is imported by what upgrades: each command checks the schema, and most never change it.
 """
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy import Connection, MetaData, column, inspect, select, table, text
 
 from htmengine.errors import StartError
 from htmengine.repository import schema
@@ -35,7 +32,11 @@ def upgrade(url: str, version: str = "head") -> None:
 
     Several processes may do so at once: one upgrades, the others wait for it.  Raises `DatabaseFailed`.
     """
-    config = _config()
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["url"] = url
     with in_one_line(url):
         command.upgrade(config, version)
@@ -56,12 +57,17 @@ def is_current(conn: Connection) -> bool:
 
 def head() -> str:
     """The last version that there is."""
-    return str(_scripts().get_current_head())
+    return versions()[-1]
+
+
+def versions() -> list[str]:
+    """All versions, in order: each file's name begins with its own."""
+    return sorted(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("[0-9]*.py"))
 
 
 def refuse_unknown(conn: Connection) -> None:
     """Raises `StartError` if another release has made the schema and this one does not know how to go on from it."""
-    current, known = _current(conn), sorted(each.revision for each in _scripts().walk_revisions())
+    current, known = _current(conn), versions()
     if current is not None and current not in known:
         raise StartError(
             f"the database's schema is {current}, which this release does not know (it knows {', '.join(known)}): "
@@ -112,19 +118,9 @@ _MAKE_DATABASE = {
 
 
 def _current(conn: Connection) -> str | None:
-    return MigrationContext.configure(conn, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    there = inspect(conn).has_table(VERSION_TABLE)
+    return conn.execute(select(_VERSIONS.c.version_num)).scalar() if there else None
 
 
-def _scripts() -> ScriptDirectory:
-    return _read_scripts(SCRIPTS)
-
-
-@functools.cache
-def _read_scripts(folder: Path) -> ScriptDirectory:
-    return ScriptDirectory(str(folder))
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    return config
+#: As Alembic makes it.
+_VERSIONS = table(VERSION_TABLE, column("version_num"))
