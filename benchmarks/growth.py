@@ -205,6 +205,7 @@ def _pages() -> dict[str, View]:
         "search": MetricQuery("55"),
         "search, none": MetricQuery("nothing"),
         "by status": MetricQuery(statuses=[MetricStatus.ACTIVE]),
+        "by label": MetricQuery('{dc="d3"}'),
     }
     return {
         **{f"100 {name}": partial(_page_of, api._metrics, query, None, 100) for name, query in queries_of.items()},
@@ -212,6 +213,9 @@ def _pages() -> dict[str, View]:
         "100 anomalies": lambda conn: reading.page_of_anomalies(conn, AnomalyQuery(0.9), None, 100),
         "alerts": lambda conn: alert_queries.list_alerts(conn, 100),
         "incidents": lambda conn: incidents._list(conn, {"open": False, "limit": 100}, 0.0),
+        "tags": partial(_page_of, routes._tag_list),
+        "hosts of a label": partial(_page_of, routes._complete_values, "host", ["dc=d3"], "web1", 100),
+        "series by labels": lambda conn: routes._tagged(conn, ["dc=d3", "host=web5"]),
         "rejects": rejects.list_of,
         "troubles": troubles.list_of,
     }

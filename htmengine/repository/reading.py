@@ -16,12 +16,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, Connection, Integer, and_, func, or_, select
+from sqlalchemy import Boolean, ColumnElement, Connection, Integer, and_, case, false, func, null, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from htmengine.errors import MetricNotFound
 from htmengine.labels import DIGEST_MARK, spellings
+from htmengine.repository import label_conditions
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.schema import anomaly, metric, metric_counter, metric_data, metric_score, metric_text
 from htmengine.repository.times import from_datetime, to_datetime
@@ -137,6 +138,8 @@ class MetricQuery:
         found: list[ColumnElement[bool]] = []
         if self.search and not has_labels(self.search):
             found.append(or_(name_matches(self.search), _text_matches(self.search)))
+        if self.search and has_labels(self.search):
+            found.append(label_conditions.may_select(parse_selector(self.search)))
         if self.statuses:
             found.append(metric.c.status.in_([int(status) for status in self.statuses]))
         return found
@@ -146,6 +149,10 @@ def _text_matches(search: str) -> ColumnElement[bool]:
     """The same of the whole text of a metric whose name is a short identity: no other name is looked up."""
     c = metric_text.alias().c  # the query may have the table itself
     return and_(metric.c.name.contains(DIGEST_MARK), metric.c.uid.in_(select(c.uid).where(_matches(c.text, search))))
+
+
+def _name_may_be(search: str) -> ColumnElement[bool]:
+    return label_conditions.may_select(parse_selector(search)) if has_labels(search) else name_matches(search)
 
 
 def name_matches(search: str) -> ColumnElement[bool]:
@@ -195,12 +202,13 @@ def _selected(
     if selector is None:
         return page(after, limit)
     found: list[_Row] = []
+    size = limit
     while len(found) < limit:
-        rows = page(after, ROWS_AT_ONCE)
+        rows = page(after, size)
         found += [row for row in rows if selector.takes(SelectedMetric.of(text_of(row)))]
-        if len(rows) < ROWS_AT_ONCE:
+        if len(rows) < size:
             break
-        after = key_of(rows[-1])
+        after, size = key_of(rows[-1]), min(4 * size, ROWS_AT_ONCE)
     return found[:limit]
 
 
@@ -251,8 +259,13 @@ def count_metrics(conn: Connection, query: MetricQuery) -> int:
     selector = selector_of(query.search)
     if selector is not None:
         texts = select(func.coalesce(metric_text.c.text, metric.c.name)).select_from(metric.outerjoin(metric_text))
-        found = conn.execute(texts.where(*query._conditions())).scalars()
-        return sum(selector.takes(SelectedMetric.of(text)) for text in found)
+        told, conditions = 0, query._conditions()
+        if selector.glob is None and label_conditions.is_exact(selector.matchers):
+            count = select(func.count(), func.count(case((label_conditions.unclear(), 1)))).select_from(metric)
+            several, left = conn.execute(count.where(*conditions)).one()
+            told, conditions = several - left, [*conditions, label_conditions.unclear() if left else false()]
+        found = conn.execute(texts.where(*conditions)).scalars()
+        return int(told) + sum(selector.takes(SelectedMetric.of(text)) for text in found)
     return int(conn.execute(select(func.count()).select_from(metric).where(*query._conditions())).scalar_one())
 
 
@@ -279,9 +292,24 @@ def metrics_with_prefix(conn: Connection, prefix: str, limit: int | None = None)
     }
 
 
-def each_metric(conn: Connection) -> Iterator[tuple[str, str]]:
+def each_metric(conn: Connection, where: ColumnElement[bool] | None = None) -> Iterator[tuple[str, str]]:
     """(name, uid) of all metrics, in order, one by one: to free half a million at once would hold every thread."""
-    return ((row.name, row.uid) for row in conn.execute(select(metric.c.name, metric.c.uid).order_by(metric.c.name)))
+    query = select(metric.c.name, metric.c.uid).order_by(metric.c.name)
+    return ((row.name, row.uid) for row in conn.execute(query if where is None else query.where(where)))
+
+
+def values_of_label(conn: Connection, label: str, where: ColumnElement[bool]) -> dict[str | None, int]:
+    """The values that a label has, and how many names have them; None: names that are `label_conditions.unclear`."""
+    unclear, has_it = label_conditions.unclear(), label_conditions.has_label(label)
+    value = case((unclear, null()), else_=label_conditions.value_of(label)).label("value")
+    conditions = [where, *([] if label == label_conditions.NAME else [or_(has_it, unclear)])]
+    rows = conn.execute(select(value, func.count()).where(*conditions).group_by("value"))
+    return {each: count for each, count in rows}  # noqa: C416  (rows are no pairs to mypy)
+
+
+def a_name(conn: Connection, *where: ColumnElement[bool]) -> str | None:
+    """The name of a metric, if there is one."""
+    return conn.execute(select(metric.c.name).where(*where).limit(1)).scalar()
 
 
 def names_with_prefix(conn: Connection, prefix: str) -> Iterator[str]:
@@ -552,8 +580,8 @@ def _page_of_anomalies(conn: Connection, query: AnomalyQuery, after: AnomalyKey 
         conditions.append(a.timestamp >= to_datetime(query.start))
     if query.end is not None:
         conditions.append(a.timestamp <= to_datetime(query.end))
-    if query.search and not has_labels(query.search):
-        conditions.append(name_matches(query.search))
+    if query.search:
+        conditions.append(a.uid.in_(select(metric.c.uid).where(_name_may_be(query.search))))
     if query.uid is not None:
         conditions.append(a.uid == query.uid)
     if after is not None:

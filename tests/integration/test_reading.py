@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ from sqlalchemy import delete
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import InvalidRule
+from htmengine.labels import identity
 from htmengine.messages import ScoredRow
-from htmengine.repository import counts, migrations, name_tree, queries, reading, results
+from htmengine.repository import counters, counts, migrations, name_tree, queries, reading, results
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.engine import Database
 from htmengine.repository.queries import MetricStatus, Score
 from htmengine.repository.reading import AnomalyQuery, MetricQuery, PageKey, Span
-from htmengine.repository.schema import metric_data
+from htmengine.repository.schema import metric, metric_data
+from htmengine.selectors import Metric, parse_selector
 from htmengine.web import views
+from htmengine.web.graphite import tags
 from htmengine.web.graphite.paths import Node, Pattern, find_nodes
 
 START = 1_400_000_000
@@ -134,6 +138,95 @@ class TestMetrics:
             assert read == sorted(read)
             assert nodes == find_nodes(Pattern.parse(text), sorted(names), 100), text
             assert text not in ("t*", "t.*") or ("t.a.3" in read) == read_at_once
+
+    def test_labels_are_told_by_the_database_as_by_python(self, database: Database) -> None:
+        texts = [
+            *(
+                "disk;dc=a;host=h1",
+                "disk;dc=a;host=h2",
+                "disk;dc=ab;host=h1",
+                "cpu;dc=a",
+                "cpu",
+                "Cpu;DC=a",
+                "disk_;dc=b",
+            ),
+            *(
+                "cpu;dc=%41",
+                "cpu;dc=a%20b",
+                "cpu;dc=%7Ea",
+                f"cpu;dc=a;long={'x' * 300}",
+                f"disk;host={'h' * 300}",
+                "u;dc=é",
+            ),
+        ]
+        asked = [
+            *(
+                [],
+                ["dc=a"],
+                ["dc!=a"],
+                ["dc="],
+                ["dc!="],
+                ["dc=~a"],
+                ["dc!=~a"],
+                ["dc=~.*"],
+                ["host=h1", "dc=a"],
+                ["dc=A"],
+            ),
+            *(
+                ["name=cpu"],
+                ["name!=cpu"],
+                ["name=~c"],
+                ["dc=a b"],
+                ["dc=~a"],
+                ["long!="],
+                ["name=disk", "host!=h1"],
+                ["dc=é"],
+            ),
+        ]
+        labels = [Metric.of(text) for text in texts]
+
+        def told(conn: Any) -> Any:
+            conn.execute(delete(metric_data))
+            conn.execute(delete(metric))
+            made = [custom.create_metric(conn, ModelSpec.for_name(identity(text))) for text in texts]
+            counters.add_texts(
+                conn, {each.uid: text for each, text in zip(made, texts, strict=True) if each.name != text}
+            )
+            found = {
+                tuple(conditions): (
+                    {(each.tags["name"], *sorted(each.tags.items())) for each in tags.find_tagged(conn, conditions)},
+                    tags.tag_names(conn, conditions, ""),
+                    {tag: tags.tag_values(conn, tag, conditions, "") for tag in ("name", "dc", "host", "long", "x")},
+                )
+                for conditions in asked
+            }
+            counted = {
+                search: (
+                    reading.count_metrics(conn, MetricQuery(search)),
+                    len(reading.page_of_metrics(conn, MetricQuery(search), None, 100)),
+                )
+                for search in (
+                    '{dc="a"}',
+                    'c*{dc!="a"}',
+                    '{dc="A",host=""}',
+                    '{dc=~"a.*"}',
+                    '*{long!=""}',
+                    'disk;dc=a*{host="h2"}',
+                )
+            }
+            conn.rollback()
+            return found, counted
+
+        found, counted = database.run_sync(told)
+        for conditions, (metrics, names, values) in found.items():
+            taken = [each for each in labels if all(tags._matcher(text).takes(each) for text in conditions)]
+            tagged = [{**each.labels, "name": each.name} for each in taken]
+            assert metrics == {(each["name"], *sorted(each.items())) for each in tagged}, conditions
+            assert names == sorted({tag for each in tagged for tag in each}), conditions
+            for tag, several in values.items():
+                assert several == Counter(each[tag] for each in tagged if tag in each), (conditions, tag)
+        for search, (count, listed) in counted.items():
+            assert count == listed == sum(map(parse_selector(search).takes, labels)), search
 
     def test_statuses(self, database: Database) -> None:
         assert len(self.names(database, MetricQuery(statuses=[MetricStatus.CREATE_PENDING]))) == 5
