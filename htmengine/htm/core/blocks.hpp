@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT
-// One growing array of 32-bit words, handed out in blocks: thousands of short lists without thousands of
-// allocations.  Block sizes step by an eighth, so little is wasted; freed blocks are used again.  When the array is
-// full although much of it is idle, its owner packs it: so it grows with what it holds, not with what came and went.
+// One growing array of words, handed out in blocks: thousands of short lists without thousands of allocations.  Block
+// sizes step by an eighth, so little is wasted; freed blocks are used again.  When the array is full although much of
+// it is idle, its owner packs it: so it grows with what it holds, not with what came and went.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "cells.hpp"
 
 namespace htm {
 
+template <class Word>
 class Blocks {
  public:
-  static constexpr unsigned kSizes = 112;  // 2, 4 .. 16, 18 .. 32, 36 .. 64, 72 .. 131,072 words
+  static constexpr unsigned kSizes = 168;  // 2, 4 .. 16, 18 .. 32, 36 .. 64, 72 .. 16,777,216 words
 
   // The smallest block size, as a number, that holds so many words (at least 1).
   static uint8_t size_for(uint32_t words) {
@@ -36,7 +38,7 @@ class Blocks {
   uint32_t take(uint8_t size) {
     uint32_t block = free_[size];
     if (block != kNone) {
-      free_[size] = words_[block];
+      std::memcpy(&free_[size], at(block), sizeof block);
       return block;
     }
     block = static_cast<uint32_t>(words_.size());
@@ -47,12 +49,12 @@ class Blocks {
   }
 
   void give_back(uint32_t block, uint8_t size) {
-    words_[block] = free_[size];
+    std::memcpy(at(block), &free_[size], sizeof block);
     free_[size] = block;
   }
 
-  uint32_t* at(uint32_t block) { return words_.data() + block; }
-  const uint32_t* at(uint32_t block) const { return words_.data() + block; }
+  Word* at(uint32_t block) { return words_.data() + block; }
+  const Word* at(uint32_t block) const { return words_.data() + block; }
 
   // Whether the owner, whose blocks hold so many words, should rather pack than let take(size) enlarge the array.
   bool should_pack(uint8_t size, size_t used) const {
@@ -62,20 +64,22 @@ class Blocks {
 
   // The first half of packing: empties the array and copies its words to `old`, at their offsets.  The owner then
   // takes new blocks for what it has.
-  void empty_into(std::vector<uint32_t>& old) {
+  void empty_into(std::vector<Word>& old) {
     old.assign(words_.begin(), words_.end());
     words_.clear();
     free_.fill(kNone);
   }
 
   void reserve(size_t words) { words_.reserve(words); }
-  size_t bytes() const { return words_.capacity() * sizeof(uint32_t); }
+  size_t bytes() const { return words_.capacity() * sizeof(Word); }
 
  private:
   static constexpr uint32_t kNone = 0xFFFFFFFF;
 
-  std::vector<uint32_t> words_;
-  std::array<uint32_t, kSizes> free_;  //: by size: first free block; a free block's first word names the next
+  static_assert(sizeof(Word) >= 2, "two words hold the next free block");
+
+  std::vector<Word> words_;
+  std::array<uint32_t, kSizes> free_;  //: by size: first free block; a free block begins with the next one
 };
 
 }  // namespace htm

@@ -18,9 +18,8 @@ struct Scratch {
   std::vector<uint8_t> places = std::vector<uint8_t>(65536, 0);    //: by cell, in the palette that is spread out
   std::vector<uint8_t> counters = std::vector<uint8_t>(65536, 0);  //: by palette; zero between uses
   std::vector<uint16_t> found;                                     // palettes
-  Cells chosen, sources;        // where new synapses come from, where all of a segment's come from
-  std::vector<uint8_t> order;   // of a segment's synapses
-  std::vector<uint32_t> words;  // of an array that is being packed
+  Cells chosen, sources;       // where new synapses come from, where all of a segment's come from
+  std::vector<uint8_t> order;  // of a segment's synapses
 
   static Scratch& of_this_thread() {
     static thread_local Scratch scratch;

@@ -241,11 +241,19 @@ class Segments {
   void remove(uint16_t segment, Places gone) {
     if (gone.empty()) return;
     unsigned palette = palette_[segment];
-    gone.for_each([&](unsigned place) { palettes_.give_back(palette, place); });
     places_[segment].erase(gone);
     connected_[segment].erase(gone);
     synapses_ -= gone.count();
+    palettes_.give_back(palette, unused(palette, gone));
     if (places_[segment].empty()) palettes_.leave(palette, segment);
+  }
+
+  // Those of the places that no segment of the palette has a synapse from.
+  Places unused(unsigned palette, Places places) const {
+    const uint16_t* end = palettes_.end(palette);
+    for (const uint16_t* segment = palettes_.begin(palette); segment != end && !places.empty(); ++segment)
+      places.erase(places_[*segment]);
+    return places;
   }
 
   // The palette's segments of wanted cells; returns how many.
