@@ -162,7 +162,7 @@ class SpatialPooler:
         """By input, in ten-thousandths; -1 for an input outside the column's pool."""
     def set_permanence(self, column: int, input: int, permanence: int, /) -> None: ...
     @property
-    def owned_columns(self) -> int:
+    def learnt_columns(self) -> int:
         """Columns that have learnt."""
 
 class Segments:

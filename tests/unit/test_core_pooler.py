@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -14,6 +16,14 @@ def _pooler(**fields: object) -> _core.SpatialPooler:
     for name, value in {"learn_every": 1, **fields}.items():
         setattr(params, name, value)
     return _core.SpatialPooler(params)
+
+
+def _moved(permanence: int, on: bool) -> int:
+    """After one row, by 0.05 up or 0.02 down."""
+    if permanence < 0:
+        return permanence
+    moved = min(permanence + (500 if on else -200), 10000)
+    return moved if moved >= 15 else 0
 
 
 def _with_permanences(pooler: _core.SpatialPooler, permanences: list[list[int]]) -> None:
@@ -71,13 +81,26 @@ class PermanenceTest(SynchronousTestCase):
             after.append(pooler.permanences(0))
         self.assertEqual(after, [[5000, 5000]] * 3 + [[5120, 4980]] * 4 + [[5240, 4960]])
 
+    def test_permanences_are_those_of_each_step_by_itself(self) -> None:
+        random = Random(7)
+        pooler = _pooler(inputs=70, columns=70, active_columns=5, increment=0.05, decrement=0.02)
+        wider = _pooler(inputs=130, columns=130, active_columns=5)
+        expected = [pooler.permanences(column) for column in range(70)]
+        for _ in range(150):
+            wider.compute(range(130), True)  # what it leaves behind in the thread's working memory does no harm
+            on = sorted(random.sample(range(70), 12))
+            for column in pooler.compute(on, True):
+                expected[column] = [_moved(each, place in on) for place, each in enumerate(expected[column])]
+        self.assertEqual([pooler.permanences(column) for column in range(70)], expected)
+        self.assertEqual(pooler.overlaps(on), [sum(column[place] >= 2000 for place in on) for column in expected])
+
     @pytest.mark.long
     def test_nothing_is_learnt_unasked(self) -> None:
         pooler = _pooler()
         before = [pooler.permanences(column) for column in range(2048)]
         pooler.compute(range(0, 454, 11), False)
         self.assertEqual([pooler.permanences(column) for column in range(2048)], before)
-        self.assertEqual(pooler.owned_columns, 0)
+        self.assertEqual(pooler.learnt_columns, 0)
 
 
 @pytest.mark.long
@@ -105,4 +128,4 @@ class InitialPoolTest(SynchronousTestCase):
     def test_learning_owns_no_more_columns_than_have_won(self) -> None:
         pooler = _pooler()
         winners = set(pooler.compute(range(42), True)) | set(pooler.compute(range(100, 142), True))
-        self.assertEqual(pooler.owned_columns, len(winners))
+        self.assertEqual(pooler.learnt_columns, len(winners))

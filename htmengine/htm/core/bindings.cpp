@@ -223,13 +223,9 @@ void bind_parts(py::module_& m) {
              return winners;
            })
       .def("overlaps", &SpatialPooler::overlaps)
-      .def("permanences",
-           [](const SpatialPooler& pooler, unsigned column) {
-             const int16_t* first = pooler.permanences(column);
-             return std::vector<int>(first, first + pooler.inputs());
-           })
+      .def("permanences", &SpatialPooler::permanences)
       .def("set_permanence", &SpatialPooler::set_permanence)
-      .def_property_readonly("owned_columns", &SpatialPooler::owned_columns);
+      .def_property_readonly("learnt_columns", &SpatialPooler::learnt_columns);
   py::class_<SegmentsPart>(m, "Segments")
       .def(py::init<unsigned, unsigned, uint64_t>())
       .def("create", &SegmentsPart::create)
