@@ -201,5 +201,6 @@ bench: $(VENV)/tests
 	$(if $(BASE),echo at $(BASE): && cd build/base && $(GROWTH))
 	$(GROWTH) $(PAGE)
 	$(BIN)/python -m benchmarks.storing $(PAGE) $(if $(QUICK),--metrics 100 --rounds 3)
+	$(BIN)/python -m benchmarks.history $(PAGE) $(if $(QUICK),--metrics 50 --minutes 10 --series 2 --rows 500)
 	$(BIN)/python -m benchmarks.listener $(PAGE) $(if $(QUICK),--lines 20000 --rounds 1)
 	$(BIN)/python -m benchmarks.pipeline $(PAGE) $(if $(QUICK),--metrics 50 --age 500 --rows 5 --samples 5 --busy-seconds 5)

@@ -181,11 +181,11 @@ class Rate:
 def throughput(target: Target, load: Load, rows: int) -> Rate:
     """Rows of all metrics, each batch sent when the scores of the one `AHEAD` of it are there."""
     _feed(target, load, WARM_UP)
-    before, began = _cpu_seconds(target.processes()), time.perf_counter()
+    before, began = cpu_seconds(target.processes()), time.perf_counter()
     _feed(target, load, rows)
     total = rows * load.metrics
     rate = total / (time.perf_counter() - began)
-    after = _cpu_seconds(target.processes())
+    after = cpu_seconds(target.processes())
     return Rate(rate, {part: 1e6 * (after[part] - before.get(part, 0.0)) / total for part in after})
 
 
@@ -197,7 +197,7 @@ def _feed(target: Target, load: Load, rows: int) -> None:
     wait_for_rows(target, before + load.row * load.metrics, "throughput")
 
 
-def _cpu_seconds(pids: Sequence[int]) -> dict[str, float]:
+def cpu_seconds(pids: Sequence[int]) -> dict[str, float]:
     """CPU time by part: main threads, other threads and workers."""
     seconds = {"main threads": 0.0, "other threads": 0.0, "workers": 0.0}
     for pid in pids:
