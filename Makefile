@@ -189,7 +189,8 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info htmengine/*/*.so
 
 # What a row costs on each kind of series, what grows with rules, event streams and metrics, what storing costs on each database,
-# the Graphite port beside carbon's, and the whole pipeline beside the models alone; tables go into docs/benchmarks.md.
+# the Graphite port beside carbon's, each wire beside its peer's receiver, and the whole pipeline beside the models alone;
+# tables go into docs/benchmarks.md and docs/benchmarks-scale.md.
 # BASE=commit is built: its models are measured in turns with these, what grows before this.  CPU_METRIC: a series of
 # the Numenta Anomaly Benchmark.  QUICK=1 shows in some minutes that all of it works; its figures are worth nothing.
 PAGE = --page docs/benchmarks.md
@@ -203,4 +204,5 @@ bench: $(VENV)/tests
 	$(BIN)/python -m benchmarks.storing $(PAGE) $(if $(QUICK),--metrics 100 --rounds 3)
 	$(BIN)/python -m benchmarks.history $(PAGE) $(if $(QUICK),--metrics 50 --minutes 10 --series 2 --rows 500)
 	$(BIN)/python -m benchmarks.listener $(PAGE) $(if $(QUICK),--lines 20000 --rounds 1)
+	$(BIN)/python -m benchmarks.receivers --page docs/benchmarks-scale.md $(if $(QUICK),--samples 5000)
 	$(BIN)/python -m benchmarks.pipeline $(PAGE) $(if $(QUICK),--metrics 50 --age 500 --rows 5 --samples 5 --busy-seconds 5)

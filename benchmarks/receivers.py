@@ -9,7 +9,7 @@ library has parsed stands for one, and one over lines that are split for POST /a
 installed is left out.  AMQP is measured at the Metric Listener and Storer of a distributed engine on MariaDB, without
 what the servers use.
 
-    python -m benchmarks.receivers --samples 50000
+    python -m benchmarks.receivers --samples 50000 --page docs/benchmarks-scale.md
     python -m benchmarks.receivers lines amqp
 """
 
@@ -33,6 +33,7 @@ import line_protocol_parser
 import pika
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from benchmarks.page import table, write
 from htmengine.wires.compression import snap
 from htmengine.wires.remote_write import Labels, write_version_1
 from tests.support.distributed import distributed_engine
@@ -51,6 +52,9 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 REMOTE_WRITE = {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"}
 TEXT = {"Content-Type": "text/plain"}
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
+
+HEADS = ("wire", "HTM Engine", "peer", "ratio", "the peer")
+LINE = "{:14}{:>12}{:>10}  {:>6}  {}"
 
 #: Takes bodies, as a client sends them.
 Send = Callable[[Sequence[bytes]], None]
@@ -323,32 +327,43 @@ def _bare(library: str, read: Callable[[bytes], int]) -> Peer:
     return lambda bodies: contextlib.nullcontext((library, bare(read, bodies)))
 
 
-def show(wire: str, found: Measured) -> None:
+def costs_of(wires: Sequence[str], samples: int) -> Iterator[tuple[str, Measured]]:
+    """These wires, or all, each as soon as it is measured."""
+    ports = {wire: free_port() for wire in ("pickle", "protobuf", "statsd")}
+    prefix = "HTMENGINE__APPLICATION__"
+    environment = {f"{prefix}METRIC_LISTENER__{wire.upper()}_PORT": str(port) for wire, port in ports.items()}
+    environment[f"{prefix}STATSD__FLUSH_INTERVAL_S"] = str(STATSD_FLUSH_S)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_engine(Path(folder, "data"), "--workers", "1", "--no-auto-monitor", environment=environment) as engine,
+    ):
+        run = Run(engine, ports, samples)
+        for wire in [each for each in run.wires() if not wires or each in wires]:
+            yield wire, run.measure(wire)
+    if not wires or "amqp" in wires:
+        yield "amqp", measure_amqp([lines(second) for second in seconds(samples)])
+
+
+def cells(wire: str, found: Measured) -> tuple[str, ...]:
     """A line of the table."""
-    peers = "" if found.peers is None else f"{found.peers:.1f}"
-    ratio = "" if found.peers is None else f"{found.ours / found.peers:.1f}"
-    print(f"{wire:14}{found.ours:12.1f}{peers:>10}  {ratio:>6}  {found.peer}", flush=True)
+    if found.peers is None:
+        return wire, f"{found.ours:.1f}", "", "", found.peer
+    return wire, f"{found.ours:.1f}", f"{found.peers:.1f}", f"{found.ours / found.peers:.1f}", found.peer
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wires", nargs="*", help="all of them, unless some are named")
     parser.add_argument("--samples", type=int, default=50_000, help="of each wire")
+    parser.add_argument("--page", type=Path, help="has a place for a table")
     options = parser.parse_args()
-    ports = {wire: free_port() for wire in ("pickle", "protobuf", "statsd")}
-    prefix = "HTMENGINE__APPLICATION__"
-    environment = {f"{prefix}METRIC_LISTENER__{wire.upper()}_PORT": str(port) for wire, port in ports.items()}
-    environment[f"{prefix}STATSD__FLUSH_INTERVAL_S"] = str(STATSD_FLUSH_S)
-    print(f"{'wire':14}{'HTM Engine':>12}{'peer':>10}  {'ratio':>6}  (CPU microseconds a sample)", flush=True)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_engine(Path(folder, "data"), "--workers", "1", "--no-auto-monitor", environment=environment) as engine,
-    ):
-        run = Run(engine, ports, options.samples)
-        for wire in [each for each in run.wires() if not options.wires or each in options.wires]:
-            show(wire, run.measure(wire))
-    if not options.wires or "amqp" in options.wires:
-        show("amqp", measure_amqp([lines(second) for second in seconds(options.samples)]))
+    print(LINE.format(*HEADS), "(CPU microseconds a sample)", flush=True)
+    found = []
+    for wire, costs in costs_of(options.wires, options.samples):
+        found.append(cells(wire, costs))
+        print(LINE.format(*found[-1]), flush=True)
+    if options.page is not None:
+        write(options.page, "receivers", table(HEADS, found))
 
 
 if __name__ == "__main__":

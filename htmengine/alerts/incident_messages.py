@@ -42,6 +42,12 @@ class MovedMetric:
     lower: float | None
     upper: float | None
     link: str = ""
+    labels: tuple[tuple[str, str], ...] = ()  #: the metric's own
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> MovedMetric:
+        """An object of JSON; what an older message lacks is empty."""
+        return cls(**{**fields, "labels": tuple((name, value) for name, value in fields.get("labels", ()))})
 
     @property
     def sentence(self) -> str:
@@ -155,7 +161,7 @@ class IncidentMessage:
     @classmethod
     def from_fields(cls, fields: dict[str, Any]) -> IncidentMessage:
         """What `to_json` made, as an object of JSON without its type."""
-        moved = tuple(MovedMetric(**each) for each in fields["moved"])
+        moved = tuple(map(MovedMetric.from_fields, fields["moved"]))
         return cls(**{**from_lists(fields), "moved": moved})
 
     def public(self) -> dict[str, Any]:
@@ -212,6 +218,7 @@ def _metrics(count: int) -> str:
 def _public_metric(each: MovedMetric) -> dict[str, Any]:
     return {
         "metric": {"name": each.name, "uid": each.uid},
+        "metric_labels": dict(each.labels),
         "timestamp": each.timestamp,
         "time": utc(each.timestamp),
         "height": each.height,

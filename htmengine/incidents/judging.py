@@ -370,7 +370,7 @@ def _message(
     conn: Connection, judging: Judging, record: Incident, members: Sequence[Member], status: Status
 ) -> IncidentMessage:
     url = judging.options.public_url
-    suspected = suspects(conn, record, members)
+    suspected, labels_of = suspects(conn, record, members), judging.options.config.labels_of
     first = suspected[0]
     return IncidentMessage(
         id=record.id,
@@ -382,20 +382,20 @@ def _message(
         members=record.members,
         height=record.height,
         threshold=record.threshold,
-        moved=tuple(_moved(each, url) for each in suspected[:SHOWN_MEMBERS]),
+        moved=tuple(_moved(each, url, labels_of(each.metric)) for each in suspected[:SHOWN_MEMBERS]),
         reason=record.reason or "",
         created=judging.now,
         labels=judging.rule.labels_at(record.height),
-        metric_labels=_shared(judging.options.config.labels_of(each.metric) for each in members),
+        metric_labels=_shared(labels_of(each.metric) for each in members),
         link=incident_page(url, record.id),
         recent=alert_queries.recent_rows(conn, first.uid, first.rowid),
     )
 
 
-def _moved(each: Member, url: str) -> MovedMetric:
+def _moved(each: Member, url: str, labels: Mapping[str, str]) -> MovedMetric:
     link = metric_page(url, each.uid)
     told = (each.reason, each.direction, each.value, each.expected, each.lower, each.upper)
-    return MovedMetric(each.metric, each.uid, each.timestamp, each.height, *told, link)
+    return MovedMetric(each.metric, each.uid, each.timestamp, each.height, *told, link, tuple(sorted(labels.items())))
 
 
 def paged(instructions: Iterable[Instruction]) -> int:

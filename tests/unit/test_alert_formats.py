@@ -170,7 +170,9 @@ class IncidentTest(TestCase):
     """An incident's messages, in each form."""
 
     def test_it_survives_the_table(self) -> None:
-        self.assertEqual(message_from_json(INCIDENT.to_json()), INCIDENT)
+        labelled = replace(INCIDENT, moved=(replace(INCIDENT.moved[0], labels=(("job", "api"),)),))
+        for message in (INCIDENT, labelled):
+            self.assertEqual(message_from_json(message.to_json()), message)
 
     def test_a_webhook_has_its_metrics_with_what_was_expected(self) -> None:
         body = json.loads(webhook_request(Webhook("hook", url="http://127.0.0.1/"), INCIDENT, "d1", NOW).body)

@@ -377,6 +377,7 @@ class LongNamesTest(IncidentCase):
         [(_, message)] = self.sender.sent
         labels = dict(message.metric_labels)
         self.assertEqual((labels["job"], labels["instance"], len(labels["a"])), ("api", "web-0", 2000))
+        self.assertEqual(message.public()["moved"][0]["metric_labels"], labels)
         [shown] = [value for name, value in message.facts if name == "Labels"]
         self.assertEqual((shown[:8], shown[-1], len(shown)), ('a="xxxxx', "…", LABELS_CHARACTERS + 1))
         self.clock.advance(60)

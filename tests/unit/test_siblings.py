@@ -22,6 +22,7 @@ from htmengine.evidence.explaining import why_of
 from htmengine.evidence.kinds import Side
 from htmengine.evidence.scoring import DAY_S, detector_for, hours_shown
 from htmengine.evidence.siblings import Distance, Siblings
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.htm.params import HOURS, ModelParams, SiblingParams
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
 from htmengine.repository import queries
@@ -171,7 +172,7 @@ class KinTest(SynchronousTestCase):
         return ModelParams.from_json(command.args["params"]).siblings
 
     def metric(self, name: str) -> Metric:
-        return self.database.run_sync(queries.find_metrics, [name])[name]
+        return self.database.run_sync(queries.find_metric, name)
 
     def test_a_metric_that_begins_keeps_what_three_siblings_show(self) -> None:
         self.has("web1.cpu", "web2.cpu", "web3.cpu", "db1.cpu")
@@ -191,6 +192,12 @@ class KinTest(SynchronousTestCase):
         self.has(*(f"cpu;core=0;host=web{n}" for n in range(3)))
         self.assertEqual(len(self.begins("cpu;core=0;host=new")), 3)
         self.assertEqual(self.begins("cpu;core=1;host=new"), ())
+
+    def test_tags_past_the_255th_byte_of_a_name_name_it_too(self) -> None:
+        self.patch(FULL_TEXTS, "_texts", {})
+        long = f"cpu;core={'0' * 300}"
+        self.has(*(f"{long};host=web{n}" for n in range(3)))
+        self.assertEqual(len(self.begins(f"{long};host=new")), 3)
 
     def test_two_are_too_few(self) -> None:
         self.has("web1.cpu", "web2.cpu", "web3.disk")

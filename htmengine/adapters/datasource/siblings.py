@@ -17,8 +17,10 @@ from sqlalchemy import Connection
 
 from htmengine.errors import CorruptCheckpoint, UnknownCheckpointVersion
 from htmengine.evidence.scoring import DAY_S, hours_shown, is_likelihood
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.htm.params import SiblingParams
 from htmengine.repository import queries
+from htmengine.repository.counters import learn_texts
 
 #: Tags that name a host, the best first.
 HOST_TAGS = ("host", "instance", "server")
@@ -47,7 +49,9 @@ class Kin:
         ``now``: epoch seconds.
         """
         if not self.read_at <= now < self.read_at + REMEMBERED_S:
-            self.names, self.read_at = by_kin(queries.names_with_rows(conn, KNOWN_DAYS * 24)), now
+            names = queries.names_with_rows(conn, KNOWN_DAYS * 24)
+            learn_texts(conn, names)
+            self.names, self.read_at = by_kin(names), now
             self.shown.clear()
         others = [other for other in self.names.get(without_host(name), ()) if other != name]
         alike = sorted(others, key=lambda other: (without_digits(other) != without_digits(name), other))
@@ -79,7 +83,7 @@ def without_host(name: str) -> str:
     >>> without_host("web1.cpu.user"), without_host("cpu;core=0;host=web1"), without_host("load")
     ('*.cpu.user', 'cpu;core=0;host=*', 'load')
     """
-    path, *tags = name.split(";")
+    path, *tags = FULL_TEXTS.of(name).split(";")
     keys = [tag.partition("=")[0] for tag in tags]
     host = next((key for key in HOST_TAGS if key in keys), None)
     if host is not None:
