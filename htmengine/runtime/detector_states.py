@@ -12,8 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -43,7 +42,7 @@ ROWS_AT_ONCE = 5000
 class MetricState:
     """A metric's detector after the row ``rowid``."""
 
-    metric: Metric
+    metric: Metric  #: without its model's definition
     generation: int
     rowid: int
     detector: Detector
@@ -171,8 +170,7 @@ class DetectorStates:
         ``unstored``: raw scores that the database does not have yet, by rowid.
         """
         if state.turns:
-            before = partial(detector_before, unstored=unstored)
-            state.detector = await self._database.read(before, state.metric, state.rowid + 1)
+            state.detector = await self._database.read(_detector_before, state, unstored)
 
     def forget(self, uid: str) -> None:
         """A metric's model is replaced: its state is loaded when the new one's results come."""
@@ -223,7 +221,8 @@ class DetectorStates:
     @staticmethod
     def _state(loaded: Loaded, rowid: int, detector: Detector) -> MetricState:
         generation, told = loaded.definition.generation, loaded.definition.told
-        return MetricState(loaded.metric, generation, rowid, detector, rowid, fine=loaded.fine, told=told)
+        metric = replace(loaded.metric, definition=None)  # which would be a sixth of the state
+        return MetricState(metric, generation, rowid, detector, rowid, fine=loaded.fine, told=told)
 
 
 def last_rowid(result: ModelResult | ModelSnapshot) -> int:
@@ -269,6 +268,14 @@ def _load(conn: Connection, uids: Sequence[str]) -> list[Loaded]:
         since, digest = (current.evidence_from, current.digest) if current else (None, None)
         found.append(Loaded(metric, definition, scored, counted, since, digest, usable, fine.get(metric.uid, ())))
     return found
+
+
+def _detector_before(conn: Connection, state: MetricState, unstored: Mapping[int, float]) -> Detector:
+    """As `detector_before` its next row; the one that it has, if the metric or this model of it is gone."""
+    found = next(iter(queries.get_metrics(conn, [state.metric.uid])), None)
+    if found is None or found.definition is None or found.definition.generation != state.generation:
+        return state.detector
+    return detector_before(conn, found, state.rowid + 1, unstored=unstored)
 
 
 def _tails(conn: Connection, uids: Sequence[str]) -> tuple[dict[str, int], dict[str, tuple[FineSpan, ...]]]:
