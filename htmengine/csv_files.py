@@ -179,11 +179,16 @@ def series_files(paths: Iterable[Path]) -> Iterator[tuple[str, Path]]:
         if not path.is_dir():
             yield _stem(path), path
             continue
-        inside = sorted(each for each in path.rglob("*") if each.name.lower().endswith(SUFFIXES))
+        inside = sorted(each for each in path.rglob("*") if each.name.lower().endswith(SUFFIXES) and _is_data(each))
         if not inside:
             raise InvalidCsv(f"{path}: no files in this folder end in {', '.join(SUFFIXES)}")
         for found in inside:
             yield ".".join((*found.relative_to(path).parent.parts, _stem(found))), found
+
+
+def _is_data(path: Path) -> bool:
+    """Not a folder or a pipe, which nobody may write; a link that leads nowhere is told when it is read."""
+    return path.is_file() or not path.exists()
 
 
 def _stem(path: Path) -> str:

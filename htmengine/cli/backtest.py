@@ -16,7 +16,7 @@ import click
 from tqdm import tqdm
 
 from htmengine.alerts.configuration import load_maintenance, load_rules
-from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, moment, printable
+from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, moment, new_file, printable
 from htmengine.csv_files import format_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.history.backtest import Backtest, Plan
@@ -68,7 +68,8 @@ def backtest(
         if selectors and not found.metrics + found.unmodelled + len(found.failed):
             raise HtmEngineError(f"{' '.join(selectors)}: no metric with rows is selected")
         if html is not None:
-            html.write_text(_report(database, found))
+            with new_file(html) as page:
+                page.write(_report(database, found))
     if as_json:
         click.echo(json.dumps(document(found)))
         return

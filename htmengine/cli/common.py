@@ -10,10 +10,11 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import IO, Any, ParamSpec, TypeVar
 
 import click
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -231,6 +232,22 @@ class NewFile(click.Path):
         if not path.parent.is_dir():
             self.fail(f"there is no folder {path.parent}", param, ctx)
         return path
+
+
+def new_file(path: Path | None, mode: str = "w") -> AbstractContextManager[IO[Any]]:
+    """A file that takes its place when all of it is written; standard output without a path.
+
+    A device or a pipe keeps its place and is written at once.
+    """
+    takes_a_place = path is not None and (path.is_file() or not path.exists())
+    return click.open_file(str(path or "-"), mode, atomic=takes_a_place)
+
+
+def refuse_to_overwrite(read: Iterable[Path], written: Iterable[Path | None]) -> None:
+    """Raises `HtmEngineError` if a file to be written is one that is read."""
+    for target in written:
+        if target is not None and target.is_file() and any(path.exists() and path.samefile(target) for path in read):
+            raise HtmEngineError(f"{target} is one of the files that are read: name another one to write")
 
 
 def place_options(command: Callable[..., T]) -> Callable[..., T]:

@@ -14,7 +14,17 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, printable, run_reactor
+from htmengine.cli.common import (
+    Engine,
+    NewFile,
+    engine_options,
+    example,
+    failing_cleanly,
+    new_file,
+    printable,
+    refuse_to_overwrite,
+    run_reactor,
+)
 from htmengine.cli.series import columns_options, left_out, params_of, range_options, read_series
 from htmengine.csv_files import Columns, Notes
 from htmengine.errors import HtmEngineError
@@ -70,11 +80,13 @@ def compare(
     Raw scores, HTM Engine's likelihoods, and alarms: by the likelihood alone, and by all the engine's evidence.
     Nothing is changed; the engine may run meanwhile.  NuPIC scores some 100 rows a second.
     """
+    refuse_to_overwrite([Path(what)], [html])
     past = _of_csv(Path(what), values_range, columns) if Path(what).is_file() else _of_metric(engine, what)
     series = _scored(_long_enough(_first(past, rows)), [str(nupic_python), "-c", _WORKER])
     found = agreement(series.ours, series.theirs)
     if html is not None:
-        html.write_text(report(series, found))
+        with new_file(html) as page:
+            page.write(report(series, found))
     if as_json:
         click.echo(json.dumps(document(series, found)))
         return

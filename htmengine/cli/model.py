@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from twisted.internet.defer import Deferred
 
-from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, run_reactor
+from htmengine.cli.common import Engine, NewFile, engine_options, example, failing_cleanly, new_file, run_reactor
 from htmengine.csv_files import format_timestamp
 from htmengine.errors import HtmEngineError
 from htmengine.operations import Operations
@@ -111,9 +111,8 @@ def export(name: str, file: Path, engine: Engine, version: int | None, timeout_s
         return await operations.export_model(name, version=chosen)
 
     data = _with_operations(engine, start)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(file)
+    with new_file(file, "wb") as out:
+        out.write(data)
     click.echo(f"{file}: {len(data)} bytes")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from htmengine.cli.common import NewFile, example, failing_cleanly, printable
+from htmengine.cli.common import NewFile, example, failing_cleanly, new_file, printable, refuse_to_overwrite
 from htmengine.cli.score_output import FORMATS, ScoredRow, format_of, writing
 from htmengine.cli.score_report import report
 from htmengine.cli.score_summary import Summary
@@ -78,6 +78,7 @@ def score(
     scores, and what was left out.  Status 1 if a series cannot be scored; the others are.
     """
     files = list(series_files(paths))
+    refuse_to_overwrite([path for _, path in files], (output, html))
     sequence_only = evidence == "sequence"
     summary, failed = Summary(series=None if html is None else {}), []
     with writing(output, format_of(form, output), several=len(files) > 1) as write:
@@ -99,7 +100,8 @@ def score(
     for line in lines:
         click.echo(line, err=True)
     if html is not None:
-        html.write_text(report(summary, lines))
+        with new_file(html) as page:
+            page.write(report(summary, lines))
     if failed:
         raise HtmEngineError(f"{len(failed)} of {len(files)} series cannot be scored")
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeAlias
 
-import click
 from msgspec import UnsetType
 
+from htmengine.cli.common import new_file
 from htmengine.csv_files import format_timestamp, inert
 from htmengine.errors import HtmEngineError
 from htmengine.messages import Why
@@ -57,8 +57,7 @@ def writing(output: Path | None, form: str, *, several: bool) -> Iterator[Write]
     columns = COLUMNS[0 if several else 1 :]
     make = {CSV: _csv, JSON: _json, PARQUET: _parquet}[form]
     arrow = optional("pyarrow", "parquet") if form == PARQUET else None
-    file = click.open_file(str(output or "-"), "wb" if form == PARQUET else "w", atomic=output is not None)
-    with file as out, make(out, columns, arrow) as write:
+    with new_file(output, "wb" if form == PARQUET else "w") as out, make(out, columns, arrow) as write:
         yield write
 
 

@@ -240,6 +240,27 @@ class ScoreTest(CommandLineTestCase):
             list(json.loads(scores["scores.jsonl"][0])), ["timestamp", "value", "raw_anomaly_score", "anomaly_score"]
         )
 
+    def test_a_file_that_is_read_is_not_written(self) -> None:
+        text = self.series(3)
+        path = self.write(text)
+        link = path.with_name(f"{path.name}.link")
+        link.symlink_to(path)
+        for options in (("-o", path), ("--html", link)):
+            done = self.run_command("score", path, "--min", 0, "--max", 10, *options)
+            self.assertEqual((done.exit_code, "name another one to write" in done.stderr), (1, True), done.stderr)
+        self.assertEqual(path.read_text(), text)
+
+    def test_a_device_or_a_pipe_keeps_its_place_and_is_written(self) -> None:
+        """A file in its place would be the end of /dev/null, for root."""
+        pipe = Path(self.mktemp()).absolute()
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        for written in ("-o", "--html"):
+            done = self.run_command("score", self.write(self.series(3)), "--min", 0, "--max", 10, written, pipe)
+            self.assertEqual((done.exit_code, pipe.is_fifo()), (0, True), done.stderr)
+            self.assertTrue(os.read(reader, 1 << 16))
+
     def test_parquet_has_exact_scores_and_times_with_their_zone(self) -> None:
         parquet = needed("pyarrow.parquet")
         folder = Path(self.mktemp()).absolute()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -113,3 +114,12 @@ class SeriesFilesTest(SynchronousTestCase):
             (folder / name).touch()
         named = [name for name, _ in series_files([folder, folder / "readme.txt"])]
         self.assertEqual(named, ["load", "web1.cpu", "web1.mem", "readme"])
+
+    def test_pipes_and_folders_that_are_named_like_files_are_left_out(self) -> None:
+        """Nobody writes to such a pipe, so whoever reads it waits for ever."""
+        folder = Path(self.mktemp())
+        (folder / "old.csv").mkdir(parents=True)
+        os.mkfifo(folder / "pipe.csv")
+        (folder / "lost.csv").symlink_to("nowhere")
+        (folder / "old.csv" / "load.csv").touch()
+        self.assertEqual([name for name, _ in series_files([folder])], ["lost", "old.csv.load"])
