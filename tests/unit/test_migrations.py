@@ -75,7 +75,7 @@ class MigrationsTest(SynchronousTestCase):
 
     def test_the_versions_are_those_that_alembic_finds_in_its_order(self) -> None:
         found = [each.revision for each in ScriptDirectory(str(migrations.SCRIPTS)).walk_revisions()]
-        self.assertEqual(migrations.versions(), found[::-1])
+        self.assertEqual(migrations.all_versions(), found[::-1])
 
     def upgraded(self) -> str:
         url = self.url()

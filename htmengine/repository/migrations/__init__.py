@@ -57,17 +57,17 @@ def is_current(conn: Connection) -> bool:
 
 def head() -> str:
     """The last version that there is."""
-    return versions()[-1]
+    return all_versions()[-1]
 
 
-def versions() -> list[str]:
+def all_versions() -> list[str]:
     """All versions, in order: each file's name begins with its own."""
     return sorted(path.name.partition("_")[0] for path in (SCRIPTS / "versions").glob("[0-9]*.py"))
 
 
 def refuse_unknown(conn: Connection) -> None:
     """Raises `StartError` if another release has made the schema and this one does not know how to go on from it."""
-    current, known = _current(conn), versions()
+    current, known = _current(conn), all_versions()
     if current is not None and current not in known:
         raise StartError(
             f"the database's schema is {current}, which this release does not know (it knows {', '.join(known)}): "
