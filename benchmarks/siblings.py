@@ -2,10 +2,9 @@
 """What siblings bring in a metric's first 288 rows: events found and false alarms, with and without them.
 
 In: folders with fleets (`htmengine.measure.fleet`).  Each metric that has three siblings is taken as new in turn: it
-begins with the first row after the warm-up, and its siblings know the warm-up.  Out: of the events that begin in its
-first 288 rows, how many a fixed threshold on the score (2.6) and the height of a page find, and false and benign
-alarms.
-A metric alarms once a day, from its 12th row on.
+begins with the first row after the warm-up, and its siblings know the seven days before it.  Out: of the events that
+begin in its first 288 rows, how many a fixed threshold on the score (2.6) and the height of a page find, and false and
+benign alarms.  A metric alarms once a day, from its 12th row on.
 
     python -m benchmarks.siblings /tmp/fleet1 /tmp/fleet2
 """
@@ -23,16 +22,16 @@ from numpy.typing import NDArray
 from benchmarks.first_rows import first_rows
 from benchmarks.young import alarms_of, young
 from htmengine.adapters.datasource.custom import YOUNG_SAMPLES
-from htmengine.adapters.datasource.siblings import SIBLINGS, by_kin, without_digits, without_host
+from htmengine.adapters.datasource.siblings import KNOWN_DAYS, SIBLINGS, Kin
 from htmengine.evidence import Detector
 from htmengine.evidence.detector import Scored
 from htmengine.evidence.scale import ALARM_SCORE
-from htmengine.evidence.scoring import hours_shown
-from htmengine.evidence.siblings import Siblings
+from htmengine.evidence.siblings import Siblings, hours_of
 from htmengine.htm.params import SiblingParams
 from htmengine.incidents.budget import FLOOR
 from htmengine.measure.fleet import Fleet, FleetSeries, load_fleet, score_alarms, what
 
+DAY_S = 86_400
 HIGH: dict[str, Callable[[Scored], NDArray[np.bool_]]] = {
     f"score {ALARM_SCORE:g}": lambda scored: scored.scores >= ALARM_SCORE,
     f"height {FLOOR:g}": lambda scored: scored.heights >= FLOOR,
@@ -40,27 +39,27 @@ HIGH: dict[str, Callable[[Scored], NDArray[np.bool_]]] = {
 
 
 def shown(fleet: Fleet) -> dict[str, SiblingParams]:
-    """What each metric shows that moves in the warm-up."""
+    """What each metric that moves shows in the last days of the warm-up."""
     end = fleet.labels["warm_up_end"]
-    known = [(each, each.timestamps < end) for each in fleet.series]
-    found = {each.name: _hours(each, rows) for each, rows in known if np.ptp(each.values[rows]) > 0.0}
+    known = [(each, (each.timestamps < end) & (each.timestamps >= end - KNOWN_DAYS * DAY_S)) for each in fleet.series]
+    found = {
+        each.name: hours_of(each.timestamps[rows], each.values[rows]) for each, rows in known if _moves(each, rows)
+    }
     return {name: each for name, each in found.items() if each is not None}
 
 
-def _hours(series: FleetSeries, rows: NDArray[np.bool_]) -> SiblingParams | None:
-    detector = Detector()
-    detector.update_many(series.timestamps[rows], series.values[rows], np.zeros(rows.sum()))
-    return hours_shown(detector.save(), int(series.timestamps[rows][-1]))
+def _moves(series: FleetSeries, rows: NDArray[np.bool_]) -> bool:
+    return bool(np.ptp(series.values[rows]) > 0.0)
 
 
 def with_siblings(fleet: Fleet) -> dict[str, list[SiblingParams]]:
     """What the siblings show of the metrics that have enough, as an engine chooses them."""
     known = shown(fleet)
-    kin = by_kin(sorted(known))
+    kin = Kin()
+    kin.learn(known)
     found = {}
     for name in (each.name for each in fleet.series):
-        others = [other for other in kin.get(without_host(name), ()) if other != name]
-        others.sort(key=lambda other: (without_digits(other) != without_digits(name), other))
+        others = kin.most_like(name)
         if len(others) >= SIBLINGS:
             found[name] = [known[other] for other in others[:SIBLINGS]]
     return found

@@ -3,19 +3,14 @@
 
 from __future__ import annotations
 
-import math
-
 from htmengine.evidence.detector import Detector
 from htmengine.evidence.likelihood import AnomalyLikelihood
 from htmengine.evidence.scale import anomaly_score
 from htmengine.evidence.siblings import Siblings
-from htmengine.htm.params import HOURS, ModelParams, SiblingParams
+from htmengine.htm.params import ModelParams
 
 #: The evidence does not look at the model in a metric's first rows: it does not know yet what is usual for it.
 ROWS_WITHOUT_SEQUENCE = 388
-#: From the lower to the upper end of a band.
-BAND_DEVIATIONS = 4.0
-DAY_S = 86_400
 #: How saved likelihoods began before they were a part of a detector.
 _LIKELIHOOD = b"HTMA"
 
@@ -36,24 +31,6 @@ def detector_for(params: ModelParams) -> Detector:
     0
     """
     return Detector(likelihood_for(params), siblings=Siblings(params.siblings) if params.siblings else None)
-
-
-def hours_shown(state: bytes, after: int) -> SiblingParams | None:
-    """What the metric of a saved detector shows at each hour of a day; None while it does not know all of them.
-
-    ``after``: epoch seconds of its newest row.  Raises CorruptCheckpoint or UnknownCheckpointVersion.
-    """
-    detector, day = restored(state), (after // DAY_S + 1) * DAY_S
-    expected = []
-    for hour in range(HOURS):
-        detector.update(day + hour * 3600, math.nan, 0.0)
-        expected.append(detector.expected)
-    known = [each for each in expected if each is not None]
-    if len(known) < HOURS:
-        return None
-    return SiblingParams(
-        tuple(each.value for each in known), tuple((each.high - each.low) / BAND_DEVIATIONS for each in known)
-    )
 
 
 def is_likelihood(state: bytes) -> bool:

@@ -15,6 +15,8 @@ from statistics import fmean, median
 from typing import NamedTuple, Self
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from htmengine.errors import CorruptCheckpoint, InvalidModelSpec
 from htmengine.evidence.kinds import Side
@@ -42,6 +44,25 @@ class Distance(NamedTuple):
 
 
 NOTHING = Distance(0.0, Side.NONE)
+
+
+def hours_of(timestamps: NDArray[np.int64], values: NDArray[np.float64]) -> SiblingParams | None:
+    """Mean and deviation at each hour of the day (UTC) of rows (n times, epoch seconds, and values).
+
+    None if an hour has no row, or if its values are too large.
+
+    >>> hours_of(np.arange(48) * 3600, np.arange(48.0) % 24).means[:3]
+    (0.0, 1.0, 2.0)
+    """
+    finite = np.isfinite(values)
+    hours, values = timestamps[finite] // 3600 % HOURS, values[finite]
+    if len(np.unique(hours)) < HOURS:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.array([(rows.mean(), rows.std()) for rows in (values[hours == hour] for hour in range(HOURS))])
+    if not np.isfinite(found).all():
+        return None
+    return SiblingParams(tuple(found[:, 0].tolist()), tuple(found[:, 1].tolist()))
 
 
 class _State(msgspec.Struct):

@@ -214,10 +214,8 @@ def find_metrics(conn: Connection, names: Sequence[str], *, lock: bool = False) 
 
 
 def names_with_rows(conn: Connection, rows: int) -> list[str]:
-    """Metrics with models that have at least so many rows."""
-    c = metric.c
-    active = select(c.name).where(c.status == MetricStatus.ACTIVE, c.last_rowid >= rows)
-    return list(conn.execute(active.order_by(c.name)).scalars())
+    """Metrics that have had at least so many rows."""
+    return list(conn.execute(select(metric.c.name).where(metric.c.last_rowid >= rows)).scalars())
 
 
 def lock_tails(conn: Connection, names: Sequence[str]) -> dict[str, Tail]:
@@ -357,6 +355,14 @@ def samples_between(conn: Connection, uid: str, after: int, last: int) -> list[t
     c = metric_data.c
     query = select(c.rowid, c.timestamp, c.metric_value).where(c.uid == uid, c.rowid > after, c.rowid <= last)
     return [(rowid, _epoch(at), value) for rowid, at, value in conn.execute(query.order_by(c.rowid))]
+
+
+def samples_at(conn: Connection, uid: str, rowids: Sequence[int]) -> list[tuple[int, float]]:
+    """(timestamp, value) of those rows that are there, in the order of time."""
+    c = metric_data.c
+    query = select(c.timestamp, c.metric_value).where(c.uid == uid).order_by(c.rowid)
+    found = (row for part in in_parts(rowids) for row in conn.execute(query.where(c.rowid.in_(part))))
+    return [(_epoch(at), value) for at, value in found]
 
 
 def newest_rows(conn: Connection, uids: Sequence[str]) -> dict[str, Row]:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.adapters.datasource.siblings import Kin
+from htmengine.adapters.datasource.siblings import KNOWN_ROWS, Kin
 from htmengine.cadence import Cadence
 from htmengine.errors import InvalidSample
 from htmengine.gaps import NO_FILLING, GapRules
@@ -139,6 +139,8 @@ def store_batches(
             conn, [(uid, row.rowid, row.timestamp, row.value) for uid, each in rows.items() for row in each]
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
+        if kin is not None:
+            kin.meet(conn, [tail.name for tail in tails.values() if _reaches(KNOWN_ROWS, tail, rows)])
         rows = leave_out(conn, tails.values(), rows, options.unlearnt_windows(conn))
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
         define = partial(_define_from_data, kin=kin, now=now)
@@ -440,9 +442,13 @@ def _grown(
     conn: Connection, tails: Mapping[str, Tail], rows: Mapping[str, list[InputRow]], options: StorerOptions
 ) -> set[str]:
     """Metrics with young models that have rows enough for a range now."""
-    needed = options.pending_samples
-    reached = [uid for uid, each in rows.items() if tails[uid].last_rowid < needed <= each[-1].rowid]
+    reached = [uid for uid in rows if _reaches(options.pending_samples, tails[uid], rows)]
     return queries.young_metrics(conn, [uid for uid in reached if tails[uid].status.has_model])
+
+
+def _reaches(rowid: int, tail: Tail, rows: Mapping[str, Sequence[InputRow]]) -> bool:
+    """Whether a metric has so many rows now, and had not before."""
+    return tail.uid in rows and tail.last_rowid < rowid <= rows[tail.uid][-1].rowid
 
 
 def _define_from_data(
@@ -450,7 +456,7 @@ def _define_from_data(
 ) -> bytes | None:
     """`custom.define_from_data`; a metric that begins has siblings."""
     begins = kin is not None and metric.definition is None and last_rowid < pending_samples
-    siblings = kin.siblings_of(conn, metric.name, now) if kin is not None and begins else ()
+    siblings = kin.siblings_of(conn, metric, now) if kin is not None and begins else ()
     return custom.define_from_data(conn, metric, pending_samples, last_rowid, siblings)
 
 

@@ -13,20 +13,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from htmengine.adapters.datasource import custom
+from htmengine.adapters.datasource import custom, siblings
 from htmengine.adapters.datasource.siblings import Kin
 from htmengine.errors import CorruptCheckpoint, InvalidModelSpec
 from htmengine.evidence import Detector
 from htmengine.evidence.detector import SIBLING_ROWS
 from htmengine.evidence.explaining import why_of
 from htmengine.evidence.kinds import Side
-from htmengine.evidence.scoring import DAY_S, detector_for, hours_shown
-from htmengine.evidence.siblings import Distance, Siblings
+from htmengine.evidence.scoring import detector_for
+from htmengine.evidence.siblings import Distance, Siblings, hours_of
 from htmengine.full_texts import FULL_TEXTS
 from htmengine.htm.params import HOURS, ModelParams, SiblingParams
 from htmengine.messages import ModelCommand, SampleBatch, decode_model_message
 from htmengine.repository import queries
-from htmengine.repository.queries import AnomalyState, Metric, MetricStatus
+from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.runtime.storing import StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
 from tests.support.database import new_database
@@ -34,6 +34,9 @@ from tests.support.evidence_rows import Row, columns
 
 OPTIONS = StorerOptions("samples", ShardQueues("shard.", 4), auto_monitor=True, pending_samples=30)
 DAILY = tuple(100.0 + 50.0 * math.sin(hour * math.pi / 12) for hour in range(HOURS))
+#: The day, since 1970, on which metrics begin.
+BEGIN_DAY = 15
+DAY_S = 86_400
 PARAMS = SiblingParams(DAILY, (5.0,) * HOURS)
 
 
@@ -81,6 +84,14 @@ class SiblingsTest(TestCase):
         constant = SiblingParams((1.0,) * HOURS, (0.0,) * HOURS)
         found = distances(Siblings([constant] * 3), [1.0] * 20 + [0.0, 0.0])
         self.assertEqual((found[19].decades, found[21].side), (0.0, Side.DOWN))
+
+    def test_hours(self) -> None:
+        times = np.arange(0, 7 * DAY_S, 600)
+        shown = hours_of(times, np.where(times // 600 % 2, 3.0, 1.0))
+        self.assertEqual(shown, SiblingParams((2.0,) * HOURS, (1.0,) * HOURS))
+        self.assertIsNone(hours_of(times[:100], np.ones(100)), "not all hours")
+        self.assertIsNone(hours_of(times, np.where(times // 600 % 2, 1.7e308, -1.7e308)), "no finite deviation")
+        self.assertEqual(hours_of(times, np.where(times % 3600, 2.0, np.nan)), SiblingParams((2.0,) * 24, (0.0,) * 24))
 
     def test_damaged_states_are_refused(self) -> None:
         for data in (b"", b"{}", Siblings([PARAMS]).save()[:-1]):
@@ -135,13 +146,6 @@ class DetectorTest(TestCase):
         self.assertRaisesRegex(InvalidModelSpec, "24 numbers", SiblingParams, (1.0,), (1.0,))
 
 
-def known(days: int) -> Detector:
-    detector, times = Detector(), np.arange(days * 288) * 300
-    values = np.array([DAILY[at // 3600 % HOURS] + at // 300 % 3 for at in times.tolist()])
-    detector.update_many(times, values, np.zeros(len(values)))
-    return detector
-
-
 class KinTest(SynchronousTestCase):
     DAYS = 8
 
@@ -150,24 +154,20 @@ class KinTest(SynchronousTestCase):
         self.kin = Kin()
 
     def has(self, *names: str, days: int = DAYS) -> None:
-        """Metrics that have been there for so many days."""
-        state = known(days).save()
+        """Metrics that have been there for so many days, a row each half hour."""
         for name in names:
-            self.store([f"{name} 1 300", f"{name} 2 {days * DAY_S + 300}"])
-            uid, rows = self.metric(name).uid, days * 288
-            self.database.run_sync(queries.update_tails, [(uid, rows, days * DAY_S + 300)])
-            self.database.run_sync(queries.set_status, uid, MetricStatus.ACTIVE, None)
-            self.database.run_sync(queries.save_states, [AnomalyState(uid, 1, rows, state)])
+            rows = [(at, DAILY[at // 3600 % HOURS] + at // 1800 % 2) for at in range(0, days * DAY_S, 1800)]
+            self.store([f"{name} {value} {(BEGIN_DAY - days) * DAY_S + at}" for at, value in rows])
 
     def store(self, lines: list[str]) -> list[ModelCommand]:
-        batch, now = SampleBatch(lines), 20.0 * DAY_S
+        batch, now = SampleBatch(lines), 60.0 * DAY_S
         stored = self.database.run_sync(lambda conn: store_batches(conn, [batch], OPTIONS, now, [], kin=self.kin))
         messages = [decode_model_message(message.body) for message in stored.outbox]
         return [each for each in messages if isinstance(each, ModelCommand)]
 
     def begins(self, name: str, first: int = 0, rows: int = 12) -> tuple[SiblingParams, ...]:
         """The siblings in the definition of the model that these rows start."""
-        lines = [f"{name} {row % 5} {15 * DAY_S + 300 * row}" for row in range(first, first + rows)]
+        lines = [f"{name} {row % 5} {BEGIN_DAY * DAY_S + 300 * row}" for row in range(first, first + rows)]
         [command] = self.store(lines)
         return ModelParams.from_json(command.args["params"]).siblings
 
@@ -177,11 +177,11 @@ class KinTest(SynchronousTestCase):
     def test_a_metric_that_begins_keeps_what_three_siblings_show(self) -> None:
         self.has("web1.cpu", "web2.cpu", "web3.cpu", "db1.cpu")
         found = self.begins("web4.cpu")
-        shown = hours_shown(known(self.DAYS).save(), self.DAYS * DAY_S)
-        self.assertEqual(found, (shown,) * 3)
-        self.assertEqual(
-            {each for each, hours in self.kin.shown.items() if hours}, {"web1.cpu", "web2.cpu", "web3.cpu"}
-        )
+        self.assertEqual(len(found), 3)
+        for hour, mean in enumerate(DAILY):
+            self.assertAlmostEqual(found[0].means[hour], mean + 0.5)
+            self.assertAlmostEqual(found[0].deviations[hour], 0.5)
+        self.assertEqual({name for name, _ in self.kin.shown}, {"web1.cpu", "web2.cpu", "web3.cpu"})
         self.assertEqual(self.begins("web4.cpu", first=12, rows=20), found, "the model of the whole range")
         _, [message] = self.database.run_sync(custom.rebuild_metric, self.metric("web4.cpu"), 30, 0)
         command = decode_model_message(message)
@@ -208,7 +208,21 @@ class KinTest(SynchronousTestCase):
         self.has("web3.cpu", days=3)
         self.assertEqual(self.begins("web4.cpu"), ())
 
-    def test_a_state_that_cannot_be_read_shows_nothing(self) -> None:
+    def test_rows_of_the_day_itself_and_another_process_change_nothing(self) -> None:
         self.has("web1.cpu", "web2.cpu", "web3.cpu")
-        self.database.run_sync(queries.save_states, [AnomalyState(self.metric("web2.cpu").uid, 1, 9, b"HTME?")])
+        found = self.begins("web4.cpu")
+        self.store([f"web{n} 999 {BEGIN_DAY * DAY_S + 60}" for n in (1, 2, 3)])
+        self.kin = Kin()
+        self.assertEqual(self.begins("web5.cpu"), found)
+
+    def test_of_many_rows_some_are_read(self) -> None:
+        self.has("web1.cpu", "web2.cpu", "web3.cpu")
+        self.patch(siblings, "READ_ROWS", 200)
+        [first, *_] = self.begins("web4.cpu")
+        self.assertAlmostEqual(max(first.deviations), 0.0)
+
+    def test_metrics_that_have_no_model_show_nothing(self) -> None:
+        self.has("web1.cpu", "web2.cpu", "web3.cpu")
+        uid = self.metric("web2.cpu").uid
+        self.database.run_sync(queries.set_status, uid, MetricStatus.UNMONITORED, None)
         self.assertEqual(self.begins("web4.cpu"), ())
