@@ -509,7 +509,7 @@ def make_engine(deployment: Deployment, reactor: Reactor) -> tuple[OrderedServic
     further = parts.telemetry(told, list(deployment.queues), at=web.routes)
     beside = [*parts.beside_storer(), *parts.data_watch(), *parts.beside_alert_service()]
     ordered = [_DatabaseService(database), bus, *beside, *told, *further]
-    ordered += [*_outermost(database, reactor), Heartbeat(deployment.folder, reactor)]
+    ordered += [*_outermost(database, reactor), Heartbeat(deployment.folder, reactor, lambda: listener.port)]
     return OrderedServices(ordered, clock=reactor, on_failure=end.fail), end
 
 

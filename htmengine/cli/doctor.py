@@ -127,16 +127,23 @@ async def _follow(
 
 
 async def _send(deployment: Deployment, client: AsyncClient, sample: tuple[str, float, int]) -> None:
-    """Through the Graphite port; through the bus where the port is any free one, which only the engine knows."""
+    """Through the Graphite port; through the bus where nobody knows the port."""
     section = deployment.config.metric_listener
-    if not section.port:
+    port = _port(deployment)
+    if not port:
         await client.send([sample])
         return
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(section.host, section.host)  # noqa: S104
     try:
-        await deferToThread(_send_line, host, section.port, "{} {!r} {}\n".format(*sample))
+        await deferToThread(_send_line, host, port, "{} {!r} {}\n".format(*sample))
     except OSError as error:
-        raise StartError(f"{host}:{section.port}: {error.strerror or error}; is the Metric Listener there?") from None
+        raise StartError(f"{host}:{port}: {error.strerror or error}; is the Metric Listener there?") from None
+
+
+def _port(deployment: Deployment) -> int:
+    """Of Graphite lines: what an embedded engine has noted, which may have a --graphite-port; 0: nobody knows it."""
+    sign = deployment.folder.last_sign() if deployment.folder is not None else None
+    return (sign.port if sign is not None else 0) or deployment.config.metric_listener.port
 
 
 def _send_line(host: str, port: int, line: str) -> None:

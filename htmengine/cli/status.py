@@ -63,16 +63,29 @@ def _queues(engine: Engine) -> Queues:
 
 
 def _lines(found: Status) -> Iterator[str]:
-    waiting, lag = f"{found.waiting} rows wait", "-" if found.lag_s is None else f"{found.lag_s:.0f} s behind"
     yield _LINE.format("queue", "messages", "taken by", "rows/s", "newest sample")
     yield _row("samples", found.lengths.samples, "Metric Storer", found.stored_per_s, found.newest_stored)
     schedulers = "Model Scheduler" if found.schedulers in (None, 1) else f"Model Scheduler ({found.schedulers})"
     yield _row("model input", found.lengths.model_input, schedulers, None, None)
     yield _row("results", found.lengths.results, "Anomaly Service", found.scored_per_s, found.newest_scored)
-    yield f"{waiting} for their score; the metric furthest behind is {lag}"
+    yield waiting_line(found.waiting, found.lag_s)
     counts = ", ".join(f"{count} {name}" for name, count in sorted(found.metrics.items())) or "none"
     yield f"metrics: {counts}"
     yield from map(trouble_line, found.troubles)
+
+
+def waiting_line(rows: int, lag_s: float | None) -> str:
+    """How many rows wait, and how long the one of a metric with scores that waits longest.
+
+    >>> waiting_line(4000, None)
+    '4000 rows wait for their score, all of metrics without any score so far'
+    >>> waiting_line(0, None)
+    '0 rows wait for their score; the metric furthest behind is -'
+    """
+    if rows and lag_s is None:
+        return f"{rows} rows wait for their score, all of metrics without any score so far"
+    lag = "-" if lag_s is None else f"{lag_s:.0f} s behind"
+    return f"{rows} rows wait for their score; the metric furthest behind is {lag}"
 
 
 def _row(queue: str, messages: int | None, taker: str, per_s: float | None, newest: int | None) -> str:

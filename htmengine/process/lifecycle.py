@@ -11,6 +11,7 @@ import errno
 import fcntl
 import gc
 import os
+import re
 import shutil
 import sys
 import threading
@@ -54,10 +55,11 @@ SIGN_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SignOfLife:
-    """What an engine noted from its event loop: its process, and when."""
+    """What an engine noted from its event loop: its process, when, and where it takes Graphite lines."""
 
     pid: int
     at: float  #: epoch seconds
+    port: int  #: 0: an earlier version noted none
 
 
 class DataFolder:
@@ -66,7 +68,7 @@ class DataFolder:
     ::
 
         <data folder>/
-            lock              held by the engine that runs on it; its pid, and at its last change it was alive
+            lock              held by the engine that runs on it; its pid and port; at its last change it was alive
             htmengine.db      the database (SQLite)
             bus.db            the queues
             checkpoints/      the models
@@ -115,9 +117,9 @@ class DataFolder:
         finally:
             self.release()
 
-    def give_sign(self) -> None:
-        """Note that the engine that owns the folder, this process, is alive now."""
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+    def give_sign(self, port: int) -> None:
+        """Note that the engine that owns the folder, this process, is alive now and takes lines on this port."""
+        os.pwrite(self._lock, f"{os.getpid()} {port}\n".encode(), 0)
         os.utime(self._lock)
 
     def withdraw_sign(self) -> None:
@@ -130,10 +132,11 @@ class DataFolder:
             return None
         try:
             lock = self.path / "lock"
-            pid, at = lock.read_text(), lock.stat().st_mtime
+            noted, at = lock.read_text(), lock.stat().st_mtime
         except OSError:
             return None
-        return SignOfLife(int(pid), at) if pid.strip().isdecimal() else None
+        pid, port = [*map(int, re.findall(r"\d+", noted)), 0, 0][:2]
+        return SignOfLife(pid, at, port) if pid else None
 
     @property
     def refusal(self) -> str:
@@ -198,13 +201,15 @@ class DataFolder:
 class Heartbeat(Service):
     """Gives signs of life in the engine's folder while the reactor turns: started last, stopped first.
 
-    The log tells of files that are removed meanwhile.
+    ``port`` is that of Graphite lines, which is known once its service has started.  The log tells of files that are
+    removed meanwhile.
     """
 
     log = Logger()
 
-    def __init__(self, folder: DataFolder, clock: Clock) -> None:
+    def __init__(self, folder: DataFolder, clock: Clock, port: Callable[[], int]) -> None:
         self._folder = folder
+        self._port = port
         self._timer = every(clock, self._beat)
         self._told = Seldom(clock.seconds)
 
@@ -218,7 +223,7 @@ class Heartbeat(Service):
         self._note(self._folder.withdraw_sign)
 
     def _beat(self) -> None:
-        self._note(self._folder.give_sign)
+        self._note(lambda: self._folder.give_sign(self._port()))
         self._note(self._tell_of_lost)
 
     def _tell_of_lost(self) -> None:

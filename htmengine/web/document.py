@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -138,9 +139,15 @@ def parse_query(query: bytes) -> list[tuple[str, str]]:
 
 
 def parse_json(body: bytes) -> Any:
-    """Strict JSON: no NaN, no infinities.  Raises `Refused`."""
+    """Strict JSON: no NaN, no infinities, no key twice in an object, of which one would be lost.  Raises `Refused`."""
     try:
-        return json.loads(body.decode(), parse_float=_finite, parse_constant=_no_constant, parse_int=_whole)
+        return json.loads(
+            body.decode(),
+            parse_float=_finite,
+            parse_constant=_no_constant,
+            parse_int=_whole,
+            object_pairs_hook=_with_keys_once,
+        )
     except UnicodeDecodeError:
         raise Refused(400, "the body is not UTF-8") from None
     except (ValueError, RecursionError) as error:
@@ -151,6 +158,14 @@ def refused(errors: list[tuple[str, str]]) -> Refused:
     """The answer that names what is wrong."""
     shown = errors[:MOST_ERRORS]
     return Refused(400, "; ".join(f"{field}: {detail}" if field else detail for field, detail in shown[:3]), shown)
+
+
+def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {_cut(twice)} stands twice in an object")
+    return made
 
 
 def _finite(text: str) -> float:

@@ -481,7 +481,7 @@ class StatusTest(CommandLineTestCase):
         folder = DataFolder(self.data_dir)
         folder.acquire()
         self.addCleanup(folder.release)
-        folder.give_sign()
+        folder.give_sign(2003)
         done = self.run_command("troubles", "--data-dir", self.data_dir)
         self.assertEqual((done.exit_code, done.stdout), (0, "no troubles\n"))
         os.utime(self.data_dir / "lock", (1_700_000_000, 1_700_000_000))

@@ -104,6 +104,8 @@ class BodyTest(DocumentTestCase):
         self.assertEqual(parse_json(b'{"a": 12345678901234567890}'), {"a": 1.2345678901234567e19})
         for body in (b"", b"{", b"NaN", b"[Infinity]", b"1e999", b"\xff", b"[" * 100_000, b"9" * 5000, b"{'a': 1}"):
             self.refusal(parse_json, body)
+        twice = self.refusal(parse_json, b'[{"metric": "a", "value": 1, "metric": "b"}]')
+        self.assertIn("the key metric stands twice", twice.detail)
 
 
 class OperationsTest(DocumentTestCase):

@@ -119,13 +119,13 @@ class HeartbeatTest(SynchronousTestCase):
         looked_at = DataFolder(folder.path)
         folder.database_path.touch()
         folder.bus_path.touch()
-        heartbeat = Heartbeat(folder, clock)
+        heartbeat = Heartbeat(folder, clock, lambda: 2003)
         self.assertIsNone(looked_at.last_sign())
         heartbeat.startService()
         os.utime(folder.path / "lock", (100, 100))
         sign = looked_at.last_sign()
         assert sign is not None
-        self.assertEqual((sign.pid, sign.at), (os.getpid(), 100))
+        self.assertEqual((sign.pid, sign.at, sign.port), (os.getpid(), 100, 2003))
         clock.advance(SIGN_S)
         sign = looked_at.last_sign()
         assert sign is not None
@@ -143,7 +143,7 @@ class HeartbeatTest(SynchronousTestCase):
         observer = lambda event: logged.append(str(event.get("lost")))  # noqa: E731
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        heartbeat = Heartbeat(folder, clock)
+        heartbeat = Heartbeat(folder, clock, lambda: 2003)
         heartbeat.startService()
         self.addCleanup(heartbeat.stopService)
         self.assertEqual(logged, [])
@@ -166,7 +166,7 @@ class HeartbeatTest(SynchronousTestCase):
     def test_nothing_is_expected_of_an_engine_that_was_killed_and_of_its_successor_before_it_turns(self) -> None:
         killed = DataFolder(Path(self.mktemp()))
         killed.acquire()
-        killed.give_sign()
+        killed.give_sign(2003)
         killed.release()
         self.assertIsNone(DataFolder(killed.path).last_sign())
         killed.acquire()
