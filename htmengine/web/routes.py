@@ -38,13 +38,15 @@ from htmengine.errors import (
     RowNotFound,
     SilenceNotFound,
 )
+from htmengine.labels import MAX_TEXT_BYTES
 from htmengine.process.twisted_types import Clock, within
 from htmengine.web.access import NOBODY, SCOPES, SESSION_COOKIE, Access, Client, Scope
 from htmengine.web.http import Call, Handler, Reply, Stream, header, problem
 from htmengine.web.outbox import PIECE, Outbox, write_in_pieces
 from htmengine.web.refused import Refused
 
-LONGEST_URI = 8192
+#: The longest name has 4 KB, each byte of which may be escaped.
+LONGEST_URI = 3 * MAX_TEXT_BYTES + 1024
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 HEADERS = {

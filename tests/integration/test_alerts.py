@@ -97,7 +97,7 @@ class TestEngine:
             f"[receiver:am]\ntype = alertmanager\nurl = {alertmanager.url}\n"
             f"[receiver:hook]\ntype = webhook\nurl = {hook.url}\n"
         )
-        labels = {"a": "x" * 2000, "instance": "web-7", "job": "api"}
+        labels = {"a": "é" * 1900, "instance": "web-7", "job": "api"}
         others = {**labels, "job": "db"}
         now = int(time.time()) // 60 * 60
         rows = [(now - 60.0 * (40 - number), 50.0 + number % 3) for number in range(40)]

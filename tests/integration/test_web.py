@@ -425,7 +425,7 @@ class TestRefusals:
         problem(client.get("/api/v1/nothing"), 404)
         problem(client.get("/api/v1/metrics/%ff"), 404)
         problem(client.get("/api/v1/metrics?search=%ff"), 400)
-        problem(client.get("/api/v1/metrics?search=" + "x" * 9000), 414)
+        problem(client.get("/api/v1/metrics?search=" + "x" * 14000), 414)
         problem(client.get("/static/../../services.py"), 404)
         problem(client.get("/static/%2e%2e/%2e%2e/services.py"), 404)
 

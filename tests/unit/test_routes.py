@@ -150,7 +150,7 @@ class RoutesTest(SynchronousTestCase):
             ("GET", "/body/encoding", 415),
             ("GET", "/body/not_gzip", 400),
             ("GET", "/extra", 501),
-            ("GET", "/" + "x" * 9000, 414),
+            ("GET", "/" + "x" * 14000, 414),
         ):
             answer = self.ask(method, path)
             self.assertEqual(answer.status, status)
