@@ -22,6 +22,7 @@ HtmEngineError
 │   ├── MetricNotFound        no metric of that name or uid
 │   ├── MetricExists          a metric of that name exists already
 │   ├── ModelNotFound         the metric has no model that runs
+│   ├── ModelYoung            the metric's model has the range of a few rows; says from which row on it has copies
 │   ├── ModelExists           the metric has a model already
 │   ├── SnapshotNotFound      the metric has no such snapshot
 │   ├── RowNotFound           the metric has no such row
@@ -248,6 +249,17 @@ class ModelNotFound(RepositoryError):
         super().__init__(f"metric {name!r} has no model that runs: its status is {status}")
         self.name = name
         self.status = status
+
+
+class ModelYoung(RepositoryError):
+    """The model has the range of a few rows, which a copy would keep.  Remedy: wait for the row that it names."""
+
+    def __init__(self, name: str, last_rowid: int, needed: int) -> None:
+        super().__init__(
+            f"the model of metric {name!r} has the range of {last_rowid} rows and is made again at row {needed};"
+            " from then on it has snapshots and copies"
+        )
+        self.name = name
 
 
 class ModelExists(RepositoryError):

@@ -11,7 +11,7 @@ import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar
@@ -234,13 +234,23 @@ class NewFile(click.Path):
         return path
 
 
-def new_file(path: Path | None, mode: str = "w") -> AbstractContextManager[IO[Any]]:
-    """A file that takes its place when all of it is written; standard output without a path.
+@contextmanager
+def new_file(path: Path | None, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file that takes its place when all of it is written, and never if that fails; standard output without a path.
 
     A device or a pipe keeps its place and is written at once.
     """
-    takes_a_place = path is not None and (path.is_file() or not path.exists())
-    return click.open_file(str(path or "-"), mode, atomic=takes_a_place)
+    if path is None or (path.exists() and not path.is_file()):
+        with click.open_file(str(path or "-"), mode) as out:
+            yield out
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open(mode) as out:
+            yield out
+        partial.replace(path.resolve())
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def refuse_to_overwrite(read: Iterable[Path], written: Iterable[Path | None]) -> None:

@@ -96,6 +96,8 @@ def score(
                 if len(files) == 1:
                     raise
                 click.echo(f"{path}: {error}", err=True)
+        if failed and len(failed) == len(files):
+            raise HtmEngineError(f"none of {len(files)} series can be scored")
     lines = [*summary.lines()]
     for line in lines:
         click.echo(line, err=True)

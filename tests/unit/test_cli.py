@@ -261,6 +261,19 @@ class ScoreTest(CommandLineTestCase):
             self.assertEqual((done.exit_code, pipe.is_fifo()), (0, True), done.stderr)
             self.assertTrue(os.read(reader, 1 << 16))
 
+    def test_a_run_that_fails_leaves_the_output_as_it_was(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        for number in range(2):
+            (folder / f"bad{number}.csv").write_text("a,b\n1,2\n")
+        output = folder / "scores.csv"
+        for paths in ([folder / "bad0.csv"], [folder / "bad0.csv", folder / "bad1.csv"]):
+            self.assertEqual(self.run_command("score", *paths, "-o", output).exit_code, 1)
+            self.assertEqual(sorted(each.name for each in folder.iterdir()), ["bad0.csv", "bad1.csv"])
+        output.write_text("earlier")
+        self.assertEqual(self.run_command("score", folder / "bad0.csv", "-o", output).exit_code, 1)
+        self.assertEqual(output.read_text(), "earlier")
+
     def test_parquet_has_exact_scores_and_times_with_their_zone(self) -> None:
         parquet = needed("pyarrow.parquet")
         folder = Path(self.mktemp()).absolute()

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.errors import ModelExists, ModelNotFound, SnapshotNotFound
+from htmengine.errors import ModelExists, ModelNotFound, ModelYoung, SnapshotNotFound
 from htmengine.evidence.model_file import ModelFile
 from htmengine.ledger import read_ledger
 from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, SNAPSHOT_MODEL, ModelCommand, decode_model_message
@@ -93,6 +93,14 @@ class SnapshotTest(ModelsTestCase):
         self.do(custom.unmonitor_metric, self.metric)
         error = self.assertRaises(ModelNotFound, self.do, models.snapshot_model, self.metric, NOW)
         self.assertIn("UNMONITORED", str(error))
+
+    def test_a_young_model_has_none_whose_range_a_copy_would_keep(self) -> None:
+        definition = self.metric.definition
+        assert definition is not None
+        young = replace(definition, young=True, early=288)
+        self.do(queries.set_definition, self.metric.uid, young, MetricStatus.ACTIVE)
+        error = self.assertRaises(ModelYoung, self.do, models.snapshot_model, self.metric, NOW)
+        self.assertIn("'m' has the range of 10 rows and is made again at row 288", str(error))
 
 
 class RevertTest(ModelsTestCase):

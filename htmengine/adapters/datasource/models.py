@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from htmengine.adapters.datasource import custom
 from htmengine.adapters.datasource.custom import ModelSpec
-from htmengine.errors import ModelExists, ModelNotFound
+from htmengine.errors import ModelExists, ModelNotFound, ModelYoung
 from htmengine.evidence.model_file import ModelFile
 from htmengine.messages import (
     CLONE_MODEL,
@@ -42,10 +42,12 @@ WITHOUT_MODEL = frozenset(
 
 
 def snapshot_model(conn: Connection, metric: Metric, now: int) -> tuple[Snapshot, bytes]:
-    """Ask for the model as it is after all rows that are stored now.  Raises `ModelNotFound`."""
+    """Ask for the model as it is after all rows that are stored now.  Raises `ModelNotFound`, `ModelYoung`."""
     definition = metric.definition
     if not metric.status.has_model or definition is None:
         raise ModelNotFound(metric.name, metric.status.name)
+    if definition.young:
+        raise ModelYoung(metric.name, metric.last_rowid, definition.early)
     snapshot = snapshots.add(conn, metric, definition.params, definition.generation, now)
     args = CommandArgs(version=snapshot.version, upTo=metric.last_rowid)
     return snapshot, _command(SNAPSHOT_MODEL, metric.uid, definition.generation, args)
