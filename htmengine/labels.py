@@ -7,7 +7,8 @@ metric, and for a long text a short identity.
 What the form cannot carry is written as in a URL, as percent signs and the UTF-8 bytes in capital hexadecimal
 digits: white space, what cannot be printed, and ``;``; in a tag's name also ``! ^ =``; ``~`` at a value's start, which
 Graphite does not allow; a percent sign only where two hexadecimal digits follow.  So different labels never get
-the same text, and `split` gives back what `compose` was given.  A label without a value is none.
+the same text, and `split` gives back what `compose` was given.  It leaves a Graphite sender's own percent signs: it
+must not make one name of ``h%41`` and ``hA``.  A label without a value is none.
 
 Dots in the name itself are put right as carbon-c-relay does: leading and trailing ones go, double ones become one.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -96,8 +97,8 @@ def compose(name: str, labels: Mapping[str, str]) -> str:
         raise InvalidSample("tag_form", f"{shown(name)} has a label without a name")
     tags = [(key, value) for key, value in labels.items() if value]
     if not _is_plain("".join((name, *labels, *labels.values()))):
-        name = _escape(name, _ESCAPED)
-        tags = [(_escape(key, _ESCAPED_IN_TAG_NAMES), _escape_value(value)) for key, value in tags]
+        name = _escape_name(name)
+        tags = [(_escape_key(key), _escape_value(value)) for key, value in tags]
     text = ";".join([_with_dots_right(name), *[f"{key}={value}" for key, value in sorted(tags)]])
     if len(text) > MAX_TEXT_BYTES or not (text.isascii() or len(text.encode()) <= MAX_TEXT_BYTES):
         raise _too_long(text)
@@ -105,14 +106,18 @@ def compose(name: str, labels: Mapping[str, str]) -> str:
 
 
 def split(text: str) -> tuple[str, dict[str, str]]:
-    """Name and labels of a metric's text.
+    """Name and labels of a metric's text.  Percent signs that `compose` would not have written are a Graphite sender's.
 
     >>> split("http.requests;job=api;path=/a%20b%3Bc")
     ('http.requests', {'job': 'api', 'path': '/a b;c'})
+    >>> split("GET_%2Fusers;host=h%41")
+    ('GET_%2Fusers', {'host': 'h%41'})
     """
     name, *tags = text.split(";")
     pairs = (tag.partition("=") for tag in tags)
-    return unquote(name), {unquote(key): unquote(value) for key, _, value in pairs}
+    return _unescape(name, _escape_name), {
+        _unescape(key, _escape_key): _unescape(value, _escape_value) for key, _, value in pairs
+    }
 
 
 def identity(text: str) -> str:
@@ -178,8 +183,24 @@ def _is_plain(text: str) -> bool:
     return text.isprintable() and not _ANY_ESCAPED.search(text)
 
 
+def _escape_name(name: str) -> str:
+    return _escape(name, _ESCAPED)
+
+
+def _escape_key(key: str) -> str:
+    return _escape(key, _ESCAPED_IN_TAG_NAMES)
+
+
 def _escape_value(value: str) -> str:
-    return "%7E" + _escape(value[1:], _ESCAPED) if value[0] == "~" else _escape(value, _ESCAPED)
+    return "%7E" + _escape(value[1:], _ESCAPED) if value[:1] == "~" else _escape(value, _ESCAPED)
+
+
+def _unescape(part: str, escape: Callable[[str], str]) -> str:
+    """What was escaped; the part itself if that would be written in another way."""
+    if "%" not in part:
+        return part
+    found = unquote(part)
+    return found if escape(found) == part else part
 
 
 def _escape(text: str, special: re.Pattern[str]) -> str:

@@ -92,6 +92,12 @@ class ComposeTest(TestCase):
     def test_different_labels_have_different_texts(self, first: dict[str, str], second: dict[str, str]) -> None:
         self.assertEqual(labels.compose("m", first) == labels.compose("m", second), first == second)
 
+    def test_percent_signs_of_a_graphite_sender_stay(self) -> None:
+        """Two metrics that were split alike were one series of a scrape, and one of their values was lost."""
+        for text in ("h%41", "GET_%2Fusers", "a%20b%41", "%FF", "100%", "m;path=%2Fa", "m;path=a~%7e"):
+            name, tags = labels.split(text)
+            self.assertEqual(";".join((name, *(f"{key}={value}" for key, value in tags.items()))), text)
+
     def test_what_the_form_cannot_carry_is_escaped(self) -> None:
         self.assertEqual(
             labels.compose("a b", {"k=!": "~x;y\n", "p": "100% of %20"}),
