@@ -132,6 +132,12 @@ class Progress:
         self.commands.clear()
         return messages
 
+    @property
+    def awaits_definition(self) -> bool:
+        """Whether its definition is on its way, or here and not used."""
+        held = self.definition is not None and self.state in (READY, RUNNING)
+        return held or self.state is FETCHING
+
     def next_slice(self, most: int) -> Slice:
         """Its part of a turn: a command, at most that many rows, or the question how far the worker is."""
         command = self.next_command()

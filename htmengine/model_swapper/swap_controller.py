@@ -124,6 +124,7 @@ class Limits:
     models_in_turn: int = 200
     turns_ahead: int = 2  #: turns that a worker may have before it answers the first
     rows_cached: int = 2000  #: rows of one model in memory; more are fetched when their turn comes
+    definitions: int = 32  #: definitions for one worker in memory, which may have whole models
     strikes: int = 3  #: workers that one model may kill
 
 
@@ -149,6 +150,9 @@ class SwapController:
         self._models: dict[str, Progress] = {}
         self._log: TransitionLog = deque(maxlen=LOGGED_TRANSITIONS)
         self._ready: list[deque[Progress]] = [deque() for _ in range(workers)]
+        #: by worker, models that want definitions, and those that have asked for theirs
+        self._undefined: list[deque[Progress]] = [deque() for _ in range(workers)]
+        self._defined: list[list[Progress]] = [[] for _ in range(workers)]
         #: worker that runs -> turn -> its models and slices, in the order they were sent
         self._turns: dict[int, dict[int, list[tuple[Progress, Slice]]]] = {}
         #: message -> how many of its parts are not done
@@ -409,7 +413,10 @@ class SwapController:
 
     def _make_ready(self, model: Progress) -> None:
         model.go(READY)
-        self._ready[worker_of(model.model_id, self._shards, self._workers)].append(model)
+        self._ready[self._worker_of(model)].append(model)
+
+    def _worker_of(self, model: Progress) -> int:
+        return worker_of(model.model_id, self._shards, self._workers)
 
     def _forget_rows(self, model: Progress) -> None:
         self._cached_rows -= len(model.rows)
@@ -451,7 +458,7 @@ class SwapController:
     def _proceed(self, model: Progress, outcome: Outcome, instructions: list[Instruction]) -> None:
         if outcome.need is Need.DEFINITION:
             model.go(FETCHING)
-            instructions.append(FetchDefinition(model.model_id, model.generation))
+            self._undefined[self._worker_of(model)].append(model)
         elif outcome.claim is not None:
             model.go(FETCHING)
             instructions.append(FetchProof(model.model_id, model.generation, outcome.claim))
@@ -498,6 +505,7 @@ class SwapController:
 
     def _dispatched(self, instructions: list[Instruction]) -> list[Instruction]:
         """The instructions, and turns for the workers that have nothing to do."""
+        self._ask_for_definitions(instructions)
         if not self._draining:
             for worker, turns in self._turns.items():
                 while self._ready[worker] and len(turns) < self._limits.turns_ahead:
@@ -508,6 +516,17 @@ class SwapController:
                         slices = tuple(sent for _, sent in sent_out)
                         instructions.append(RunTurn(worker, self._serial, slices))
         return instructions
+
+    def _ask_for_definitions(self, instructions: list[Instruction]) -> None:
+        """As many as may be in memory: the others wait until models are made of these."""
+        for waiting, asked in zip(self._undefined, self._defined, strict=True):
+            if waiting:
+                asked[:] = [model for model in asked if model.awaits_definition]
+            while waiting and len(asked) < self._limits.definitions:
+                model = waiting.popleft()
+                if model.state is FETCHING:
+                    asked.append(model)
+                    instructions.append(FetchDefinition(model.model_id, model.generation))
 
     def _take_slices(self, worker: int) -> list[tuple[Progress, Slice]]:
         """The next models in line, each with a bounded number of rows."""

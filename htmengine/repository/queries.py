@@ -121,6 +121,10 @@ class Row:
     predictions: dict[str, Any] | None
 
 
+#: What is read of the outbox at once: models that are imported may be a gigabyte together.
+OUTBOX_BYTES, OUTBOX_MESSAGES = 4 << 20, 1000
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
     id: int
@@ -480,8 +484,18 @@ def _add_message(conn: Connection, queue: str, body: bytes) -> int:
     return int(key[0])
 
 
-def pending_outbox(conn: Connection) -> list[OutboxMessage]:
-    return [OutboxMessage(row.id, row.queue, row.body) for row in conn.execute(select(outbox).order_by(outbox.c.id))]
+def pending_outbox(conn: Connection, after: int = 0) -> list[OutboxMessage]:
+    """The first messages after one, in order: at most `OUTBOX_BYTES`, or one alone."""
+    c = outbox.c
+    sizes = select(c.id, func.length(c.body)).where(c.id > after).order_by(c.id).limit(OUTBOX_MESSAGES)
+    last = left = 0
+    for number, size in conn.execute(sizes).all():
+        left += size
+        if last and left > OUTBOX_BYTES:
+            break
+        last = number
+    query = select(outbox).where(c.id.between(after + 1, last)).order_by(c.id)
+    return [OutboxMessage(row.id, row.queue, row.body) for row in conn.execute(query)]
 
 
 def delete_outbox(conn: Connection, ids: Sequence[int]) -> None:

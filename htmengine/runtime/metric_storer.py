@@ -85,7 +85,7 @@ class MetricStorer(QueueConsumer):
         self._database = database
         self._options = options
         self._quarantine = Quarantine(database, options.samples_queue, clock.seconds)
-        self._published: list[OutboxMessage] = []  #: to be removed from the outbox
+        self._published: list[int] = []  #: to be removed from the outbox
         self.stored = 0
         self.received = 0
         self.rejected: Counter[str] = Counter()
@@ -165,7 +165,7 @@ class MetricStorer(QueueConsumer):
                 batches,
                 self._options,
                 self._clock.seconds(),
-                [message.id for message in self._published],
+                self._published,
                 self._gate,
                 self._cadences,
                 due,
@@ -223,15 +223,16 @@ class MetricStorer(QueueConsumer):
         for message in outbox:
             by_queue[message.queue].append(message.body)
         await together(self._bus.publish(queue, bodies) for queue, bodies in by_queue.items())
-        self._published += outbox
+        self._published += [message.id for message in outbox]
 
     async def _tidy(self) -> None:
         """Publish what a crash, or another process that adds models, left in the outbox."""
-        known = {message.id for message in self._published}
-        left = await self._database.read(queries.pending_outbox)
-        await self._publish([message for message in left if message.id not in known])
+        known, after = set(self._published), 0
+        while left := await self._database.read(queries.pending_outbox, after):
+            await self._publish([message for message in left if message.id not in known])
+            after = left[-1].id
         forget_before = int(self._clock.seconds()) - REMEMBER_BATCHES_S
-        await self._database.run(_clean, [message.id for message in self._published], forget_before)
+        await self._database.run(_clean, self._published, forget_before)
         self._published = []
 
     async def _decode(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, SampleBatch]]:

@@ -93,6 +93,19 @@ class RowsTest(SynchronousTestCase):
         [again] = self.controller.definition_fetched(asked, {"p": 1})
         self.assertEqual(again.slices, (Slice("m", 1, 0, rows(1, 1), definition={"p": 1}),))
 
+    def test_a_bounded_number_of_definitions_is_in_memory(self) -> None:
+        controller = SwapController(shards=4, workers=1, limits=Limits(definitions=2, turns_ahead=1))
+        controller.worker_started(0)
+        [turn] = controller.inputs_arrived(7, [fed(1, 1, model_id=name) for name in "mnop"])
+        missing = [Outcome(name, 1, need=Need.DEFINITION) for name in "mnop"]
+        first, second = controller.turn_done(0, turn.turn, missing)
+        self.assertEqual((first, second), (FetchDefinition("m", 1), FetchDefinition("n", 1)))
+        [made] = controller.definition_fetched(first, {"p": 1})
+        self.assertEqual(controller.definition_fetched(second, {"p": 1}), [])
+        _, third, another = controller.turn_done(0, made.turn, [Outcome("m", 1, at=1, rows=scored(1, 1))])
+        self.assertEqual(third, FetchDefinition("o", 1))
+        self.assertEqual([each.model_id for each in another.slices], ["n"])
+
     def test_a_checkpoint_without_proof_waits_for_the_databases_verdict(self) -> None:
         [turn] = self.controller.inputs_arrived(7, [fed(5, 5)])
         claim = Claim(4, 99)
@@ -413,7 +426,7 @@ class World:
         self.alive = False
 
     def new_controller(self) -> SwapController:
-        limits = Limits(rows_per_turn=3, rows_in_turn=5, models_in_turn=2, rows_cached=4, strikes=10**6)
+        limits = Limits(rows_per_turn=3, rows_in_turn=5, models_in_turn=2, rows_cached=4, definitions=1, strikes=10**6)
         return SwapController(shards=8, workers=1, limits=limits)
 
     def restart(self) -> None:
