@@ -8,12 +8,14 @@ followed: they would carry what is sent elsewhere.  Used by the senders of alert
 from __future__ import annotations
 
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from twisted.web._newclient import ParseError
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool, _HTTP11ClientFactory
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer
@@ -23,6 +25,8 @@ from htmengine.errors import DeliveryFailed
 from htmengine.process.extras import TLS, optional, speaks_tls
 from htmengine.process.twisted_types import Reactor, for_twisted, within
 
+#: What to do about a status from 300 to 399.
+_REDIRECTED = "redirects are not followed: write the URL that it leads to"
 #: No more of an answer is read.
 ANSWER_BYTES = 4096
 #: What a log or a table shows of it.
@@ -76,7 +80,8 @@ class HttpClient:
         text = shown((await beginning.done).decode(errors="replace"))
         retry_after = response.headers.getRawHeaders("Retry-After", ["0"])[0]
         phrase = shown(response.phrase.decode(errors="replace"))
-        return Answer(response.code, f"{response.code} {phrase} {text}".strip(), _seconds(retry_after))
+        status = f"{response.code} {phrase}" + (f" ({_REDIRECTED})" if 300 <= response.code < 400 else "")
+        return Answer(response.code, f"{status} {text}".strip(), _seconds(retry_after, self._reactor.seconds()))
 
 
 class _QuietFactory(_HTTP11ClientFactory):
@@ -143,12 +148,18 @@ def trusted(ca_file: str) -> Any:
 
 
 def in_words(error: BaseException, timeout_s: float) -> str:
-    """An error without addresses of objects, and without the URL."""
+    """An error without addresses of objects, and without the URL.
+
+    >>> in_words(ParseError("wrong number of parts", b"SSH-2.0"), 10.0)
+    'what answers speaks no HTTP: SSH-2.0'
+    """
     reasons = getattr(error, "reasons", None)  # Twisted's ResponseFailed and ResponseNeverReceived
     if reasons:
         return "; ".join(in_words(reason.value, timeout_s) for reason in reasons)
     if isinstance(error, (TimeoutError, CancelledError)):
         return f"no answer within {timeout_s:g} s"
+    if isinstance(error, ParseError):
+        return shown(f"what answers speaks no HTTP: {error.data.decode(errors='replace')}")
     return shown(str(error) or type(error).__name__)
 
 
@@ -158,6 +169,16 @@ def shown(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in line)[:SHOWN_CHARACTERS]
 
 
-def _seconds(text: str) -> float:
-    """A header Retry-After in seconds; its other form, a date, is not worth reading."""
-    return min(float(text), LONGEST_RETRY_AFTER_S) if text.isdecimal() else 0.0
+def _seconds(text: str, now: float) -> float:
+    """A header Retry-After, which has seconds or a date; 0 if it has neither.
+
+    >>> [_seconds(text, now=1445412400.0) for text in ("7", "Wed, 21 Oct 2015 07:28:00 GMT", "99999", "soon", "-7")]
+    [7.0, 80.0, 3600.0, 0.0, 0.0]
+    """
+    if text.isdecimal():
+        return min(float(text), LONGEST_RETRY_AFTER_S)
+    try:
+        until = parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(until - now, 0.0), LONGEST_RETRY_AFTER_S)

@@ -416,7 +416,7 @@ class TestCommand:
         at = ("--data-dir", str(tmp_path / "data"), "--config", str(folder))
         with http_receiver() as elsewhere:
             hook.answers = [status(307, Location=elsewhere.url), endless]
-            assert "FAILED: 307 Temporary Redirect" in alert("test", *at, code=1)
+            assert "FAILED: 307 Temporary Redirect (redirects are not followed" in alert("test", *at, code=1)
             assert elsewhere.requests == []
         assert "200 OK xxxx" in alert("test", *at)
 
