@@ -30,7 +30,7 @@ from htmengine.cli.common import (
 from htmengine.csv_files import format_timestamp, inert
 from htmengine.errors import HtmEngineError
 from htmengine.process.twisted_types import Reactor
-from htmengine.repository import queries, reading
+from htmengine.repository import counters, queries, reading
 from htmengine.repository.queries import Metric, MetricStatus, Row
 from htmengine.repository.reading import MetricQuery, MetricRow, PageKey
 from htmengine.repository.times import from_datetime
@@ -281,6 +281,7 @@ def export(names: Sequence[str], engine: Engine) -> None:
             chosen = [database.read_sync(queries.find_metric, name) for name in names]
         else:
             chosen = database.read_sync(queries.list_metrics)
+        database.read_sync(counters.learn_texts, [metric.name for metric in chosen])
     exported = [
         {"spec": custom.export_spec(metric), "monitored": metric.status.name != "UNMONITORED"} for metric in chosen
     ]

@@ -96,3 +96,11 @@ class BacktestOnMariaDBTest(_OnMariaDB, test_backtest.BacktestTest):
 
 class BacktestOnPostgreSQLTest(_OnPostgreSQL, test_backtest.BacktestTest):
     """The stored past once more."""
+
+
+class LongNamesOnMariaDBTest(_OnMariaDB, test_incident_service.LongNamesTest):
+    """Labels that lie past a name's 255 bytes."""
+
+
+class LongNamesOnPostgreSQLTest(_OnPostgreSQL, test_incident_service.LongNamesTest):
+    """Labels that lie past a name's 255 bytes."""

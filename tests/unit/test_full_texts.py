@@ -72,6 +72,8 @@ class WholeTextsAsNamesTest(SynchronousTestCase):
         again, _ = database.run_sync(custom.monitor_metric, ModelSpec.for_name(TEXTS[0]), 288)
         self.assertEqual(again.uid, metric.uid)
         self.assertTrue(Filter.of([mixed]).matches(NAMES[0]))
+        database.run_sync(counters.learn_texts, [metric.name])
+        self.assertEqual(custom.export_spec(metric)["metricSpec"], {"metric": TEXTS[0]})
 
     def test_a_name_of_255_letters_with_more_bytes_is_its_own(self) -> None:
         database = new_database(self)

@@ -11,9 +11,10 @@ from htmengine.adapters.datasource import custom, models
 from htmengine.adapters.datasource.custom import ModelSpec
 from htmengine.errors import ModelExists, ModelNotFound, ModelYoung, SnapshotNotFound
 from htmengine.evidence.model_file import ModelFile
+from htmengine.labels import identity
 from htmengine.ledger import read_ledger
 from htmengine.messages import CLONE_MODEL, DEFINE_MODEL, SNAPSHOT_MODEL, ModelCommand, decode_model_message
-from htmengine.repository import counts, queries, snapshots
+from htmengine.repository import counters, counts, queries, snapshots
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel
@@ -195,3 +196,12 @@ class CopyTest(ModelsTestCase):
         metric, _ = self.import_(file, None)
         self.assertEqual(metric.name, "m")
         self.assertEqual(self.do(snapshots.state_of, metric.uid, 1), STATE)
+
+    def test_a_model_under_a_long_name_comes_back_with_all_its_labels(self) -> None:
+        self.take()
+        text = f"m;a={'x' * 300};job=api"
+        long, _ = self.clone(text)
+        file = self.do(models.export_model, long, None)
+        self.do(custom.delete_metric, long)
+        metric, _ = self.import_(file, None)
+        self.assertEqual((metric.name, self.do(counters.long_texts)), (identity(text), {metric.uid: text}))

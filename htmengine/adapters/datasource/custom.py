@@ -22,6 +22,7 @@ from sqlalchemy import Connection
 
 from htmengine.errors import InvalidModelSpec, InvalidSample, MetricExists, MetricNotFound
 from htmengine.evidence.scoring import ROWS_WITHOUT_SEQUENCE
+from htmengine.full_texts import FULL_TEXTS
 from htmengine.htm import opf
 from htmengine.htm.params import ModelParams, SiblingParams
 from htmengine.labels import MAX_TEXT_BYTES, sample_name, stored_name
@@ -300,9 +301,9 @@ def rebuild_metric(
 
 
 def export_spec(metric: Metric) -> dict[str, Any]:
-    """What ``monitor`` needs to monitor this metric the same way elsewhere."""
+    """What ``monitor`` needs to monitor this metric the same way elsewhere; with all its labels, if they are learnt."""
     spec: dict[str, Any] = json.loads(metric.parameters or "{}") or _spec_of(metric)
-    spec["metricSpec"] = {**spec.get("metricSpec", {}), "metric": metric.name}
+    spec["metricSpec"] = {**spec.get("metricSpec", {}), "metric": FULL_TEXTS.of(metric.name)}
     spec["metricSpec"].pop("uid", None)
     return spec
 

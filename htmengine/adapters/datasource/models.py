@@ -31,6 +31,7 @@ from htmengine.messages import (
     encode_model_command,
 )
 from htmengine.repository import counts, queries, results, snapshots
+from htmengine.repository.counters import learn_texts
 from htmengine.repository.counts import MetricScore
 from htmengine.repository.queries import Definition, Metric, MetricStatus
 from htmengine.repository.snapshots import SavedModel, Snapshot
@@ -86,6 +87,7 @@ def export_model(conn: Connection, metric: Metric, version: int | None) -> Model
     snapshot = snapshots.find(conn, metric, version)
     state = snapshots.state_of(conn, metric.uid, snapshot.version)
     assert state is not None
+    learn_texts(conn, [metric.name])
     return ModelFile(custom.export_spec(metric), snapshot.params, snapshot.created_at, state.model, state.likelihood)
 
 
@@ -96,7 +98,9 @@ def import_model(conn: Connection, file: ModelFile, name: str | None) -> tuple[M
     """
     spec = ModelSpec.parse(file.spec)
     state = SavedModel(file.model, file.likelihood)
-    return _adopt(conn, file.spec, name or str(spec.name), file.params, state, DEFINE_MODEL, file.created_at)
+    return _adopt(
+        conn, file.spec, name or spec.long_text or str(spec.name), file.params, state, DEFINE_MODEL, file.created_at
+    )
 
 
 # --- parts ----------------------------------------------------------------------------------------------
