@@ -26,7 +26,7 @@ from htmengine.incidents.budget import FLOOR
 from htmengine.incidents.preview import PastRow
 from htmengine.incidents.roots import Leading
 from htmengine.messages import ScoredRow
-from htmengine.repository.fine_spans import FineSpan, learnt_at, turns
+from htmengine.repository.fine_spans import FineSpan, begins, learnt_at, resumes, turns
 from htmengine.repository.snapshots import SavedModel
 
 Floats = NDArray[np.float64]
@@ -182,10 +182,13 @@ def _detected(past: Past, raws: Floats) -> Iterator[tuple[int, Detector, float]]
     """Each row's place, the detector after it, and its score S.  Rows that were called fine are not learnt since."""
     detector, turning = _first_detector(past), turns(past.fine)
     columns = (past.timestamps.tolist(), past.values.tolist(), raws.tolist())
-    before = past.after
+    before, kept = past.after, None
     for place, (rowid, row) in enumerate(zip(past.rowids.tolist(), zip(*columns, strict=True), strict=True)):
         if before in turning:
-            detector = _learnt(past, raws, place)
+            is_kept = kept is not None and resumes(past.fine, before, kept[0])
+            detector = Detector.restore(kept[1]) if kept is not None and is_kept else _learnt(past, raws, place)
+        if past.fine and begins(past.fine, before):
+            kept = before, detector.save()
         yield place, detector, detector.update(*row)
         before = rowid
 

@@ -64,6 +64,29 @@ def turns(spans: Iterable[FineSpan]) -> frozenset[int]:
     return frozenset(turn for each in with_rows for turn in (each.after, each.until) if turn is not None)
 
 
+def begins(spans: Iterable[FineSpan], rowid: int) -> bool:
+    """Whether rows begin after that one which are not learnt from their own end on, as those of maintenance.
+
+    What a detector knows before them it knows after them, too: see `resumes`.
+
+    >>> [begins([FineSpan("u", "i", 5, 7, after=7)], rowid) for rowid in (3, 4, 5)]
+    [False, True, False]
+    """
+    return any(each.first == rowid + 1 and each.first <= each.last == each.after for each in spans)
+
+
+def resumes(spans: Sequence[FineSpan], rowid: int, kept: int) -> bool:
+    """Whether a detector goes on after a row as it was after the row ``kept``: nothing but what began then has ended.
+
+    >>> span = FineSpan("u", "i", 5, 7, after=7)
+    >>> resumes([span], 7, 4), resumes([span], 7, 3), resumes([span, FineSpan("u", "j", 1, 2, after=6)], 7, 4)
+    (True, False, False)
+    """
+    turning = [each for each in spans if each.first <= each.last and rowid in (each.after, each.until)]
+    alone = len(turning) == 1 and turning[0].after == turning[0].last == rowid and turning[0].first == kept + 1
+    return alone and not any(kept < turn < rowid for turn in turns(spans))
+
+
 def learnt_at(spans: Iterable[FineSpan], rowid: int) -> Callable[[int], bool]:
     """Which earlier rows are learnt when a row comes.
 

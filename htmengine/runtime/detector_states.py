@@ -27,7 +27,7 @@ from htmengine.messages import MetricInfo, ModelResult, ModelSnapshot, ResultRow
 from htmengine.messages.digest import extended
 from htmengine.repository import counts, fine_spans, queries, snapshots
 from htmengine.repository.engine import Database
-from htmengine.repository.fine_spans import FineSpan, turns
+from htmengine.repository.fine_spans import FineSpan, begins, resumes, turns
 from htmengine.repository.quarantine import each_alone
 from htmengine.repository.queries import Definition, Metric, Row
 
@@ -55,9 +55,11 @@ class MetricState:
     fine: tuple[FineSpan, ...] = ()  #: not learnt
     info: MetricInfo | None = None  #: what messages say of the metric; None: nobody has asked yet
     told: int = 0  #: rows up to this one have had their scores before
+    kept: tuple[int, bytes] | None = None  #: the row before maintenance, and the detector after it
 
     def advance(self, row: ResultRow, *, sequence_only: bool) -> float:
         """The row's anomaly score; ``sequence_only``: HTM Engine's."""
+        self._keep()
         score = self.detector.update(row.timestamp, row.value, row.raw)
         self._digest([row])
         self._count(row.rowid, 1)
@@ -69,9 +71,22 @@ class MetricState:
 
     def pass_over(self, rows: Sequence[Row]) -> None:
         """Take in rows that are stored with their raw scores, at once."""
+        self._keep()
         self.detector.update_many(*columns(rows))
         self._digest(rows)
         self._count(rows[-1].rowid, sum(row.raw is not None and row.rowid > self.counted for row in rows))
+
+    def _keep(self) -> None:
+        """Before a row: keep the detector if it is wanted again after maintenance."""
+        if self.fine and begins(self.fine, self.rowid):
+            self.kept = self.rowid, self.detector.save()
+
+    def resume(self) -> bool:
+        """Go on as before the maintenance that ends here, if the detector of then is known."""
+        if self.kept is None or not resumes(self.fine, self.rowid, self.kept[0]):
+            return False
+        self.detector = Detector.restore(self.kept[1])
+        return True
 
     def _digest(self, rows: Sequence[Row | ResultRow]) -> None:
         """Rows that were removed as too old before they were run leave a gap, over which it goes on."""
@@ -152,7 +167,8 @@ class DetectorStates:
         """Bring a state up to the row ``last`` from the raw scores in the database."""
         while state.rowid < last:
             await self.turn(state)
-            until = min([last, *(turn for turn in turns(state.fine) if turn > state.rowid)])
+            ends = {*turns(state.fine), *(each.first - 1 for each in state.fine)}
+            until = min([last, *(end for end in ends if end > state.rowid)])
             limit = min(ROWS_AT_ONCE, until - state.rowid)
             stored = await self._database.read(queries.get_rows, state.metric.uid, state.rowid, limit)
             rows = [row for row in stored if row.rowid <= until]
@@ -169,7 +185,7 @@ class DetectorStates:
 
         ``unstored``: raw scores that the database does not have yet, by rowid.
         """
-        if state.turns:
+        if state.turns and not state.resume():
             state.detector = await self._database.read(_detector_before, state, unstored)
 
     def forget(self, uid: str) -> None:

@@ -52,7 +52,7 @@ from htmengine.repository.queries import Metric, MetricStatus
 from htmengine.repository.reading import Span
 from htmengine.repository.schema import metric_data
 from htmengine.repository.times import to_datetime
-from htmengine.runtime import anomaly_service
+from htmengine.runtime import anomaly_service, detector_states
 from htmengine.runtime.anomaly_service import AnomalyOptions, AnomalyService
 from htmengine.runtime.detector_states import STATE_EVERY_ROWS, DetectorStates, MetricState
 from htmengine.runtime.lost_results import TRIES
@@ -365,6 +365,17 @@ class AnomalyServiceTest(SynchronousTestCase):
             self.assertEqual(self.stored(), expected)
 
         run()
+
+    def test_after_maintenance_no_row_is_read_again(self) -> None:
+        self.values[:] = [value + 300 * (row % 50 > 40) for row, value in enumerate(self.values)]
+        self.database.run_sync(_set_values, self.metric.uid, self.values)
+        for first in range(42, ROWS - 20, 50):
+            self.call_fine(first, first + 8, after=first + 8)
+        expected = self.expected_without_what_was_fine()
+        self.assertNotEqual(expected, self.expected())
+        self.patch(detector_states, "detector_before", None)
+        self.deliver(self.results(1, 345), self.results(346, ROWS))
+        self.assertEqual(self.stored(), expected)
 
     def mark_some_as_fine(self) -> None:
         self.database.run_sync(_set_values, self.metric.uid, self.values)
