@@ -84,7 +84,7 @@ class MigrationsTest(SynchronousTestCase):
 
     def test_a_version_that_adds_a_column_works_on_every_older_database(self) -> None:
         older = [self.url(), self.url(SCHEMA_0007.read_text()), self.upgraded()]
-        self.patch(migrations, "SCRIPTS", with_later_version(self.new_folder() / "migrations"))
+        self.patch(migrations, "SCRIPTS", with_later_version(self.new_folder() / "in a %41 folder"))
         for url in older:
             migrations.upgrade(url)
             self.assert_current(url)

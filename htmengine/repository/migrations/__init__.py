@@ -36,7 +36,7 @@ def upgrade(url: str, version: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["url"] = url
     with in_one_line(url):
         command.upgrade(config, version)
