@@ -195,9 +195,24 @@ def _file_calendar(path: Path, zone: ZoneInfo, library: Any, recurring: Any) -> 
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ValueError(f"the file is larger than {MOST_BYTES} bytes")
-    events = recurring.of(library.Calendar.from_ical(data))
-    list(_file_windows(events, zone, 0, DAY_S))  # what is wrong with its rules is found here
+    try:
+        parsed = library.Calendar.from_ical(data)
+        _refuse_endless(parsed)
+        events = recurring.of(parsed)
+        list(_file_windows(events, zone, 0, DAY_S))  # what is wrong with its rules is found here
+    except ValueError:
+        raise
+    except Exception as error:  # the libraries' own, such as OverflowError of an event that ends in 9999
+        raise ValueError(f"an event cannot be read: {type(error).__name__}: {error}") from error
     return Calendar(partial(_file_windows, events, zone))
+
+
+def _refuse_endless(parsed: Any) -> None:
+    """Raises ValueError for a rule that stays at one time, which the library would follow for ever."""
+    for event in parsed.walk("VEVENT"):
+        rules = event.get("RRULE", [])
+        if any(0 in rule.get("INTERVAL", []) for rule in (rules if isinstance(rules, list) else [rules])):
+            raise ValueError("an RRULE has INTERVAL=0; 1 or more is allowed")
 
 
 def _file_windows(events: Any, zone: ZoneInfo, since: float, until: float) -> Iterator[Window]:

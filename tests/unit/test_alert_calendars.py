@@ -143,6 +143,16 @@ class FileTest(SynchronousTestCase):
         self.assertIsNone(calendar.renew())
         self.assertTrue(in_window(calendar, "2026-01-01T01:30Z"))
 
+    def test_events_that_the_libraries_fail_on_or_never_end_with_are_refused(self) -> None:
+        day = "DTSTART;VALUE=DATE:20260601\n"
+        for wrong in (
+            EVENTS.replace(day, ""),
+            EVENTS.replace(day, f"{day}DTEND;VALUE=DATE:99991231\n"),
+            EVENTS.replace("PT2H", "P99999999D"),
+            EVENTS.replace("BYDAY=TH", "INTERVAL=0"),
+        ):
+            self.assertRaises(ValueError, self.calendar, wrong)
+
     def test_what_is_no_calendar_is_refused(self) -> None:
         for wrong in ("", "hello", EVENTS.replace("20260101T020000\n", "tomorrow\n"), EVENTS.replace("WEEKLY", "FOO")):
             self.assertRaises(ValueError, self.calendar, wrong)
