@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, Table, delete, exists, func, select
+from sqlalchemy import Connection, Table, and_, delete, exists, func, select
 
 from htmengine.repository.bulk import bulk_insert, bulk_update
 from htmengine.repository.queries import in_parts
@@ -24,6 +24,10 @@ from htmengine.repository.times import from_datetime
 
 #: The window, if any, whose rows a metric is not to learn, by its name and an epoch second: start and end.
 WindowAt: TypeAlias = Callable[[str, float], tuple[float, float] | None]
+
+
+#: Gaps that a picture shows.
+MOST_GAPS = 1000
 
 
 class RowSpan(NamedTuple):
@@ -113,6 +117,23 @@ def newest_measured(conn: Connection, uid: str, most: int) -> list[tuple[int, fl
     fills = exists().where(c.uid == d.uid, c.first <= d.rowid, c.last >= d.rowid)
     query = select(d.timestamp, d.metric_value).where(d.uid == uid, ~fills).order_by(d.rowid.desc()).limit(most)
     return [(from_datetime(at), value) for at, value in reversed(conn.execute(query).all())]
+
+
+def filled_gaps(conn: Connection, uid: str, first: int, last: int) -> list[tuple[int, int]]:
+    """The gaps among a metric's rows ``first`` to ``last`` that rows fill, in order; of many the newest.
+
+    Each by the epoch seconds of the measured rows before and after it.
+    """
+    c, before, after = filled_span.c, metric_data.alias(), metric_data.alias()
+    query = (
+        select(before.c.timestamp, after.c.timestamp)
+        .select_from(filled_span)
+        .join(before, and_(before.c.uid == c.uid, before.c.rowid == c.first - 1))
+        .join(after, and_(after.c.uid == c.uid, after.c.rowid == c.last + 1))
+        .where(c.uid == uid, c.first <= last, c.last >= first)
+    )
+    found = conn.execute(query.order_by(c.first.desc()).limit(MOST_GAPS))
+    return [(from_datetime(start), from_datetime(end)) for start, end in reversed(found.all())]
 
 
 #: Scored without learning.

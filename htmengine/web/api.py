@@ -30,6 +30,7 @@ from htmengine.process.twisted_types import Reactor, in_thread
 from htmengine.repository import queries, reading, rejects, troubles
 from htmengine.repository.queries import MetricStatus
 from htmengine.repository.reading import AnomalyKey, AnomalyQuery, Bucket, MetricQuery, MetricRow, PageKey, Span
+from htmengine.repository.row_spans import filled_gaps
 from htmengine.repository.times import from_datetime
 from htmengine.repository.troubles import Trouble
 from htmengine.web.access import SESSION_COOKIE, SESSION_S, Access, Client, Scope
@@ -429,6 +430,7 @@ def _plot(conn: Connection, name: str, start: int | None, end: int | None, point
         "rows": span.rows,
         "first_timestamp": first,
         "last_timestamp": last,
+        "filled": filled_gaps(conn, metric.uid, span.first, span.last),
         **plot_columns(_buckets(conn, metric.uid, span, step)),
     }
 

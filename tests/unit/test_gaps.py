@@ -29,6 +29,7 @@ from htmengine.repository.row_spans import filled_rows
 from htmengine.runtime.late_window import LateWindow
 from htmengine.runtime.storing import Stored, StorerOptions, store_batches
 from htmengine.sharding import ShardQueues
+from htmengine.web import api
 from tests.support.database import new_database
 
 NOW = 10_000_000
@@ -163,6 +164,13 @@ class StoredTest(StoredTestCase):
         assert isinstance(fed, list)
         self.assertEqual([row.rowid for each in fed if isinstance(each, ModelInput) for row in each.rows], [21, 22, 23])
         self.assertEqual(self.ledger().filled, 2)
+
+    def test_a_plot_names_the_gaps_that_rows_fill(self) -> None:
+        self.send([*range(0, 1200, 60), 1320, 1380, 1560])
+        plot = self.database.run_sync(api._plot, "m", None, None, 100)
+        self.assertEqual((plot["filled"], plot["rows"]), ([(1140, 1320), (1380, 1560)], 27))
+        self.assertEqual(self.database.run_sync(api._plot, "m", 1400, 1500, 100)["filled"], [(1380, 1560)])
+        self.assertEqual(self.database.run_sync(api._plot, "m", 0, 600, 100)["filled"], [])
 
     def test_metrics_without_a_rule_are_as_they_were(self) -> None:
         options = replace(OPTIONS, gaps=GapRules(["linear 5 web.*"]))

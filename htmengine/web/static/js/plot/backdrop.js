@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// A uPlot hook for what stands behind the lines: times without data are hatched, incidents are shaded.
+// A uPlot hook for what stands behind the lines: times without data or with rows that fill a gap are hatched, incidents are shaded.
 
 const SPACING = 7;
 

@@ -7,7 +7,7 @@ const COLUMNS = ["timestamp", "count", "min", "max", "last", "raw_anomaly_score"
 //: Longer than this many usual distances between samples is a gap: no line crosses it.
 const GAP = 5;
 
-export const EMPTY = { step: null, ...Object.fromEntries(COLUMNS.map((name) => [name, []])) };
+export const EMPTY = { step: null, filled: [], ...Object.fromEntries(COLUMNS.map((name) => [name, []])) };
 
 /**
  * [x, last, min, max, score, lower, upper] for uPlot; a place with nulls in each gap.  evidence: of the same buckets, as

@@ -68,6 +68,11 @@ export class Plot {
     this.#draw();
   }
 
+  /** Times without data, and those whose rows fill gaps. */
+  get #gaps() {
+    return [...gapsOf(this.#columns), ...this.#plot.filled];
+  }
+
   /** Shade times: [{from, until, level}], the level one of scores.js. */
   setSpans(spans) {
     this.#spans = spans;
@@ -182,7 +187,7 @@ export class Plot {
       bands: [{ series: [5, 4], fill: expected }, { series: [3, 2], fill: band }],
       hooks: {
         ...common.hooks,
-        drawAxes: [backdrop(() => ({ gaps: gapsOf(this.#columns), spans: this.#spans }), () => this.#palette)],
+        drawAxes: [backdrop(() => ({ gaps: this.#gaps, spans: this.#spans }), () => this.#palette)],
         draw: [valueMarks(() => this.#columns[4], () => this.#palette)],
       },
     };
