@@ -33,7 +33,7 @@ class Lists {
     if (length > capacity(lists_[list])) enlarge(lists_[list], length);
     used_ += length;
     used_ -= lists_[list].length;
-    lists_[list].length = length;
+    lists_[list].length = length & 0xFFFFFF;
   }
 
   void push_back(unsigned list, Item item) {
