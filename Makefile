@@ -78,7 +78,7 @@ long:
 
 # A module's tests share its servers and its engine.
 integration:
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/integration
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/integration
 
 # --- the compiled core, made in other ways
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """An installed package has its taps, its command and its files, and runs in every working folder.
 
-It is installed from the source distribution, from a clone, and editable.
+It is installed from the source distribution, and editable; test_documents.py installs it from a clone.
 """
 
 from __future__ import annotations
@@ -52,6 +52,13 @@ def plain(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return venv
 
 
+@pytest.fixture
+def editable(source: Path, tmp_path: Path) -> Path:
+    """An environment after ``pip install -e .`` in a clone."""
+    install(tmp_path / "venv", source, "-e")
+    return tmp_path / "venv"
+
+
 def test_the_source_distribution_holds_what_a_clone_does(sdist: Path, source: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
@@ -72,15 +79,16 @@ def test_configuration_manual_page_and_completion_are_installed(plain: Path) -> 
     assert {path for path, place in places.items() if place.read_bytes() != path.read_bytes()} == set()
 
 
-@pytest.mark.parametrize("how", [[], ["-e"]], ids=["wheel", "editable"])
-def test_twistd_and_the_command_find_everything(how: list[str], source: Path, tmp_path: Path) -> None:
-    venv = tmp_path / "venv"
-    install(venv, source, *how)
+@pytest.mark.parametrize("how", ["plain", "editable"])
+def test_twistd_and_the_command_find_everything(
+    how: str, source: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    venv: Path = request.getfixturevalue(how)
     python = venv / "bin" / "python"
     taps = run(python, "-c", LIST_TAPS, cwd=tmp_path)
     assert set(taps.split()) >= TAPS
     where = run(python, "-c", "import htmengine.htm._core as core; print(core.__file__)", cwd=tmp_path)
-    assert str(source if how else venv) in where
+    assert str(source if how == "editable" else venv) in where
     assert "demo" in run(venv / "bin" / "htmengine", "--help", cwd=tmp_path)
 
 
