@@ -383,7 +383,7 @@ def _metrics(conn: Connection, query: MetricQuery, after: PageKey | None, limit:
     return {
         "metrics": [metric_json(row) for row in page],
         "next": encode_key(reading.key_of(page[-1])) if more else None,
-        "total": reading.count_metrics(conn, query),
+        "total": reading.count_metrics(conn, query) if more or after is not None else len(page),
     }
 
 
