@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from htmengine.errors import InvalidSample
-from htmengine.messages import MAX_FUTURE_S, MAX_NAME_LENGTH, Sample, parse_sample
+from htmengine.messages import MAX_FUTURE_S, parse_sample
 from htmengine.web.document import MOST_ERRORS, parse_json, refused
 from htmengine.web.refused import Refused
 
@@ -93,7 +93,7 @@ def _read_all(
     for number, each in enumerate(samples):
         try:
             line = read(each)
-            sample = _short_named(parse_sample(line, now, max_future_s))
+            sample = parse_sample(line, now, max_future_s)
         except _Bad as bad:
             errors.append((place(number) + bad.part, bad.detail))
         except InvalidSample as bad:
@@ -106,12 +106,6 @@ def _read_all(
     if errors:
         raise RefusedSamples(refused(errors), rejects) if rejects else refused(errors)
     return lines
-
-
-def _short_named(sample: Sample) -> Sample:
-    if sample.long_text:
-        raise InvalidSample("name_too_long", f"{len(sample.text)} characters; at most {MAX_NAME_LENGTH} are allowed")
-    return sample
 
 
 def _fields(sample: Any, names: Sequence[str]) -> Mapping[str, Any]:

@@ -362,6 +362,26 @@ class TestSamples:
         wait_for(lambda: len(engine.query(sql)) == 4, "the samples")
         assert engine.query(sql) == [("sent.a", 1.0), ("sent.a", 4.5), ("sent.b", 2.0), ("sent.c", 3.0)]
 
+    def test_names_may_have_4_kb_of_labels_everywhere(self, client: httpx.Client, engine: Engine) -> None:
+        created, by_line, by_object, loaded = (
+            f"long.{kind};path={'p' * 4000}" for kind in ("new", "line", "json", "csv")
+        )
+        assert client.post("/api/v1/metrics", json={"metricSpec": {"metric": created}}).status_code == 201
+        lines = f"{created} 1 {START}\n{by_line} 1 {START}"
+        assert client.post("/api/v1/samples", content=lines, headers=TEXT).json() == {"accepted": 2}
+        one = {"samples": [{"metric": by_object, "value": 1, "timestamp": START}]}
+        assert client.post("/api/v1/samples", json=one).json() == {"accepted": 1}
+        assert client.post("/api/v1/history", content=f"{loaded} 1 {START}", headers=TEXT).json()["accepted"] == 1
+        assert client.post(f"/api/v1/metrics/{quote(loaded)}/rebuild").json()["joined"] == 1
+
+        def stored() -> dict[str, int]:
+            page = client.get("/api/v1/metrics", params={"search": '{path=~"p+"}'}).json()
+            return {metric["text"]: metric["rows"] for metric in page["metrics"]}
+
+        wait_for(lambda: stored() == dict.fromkeys((created, by_line, by_object, loaded), 1), "a row each")
+        too_long = {"metricSpec": {"metric": "é" * 2049}}
+        problem(client.post("/api/v1/metrics", json=too_long), 422)
+
     @pytest.mark.parametrize(
         ("samples", "field"),
         [

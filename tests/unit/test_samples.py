@@ -49,8 +49,15 @@ class SamplesTest(TestCase):
     def test_a_name_is_one_printable_word(self) -> None:
         for name in ("", " ", "a b", "a\n1 60\nb", 5, None):
             self.assertEqual(self.fields(lines_from_json, [{"metric": name, "value": 1}]), ["samples[0].metric"])
-        for name in ("a\x00", "a" * 256):
+        for name in ("a\x00", "a" * 4097, "é" * 2049):
             self.assertEqual(self.fields(lines_from_json, [{"metric": name, "value": 1}]), ["samples[0]"])
+
+    def test_a_long_name_is_in_its_line_whole(self) -> None:
+        for name in ("a" * 256, "é" * 2048, f"cpu;host={'h' * 4000}"):
+            self.assertEqual(
+                lines_from_json([{"metric": name, "value": 1, "timestamp": 60}], None, NOW), [f"{name} 1.0 60"]
+            )
+            self.assertEqual(read_text(f"{name} 1 60".encode(), None, NOW), [f"{name} 1.0 60"])
 
     def test_bad_lines_are_named_by_their_number(self) -> None:
         self.assertEqual(self.fields(read_text, b"a 1 60\n\na x 60\na 1 60 5\na"), ["line 3", "line 4", "line 5"])
