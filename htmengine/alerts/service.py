@@ -217,8 +217,11 @@ class AlertService(QueueConsumer):
             self._unreadable_maintenance = found
 
     def _use(self, rules: Sequence[Rule]) -> None:
+        names = ", ".join(each.name for each in rules)
         if self._rules_version is not None:
-            self.log.info("the rules have changed: {names}", names=", ".join(each.name for each in rules) or "none")
+            self.log.info("the rules have changed: {names}", names=names or "none")
+        elif rules:
+            self.log.info("the rules: {names}", names=names)
         self._rules = RuleIndex(rules)
         self._thresholds = RuleIndex(rule for rule in rules if not rule.has_budget)
         self._budget_rules.use(rules)
