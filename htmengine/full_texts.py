@@ -8,10 +8,15 @@ process has learnt it does not matter.  Memory is bounded: the texts that nobody
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from threading import Lock
+from typing import TypeVar, TypeVarTuple
 
 from htmengine.labels import identity, is_short
+
+T = TypeVar("T")
+More = TypeVarTuple("More")
 
 #: Characters of all texts that are kept; 100,000 names of 1300.
 MOST_CHARACTERS = 128 << 20
@@ -55,3 +60,13 @@ class FullTexts:
 
 #: What this process knows.
 FULL_TEXTS = FullTexts()
+
+
+def remembered(find: Callable[[str, *More], T], most: int) -> Callable[[str, *More], T]:
+    """``find``, which remembers its last ``most`` answers of metrics' names of which all labels are known."""
+    of_known = lru_cache(most)(find)
+
+    def found(name: str, *more: *More) -> T:
+        return of_known(name, *more) if FULL_TEXTS.has(name) else find(name, *more)
+
+    return found

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 from htmengine.cadence import FIRM, cadence_of
 from htmengine.errors import InvalidRule
-from htmengine.full_texts import FULL_TEXTS
+from htmengine.full_texts import remembered
 from htmengine.labels import shown
 from htmengine.selectors import Metric, Selector, parse_selector
 
@@ -99,21 +99,13 @@ class GapRules:
     def __init__(self, rules: Iterable[str] = ()) -> None:
         """Raises `InvalidRule`."""
         self._rules = [_parse_rule(line) for line in rules]
-        self._found: dict[str, Filling | None] = {}
+        self._remembered = remembered(self._found, MAX_REMEMBERED)
 
     def filling_of(self, name: str) -> Filling | None:
-        if not self._rules:
-            return None
-        if name in self._found:
-            return self._found[name]
-        if len(self._found) >= MAX_REMEMBERED:
-            self._found.clear()
-        filling = self._filling_of(Metric.of(name))
-        if FULL_TEXTS.has(name):
-            self._found[name] = filling
-        return filling
+        return self._remembered(name) if self._rules else None
 
-    def _filling_of(self, metric: Metric) -> Filling | None:
+    def _found(self, name: str) -> Filling | None:
+        metric = Metric.of(name)
         return next((filling for selector, filling in self._rules if selector.takes(metric)), None)
 
 

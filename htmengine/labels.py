@@ -26,10 +26,12 @@ from htmengine.errors import InvalidSample
 
 #: A metric's whole text, in UTF-8.
 MAX_TEXT_BYTES = 4096
+#: Tags that name a host, the best first.
+HOST_TAGS = ("host", "instance", "server")
 #: What names a metric in the database and in messages, in UTF-8.
 MAX_IDENTITY_BYTES = 255
 #: The same of Graphite lines, in characters.
-MAX_NAME_CHARACTERS = 255
+MAX_NAME_LENGTH = 255
 
 #: Names of samples that need not be put right again.
 REMEMBERED_NAMES = 32_768
@@ -142,7 +144,7 @@ def stored_name(text: str) -> str:
     >>> len(stored_name("é" * 255)), len(stored_name("é" * 256))
     (255, 144)
     """
-    return text if len(text) <= MAX_NAME_CHARACTERS else identity(text)
+    return text if len(text) <= MAX_NAME_LENGTH else identity(text)
 
 
 def is_short(identity: str) -> bool:

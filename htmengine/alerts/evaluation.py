@@ -16,7 +16,6 @@ instructions in one transaction, so that rows which come twice change nothing.
 from __future__ import annotations
 
 import enum
-import functools
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from htmengine.alerts.calendars import Window
 from htmengine.alerts.conditions import fits, out_of_range
 from htmengine.alerts.configuration import Maintenance, Rule
 from htmengine.alerts.rule_index import RuleIndex
-from htmengine.full_texts import FULL_TEXTS
+from htmengine.full_texts import remembered
 from htmengine.messages import ScoredRow
 from htmengine.selectors import Selection
 
@@ -112,15 +111,14 @@ def matches(rule: Rule | Maintenance, name: str) -> bool:
     >>> [matches(Rule(metrics=("web.*", "!*.test")), name) for name in ("web.cpu.load", "web.test", "db.load")]
     [True, False, False]
     """
-    find = _remembered if FULL_TEXTS.has(name) else _matches
-    return find(rule.metrics, name, rule.name_labels)
+    return _known_matches(name, rule.metrics, rule.name_labels)
 
 
-def _matches(metrics: tuple[str, ...], name: str, name_labels: tuple[str, ...]) -> bool:
+def _matches(name: str, metrics: tuple[str, ...], name_labels: tuple[str, ...]) -> bool:
     return Selection.of(metrics).takes(name, name_labels)
 
 
-_remembered = functools.lru_cache(maxsize=100_000)(_matches)
+_known_matches = remembered(_matches, 100_000)
 
 
 def in_maintenance(maintenance: Iterable[Maintenance], name: str, at: float) -> bool:

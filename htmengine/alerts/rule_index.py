@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 
 from htmengine.alerts.configuration import Rule
-from htmengine.full_texts import FULL_TEXTS
+from htmengine.full_texts import remembered
 from htmengine.labels import identity
 from htmengine.selectors import BEGIN, Metric, Selection
 
@@ -32,11 +31,8 @@ class RuleIndex:
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules = tuple(rules)
         self._tables = [_Table(patterns, of) for patterns, of in _by_patterns(self.rules).items()]
-        self._remembered: Callable[[str], tuple[Rule, ...]] = lru_cache(REMEMBERED)(self._of)
-
-    def of(self, name: str) -> tuple[Rule, ...]:
-        """The rules that are for the metric of that name; remembered once all of its labels are known."""
-        return self._remembered(name) if FULL_TEXTS.has(name) else self._of(name)
+        #: The rules that are for the metric of that name.
+        self.of: Callable[[str], tuple[Rule, ...]] = remembered(self._of, REMEMBERED)
 
     def _of(self, name: str) -> tuple[Rule, ...]:
         found = sorted(place for table in self._tables for place in table.places(name))

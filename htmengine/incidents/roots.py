@@ -28,7 +28,7 @@ AROUND_S = 900
 #: Such metrics are suspects, so many at most: one of the first three suspects has alarmed.
 MOST_BESIDE = 2
 #: Tags that say whose a metric is, the best first.
-HOST_TAGS = ("host", "instance", "server", "job")
+PART_TAGS = (*labels.HOST_TAGS, "job")
 
 
 class Moved(Protocol):
@@ -136,7 +136,7 @@ def part_of(name: str) -> str:
     ('web1', 'web1', 'load')
     """
     path, tags = labels.split(FULL_TEXTS.of(name))
-    return next((tags[key] for key in HOST_TAGS if key in tags), path.split(".")[0])
+    return next((tags[key] for key in PART_TAGS if key in tags), path.split(".")[0])
 
 
 def called(members: Iterable[Moved]) -> str:

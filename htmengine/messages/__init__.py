@@ -6,7 +6,8 @@ is not what its queue carries raises `InvalidMessage`, never anything else, sinc
 too: `samples` and `broadcast` have the public bodies, `models` the engine's own, `bounds` what values may be.
 """
 
-from htmengine.messages.bounds import MAX_NAME_LENGTH, MAX_REASON_LENGTH, MAX_SENDER_LENGTH, MAX_SHOWN_LENGTH
+from htmengine.labels import MAX_NAME_LENGTH
+from htmengine.messages.bounds import MAX_REASON_LENGTH, MAX_SENDER_LENGTH, MAX_SHOWN_LENGTH
 from htmengine.messages.broadcast import (
     COMMAND_RESULT_TYPE,
     DATA_TYPE_HEADER,

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Final, TypeAlias
 
 from msgspec import Meta
 
+from htmengine.labels import MAX_NAME_LENGTH
+
 #: What the columns rowid, generation and version hold.
 MAX_INTEGER: Final = 2**31 - 1
 #: Years 1000 to 9999, which every database holds.
 MIN_DATE, MAX_DATE = -30_610_224_000, 253_402_300_799
-#: Names of metrics, in characters.
-MAX_NAME_LENGTH: Final = 255
 #: Reasons that rejects are counted under.
 MAX_REASON_LENGTH: Final = 40
 #: The address of who sent a sample.

@@ -16,10 +16,9 @@ import msgspec
 from msgspec import Meta, Struct, field, structs
 
 from htmengine.errors import InvalidMessage, InvalidSample
-from htmengine.labels import MAX_TEXT_BYTES, identity, sample_name
+from htmengine.labels import MAX_TEXT_BYTES, sample_name, stored_name
 from htmengine.messages.body import invalid, read, refuse_repeated
 from htmengine.messages.bounds import (
-    MAX_NAME_LENGTH,
     MAX_REASON_LENGTH,
     MAX_SENDER_LENGTH,
     MAX_SHOWN_LENGTH,
@@ -203,7 +202,7 @@ _LINE = msgspec.json.Decoder(str)
 def parse_sample(line: str, now: float, max_future_s: float = math.inf) -> Sample:
     """Read ``name value timestamp``; the timestamp -1 means ``now``, and none may lie further ahead than that.
 
-    A name of more than `MAX_NAME_LENGTH` characters becomes its identity.  Raises `InvalidSample` with the reason that
+    A long name becomes its identity, as `stored_name` says.  Raises `InvalidSample` with the reason that
     the reject is counted under.
 
     >>> parse_sample("cpu.load 0.5 1400000000", now=0.0)
@@ -217,7 +216,8 @@ def parse_sample(line: str, now: float, max_future_s: float = math.inf) -> Sampl
     written, value, timestamp = fields
     name = sample_name(written)
     sample = Sample(name, _parse_value(value), _parse_timestamp(timestamp, now, max_future_s))
-    return sample if len(name) <= MAX_NAME_LENGTH else structs.replace(sample, name=identity(name), long_text=name)
+    stored = stored_name(name)
+    return sample if stored is name else structs.replace(sample, name=stored, long_text=name)
 
 
 def line_at(line: str, now: float, max_future_s: float) -> str:

@@ -14,8 +14,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from htmengine.full_texts import FULL_TEXTS
 from htmengine.repository.queries import MetricStatus, in_parts
-from htmengine.repository.schema import metric, metric_counter, metric_data, metric_text
-from htmengine.repository.times import from_datetime
+from htmengine.repository.schema import metric, metric_counter, metric_text
 
 #: Metrics that are looked at in one transaction.
 METRICS_AT_ONCE = 100
@@ -67,13 +66,6 @@ def scored_gauges(conn: Connection, *, after: str) -> list[Gauge]:
     )
     rows = conn.execute(query.order_by(m.uid).limit(METRICS_AT_ONCE))
     return [Gauge(uid, name, text or name, last_rowid) for uid, name, text, last_rowid in rows]
-
-
-def rows_at(conn: Connection, uid: str, rowids: Collection[int]) -> list[tuple[int, float]]:
-    """Timestamps and values of some rows of a metric, as far as they are there, in the order of time."""
-    d = metric_data.c
-    query = select(d.timestamp, d.metric_value).where(d.uid == uid, d.rowid.in_(rowids)).order_by(d.rowid)
-    return [(from_datetime(timestamp), value) for timestamp, value in conn.execute(query)]
 
 
 def add_texts(conn: Connection, texts: Mapping[str, str]) -> None:

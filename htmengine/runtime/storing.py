@@ -140,7 +140,7 @@ def store_batches(
         )
         queries.update_tails(conn, [(uid, each[-1].rowid, each[-1].timestamp) for uid, each in rows.items()])
         if kin is not None:
-            kin.meet(conn, [tail.name for tail in tails.values() if _reaches(KNOWN_ROWS, tail, rows)])
+            kin.learn(tail.name for tail in tails.values() if _reaches(KNOWN_ROWS, tail, rows))
         rows = leave_out(conn, tails.values(), rows, options.unlearnt_windows(conn))
         newest = max((batch.received_at for batch in fresh if batch.received_at is not None), default=None)
         define = partial(_define_from_data, kin=kin, now=now)

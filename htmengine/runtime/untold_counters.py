@@ -17,7 +17,7 @@ from statistics import median
 from sqlalchemy import Connection
 
 from htmengine.process.twisted_types import Clock
-from htmengine.repository import counters
+from htmengine.repository import counters, queries
 from htmengine.repository.counters import Gauge
 from htmengine.repository.engine import Database
 from htmengine.wires.counters import DAY_S, WATCHED_ROWS, SaidCounters, Watch, looks_like_counter, selector_of, watch
@@ -85,12 +85,12 @@ def find(conn: Connection, said: SaidCounters, *, after: str) -> tuple[list[str]
 
 def _only_rises(conn: Connection, gauge: Gauge) -> bool:
     last = gauge.last_rowid
-    newest = counters.rows_at(conn, gauge.uid, range(last - NEWEST_ROWS + 1, last + 1))
+    newest = queries.samples_at(conn, gauge.uid, range(last - NEWEST_ROWS + 1, last + 1))
     seen = _seen(newest)
     if seen is None or seen.fell or len(newest) < NEWEST_ROWS:
         return False
     step = _step([timestamp for timestamp, _ in newest])
-    day = counters.rows_at(conn, gauge.uid, range(last - step * (DAY_ROWS - 1), last + 1, step))
+    day = queries.samples_at(conn, gauge.uid, range(last - step * (DAY_ROWS - 1), last + 1, step))
     seen = _seen(day)
     return seen is not None and looks_like_counter(seen, day[-1][0]) is True
 

@@ -10,7 +10,7 @@ killed on the way finds the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from string import digits
@@ -21,12 +21,11 @@ from sqlalchemy import Connection
 from htmengine.evidence.siblings import hours_of
 from htmengine.full_texts import FULL_TEXTS
 from htmengine.htm.params import SiblingParams
+from htmengine.labels import HOST_TAGS
 from htmengine.repository import queries, reading
 from htmengine.repository.counters import learn_texts
 from htmengine.repository.queries import Metric
 
-#: Tags that name a host, the best first.
-HOST_TAGS = ("host", "instance", "server")
 #: Fewer siblings than these say nothing of another host; more are not asked.
 SIBLINGS = 3
 #: A sibling has rows of so many days; these are looked at.
@@ -49,13 +48,8 @@ class Kin:
     names: dict[str, set[str]] = field(default_factory=dict)  #: by what they share
     shown: dict[tuple[str, int], SiblingParams | None] = field(default_factory=dict)  #: by name and day
 
-    def meet(self, conn: Connection, names: Sequence[str]) -> None:
-        """These have `KNOWN_ROWS` now."""
-        learn_texts(conn, names)
-        self.learn(names)
-
     def learn(self, names: Iterable[str]) -> None:
-        """The same of names whose labels are known."""
+        """These metrics, whose labels are known, have `KNOWN_ROWS` now."""
         for name in names:
             self.names.setdefault(without_host(name), set()).add(name)
 
@@ -66,7 +60,9 @@ class Kin:
         """
         if not self.read_at <= now < self.read_at + REMEMBERED_S:
             self.names, self.shown, self.read_at = {}, {}, now
-            self.meet(conn, queries.names_with_rows(conn, KNOWN_ROWS))
+            names = queries.names_with_rows(conn, KNOWN_ROWS)
+            learn_texts(conn, names)
+            self.learn(names)
         began, others = queries.first_timestamp(conn, metric.uid), self.most_like(metric.name)
         if began is None or len(others) < SIBLINGS:
             return ()
