@@ -87,19 +87,21 @@ def run_reactor(start: Callable[[Reactor], Coroutine[Deferred[Any], Any, T]]) ->
     """Run a coroutine in the reactor to its end; its result or its error."""
     reactor = installed_reactor()
     ended: list[T | Failure] = []
+    working: list[Deferred[Any]] = []
     stopping: list[bool] = []
 
     def begin() -> None:
+        reactor.addSystemEventTrigger("before", "shutdown", stop)  # before what the coroutine uses stops
         deferred = Deferred.fromCoroutine(start(reactor))
         deferred.addBoth(ended.append)
         deferred.addBoth(lambda _: stopping or reactor.callLater(0, reactor.stop))
-        reactor.addSystemEventTrigger("before", "shutdown", stop, deferred)
+        working.append(deferred)
 
-    def stop(deferred: Deferred[Any]) -> Deferred[Any]:
+    def stop() -> Deferred[Any]:
         """Ctrl-C: the reactor stops when the coroutine has given back what it uses."""
         stopping.append(True)
-        deferred.cancel()
-        return deferred
+        working[0].cancel()
+        return working[0]
 
     reactor.callWhenRunning(begin)
     reactor.run()

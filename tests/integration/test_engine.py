@@ -8,6 +8,7 @@ import csv
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import socket
@@ -318,6 +319,22 @@ class TestCommands:
             [_head, line] = follower.stdout.read().splitlines()
         _timestamp, name, value_text, score = line.split(",")
         assert (name, float(value_text) >= 1000, float(score) >= 0.99999) == ("m", True, True)
+
+    @pytest.mark.parametrize(
+        "words", [["follow", "--threshold", "0"], ["results", "m0", "--follow"], ["status", "--every", "2"]]
+    )
+    def test_what_runs_on_ends_at_ctrl_c_without_an_error(self, engine: Engine, words: list[str]) -> None:
+        at = ("--data-dir", str(engine.data_dir))
+        htmengine("monitor", "m0", "--min", "-5", "--max", "5", *at)
+        command = [sys.executable, "-m", "htmengine.cli.main", *words, *at]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            row = 1
+            while not select.select([running.stdout], [], [], 0.2)[0]:
+                engine.send(lines(row, row, metrics=1))
+                row += 1
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=60)
+        assert (running.returncode, errors.strip()) == (1, "Aborted!")
 
     def test_export_and_import_carry_metrics_to_another_engine(self, engine: Engine, tmp_path: Path) -> None:
         at = ("--data-dir", str(engine.data_dir))
