@@ -332,6 +332,7 @@ class TestCommands:
             while not select.select([running.stdout], [], [], 0.2)[0]:
                 engine.send(lines(row, row, metrics=1))
                 row += 1
+            time.sleep(1)  # it waits for more
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=60)
         assert (running.returncode, errors.strip()) == (1, "Aborted!")
