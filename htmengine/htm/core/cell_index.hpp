@@ -25,7 +25,8 @@ class CellIndex {
     const Ends& ends = ends_[place - 1u];
     for (uint64_t rest = cells.cells; rest;) {
       unsigned first = lowest_bit(rest), after = lowest_bit(rest + (uint64_t{1} << first));  // neighbours in one go
-      for (unsigned i = begin(ends, first); i < ends[after - 1]; ++i) visit(entries[i]);
+      const uint32_t* last = entries + ends[after - 1];
+      for (const uint32_t* entry = entries + begin(ends, first); entry != last; ++entry) visit(*entry);
       rest &= ~uint64_t{0} << after;
     }
   }

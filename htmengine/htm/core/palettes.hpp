@@ -132,17 +132,19 @@ class Palettes {
 
   // Of the palettes that suit the cells that with most of them; kNone without any.
   uint16_t best(const Cells& cells, Scratch& scratch) const {
-    std::vector<uint16_t>& found = scratch.found;
-    std::vector<uint8_t>& shared = scratch.counters;
-    found.clear();
+    scratch.found.resize(size() + 1);
+    uint16_t *found = scratch.found.data(), *end = found;
+    uint8_t* shared = scratch.counters.data();
     for (uint16_t cell : cells)
-      index_.for_each(only(cell), [&](uint32_t entry) {
+      index_.for_each(only(cell), [&, shared](uint32_t entry) {
         uint16_t palette = static_cast<uint16_t>(entry >> kPlaceBits);
-        if (shared[palette]++ == 0) found.push_back(palette);
+        *end = palette;  // no branch that depends on whether it is new
+        end += shared[palette]++ == 0;
       });
     uint16_t best = kNone;
     size_t most = (cells.size() + 1) / 2 - 1;
-    for (uint16_t palette : found) {
+    for (; found != end; ++found) {
+      uint16_t palette = *found;
       size_t known = shared[palette];
       shared[palette] = 0;
       if (known <= most || segments_.length(palette) == kMost ||
