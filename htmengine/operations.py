@@ -9,8 +9,7 @@ that it belongs to, so that a crash before it is published delays it only.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -31,9 +30,6 @@ from htmengine.repository.queries import Metric, OutboxMessage
 from htmengine.repository.row_spans import WindowAt
 from htmengine.repository.snapshots import Snapshot
 from htmengine.sharding import ShardQueues
-
-#: Rejected samples that one message shows.
-SHOWN_REJECTS = 10
 
 #: What a change is about: it has a ``uid``, whose shard's queue its messages go to.
 Changed = TypeVar("Changed", Metric, Snapshot, Repair, Rebuild)
@@ -218,10 +214,9 @@ class Operations:
             SampleBatch(part, senders=[(sender, len(part))] if sender else []) for part in in_messages(lines)
         )
 
-    async def tell_rejects(self, rejects: Sequence[Reject]) -> None:
-        """Have samples counted that were rejected before they were sent; some of them are shown."""
-        counts = Counter(each.reason for each in rejects)
-        await self.send_batches([SampleBatch([], rejected=counts, rejects=list(rejects[:SHOWN_REJECTS]))])
+    async def tell_rejects(self, counts: Mapping[str, int], shown: Sequence[Reject]) -> None:
+        """Have samples counted, by reason, that were rejected before they were sent; some of them are ``shown``."""
+        await self.send_batches([SampleBatch([], rejected=dict(counts), rejects=list(shown))])
 
     async def send_batches(self, batches: Iterable[SampleBatch]) -> None:
         """Batches, a message each; fires when they are durable in the samples queue."""

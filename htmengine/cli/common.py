@@ -248,11 +248,20 @@ def new_file(path: Path | None, mode: str = "w") -> Iterator[IO[Any]]:
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open(mode) as out:
+        with _opened(partial, path, mode) as out:
             yield out
         partial.replace(path.resolve())
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _opened(partial: Path, path: Path, mode: str) -> IO[Any]:
+    """The partial file of another.  Raises OSError, which names the other one."""
+    try:
+        return partial.open(mode)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def refuse_to_overwrite(read: Iterable[Path], written: Iterable[Path | None]) -> None:

@@ -84,8 +84,11 @@ def rebuild(names: Sequence[str], engine: Engine) -> None:
 
     async def start(reactor: Reactor) -> None:
         async with engine.client(reactor) as client:
-            for name in names or await client.operations.late_metrics():
+            late = names or await client.operations.late_metrics()
+            for name in late:
                 click.echo(_told(await client.operations.rebuild(name)))
+            if not late:
+                click.echo("no metric has late samples")
 
     run_reactor(start)
 

@@ -7,7 +7,7 @@ In: calls that may go on.  Out: JSON.  docs/http-api.md describes all of it.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -63,6 +63,8 @@ from htmengine.wires.compression import decompress
 
 #: Bytes of a compressed body of samples, decompressed.
 MOST_DECOMPRESSED = 10 << 20
+#: Rejected samples that one message shows.
+SHOWN_REJECTS = 10
 TEXT_LINES = "text/plain"
 #: As the document has it: what JavaScript counts to.
 GREATEST_EVENT_ID = 2**53 - 1
@@ -252,10 +254,11 @@ class Api:
 
     async def _tell_rejects(self, refused: RefusedSamples, sender: str) -> None:
         """Have the bad ones of a request counted, none of which is taken."""
-        rejects = [Reject(reason, shown_line(line), sender) for reason, line in refused.samples]
-        for each in rejects:
-            self.reject_log.tell(each.reason, sender, each.line)
-        await self.operations.tell_rejects(rejects)
+        counts, first = Counter(reason for reason, _ in refused.samples), dict(reversed(refused.samples))
+        for reason, count in counts.items():
+            self.reject_log.tell(reason, sender, shown_line(first[reason]), count)
+        shown = [Reject(reason, shown_line(line), sender) for reason, line in refused.samples[:SHOWN_REJECTS]]
+        await self.operations.tell_rejects(counts, shown)
 
     # --- over all metrics -------------------------------------------------------------------------------
 

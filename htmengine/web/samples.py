@@ -6,6 +6,7 @@ In: a body.  Out: Graphite lines for the samples queue, or `Refused` that names 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ def read_json(body: bytes, metric: str | None, now: float, max_future_s: float =
         given = _fields(sample, names)
         name = metric if metric is not None else given.get("metric")
         if not isinstance(name, str) or name.split() != [name]:
-            raise _Bad(".metric", "is not a name without spaces")
+            raise _Bad("name_characters", ".metric", "is not a name without spaces")
         return f"{name} {_number(given, 'value')!r} {_timestamp(given)}"
 
     return _read_all(samples, read, lambda number: f"samples[{number}]", now, max_future_s)
@@ -60,20 +61,19 @@ def read_text(body: bytes, metric: str | None, now: float, max_future_s: float =
 
 
 class RefusedSamples(Refused):
-    """``samples`` are those that are bad: (reason, line)."""
+    """``samples`` are those that are bad, as many as there are: (reason, line, or sample in JSON)."""
 
     def __init__(self, refused: Refused, samples: Sequence[tuple[str, str]]) -> None:
         super().__init__(refused.status, refused.detail, refused.errors)
         self.samples = samples
 
 
-class _Bad(Exception):
-    """One sample is refused: which part of it, and why."""
+class _Bad(InvalidSample):
+    """A part of a sample in JSON is refused."""
 
-    def __init__(self, part: str, detail: str) -> None:
-        super().__init__(detail)
+    def __init__(self, reason: str, part: str, detail: str) -> None:
+        super().__init__(reason, detail)
         self.part = part
-        self.detail = detail
 
 
 def _read_all(
@@ -92,35 +92,31 @@ def _read_all(
     rejects: list[tuple[str, str]] = []
     for number, each in enumerate(samples):
         try:
-            line = read(each)
-            sample = parse_sample(line, now, max_future_s)
-        except _Bad as bad:
-            errors.append((place(number) + bad.part, bad.detail))
+            lines.append(parse_sample(read(each), now, max_future_s).line)
         except InvalidSample as bad:
-            errors.append((place(number), bad.detail))
-            rejects.append((bad.reason, line))
-        else:
-            lines.append(sample.line)
-        if len(errors) == MOST_ERRORS:
-            break
+            rejects.append((bad.reason, each if isinstance(each, str) else json.dumps(each)))
+            if len(errors) < MOST_ERRORS:
+                errors.append((place(number) + (bad.part if isinstance(bad, _Bad) else ""), bad.detail))
     if errors:
-        raise RefusedSamples(refused(errors), rejects) if rejects else refused(errors)
+        raise RefusedSamples(refused(errors), rejects)
     return lines
 
 
 def _fields(sample: Any, names: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(sample, dict):
-        raise _Bad("", "is not an object")
+        raise _Bad("field_count", "", "is not an object")
     for name in sample:
         if name not in names:
-            raise _Bad(f".{name[:60]}", f"unknown; allowed are {', '.join(names)}")
+            raise _Bad("field_count", f".{name[:60]}", f"unknown; allowed are {', '.join(names)}")
     return sample
 
 
 def _number(sample: Mapping[str, Any], name: str) -> float:
-    value = sample.get(name)
+    if name not in sample:
+        raise _Bad("field_count", f".{name}", "is missing")
+    value = sample[name]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _Bad(f".{name}", "is not a number" if name in sample else "is missing")
+        raise _Bad(f"{name}_not_a_number", f".{name}", "is not a number")
     return float(value)
 
 

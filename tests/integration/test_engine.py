@@ -328,6 +328,7 @@ class TestCommands:
         htmengine("monitor", "m0", "--min", "-5", "--max", "5", *at)
         command = [sys.executable, "-m", "htmengine.cli.main", *words, *at]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
             row = 1
             while not select.select([running.stdout], [], [], 0.2)[0]:
                 engine.send(lines(row, row, metrics=1))

@@ -181,7 +181,7 @@ def test_history_by_http_and_from_an_engines_own_graphite_api(engine: Engine, tm
     assert [(raw, anomaly) for _, raw, anomaly in scores] == Reference().run(1, 340)
     with running_engine(tmp_path / "other", "--workers", "1") as other:
         htmengine(other, "monitor", "m", "--min", "0", "--max", "100")
-        asked = ("--graphite", engine.url, "--query", "m", "--since", "1400000000", "--until", "1400020400")
+        asked = ("--graphite", engine.url, "--query", "m", "--since", "1395000000", "--until", "1400020400")
         assert htmengine(other, "load", *asked).startswith("m: 340 new rows; CREATE_PENDING\n")
         assert other.wait_until_scored("m", 340) == scores
         away = htmengine(other, "load", "--prometheus", "http://127.0.0.1:9", "--query", "up", status=1)

@@ -405,6 +405,20 @@ class TestSamples:
         errors = problem(client.post("/api/v1/samples", content=lines, headers=TEXT), 400)["errors"]
         assert [error["field"] for error in errors] == ["line 2", "line 4"]
 
+    def test_all_bad_samples_of_a_refused_request_are_counted(self, client: httpx.Client) -> None:
+        def rejected() -> dict[str, int]:
+            found: dict[str, int] = client.get("/api/v1/ledger").json()["rejected"]
+            return found
+
+        before = rejected()
+        problem(client.post("/api/v1/samples", content="bad.m x 1\n" * 100, headers=TEXT), 400)
+        bad = {"samples": [{"metric": "bad.m", "value": "x"}] * 100 + [{"metric": "bad.m"}] * 50}
+        problem(client.post("/api/v1/history", json=bad), 400)
+        wanted = {"value_not_a_number": 200, "field_count": 50}
+        wait_for(
+            lambda: {each: rejected().get(each, 0) - before.get(each, 0) for each in wanted} == wanted, "the counts"
+        )
+
     @pytest.mark.parametrize(
         "body", ['{"samples": [{"value": NaN}]}', '{"samples": [{"value": 1e999}]}', "[", '"\xff"']
     )

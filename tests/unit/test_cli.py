@@ -354,6 +354,10 @@ class ScoreTest(CommandLineTestCase):
         done = self.run_command("score", path, "--timezone", "Mars")
         self.assertEqual((done.exit_code, "'Mars' is no time zone" in done.stderr), (2, True))
 
+    def test_an_output_that_cannot_be_made_is_named_itself(self) -> None:
+        done = self.run_command("score", self.write(self.series(20)), "--output", "/proc/scores.csv")
+        self.assertEqual((done.exit_code, done.stderr), (1, "Error: /proc/scores.csv: No such file or directory\n"))
+
     def test_half_a_range_is_a_wrong_use(self) -> None:
         self.assertEqual(self.run_command("score", self.write(self.series(1)), "--min", 0).exit_code, 2)
 

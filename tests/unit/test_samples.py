@@ -9,7 +9,7 @@ from unittest import TestCase
 
 from htmengine.web.document import MOST_ERRORS
 from htmengine.web.refused import Refused
-from htmengine.web.samples import MOST_SAMPLES, read_json, read_text
+from htmengine.web.samples import MOST_SAMPLES, RefusedSamples, read_json, read_text
 
 NOW = 1_400_000_000.5
 
@@ -61,6 +61,18 @@ class SamplesTest(TestCase):
 
     def test_bad_lines_are_named_by_their_number(self) -> None:
         self.assertEqual(self.fields(read_text, b"a 1 60\n\na x 60\na 1 60 5\na"), ["line 3", "line 4", "line 5"])
+
+    def test_all_bad_samples_are_told_with_their_reasons(self) -> None:
+        with self.assertRaises(RefusedSamples) as caught:
+            read_text(b"a x 60\n" * 100 + b"a 1\n" + b"a\n", None, NOW)
+        self.assertEqual(caught.exception.samples, [("value_not_a_number", "a x 60")] * 100 + [("field_count", "a")])
+        bad = [7, {}, {"metric": "a", "value": "1"}, {"metric": "a b", "value": 1}, {"metric": "a", "unit": "s"}]
+        bad += [{"metric": "a", "value": 1, "timestamp": "now"}, {"metric": "a", "value": 1, "timestamp": -5}]
+        with self.assertRaises(RefusedSamples) as caught:
+            lines_from_json([*bad * 10, {"metric": "a", "value": 1}], None, NOW)
+        reasons = ["field_count", "name_characters", "value_not_a_number", "name_characters", "field_count"]
+        reasons += ["timestamp_not_a_number", "timestamp_out_of_range"]
+        self.assertEqual(caught.exception.samples, [*zip(reasons, map(json.dumps, bad), strict=True)] * 10)
 
     def test_no_sample_at_all_too_many_and_too_many_errors(self) -> None:
         self.assertEqual(self.fields(read_text, b"\n \n"), ["samples"])

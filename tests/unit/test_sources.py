@@ -83,7 +83,8 @@ class GraphiteTest(TestCase):
     def test_series_as_render_answers(self) -> None:
         notes, asked = Notes(), server([{"target": "a.b", "datapoints": [[1.5, 60], [None, 120], [2, 180]]}])
         self.assertEqual(listed(render(asked, "a.*", SPAN)(notes)), [("a.b", [(60, 1.5), (180, 2.0)])])
-        self.assertEqual((notes.empty, asked.get.call_args.args[1]["from"]), (1, "59"))
+        given = asked.get.call_args.args[1]
+        self.assertEqual((notes.empty, given["from"], given["maxDataPoints"]), (1, "59", "1000000"))
 
     def test_a_function_is_no_name(self) -> None:
         asked = server([{"target": "sum(a, b)", "datapoints": []}])
